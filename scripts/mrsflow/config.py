@@ -1,0 +1,262 @@
+"""The configuration and the tables of a study, checked against the schemas and against each other."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mrsflow.errors import InputError
+from mrsflow.files import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "config" / "schemas"
+
+
+@dataclass(frozen=True)
+class Study:
+    """The tables of a study.
+
+    Attributes
+    ----------
+    samples : DataFrame
+        One row per scan: the columns of samples.schema.yaml, with ``key`` (``sub-X_ses-Y``), ``line`` (in the
+        file) and ``raw`` as a list of paths.
+    participants, sessions : DataFrame
+        As in the files; `sessions` with ``key`` too.
+    """
+
+    samples: "pd.DataFrame"
+    participants: "pd.DataFrame"
+    sessions: "pd.DataFrame"
+
+    @property
+    def keys(self) -> list[str]:
+        """Sessions that have scans, in the order of the samples table."""
+        return list(dict.fromkeys(self.samples["key"]))
+
+
+@cache
+def schema(name: str) -> dict[str, Any]:
+    """Read one of the schemas: config, samples, participants or sessions."""
+    import yaml
+
+    return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+
+
+def load(source: str) -> dict[str, Any]:
+    """Read a configuration from a YAML file, or from JSON text as the rules pass it (already checked).
+
+    Raises
+    ------
+    InputError
+        Missing file, bad YAML, or a value that the schema refuses.
+    """
+    if source.lstrip().startswith("{"):
+        return json.loads(source)
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{source}: cannot be read as YAML ({error})") from error
+    return checked(content, source)
+
+
+def checked(content: Any, source: str = "config") -> dict[str, Any]:
+    """Check a configuration and fill in the defaults.
+
+    Raises
+    ------
+    InputError
+        Names the key, what was found and what is allowed.
+    """
+    import copy
+
+    content = copy.deepcopy(content)
+    if isinstance(content, dict):
+        _fill(content, schema("config"))
+    _check(content, "config", source, "see config/schemas/config.schema.yaml")
+    for name, protocol in content["protocols"].items():
+        if protocol["sequence"] == "other" and not protocol["basis"]:
+            raise InputError(f"{source}: protocols.{name}.basis is needed, as sequence 'other' cannot be simulated")
+        if protocol["sequence"] == "steam" and protocol["mixing_time_ms"] is None:
+            raise InputError(f"{source}: protocols.{name}.mixing_time_ms is needed for sequence 'steam'")
+    bins = sorted((tuple(span), name) for name, span in content["blocks"]["bins"].items())
+    for (start, end), name in bins:
+        if not start < end:
+            raise InputError(f"{source}: blocks.bins.{name} is [{start}, {end}]; the end must be after the start (min)")
+    for ((_, end), name), ((start, _), following) in pairwise(bins):
+        if start < end:
+            raise InputError(f"{source}: blocks.bins.{name} and blocks.bins.{following} overlap; make them disjoint")
+    if unknown := [name for name in content["blocks"]["baseline"] if name not in content["blocks"]["bins"]]:
+        raise InputError(f"{source}: blocks.baseline names {unknown[0]!r}, which is not in blocks.bins")
+    if content["study"]["design"] != "single_arm" and len(content["study"]["conditions"]) < 2:
+        raise InputError(f"{source}: study.conditions has one code; a {content['study']['design']} needs two or more")
+    return content
+
+
+def _fill(content: dict[str, Any], rules: dict[str, Any]) -> None:
+    import copy
+
+    for key, rule in rules.get("properties", {}).items():
+        if key not in content and "default" in rule:
+            content[key] = copy.deepcopy(rule["default"])
+        _fill_value(content.get(key), rule)
+    if isinstance(rules.get("additionalProperties"), dict):
+        for key, value in content.items():
+            if key not in rules.get("properties", {}):
+                _fill_value(value, rules["additionalProperties"])
+
+
+def _fill_value(value: Any, rule: dict[str, Any]) -> None:
+    if isinstance(value, dict):
+        _fill(value, rule)
+    elif isinstance(value, list) and isinstance(rule.get("items"), dict):
+        for item in value:
+            _fill_value(item, rule["items"])
+
+
+@cache
+def _validator(name: str) -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(schema(name))
+
+
+def _check(content: Any, name: str, where: str, hint: str) -> None:
+    from jsonschema.exceptions import best_match
+
+    error = best_match(_validator(name).iter_errors(content))
+    if error is None:
+        return
+    key = ".".join(str(part) for part in error.absolute_path)
+    allowed = ""
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        from difflib import get_close_matches
+
+        known = list(error.schema.get("properties", {}))
+        unknown = [k for k in error.instance if k not in known]
+        near = get_close_matches(str(unknown[0]), known, n=1) if unknown else []
+        message = f"unknown key {unknown[0]!r}" + (f", did you mean {near[0]!r}?" if near else "")
+    else:
+        message = error.message
+        allowed = f" ({error.schema['description']})" if "description" in error.schema else ""
+    raise InputError(f"{where}: {key + ': ' if key else ''}{message}{allowed}; {hint}")
+
+
+def _read_checked(path: str, name: str) -> "pd.DataFrame":
+    """Read a table as text, convert the numeric columns of its schema, and check each distinct kind of row."""
+    table = read_table(path, text_columns=True)
+    rules = schema(name)
+    if missing := [column for column in rules["required"] if column not in table]:
+        raise InputError(f"{path}: column {missing[0]!r} is missing; it has {', '.join(map(repr, table.columns))}")
+    numbers = {
+        key: rule["type"] for key, rule in rules["properties"].items() if rule.get("type") in ("number", "integer")
+    }
+    table.insert(0, "line", range(2, len(table) + 2))
+    seen: set[tuple[Any, ...]] = set()
+    columns = [c for c in table.columns if c != "line"]
+    patterned = [c for c in columns if c in rules["properties"]]
+    unknown = [c for c in columns if c not in rules["properties"]]
+    if unknown and rules["additionalProperties"] is False:
+        _check(dict.fromkeys(columns, "x") | {}, name, path, f"see config/schemas/{name}.schema.yaml")
+    for column, kind in numbers.items():
+        if column in table:
+            table[column] = [
+                _number(v, kind, f"{path}, line {n}: {column}")
+                for v, n in zip(table[column], table["line"], strict=True)
+            ]
+    for column in patterned:
+        rule = {"properties": {column: rules["properties"][column]}}
+        from jsonschema import Draft202012Validator
+
+        check = Draft202012Validator(rule)
+        for value, line in zip(table[column], table["line"], strict=True):
+            if value is None or value != value:
+                if column in rules["required"]:
+                    raise InputError(f"{path}, line {line}: {column} is empty; it is needed in every row")
+                continue
+            if (column, value) in seen:
+                continue
+            seen.add((column, value))
+            plain = value.item() if hasattr(value, "item") else value
+            for error in check.iter_errors({column: plain}):
+                meaning = rules["properties"][column].get("description", "")
+                raise InputError(f"{path}, line {line}: {column}: {error.message} ({meaning})")
+    return table
+
+
+def _number(value: Any, kind: str, where: str) -> Any:
+    if value is None or value != value:
+        return None
+    try:
+        number = int(value) if kind == "integer" else float(value)
+    except ValueError:
+        raise InputError(f"{where}: {value!r} is not {'a whole number' if kind == 'integer' else 'a number'}") from None
+    return number
+
+
+def read_study(config: dict[str, Any]) -> Study:
+    """Read and cross-check the tables that a configuration names.
+
+    Raises
+    ------
+    InputError
+        Names file, line, column, what was found and what is allowed.
+    """
+    paths = config["inputs"]
+    samples = _read_checked(paths["samples"], "samples")
+    participants = _read_checked(paths["participants"], "participants")
+    sessions = _read_checked(paths["sessions"], "sessions")
+    for path, table, columns in (
+        (paths["participants"], participants, ["participant"]),
+        (paths["sessions"], sessions, ["participant", "session"]),
+    ):
+        _refuse_repeats(path, table, columns)
+    for table in (samples, sessions):
+        table["key"] = "sub-" + table["participant"] + "_ses-" + table["session"]
+    _refuse_repeats(paths["samples"], samples, [c for c in ("participant", "session", "role", "run") if c in samples])
+    _refuse_repeats(paths["samples"], samples[samples["role"] != "T1w"], ["raw"])
+    _refuse_unknown(paths["samples"], samples, "participant", participants["participant"], paths["participants"])
+    _refuse_unknown(paths["samples"], samples, "key", sessions["key"], paths["sessions"])
+    _refuse_unknown(paths["samples"], samples, "protocol", list(config["protocols"]), "protocols of the configuration")
+    _refuse_unknown(paths["sessions"], sessions, "arm", config["study"]["conditions"], "study.conditions")
+    if "condition" in samples:
+        arms = samples["key"].map(sessions.set_index("key")["arm"])
+        wrong = samples[samples["condition"].notna() & (samples["condition"] != arms)]
+        for row in wrong.itertuples():
+            raise InputError(
+                f"{paths['samples']}, line {row.line}: condition {row.condition!r} differs from the arm of {row.key} "
+                f"in {paths['sessions']}; correct one of them"
+            )
+    _refuse_repeated_visits(paths["sessions"], sessions)
+    root = Path(paths["samples"]).parent
+    samples["raw"] = [[root / part for part in text.split(" | ")] for text in samples["raw"]]
+    return Study(samples, participants, sessions)
+
+
+def _refuse_repeats(path: str, table: "pd.DataFrame", columns: list[str]) -> None:
+    repeated = table[table.duplicated(columns, keep="first")]
+    for row in repeated.itertuples():
+        values = ", ".join(f"{c} {getattr(row, c)!r}" for c in columns)
+        first = table[
+            (table[columns].astype(object).fillna("") == repeated.loc[row.Index, columns].fillna("")).all(axis=1)
+        ]
+        raise InputError(
+            f"{path}, line {row.line}: repeats line {first['line'].iloc[0]} ({values}); remove one"
+            + (" or number them in column run" if "role" in columns else "")
+        )
+
+
+def _refuse_unknown(path: str, table: "pd.DataFrame", column: str, known: Any, where: str) -> None:
+    for row in table[~table[column].isin(list(known))].itertuples():
+        raise InputError(f"{path}, line {row.line}: {column} {getattr(row, column)!r} is not in {where}")
+
+
+def _refuse_repeated_visits(path: str, sessions: "pd.DataFrame") -> None:
+    for row in sessions[sessions.duplicated(["participant", "visit"])].itertuples():
+        raise InputError(f"{path}, line {row.line}: participant {row.participant!r} has visit {row.visit} twice")

@@ -1,0 +1,129 @@
+"""Files: written whole or not at all, and tables that people made by hand read without surprises."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mrsflow.errors import InputError
+
+
+@contextmanager
+def written_whole(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffixes = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name.removesuffix(suffixes)}{suffixes}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: Path | str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(content: Any, path: Path | str) -> None:
+    """Write JSON (indented, keys in the order given); NaN is refused, as it is not JSON."""
+    write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def read_json(path: Path | str) -> Any:
+    """Read JSON; `InputError` when it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+
+
+def write_table(table: Any, path: Path | str) -> None:
+    """Write a data frame as TSV: missing values are ``n/a`` (BIDS), floats keep ten significant digits."""
+    text = table.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.10g", lineterminator="\n")
+    write_text(text, path)
+
+
+def read_table(path: Path | str, text_columns: bool = False) -> Any:
+    """Read a tab- or comma-separated table as a data frame.
+
+    A byte-order mark, Windows line ends and blank lines are accepted. Only an empty cell and ``n/a`` are missing:
+    a condition named ``nan`` or ``NA`` stays text.
+
+    Parameters
+    ----------
+    path : path
+    text_columns : bool
+        Keep every column as text (tables made by hand: the schema converts what is a number).
+
+    Raises
+    ------
+    InputError
+        Missing, empty, not UTF-8, a repeated column, or a row with more or fewer cells than the header.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    first = lines.lstrip("\n").split("\n", 1)[0]
+    if not first.strip():
+        raise InputError(f"{path}: is empty; a header line with column names is needed")
+    separator = "\t" if "\t" in first else ","
+    rows = list(csv.reader(io.StringIO(lines), delimiter=separator))
+    numbered = [(n, [c.strip() for c in row]) for n, row in enumerate(rows, start=1) if any(c.strip() for c in row)]
+    header = numbered[0][1]
+    if repeated := sorted({name for name in header if header.count(name) > 1}):
+        raise InputError(f"{path}: column {', '.join(map(repr, repeated))} stands more than once in the header")
+    for number, row in numbered[1:]:
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}, line {number}: has {len(row)} cells where the header has {len(header)}; "
+                f"separate cells with {'tabs' if separator == chr(9) else 'commas'} throughout"
+            )
+    cells = pd.DataFrame([row for _, row in numbered[1:]], columns=header, dtype=str)
+    cells = cells.mask(cells.isin(["", "n/a"]))
+    if text_columns:
+        return cells
+    return cells.apply(_numbers)
+
+
+def _numbers(column: Any) -> Any:
+    import pandas as pd
+
+    present = column.dropna()
+    if present.empty or not present.str.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?inf").all():
+        return column
+    if present.str.fullmatch(r"0\d+").any():  # a code such as 01 is a name, not a number
+        return column
+    return pd.to_numeric(column)
+
+
+def checksum(path: Path | str) -> str:
+    """BLAKE2b digest (hex, 16 bytes) of a file's content."""
+    digest = hashlib.blake2b(digest_size=16)
+    with Path(path).open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def digest_of(content: Any) -> str:
+    """BLAKE2b digest (hex, 16 bytes) of a JSON-able value, independent of key order."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

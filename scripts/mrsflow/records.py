@@ -1,0 +1,169 @@
+"""What happened to each session at each stage: the mechanism by which one bad session never stops the others.
+
+A stage does its sessions one by one. Each gets a record, ``<output>/status/<stage>/<key>.json``, with ``ok``,
+``failed`` or ``skipped`` (an earlier stage failed) and a one-line reason, the fingerprint of what went in (input
+files, settings, code) and the checksums of what came out. A session whose fingerprint and output checksums stand
+is not done again. A job of K sessions ends with a table of its K records; that table is the file Snakemake knows.
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mrsflow.errors import InputError
+from mrsflow.files import checksum, digest_of, read_json, write_json, write_table
+
+logger = logging.getLogger(__name__)
+PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one session needs at one stage.
+
+    Attributes
+    ----------
+    key : str
+        ``sub-X_ses-Y``.
+    inputs : list of Path
+        Files whose content counts; one that is missing counts as missing.
+    settings : dict
+        JSON-able settings that count.
+    after : str or None
+        Stage whose record must be ``ok``; its outputs count as inputs.
+    """
+
+    key: str
+    inputs: list[Path]
+    settings: dict[str, Any]
+    after: str | None = None
+
+
+class Skipped(Exception):
+    """An earlier stage gave nothing to work on."""
+
+
+def record_path(output: Path, stage: str, key: str) -> Path:
+    """Path of a session's record."""
+    return Path(output) / "status" / stage / f"{key}.json"
+
+
+def read_record(output: Path, stage: str, key: str) -> dict[str, Any] | None:
+    """Read a session's record at a stage, None where there is none that can be read."""
+    try:
+        return read_json(record_path(output, stage, key))
+    except InputError:
+        return None
+
+
+def outputs_of(output: Path, stage: str, key: str) -> list[Path]:
+    """Files that a session's finished stage wrote.
+
+    Raises
+    ------
+    Skipped
+        The stage did not end well for this session.
+    """
+    record = read_record(output, stage, key)
+    if record is None:
+        raise Skipped(f"{stage} was not run")
+    if record["status"] != "ok":
+        raise Skipped(f"{stage}: {record['reason']}")
+    return [Path(output) / name for name in record["outputs"]]
+
+
+def each_session(
+    stage: str,
+    work: Iterable[Work],
+    do: Callable[[Work], list[Path]],
+    output: Path,
+    table: Path,
+    modules: list[str],
+    stop_on_error: bool = False,
+) -> None:
+    """Do a stage for several sessions, keep a record of each, and write the table of the batch.
+
+    Parameters
+    ----------
+    stage : str
+    work : iterable of Work
+    do : callable
+        Does one session and returns the files it wrote (below `output`). `InputError` marks the session as failed;
+        any other exception does too, after all sessions were tried, and then the batch table is not written, so
+        that the job is tried again.
+    output : Path
+        Folder of all outputs.
+    table : Path
+        Batch table to write: session, status, reason.
+    modules : list of str
+        Library modules whose text counts as part of the fingerprint.
+    stop_on_error : bool
+        Raise at the first session that fails.
+    """
+    import pandas as pd
+
+    output = Path(output)
+    code = code_digest(modules)
+    rows, unexpected = [], []
+    for item in work:
+        path = record_path(output, stage, item.key)
+        record: dict[str, Any] = {"session": item.key, "stage": stage, "status": "ok", "reason": ""}
+        known = read_record(output, stage, item.key)
+        try:
+            upstream = outputs_of(output, item.after, item.key) if item.after else []
+            fingerprint = _fingerprint(item, upstream, code)
+            if known and known.get("fingerprint") == fingerprint and _stands(known, output):
+                logger.info("%s: nothing to do for %s", stage, item.key)
+                rows.append({k: known[k] for k in ("session", "status", "reason")})
+                continue
+            logger.info("%s: %s", stage, item.key)
+            written = do(item)
+            record["outputs"] = {str(p.relative_to(output)): checksum(p) for p in sorted(set(written))}
+            record["fingerprint"] = fingerprint
+        except Skipped as error:
+            record |= {"status": "skipped", "reason": str(error), "outputs": {}}
+        except InputError as error:
+            logger.warning("%s: %s failed: %s", stage, item.key, error)
+            if stop_on_error:
+                raise
+            record |= {"status": "failed", "reason": " ".join(str(error).split()), "outputs": {}}
+        except Exception as error:
+            logger.exception("%s: %s: unexpected error", stage, item.key)
+            unexpected.append(f"{item.key}: {type(error).__name__}: {error}")
+            continue
+        if record["status"] != "ok" and known:
+            for name in known["outputs"]:  # of an earlier run: they no longer belong to what went in
+                (output / name).unlink(missing_ok=True)
+        write_json(record, path)
+        rows.append({k: record[k] for k in ("session", "status", "reason")})
+        if record["status"] == "failed":
+            print(f"{stage}: {item.key}: {record['reason']}", file=sys.stderr)
+    if unexpected:
+        raise RuntimeError("; ".join(unexpected))
+    write_table(pd.DataFrame(rows, columns=["session", "status", "reason"]), table)
+
+
+def code_digest(modules: Iterable[str]) -> str:
+    """Digest of the text of library modules (and so of what they compute)."""
+    return digest_of({name: checksum(PACKAGE / f"{name}.py") for name in sorted(modules)})
+
+
+def _fingerprint(item: Work, upstream: list[Path], code: str) -> str:
+    files = {str(path): _content(path) for path in [*item.inputs, *upstream]}
+    return digest_of({"files": files, "settings": item.settings, "code": code})
+
+
+def _content(path: Path) -> Any:
+    if path.is_dir():
+        return {p.name: checksum(p) for p in sorted(path.iterdir()) if p.is_file()}
+    return checksum(path) if path.is_file() else None
+
+
+def _stands(record: dict[str, Any], output: Path) -> bool:
+    """Whether a record's outputs are all there, unchanged."""
+    if record["status"] != "ok":
+        return False
+    return all((output / n).is_file() and checksum(output / n) == c for n, c in record["outputs"].items())

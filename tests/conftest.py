@@ -1,0 +1,23 @@
+"""Shared fixtures."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The top folder of the project."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real scanner files and reference results, which not every clone has beside it."""
+    path = Path(os.environ.get("MRSFLOW_SHARED", ROOT.parent / "shared"))
+    if not (path / "data").is_dir():
+        pytest.skip(f"needs the reference data folder (set MRSFLOW_SHARED; looked for {path.name}/data)")
+    return path

@@ -1,16 +1,52 @@
-# Set-up, demo and tests. Everything lives in .venv (pinned by requirements.lock).
+# Set-up, demo and tests. Everything is installed into .venv, pinned by requirements.lock.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
 CORES ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)))')
+PARTICIPANTS ?= 26
 export NIPYPE_NO_ET := 1
+export PATH := $(BIN):$(PATH)
+
+.PHONY: help
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 .PHONY: env
 env: $(VENV)/.ready  ## create .venv with the pinned packages
 
 $(VENV)/.ready: requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mrsflow needs Python 3.11 or newer; name one with make PYTHON=...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mrsflow needs Python 3.11 or newer; name one: make $@ PYTHON=python3.12")'
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned packages into $(VENV) (a few minutes the first time)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
+
+.PHONY: demo
+demo: env  ## simulate a trial as raw scanner files and analyse it (PARTICIPANTS=26 CORES=all)
+	@$(BIN)/python scripts/simulate_trial.py --out demo --participants $(PARTICIPANTS) --cores $(CORES)
+	@$(BIN)/snakemake --configfile demo/config/config.yaml --cores $(CORES) --quiet rules host reason
+	@$(BIN)/python scripts/summarise_demo.py --demo demo
+
+.PHONY: test
+test: lint  ## what continuous integration runs: linters, fast tests, dry and small real runs
+	@$(BIN)/python -m pytest -m "not slow and not slurm"
+
+.PHONY: test-all
+test-all: lint  ## every test, the slow ones and Slurm included
+	@$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: env
+	@$(BIN)/ruff check scripts tests benchmarks
+	@$(BIN)/ruff format --check --quiet scripts tests benchmarks
+	@$(BIN)/snakefmt --check --compact-diff Snakefile rules
+	@$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md config scripts rules tests benchmarks
+
+.PHONY: lock
+lock: env  ## resolve requirements.lock again from pyproject.toml (needs uv)
+	@uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
+	  --no-annotate --upgrade --output-file requirements.lock pyproject.toml
+
+.PHONY: clean
+clean:  ## remove the demo (not .venv)
+	@rm -rf demo

@@ -6,6 +6,7 @@ files, settings, code) and the checksums of what came out. A session whose finge
 is not done again. A job of K sessions ends with a table of its K records; that table is the file Snakemake knows.
 """
 
+import ast
 import logging
 import sys
 from collections.abc import Callable, Iterable
@@ -81,7 +82,7 @@ def each_session(
     do: Callable[[Work], list[Path]],
     output: Path,
     table: Path,
-    modules: list[str],
+    code: Iterable[Path],
     stop_on_error: bool = False,
 ) -> None:
     """Do a stage for several sessions, keep a record of each, and write the table of the batch.
@@ -98,15 +99,15 @@ def each_session(
         Folder of all outputs.
     table : Path
         Batch table to write: session, status, reason.
-    modules : list of str
-        Library modules whose text counts as part of the fingerprint.
+    code : iterable of Path
+        Files whose text counts as part of the fingerprint: `code_of` the script.
     stop_on_error : bool
         Raise at the first session that fails.
     """
     import pandas as pd
 
     output = Path(output)
-    code = code_digest(modules)
+    code_text = digest_of({path.name: checksum(path) for path in code})
     rows, unexpected = [], []
     for item in work:
         path = record_path(output, stage, item.key)
@@ -114,7 +115,7 @@ def each_session(
         known = read_record(output, stage, item.key)
         try:
             upstream = outputs_of(output, item.after, item.key) if item.after else []
-            fingerprint = _fingerprint(item, upstream, code)
+            fingerprint = _fingerprint(item, upstream, code_text)
             if known and known.get("fingerprint") == fingerprint and _stands(known, output):
                 logger.info("%s: nothing to do for %s", stage, item.key)
                 rows.append({k: known[k] for k in ("session", "status", "reason")})
@@ -146,9 +147,38 @@ def each_session(
     write_table(pd.DataFrame(rows, columns=["session", "status", "reason"]), table)
 
 
-def code_digest(modules: Iterable[str]) -> str:
-    """Digest of the text of library modules (and so of what they compute)."""
-    return digest_of({name: checksum(PACKAGE / f"{name}.py") for name in sorted(modules)})
+def code_of(script: Path | str) -> list[Path]:
+    """Files of the package that a script's result depends on: the modules it imports, theirs, and named data files.
+
+    A data file of the package counts where a module or template mentions its name.
+    """
+    data = {p.name: p for p in PACKAGE.rglob("*.*") if p.suffix not in (".py", ".pyc") and p.is_file()}
+    found: set[Path] = set()
+    waiting = [Path(script)]
+    while waiting:
+        path = waiting.pop()
+        text = path.read_text(encoding="utf-8")
+        needed = [file for name, file in data.items() if name in text]
+        if path.suffix == ".py":
+            needed += [PACKAGE / f"{name}.py" for name in _imported(text)]
+        for file in needed:
+            if file.is_file() and file not in found:
+                found.add(file)
+                waiting.append(file)
+    return sorted(found)
+
+
+def _imported(text: str) -> set[str]:
+    """Names of the package's modules that Python source imports, at any depth."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module == "mrsflow":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mrsflow."):
+            names.add(node.module.removeprefix("mrsflow."))
+        elif isinstance(node, ast.Import):
+            names |= {a.name.removeprefix("mrsflow.") for a in node.names if a.name.startswith("mrsflow.")}
+    return names
 
 
 def _fingerprint(item: Work, upstream: list[Path], code: str) -> str:

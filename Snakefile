@@ -1,0 +1,26 @@
+"""From raw scanner files of an fMRS drug trial to group figures and reports."""
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+include: "rules/common.smk"
+include: "rules/convert.smk"
+include: "rules/preprocess.smk"
+include: "rules/basis.smk"
+include: "rules/fit.smk"
+include: "rules/group.smk"
+include: "rules/figures.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        f"{OUTPUT}/status/complete.txt",
+        missing_outputs,

@@ -1,0 +1,29 @@
+"""A basis set for each protocol: simulated, or the file that the configuration names."""
+
+
+def basis_file(wildcards):
+    """The basis file that a protocol names, if it names one."""
+    return config["protocols"][wildcards.protocol]["basis"] or []
+
+
+rule simulate_basis:
+    input:
+        file=basis_file,
+        code=lib("simulate_basis"),
+    output:
+        f"{OUTPUT}/basis/{{protocol}}.BASIS",
+    log:
+        f"{OUTPUT}/logs/simulate_basis/{{protocol}}.log",
+    benchmark:
+        f"{OUTPUT}/benchmarks/simulate_basis/{{protocol}}.tsv"
+    conda:
+        "../envs/mrsflow.yaml"
+    params:
+        config=lambda wildcards: json.dumps({"protocols": {wildcards.protocol: config["protocols"][wildcards.protocol]}}),
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+    message:
+        "Making the basis set of protocol {wildcards.protocol}"
+    shell:
+        "{PYTHON} {SCRIPTS:q}/simulate_basis.py --config {params.config:q} --protocol {wildcards.protocol:q}"
+        " --out {output:q} --log {log:q}"

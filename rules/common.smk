@@ -1,0 +1,122 @@
+"""Configuration and tables, read and checked before any job; which sessions a job takes. No stage lives here."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+SCRIPTS = Path(workflow.basedir, "scripts")
+sys.path.insert(0, str(SCRIPTS))
+
+from mrsflow import config as study_config
+from mrsflow import records
+from mrsflow.errors import InputError
+from mrsflow.files import digest_of
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+try:
+    config = study_config.checked(config, "configuration")
+    STUDY = study_config.read_study(config)
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+OUTPUT = config["output"]
+STAGES = ("convert", "preprocess", "fit", "report_sessions")
+CONDA = any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method)
+PYTHON = "python" if CONDA else shlex.quote(sys.executable)
+
+
+def lib(script):
+    """A rule's script with the library modules it imports: Snakemake watches only what is an input."""
+    return [SCRIPTS / f"{script}.py", *records.code_of(SCRIPTS / f"{script}.py")]
+
+
+def settings(*sections):
+    """The part of the configuration that a script reads, as JSON text for its --config option."""
+    return json.dumps({name: config[name] for name in ("inputs", "output", "on_error", *sections)})
+
+
+def in_batches(keys, size):
+    """Split sessions into jobs; adding one at the end of the table changes only the last job."""
+    if size == 1:
+        return {key: [key] for key in keys}
+    return {f"{size}x{i // size + 1:04d}": keys[i : i + size] for i in range(0, len(keys), size)}
+
+
+BATCHES = in_batches(STUDY.keys, config["batch_size"])
+
+
+wildcard_constraints:
+    batch="|".join(BATCHES) if len(BATCHES) < 100 else r"[A-Za-z0-9_-]+",
+    protocol="|".join(map(str, config["protocols"])),
+
+
+def sessions_of(wildcards):
+    """Sessions that a job takes."""
+    return BATCHES[wildcards.batch]
+
+
+def table_of(stage):
+    """Table of what a stage did to the sessions of one job."""
+    return f"{OUTPUT}/status/{stage}/batches/{{batch}}.tsv"
+
+
+def tables_of(stage):
+    """The tables of a stage for all jobs."""
+    return expand(table_of(stage), batch=BATCHES)
+
+
+_ROWS = {key: rows for key, rows in STUDY.samples.groupby("key", sort=False)}
+_SESSIONS = STUDY.sessions.set_index("key", drop=False)
+
+
+def rows_digest(wildcards):
+    """Digest of the table rows of a job's sessions and of the state of their raw files, so that a change is seen."""
+    found = []
+    for key in sessions_of(wildcards):
+        rows = _ROWS[key].drop(columns="line")
+        found.append([rows.astype(str).values.tolist(), _SESSIONS.loc[key].drop("line").astype(str).tolist()])
+        found.append([state_of(path) for paths in rows["raw"] for path in paths])
+    return digest_of(found)
+
+
+def state_of(path):
+    """Size and modification time of a raw file, or of the files in a folder; None where it is missing."""
+    try:
+        if path.is_dir():
+            return [state_of(p) for p in sorted(path.iterdir()) if p.is_file()]
+        stat = path.stat()
+        return [stat.st_size, stat.st_mtime_ns]
+    except OSError:
+        return None
+
+
+def missing_outputs(wildcards):
+    """Outputs that a finished session's records name and that are gone: rule `restore` makes them again."""
+    gone = []
+    for stage in STAGES:
+        finished = {key for name, keys in BATCHES.items() if Path(OUTPUT, "status", stage, "batches", f"{name}.tsv").is_file() for key in keys}
+        for key in finished:
+            record = records.read_record(OUTPUT, stage, key)
+            outputs = record["outputs"] if record else [f"status/{stage}/{key}.json"]
+            gone += [f"{OUTPUT}/{name}" for name in outputs if not Path(OUTPUT, name).is_file()]
+    return sorted(gone)
+
+
+def stage_of(path):
+    """Stage and session that wrote an output below the output folder."""
+    parts = Path(path).parts
+    if parts[0] == "status":
+        return parts[1], Path(path).stem
+    key = "_".join(part for part in parts[:-1] if part.startswith(("sub-", "ses-"))) or Path(path).stem
+    for stage in STAGES:
+        record = records.read_record(OUTPUT, stage, key)
+        if record and path in record["outputs"]:
+            return stage, key
+    raise WorkflowError(f"{OUTPUT}/{path} is not an output of any recorded session")

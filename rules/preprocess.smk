@@ -1,0 +1,25 @@
+"""Coils and transients to clean blocks, placed in time relative to the dose."""
+
+
+rule preprocess:
+    input:
+        converted=table_of("convert"),
+        code=lib("preprocess"),
+    output:
+        table=table_of("preprocess"),
+    log:
+        f"{OUTPUT}/logs/preprocess/{{batch}}.log",
+    benchmark:
+        f"{OUTPUT}/benchmarks/preprocess/{{batch}}.tsv"
+    conda:
+        "../envs/mrsflow.yaml"
+    params:
+        config=settings("study", "protocols", "blocks", "preprocess"),
+        sessions=sessions_of,
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+    message:
+        "Preprocessing {wildcards.batch}"
+    shell:
+        "{PYTHON} {SCRIPTS:q}/preprocess.py --config {params.config:q} --sessions {params.sessions:q}"
+        " --status {output.table:q} --log {log:q}"

@@ -1,0 +1,139 @@
+import copy
+
+import pytest
+import yaml
+
+from mrsflow import config
+from mrsflow.errors import InputError
+
+CONFIG = {
+    "study": {"design": "crossover", "conditions": ["placebo", "drug"]},
+    "protocols": {
+        "a": {
+            "sequence": "press",
+            "echo_time_ms": 30,
+            "repetition_time_ms": 2000,
+            "spectrometer_frequency_mhz": 123.25,
+        }
+    },
+    "blocks": {"bins": {"baseline": [-8, 0], "infusion": [0, 8]}, "baseline": ["baseline"]},
+}
+TABLES = {
+    "participants": "participant\tsex\tage\n01\tF\t31\n02\tM\t28\n",
+    "sessions": "participant\tsession\tvisit\tarm\tinfusion_start\n"
+    "01\t1\t1\tplacebo\t10:00:00\n01\t2\t2\tdrug\t10:00:00\n02\t1\t1\tdrug\t10:00:00\n",
+    "samples": "participant\tsession\trole\tprotocol\traw\tstart_time\n"
+    "01\t1\tsvs\ta\tx/1.dat\t09:50:00\n01\t2\tsvs\ta\tx/2.dat\t09:50:00\n02\t1\tsvs\ta\tx/3.dat | x/4.dat\t09:50:00\n",
+}
+
+
+def changed(path, value):
+    content = copy.deepcopy(CONFIG)
+    place = content
+    *parents, last = path.split(".")
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("study.freze", True, "study: unknown key 'freze', did you mean 'freeze'"),
+        ("batchsize", 3, "unknown key 'batchsize', did you mean 'batch_size'"),
+        ("batch_size", "many", "batch_size: 'many' is not of type 'integer'"),
+        ("protocols.a.echo_time_ms", 0.03, r"protocols.a.echo_time_ms: 0.03 is less than the minimum of 1 \(TE \(ms\)"),
+        ("protocols.a.repetition_time_ms", 2, "repetition_time_ms: 2 is less than the minimum"),
+        ("protocols.a.sequence", "other", "protocols.a.basis is needed"),
+        ("blocks.bins.infusion", [-1, 8], "baseline and blocks.bins.infusion overlap"),
+        ("blocks.bins.infusion", [8, 0], "the end must be after the start"),
+        ("blocks.bins", {}, "blocks.bins: .* non-empty|should be non-empty|enough properties"),
+        ("blocks.baseline", ["before"], "'before', which is not in blocks.bins"),
+        ("study.conditions", ["placebo"], "a crossover needs two"),
+        ("study", None, "study: None is not of type 'object'"),
+    ],
+)
+def test_a_bad_key_is_named_with_what_is_allowed(path, value, said):
+    with pytest.raises(InputError, match=said) as error:
+        config.checked(changed(path, value))
+    assert "\n" not in str(error.value)
+
+
+def test_defaults_are_filled_in_and_the_argument_is_left_alone():
+    before = copy.deepcopy(CONFIG)
+    full = config.checked(CONFIG)
+    assert before == CONFIG
+    assert full["batch_size"] == 1
+    assert full["protocols"]["a"]["nucleus"] == "1H"
+    assert full["quality"]["rules"][0]["metric"] == "linewidth_ppm"
+    assert config.checked(full) == full
+
+
+def test_the_shipped_configuration_shows_every_key_with_its_default(root):
+    shipped = yaml.safe_load((root / "config/config.yaml").read_text(encoding="utf-8"))
+    full = config.checked(shipped)
+    missing = [k for k in full if k not in shipped]
+    for section in ("study", "inputs", "convert", "blocks", "preprocess", "fit", "quality", "group", "report"):
+        missing += [f"{section}.{k}" for k in full[section] if k not in shipped[section]]
+    assert not missing
+    protocol_keys = config.schema("config")["properties"]["protocols"]["additionalProperties"]["properties"]
+    assert set(protocol_keys) == set(next(iter(shipped["protocols"].values())))
+
+
+def test_every_key_of_the_schemas_is_described():
+    def undescribed(rule, path):
+        for key, inner in rule.get("properties", {}).items():
+            if "description" not in inner and path != ".quality.rules":
+                yield f"{path}.{key}"
+            yield from undescribed(inner, f"{path}.{key}")
+
+    for name in ("config", "samples", "participants", "sessions"):
+        assert not list(undescribed(config.schema(name), "")), name
+
+
+@pytest.fixture
+def study(tmp_path):
+    def write(**replaced):
+        paths = {}
+        for name, text in (TABLES | replaced).items():
+            (tmp_path / f"{name}.tsv").write_text(text, encoding="utf-8")
+            paths[name] = str(tmp_path / f"{name}.tsv")
+        return config.read_study(config.checked(CONFIG | {"inputs": paths}))
+
+    return write
+
+
+def test_tables_are_joined_by_session(study, tmp_path):
+    tables = study()
+    assert tables.keys == ["sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1"]
+    assert tables.samples["raw"].iloc[2] == [tmp_path / "x/3.dat", tmp_path / "x/4.dat"]
+    assert tables.participants["age"].tolist() == [31, 28]
+    assert tables.samples["line"].tolist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "said"),
+    [
+        ("samples", "02\t1\tsvs", "03\t1\tsvs", "line 4: participant '03' is not in"),
+        ("samples", "02\t1\tsvs", "02\t2\tsvs", "line 4: key 'sub-02_ses-2' is not in"),
+        ("samples", "svs\ta\tx/2", "svs\tb\tx/2", "line 3: protocol 'b' is not in protocols"),
+        ("samples", "x/2.dat", "x/1.dat", "line 3: repeats line 2"),
+        ("samples", "01\t2\tsvs", "01\t1\tsvs", "line 3: repeats line 2 .*column run"),
+        ("samples", "svs\ta\tx/1", "metab\ta\tx/1", "line 2: role: 'metab' is not one of"),
+        ("samples", "role", "rolle", "column 'role' is missing"),
+        ("samples", "09:50:00\n02", "9.50\n02", "line 3: start_time: '9.50' does not match"),
+        ("sessions", "1\tplacebo", "one\tplacebo", "line 2: visit: 'one' is not a whole number"),
+        ("sessions", "placebo", "nan", "line 2: arm 'nan' is not in study.conditions"),
+        ("sessions", "01\t2\t2", "01\t2\t1", "line 3: participant '01' has visit 1 twice"),
+        ("sessions", "01\t2\t2", "01\t1\t2", "line 3: repeats line 2"),
+        ("participants", "01\tF", "Jo Doe\tF", "line 2: participant: .* does not match"),
+        ("participants", "\t31", "\told", "line 2: age: 'old' is not a number"),
+        ("participants", "01\tF", "\tF", "line 2: participant is empty"),
+    ],
+)
+def test_a_bad_row_is_named(study, table, old, new, said):
+    assert old in TABLES[table]
+    with pytest.raises(InputError, match=said) as error:
+        study(**{table: TABLES[table].replace(old, new, 1)})
+    assert f"{table}.tsv" in str(error.value)

@@ -1,0 +1,87 @@
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from mrsflow.errors import InputError
+from mrsflow.run import build_parser, run
+
+REQUIRED = ["--raw", "a", "b", "--out", "o"]
+
+
+def collect(argv):
+    seen = {}
+
+    def main(
+        raw: list[Path],
+        out: Path,
+        ppm: tuple[float, float] = (0.5, 4.2),
+        model: Literal["one", "two"] = "one",
+        set: dict[str, str] | None = None,
+        config: dict | None = None,
+        quick: bool = False,
+    ) -> None:
+        """Do a thing.
+
+        Parameters
+        ----------
+        raw : list of Path
+            The raw files, 100 % of them.
+        out : Path
+            Where it
+            goes.
+
+        Notes
+        -----
+        Nothing.
+        """
+        seen.update(locals())
+
+    run(main, argv)
+    return seen
+
+
+def test_options_come_from_the_signature():
+    seen = collect(
+        None, ["--raw", "a", "b", "--out", "o", "--ppm", "1", "4", "--set", "K=V=W", "--config", '{"a": 1}', "--quick"]
+    )
+    assert seen["raw"] == [Path("a"), Path("b")]
+    assert tuple(seen["ppm"]) == (1.0, 4.0)
+    assert seen["set"] == {"K": "V=W"}
+    assert seen["config"] == {"a": 1}
+    assert seen["quick"] is True
+    assert seen["model"] == "one"
+
+
+@pytest.mark.parametrize("argv", [[], ["--raw", "a"], [*REQUIRED, "--model", "three"], [*REQUIRED, "--set", "K"]])
+def test_a_wrong_command_line_ends_with_status_2(argv, capsys):
+    with pytest.raises(SystemExit) as end:
+        collect(argv)
+    assert end.value.code == 2
+
+
+def test_help_is_the_docstring():
+    def main(out: Path) -> None:
+        """Say what.
+
+        Parameters
+        ----------
+        out : Path
+            Where it goes, 100 %.
+        """
+
+    text = build_parser(main).format_help()
+    assert "Say what." in text
+    assert "Where it goes, 100 %." in text
+
+
+@pytest.mark.parametrize("error", [InputError("a.nii: is\nbad"), ZeroDivisionError("no")])
+def test_a_failure_is_one_line_and_its_traceback_is_in_the_log(error, tmp_path):
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        run(main, ["--log", str(tmp_path / "x.log")])
+    assert str(end.value.code).startswith("error: ")
+    assert "\n" not in str(end.value.code)
+    assert "Traceback" in (tmp_path / "x.log").read_text()

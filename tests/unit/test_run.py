@@ -42,9 +42,7 @@ def collect(argv):
 
 
 def test_options_come_from_the_signature():
-    seen = collect(
-        None, ["--raw", "a", "b", "--out", "o", "--ppm", "1", "4", "--set", "K=V=W", "--config", '{"a": 1}', "--quick"]
-    )
+    seen = collect([*REQUIRED, "--ppm", "1", "4", "--set", "K=V=W", "--config", '{"a": 1}', "--quick"])
     assert seen["raw"] == [Path("a"), Path("b")]
     assert tuple(seen["ppm"]) == (1.0, 4.0)
     assert seen["set"] == {"K": "V=W"}

@@ -169,7 +169,7 @@ def _ge_header(header: RawHeader, n_coils: int, n_frames: int, n_points: int, n_
 
 
 def _axes_of(header: RawHeader) -> NDArray[np.floating]:
-    """Unit vectors (rows, scanner space) along the voxel's sides."""
+    """Give the unit vectors (rows, scanner space) along the sides of the voxel."""
     c, s = np.cos(np.radians(header.voxel_tilt)), np.sin(np.radians(header.voxel_tilt))
     return np.array([[1.0, 0.0, 0.0], [0.0, c, s], [0.0, -s, c]])
 

@@ -1,0 +1,164 @@
+"""What every picture shares: one width, legible type, safe colours, the ppm axis, files of the same bytes each time."""
+
+from collections.abc import Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mrsflow.files import written_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 180 / 25.4
+"""Width of every figure (inch): 180 mm, two columns of a journal."""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Colours told apart with any colour vision: Okabe and Ito 2008, https://jfly.uni-koeln.de/color."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P")
+INK, GREY, PALE = "#1a1a1a", "#6b6b6b", "#d9d9d9"
+
+STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "mrsflow",
+}
+
+METADATA = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+@contextmanager
+def style() -> "Iterator[None]":
+    """Draw in the project's style, without a display."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    with mpl.rc_context({**mpl.rcParamsDefault, **STYLE, "backend": "agg"}):
+        yield
+
+
+def new_figure(height: float, **layout: Any) -> tuple["Figure", Any]:
+    """Make a figure of the one width and its axes.
+
+    Parameters
+    ----------
+    height : float
+        mm.
+    **layout
+        As for `matplotlib.pyplot.subplots`; without ``nrows`` and ``ncols`` there is one pair of axes.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height / 25.4), layout="constrained")
+    return figure, figure.subplots(**layout)
+
+
+def save(figure: "Figure", stem: Path) -> list[Path]:
+    """Write a figure as PNG, SVG and PDF, each the same bytes for the same figure; returns the paths."""
+    paths = []
+    for kind, metadata in METADATA.items():
+        path = stem.with_name(f"{stem.name}.{kind}")
+        with written_whole(path) as temporary:
+            figure.savefig(temporary, format=kind, metadata=metadata)
+        paths.append(path)
+    return paths
+
+
+def arm_styles(arms: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Colour, marker and line style of each arm, in the order given: never told apart by colour alone."""
+    dashes = ("-", "--", "-.", ":")
+    return {
+        str(arm): {
+            "color": COLOURS[n % len(COLOURS)],
+            "marker": MARKERS[n % len(MARKERS)],
+            "linestyle": dashes[n % len(dashes)],
+        }
+        for n, arm in enumerate(arms)
+    }
+
+
+def ppm_axis_of(axes: "Axes", ppm_range: ArrayLike) -> None:
+    """Give axes a chemical-shift axis, high ppm on the left, and no scale for the arbitrary signal."""
+    low, high = sorted(float(v) for v in np.asarray(ppm_range))
+    axes.set(xlim=(high, low), xlabel="Chemical shift (ppm)")
+    axes.set_xticks([tick for tick in np.arange(0, 6, 0.5) if low <= tick <= high])
+
+
+def plain(text: object) -> str:
+    """Text as it is: a dollar sign in a label of the data starts no formula."""
+    return str(text).replace("$", r"\$")
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Mean and half-width of its t interval over the finite values; the half-width is NaN for fewer than two."""
+    from scipy.special import stdtrit
+
+    found = np.asarray(values, dtype=float)
+    found = found[np.isfinite(found)]
+    if found.size < 2:
+        return (float(found[0]) if found.size else np.nan), np.nan
+    quantile = stdtrit(found.size - 1, 0.5 + level / 2)
+    return float(found.mean()), float(quantile * found.std(ddof=1) / np.sqrt(found.size))
+
+
+def within_subject_interval(values: ArrayLike, level: float = 0.95) -> tuple[NDArray, NDArray]:
+    """Mean of each cell of a repeated-measures design and the half-width of its within-subject interval.
+
+    Parameters
+    ----------
+    values : (n_participants, n_cells) array
+        NaN where a participant has no value; only the cells that a participant has enter the participant's mean.
+    level : float
+        Coverage.
+
+    Returns
+    -------
+    mean, half_width : (n_cells,) arrays
+        NaN half-width in cells of fewer than two participants.
+
+    Notes
+    -----
+    Differences between participants are removed before the interval is taken, and the variance lost by it is given
+    back with C/(C-1): Morey 2008, doi:10.20982/tqmp.04.2.p061.
+    """
+    from scipy.special import stdtrit
+
+    values = np.asarray(values, dtype=float)
+    present = np.isfinite(values)
+    count, cells = present.sum(axis=0), values.shape[1]
+    filled = np.where(present, values, 0.0)
+    mean = np.divide(filled.sum(axis=0), count, out=np.full(cells, np.nan), where=count > 0)
+    own = filled.sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+    expected = np.where(present, mean, 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+    residual = np.where(present, values - own[:, np.newaxis] + expected[:, np.newaxis] - mean, 0.0)
+    variance = (residual**2).sum(axis=0) / np.maximum(count - 1, 1) * (cells / max(cells - 1, 1))
+    quantile = stdtrit(np.maximum(count - 1, 1), 0.5 + level / 2)
+    return mean, np.where(count > 1, quantile * np.sqrt(variance / np.maximum(count, 1)), np.nan)

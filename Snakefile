@@ -23,4 +23,10 @@ rule all:
     default_target: True
     input:
         f"{OUTPUT}/status/complete.txt",
+        *[tables_of(stage) for stage in STAGES],
+        rules.describe_dataset.output,
+        rules.group.output,
+        rules.figures.output,
+        rules.report.output,
+        expand(rules.simulate_basis.output, protocol=USED_PROTOCOLS),
         missing_outputs,

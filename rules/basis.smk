@@ -18,10 +18,16 @@ rule simulate_basis:
         f"{OUTPUT}/benchmarks/simulate_basis/{{protocol}}.tsv"
     conda:
         "../envs/mrsflow.yaml"
-    params:
-        config=lambda wildcards: json.dumps({"protocols": {wildcards.protocol: config["protocols"][wildcards.protocol]}}),
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
+    params:
+        config=lambda wildcards: json.dumps(
+            {
+                "protocols": {
+                    wildcards.protocol: config["protocols"][wildcards.protocol]
+                }
+            }
+        ),
     message:
         "Making the basis set of protocol {wildcards.protocol}"
     shell:

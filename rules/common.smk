@@ -28,28 +28,37 @@ except InputError as error:
 
 OUTPUT = config["output"]
 STAGES = ("convert", "preprocess", "fit", "report_sessions")
-CONDA = any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method)
+CONDA = any(
+    method.name == "CONDA" for method in workflow.deployment_settings.deployment_method
+)
 PYTHON = "python" if CONDA else shlex.quote(sys.executable)
 
 
 def lib(script):
     """A rule's script with the library modules it imports: Snakemake watches only what is an input."""
-    return [SCRIPTS / f"{script}.py", *records.code_of(SCRIPTS / f"{script}.py")]
+    return records.code_of(SCRIPTS / f"{script}.py")
 
 
 def settings(*sections):
     """The part of the configuration that a script reads, as JSON text for its --config option."""
-    return json.dumps({name: config[name] for name in ("inputs", "output", "on_error", *sections)})
+    return json.dumps(
+        {name: config[name] for name in ("inputs", "output", "on_error", *sections)}
+    )
 
 
 def in_batches(keys, size):
     """Split sessions into jobs; adding one at the end of the table changes only the last job."""
     if size == 1:
         return {key: [key] for key in keys}
-    return {f"{size}x{i // size + 1:04d}": keys[i : i + size] for i in range(0, len(keys), size)}
+    return {
+        f"{size}x{i // size + 1:04d}": keys[i : i + size]
+        for i in range(0, len(keys), size)
+    }
 
 
 BATCHES = in_batches(STUDY.keys, config["batch_size"])
+
+USED_PROTOCOLS = sorted(set(STUDY.samples.query("role == 'svs'")["protocol"]))
 
 
 wildcard_constraints:
@@ -81,7 +90,12 @@ def rows_digest(wildcards):
     found = []
     for key in sessions_of(wildcards):
         rows = _ROWS[key].drop(columns="line")
-        found.append([rows.astype(str).values.tolist(), _SESSIONS.loc[key].drop("line").astype(str).tolist()])
+        found.append(
+            [
+                rows.astype(str).values.tolist(),
+                _SESSIONS.loc[key].drop("line").astype(str).tolist(),
+            ]
+        )
         found.append([state_of(path) for paths in rows["raw"] for path in paths])
     return digest_of(found)
 
@@ -101,11 +115,20 @@ def missing_outputs(wildcards):
     """Outputs that a finished session's records name and that are gone: rule `restore` makes them again."""
     gone = []
     for stage in STAGES:
-        finished = {key for name, keys in BATCHES.items() if Path(OUTPUT, "status", stage, "batches", f"{name}.tsv").is_file() for key in keys}
+        finished = {
+            key
+            for name, keys in BATCHES.items()
+            if Path(OUTPUT, "status", stage, "batches", f"{name}.tsv").is_file()
+            for key in keys
+        }
         for key in finished:
             record = records.read_record(OUTPUT, stage, key)
             outputs = record["outputs"] if record else [f"status/{stage}/{key}.json"]
-            gone += [f"{OUTPUT}/{name}" for name in outputs if not Path(OUTPUT, name).is_file()]
+            gone += [
+                f"{OUTPUT}/{name}"
+                for name in outputs
+                if not Path(OUTPUT, name).is_file()
+            ]
     return sorted(gone)
 
 
@@ -114,7 +137,10 @@ def stage_of(path):
     parts = Path(path).parts
     if parts[0] == "status":
         return parts[1], Path(path).stem
-    key = "_".join(part for part in parts[:-1] if part.startswith(("sub-", "ses-"))) or Path(path).stem
+    key = (
+        "_".join(part for part in parts[:-1] if part.startswith(("sub-", "ses-")))
+        or Path(path).stem
+    )
     for stage in STAGES:
         record = records.read_record(OUTPUT, stage, key)
         if record and path in record["outputs"]:

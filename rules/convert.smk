@@ -12,12 +12,12 @@ rule convert:
         f"{OUTPUT}/benchmarks/convert/{{batch}}.tsv"
     conda:
         "../envs/mrsflow.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
         config=settings("study", "protocols", "convert"),
         sessions=sessions_of,
         rows=rows_digest,
-    resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
     message:
         "Converting {wildcards.batch}"
     shell:
@@ -28,7 +28,13 @@ rule convert:
 rule describe_dataset:
     input:
         code=lib("describe_dataset"),
-        tables=[path for path in (config["inputs"]["participants"], config["inputs"]["sessions"])],
+        tables=[
+            path
+            for path in (
+                config["inputs"]["participants"],
+                config["inputs"]["sessions"],
+            )
+        ],
     output:
         f"{OUTPUT}/bids/dataset_description.json",
     log:
@@ -37,7 +43,9 @@ rule describe_dataset:
         "../envs/mrsflow.yaml"
     params:
         config=settings("study"),
-        samples=digest_of(STUDY.samples.drop(columns="line").astype(str).values.tolist()),
+        samples=digest_of(
+            STUDY.samples.drop(columns="line").astype(str).values.tolist()
+        ),
     message:
         "Describing the dataset"
     shell:
@@ -54,7 +62,16 @@ rule restore:
     conda:
         "../envs/mrsflow.yaml"
     params:
-        config=settings("study", "protocols", "convert", "blocks", "preprocess", "fit", "quality", "report"),
+        config=settings(
+            "study",
+            "protocols",
+            "convert",
+            "blocks",
+            "preprocess",
+            "fit",
+            "quality",
+            "report",
+        ),
         stage=lambda wildcards: stage_of(wildcards.path)[0],
         key=lambda wildcards: stage_of(wildcards.path)[1],
     message:

@@ -3,7 +3,11 @@
 
 def basis_of_batch(wildcards):
     """Basis sets of the protocols of a job's metabolite scans."""
-    used = {p for key in sessions_of(wildcards) for p in _ROWS[key].query("role == 'svs'")["protocol"]}
+    used = {
+        p
+        for key in sessions_of(wildcards)
+        for p in _ROWS[key].query("role == 'svs'")["protocol"]
+    }
     return sorted(f"{OUTPUT}/basis/{protocol}.BASIS" for protocol in used)
 
 
@@ -20,11 +24,11 @@ rule fit:
         f"{OUTPUT}/benchmarks/fit/{{batch}}.tsv"
     conda:
         "../envs/mrsflow.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
         config=settings("study", "protocols", "blocks", "fit"),
         sessions=sessions_of,
-    resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
     message:
         "Fitting {wildcards.batch}"
     shell:

@@ -13,11 +13,11 @@ rule preprocess:
         f"{OUTPUT}/benchmarks/preprocess/{{batch}}.tsv"
     conda:
         "../envs/mrsflow.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
     params:
         config=settings("study", "protocols", "blocks", "preprocess"),
         sessions=sessions_of,
-    resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
     message:
         "Preprocessing {wildcards.batch}"
     shell:

@@ -148,13 +148,13 @@ def each_session(
 
 
 def code_of(script: Path | str) -> list[Path]:
-    """Files of the package that a script's result depends on: the modules it imports, theirs, and named data files.
+    """Files that a script's result depends on: itself, the modules it imports, theirs, and the data files they name.
 
     A data file of the package counts where a module or template mentions its name.
     """
     data = {p.name: p for p in PACKAGE.rglob("*.*") if p.suffix not in (".py", ".pyc") and p.is_file()}
-    found: set[Path] = set()
-    waiting = [Path(script)]
+    waiting = [Path(script).resolve()]
+    found = set(waiting)
     while waiting:
         path = waiting.pop()
         text = path.read_text(encoding="utf-8")

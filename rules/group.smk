@@ -1,0 +1,25 @@
+"""Tables, models and tests of the whole study."""
+
+
+rule group:
+    input:
+        fits=tables_of("fit"),
+        participants=config["inputs"]["participants"],
+        sessions=config["inputs"]["sessions"],
+        code=lib("group"),
+    output:
+        f"{OUTPUT}/group/headline.json",
+    log:
+        f"{OUTPUT}/logs/group.log",
+    benchmark:
+        f"{OUTPUT}/benchmarks/group.tsv"
+    conda:
+        "../envs/mrsflow.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+    params:
+        config=settings("study", "protocols", "blocks", "fit", "quality", "group"),
+    message:
+        "Group tables and statistics"
+    shell:
+        "{PYTHON} {SCRIPTS:q}/group.py --config {params.config:q} --log {log:q}"

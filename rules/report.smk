@@ -1,0 +1,70 @@
+"""Pages for people: one per session, one for the study; and the last look at everything."""
+
+
+rule report_sessions:
+    input:
+        fits=table_of("fit"),
+        code=lib("report_sessions"),
+    output:
+        table=table_of("report_sessions"),
+    log:
+        f"{OUTPUT}/logs/report_sessions/{{batch}}.log",
+    benchmark:
+        f"{OUTPUT}/benchmarks/report_sessions/{{batch}}.tsv"
+    conda:
+        "../envs/mrsflow.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+    params:
+        config=settings(
+            "study", "protocols", "blocks", "preprocess", "fit", "quality", "report"
+        ),
+        sessions=sessions_of,
+    message:
+        "Writing the page of {wildcards.batch}"
+    shell:
+        "{PYTHON} {SCRIPTS:q}/report_sessions.py --config {params.config:q} --sessions {params.sessions:q}"
+        " --status {output.table:q} --log {log:q}"
+
+
+rule report:
+    input:
+        tables_of("report_sessions"),
+        f"{OUTPUT}/figures/time_course.png",
+        f"{OUTPUT}/group/headline.json",
+        f"{OUTPUT}/bids/dataset_description.json",
+        code=lib("report"),
+    output:
+        f"{OUTPUT}/report/index.html",
+    log:
+        f"{OUTPUT}/logs/report.log",
+    benchmark:
+        f"{OUTPUT}/benchmarks/report.tsv"
+    conda:
+        "../envs/mrsflow.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+    params:
+        config=json.dumps(config),
+    message:
+        "Writing the group page"
+    shell:
+        "{PYTHON} {SCRIPTS:q}/report.py --config {params.config:q} --log {log:q}"
+
+
+rule check_outputs:
+    input:
+        f"{OUTPUT}/report/index.html",
+        code=lib("check_outputs"),
+    output:
+        f"{OUTPUT}/status/complete.txt",
+    log:
+        f"{OUTPUT}/logs/check_outputs.log",
+    conda:
+        "../envs/mrsflow.yaml"
+    params:
+        config=settings("study", "convert"),
+    message:
+        "Looking through every output"
+    shell:
+        "{PYTHON} {SCRIPTS:q}/check_outputs.py --config {params.config:q} --log {log:q}"

@@ -1,0 +1,176 @@
+"""A project with the real Snakefile, rules and records whose stages only copy text: the workflow in seconds."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+STAGE = '''
+"""Stand-in of a stage."""
+from pathlib import Path
+
+from mrsflow import config as study_config
+from mrsflow import records
+from mrsflow.errors import InputError
+from mrsflow.run import run
+
+STAGE, AFTER, FOLDER, SECTION = {stage!r}, {after!r}, {folder!r}, {section!r}
+
+
+def main(config: str, sessions: list[str], status: Path) -> None:
+    settings = study_config.load(config)
+    output = Path(settings["output"])
+    samples = study_config.read_study(settings).samples if not AFTER else None
+
+    def do(item):
+        files = item.inputs or records.outputs_of(output, AFTER, item.key)
+        text = "".join(path.read_text() if path.is_file() else "bad" for path in files)
+        if "bad" in text:
+            raise InputError(f"{{files[0].name}}: is bad")
+        subject, session = item.key.split("_")
+        path = output / FOLDER / subject / session / f"{{item.key}}_{{STAGE}}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + STAGE + "\\n")
+        with open("done.txt", "a") as done:
+            done.write(f"{{STAGE}} {{item.key}}\\n")
+        return [path]
+
+    def raw(key):
+        return [p for paths in samples[samples["key"] == key]["raw"] for p in paths] if not AFTER else []
+
+    work = [records.Work(key, raw(key), settings.get(SECTION, {{}}), after=AFTER) for key in sessions]
+    records.each_session(
+        STAGE, work, do, output, status, records.code_of(__file__), settings["on_error"] == "stop"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
+'''
+
+WHOLE = '''
+"""Stand-in of a step over all sessions."""
+from pathlib import Path
+
+from mrsflow import config as study_config
+from mrsflow.errors import InputError
+from mrsflow.run import run
+
+
+def main(config: str{options}) -> None:
+    settings = study_config.load(config)
+    output = Path(settings.get("output", "results"))
+    with open("done.txt", "a") as done:
+        done.write("{name}\\n")
+    for path in [{files}]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{name}")
+    {more}
+
+
+if __name__ == "__main__":
+    run(main)
+'''
+
+CHECK = """
+    import json
+    failed = [json.loads(p.read_text()) for p in sorted(output.glob("status/*/sub-*.json"))]
+    failed = [r for r in failed if r["status"] != "ok"]
+    if failed:
+        raise InputError(f"{len(failed)} failed: {failed[0]['session']}: {failed[0]['reason']}")
+    (output / "status/complete.txt").write_text("all is well")
+"""
+
+GROUP_FILES = {
+    "simulate_basis": ("Path(str(out))", ", protocol: str, out: Path", ""),
+    "describe_dataset": ('output / "bids/dataset_description.json"', "", ""),
+    "group": ('output / "group/headline.json"', "", ""),
+    "figures": ('output / "figures/time_course.png"', "", ""),
+    "report": ('output / "report/index.html"', "", ""),
+    "check_outputs": ("", "", CHECK),
+}
+
+
+class Project:
+    """A folder in which ``snakemake`` can be run."""
+
+    def __init__(self, folder: Path, sessions: int = 4, batch_size: int = 1, sources: Path = ROOT):
+        self.folder = folder
+        for name in ("Snakefile", "rules", "envs", "profiles", "config/schemas", "scripts/mrsflow"):
+            source, target = sources / name, folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        stages = ("convert", "preprocess", "fit", "report_sessions")
+        for stage, after in zip(stages, (None, *stages), strict=False):
+            place = {"convert": "bids", "report_sessions": "report"}.get(stage, "derivatives/mrsflow")
+            section = "report" if stage == "report_sessions" else stage
+            text = STAGE.format(stage=stage, after=after, folder=place, section=section)
+            (folder / "scripts" / f"{stage}.py").write_text(text)
+        for name, (files, options, more) in GROUP_FILES.items():
+            text = WHOLE.format(name=name, files=files, options=options, more=more.strip())
+            (folder / "scripts" / f"{name}.py").write_text(text)
+        self.config = {
+            "study": {"design": "crossover", "conditions": ["placebo", "drug"]},
+            "protocols": {
+                "a": {
+                    "sequence": "press",
+                    "echo_time_ms": 30,
+                    "repetition_time_ms": 2000,
+                    "spectrometer_frequency_mhz": 123.25,
+                }
+            },
+            "blocks": {"bins": {"baseline": [-8, 0]}},
+            "batch_size": batch_size,
+        }
+        self.write_config()
+        self.write_tables(sessions)
+
+    def write_config(self, **changes):
+        """Write the configuration, with changes to its top level."""
+        self.config |= changes
+        (self.folder / "config/config.yaml").write_text(yaml.safe_dump(self.config))
+
+    def write_tables(self, sessions: int, raw: bool = True):
+        """Write the tables of a study of that many sessions, and their raw files where they are not there yet."""
+        people, visits, scans = ["participant\tsex"], ["participant\tsession\tvisit\tarm"], []
+        for i in range(sessions):
+            participant, visit = f"{i // 2 + 1:05d}", i % 2 + 1
+            if visit == 1:
+                people.append(f"{participant}\t{'FM'[i // 2 % 2]}")
+            visits.append(f"{participant}\t{visit}\t{visit}\t{('placebo', 'drug')[i % 2]}")
+            scans.append(f"{participant}\t{visit}\tsvs\ta\traw/{i}.txt")
+            if raw:
+                path = self.folder / "config" / "raw" / f"{i}.txt"
+                path.parent.mkdir(exist_ok=True)
+                if not path.exists():
+                    path.write_text(f"session {i}\n")
+        header = "participant\tsession\trole\tprotocol\traw"
+        for name, lines in (("participants", people), ("sessions", visits), ("samples", [header, *scans])):
+            (self.folder / "config" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+
+    def raw(self, number: int) -> Path:
+        """Raw file of a session."""
+        return self.folder / "config" / "raw" / f"{number}.txt"
+
+    def snakemake(self, *options: str, cores: int = 2) -> subprocess.CompletedProcess:
+        """Run Snakemake as a user would."""
+        command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *options]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
+        return subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, env=environment, timeout=300, check=False
+        )
+
+    def done(self) -> list[str]:
+        """What was computed since the last call, sorted."""
+        path = self.folder / "done.txt"
+        lines = sorted(path.read_text().split("\n")[:-1]) if path.exists() else []
+        path.unlink(missing_ok=True)
+        return lines

@@ -1,0 +1,170 @@
+"""What runs again, what does not, and what a failing session does: the real rules over stages that copy text."""
+
+import os
+import time
+
+import pytest
+from stand_in import Project
+
+GROUP = ["check_outputs", "describe_dataset", "figures", "group", "report", "simulate_basis"]
+STAGES = ["convert", "fit", "preprocess", "report_sessions"]
+
+
+def all_stages(*keys):
+    return sorted(f"{stage} {key}" for stage in STAGES for key in keys)
+
+
+@pytest.fixture
+def project(tmp_path):
+    made = Project(tmp_path / "project with space")
+    result = made.snakemake()
+    assert result.returncode == 0, result.stderr
+    return made
+
+
+KEYS = ["sub-00001_ses-1", "sub-00001_ses-2", "sub-00002_ses-1", "sub-00002_ses-2"]
+
+
+def test_everything_runs_once_and_then_nothing(project):
+    assert project.done() == sorted(all_stages(*KEYS) + GROUP)
+    again = project.snakemake()
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stderr
+    assert project.done() == []
+
+
+def test_a_deleted_output_alone_is_made_again(project):
+    project.done()
+    gone = project.folder / "results/derivatives/mrsflow/sub-00001/ses-2/sub-00001_ses-2_preprocess.txt"
+    before = gone.read_text()
+    gone.unlink()
+    assert project.snakemake().returncode == 0
+    assert gone.read_text() == before
+    assert project.done() == ["preprocess sub-00001_ses-2"]
+    assert "Nothing to be done" in project.snakemake().stderr
+    (project.folder / "results/status/fit/sub-00001_ses-2.json").unlink()
+    assert project.snakemake().returncode == 0
+    assert project.done() == ["fit sub-00001_ses-2"]
+    (project.folder / "results/group/headline.json").unlink()
+    assert project.snakemake().returncode == 0
+    assert project.done() == ["check_outputs", "figures", "group", "report"]
+
+
+def test_a_new_session_or_another_batch_size_redoes_no_finished_session(project):
+    project.done()
+    project.write_tables(6)
+    assert project.snakemake().returncode == 0
+    new = project.done()
+    assert [line for line in new if " " in line] == all_stages("sub-00003_ses-1", "sub-00003_ses-2")
+    project.write_config(batch_size=4)
+    assert project.snakemake().returncode == 0
+    assert [line for line in project.done() if " " in line] == []
+    assert "Nothing to be done" in project.snakemake().stderr
+
+
+def test_editing_a_setting_a_script_or_the_library_redoes_what_depends_on_it(project):
+    project.done()
+    project.write_config(fit={"ppm": [0.6, 4.1]})
+    assert project.snakemake().returncode == 0
+    redone = {line.split()[0] for line in project.done()}
+    assert {"fit", "group"} <= redone
+    assert not {"convert", "preprocess", "simulate_basis"} & redone
+    assert "report_sessions" not in redone  # the stand-in's fit gave the same bytes, so nothing after it changed
+
+    script = project.folder / "scripts/preprocess.py"
+    script.write_text(script.read_text().replace('text + STAGE + "\\n"', 'text + STAGE + "!\\n"'))
+    assert project.snakemake().returncode == 0
+    redone = {line.split()[0] for line in project.done()}
+    assert {"preprocess", "fit", "report_sessions", "group"} <= redone
+    assert "convert" not in redone
+
+    library = project.folder / "scripts/mrsflow/axes.py"
+    fit = project.folder / "scripts/fit.py"
+    fit.write_text(fit.read_text().replace("from mrsflow import records", "from mrsflow import axes, records"))
+    assert project.snakemake().returncode == 0
+    project.done()
+    library.write_text(library.read_text() + "\n# edited\n")
+    assert project.snakemake().returncode == 0
+    redone = project.done()
+    assert {line.split()[0] for line in redone if " " in line} == {"fit"}
+    assert "Nothing to be done" in project.snakemake().stderr
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_failing_session_stops_neither_the_others_nor_the_report(tmp_path, batch_size):
+    project = Project(tmp_path / "p", batch_size=batch_size)
+    project.raw(1).write_text("bad")
+    project.raw(2).unlink()
+    first = project.snakemake()
+    assert first.returncode != 0
+    said = first.stdout + first.stderr
+    assert "convert: sub-00001_ses-2: 1.txt: is bad" in said
+    assert "convert: sub-00002_ses-1: 2.txt: is bad" in said
+    assert "Traceback" not in said
+    done = project.done()
+    assert [line for line in done if " " in line] == all_stages(KEYS[0], KEYS[3])
+    assert "report" in done
+    assert project.snakemake().returncode != 0  # still not whole
+    assert project.done() == ["check_outputs"] * 2
+    project.raw(1).write_text("mended")
+    project.raw(2).write_text("found")
+    assert project.snakemake().returncode == 0
+    assert [line for line in project.done() if " " in line] == all_stages(KEYS[1], KEYS[2])
+
+
+def test_the_first_failure_stops_the_run_where_config_says_so(tmp_path):
+    project = Project(tmp_path / "p")
+    project.write_config(on_error="stop")
+    project.raw(0).write_text("bad")
+    result = project.snakemake("--retries", "0", cores=1)
+    assert result.returncode != 0
+    assert "report" not in project.done()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("design: crossover", "desing: crossover", "study: unknown key 'desing', did you mean 'design'"),
+        ("echo_time_ms: 30", "echo_time_ms: 0.03", "echo_time_ms: 0.03 is less than the minimum of 1"),
+    ],
+)
+def test_a_typo_in_the_configuration_is_one_line_before_any_job(tmp_path, old, new, said):
+    project = Project(tmp_path / "p")
+    path = project.folder / "config/config.yaml"
+    path.write_text(path.read_text().replace(old, new))
+    result = project.snakemake()
+    assert result.returncode != 0
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert project.done() == []
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    import signal
+    import subprocess
+    import sys
+
+    project = Project(tmp_path / "p", sessions=6)
+    convert = project.folder / "scripts/preprocess.py"
+    convert.write_text(
+        convert.read_text().replace("def do(item):", "def do(item):\n        __import__('time').sleep(1)")
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "2"],
+        cwd=project.folder,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.time() + 60
+    while not list(project.folder.glob("results/status/preprocess/*.json")) and time.time() < deadline:
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    finished = {p.name for p in project.folder.glob("results/status/*/*.json")}
+    assert finished
+    project.snakemake("--unlock")
+    result = project.snakemake()
+    assert result.returncode == 0, result.stderr
+    done = project.done()
+    assert {line for line in done if " " in line} == set(all_stages(*KEYS, "sub-00003_ses-1", "sub-00003_ses-2"))
+    assert len([line for line in done if line.startswith("convert ")]) == 6  # none was done twice

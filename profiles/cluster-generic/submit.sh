@@ -1,0 +1,3 @@
+#!/bin/sh
+# SGE: submit a job script and print its id. Arguments: rule, threads, memory (MB), run time (min), job script.
+exec qsub -terse -cwd -V -N "mrsflow_$1" -pe smp "$2" -l h_vmem="$3"M -l h_rt="$(($4 * 60))" -o /dev/null -e /dev/null "$5"

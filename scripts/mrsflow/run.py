@@ -106,7 +106,7 @@ def _conversion(kind: Any) -> dict[str, Any]:
     if origin is tuple:
         return {"nargs": len(parts), "type": parts[0]}
     if kind == dict[str, str]:
-        return {"nargs": "+", "type": _key_value, "metavar": "KEY=VALUE"}
+        return {"nargs": "+", "type": _key_value, "metavar": "KEY=VALUE", "action": "extend"}
     if kind is dict:
         return {"type": json.loads, "metavar": "JSON"}
     return {"type": kind}

@@ -1,0 +1,269 @@
+"""Model formulas of mixed models, parsed strictly, and their design matrices.
+
+The grammar: ``outcome ~ term + term ...`` where a term is ``1``, a column, a product ``a:b``, a crossing ``a*b``
+(short for ``a + b + a:b``) or a random intercept ``(1|g)`` or ``(1|a:b)``. Nothing of a formula is ever evaluated.
+Factors are treatment-coded against a reference level; effects are named as R names them (``conditionnaltrexone``).
+"""
+
+import re
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrsflow.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = r"[A-Za-z][A-Za-z0-9_.]*"
+PRODUCT = rf"{NAME}(?:\s*:\s*{NAME})*"
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+GRAMMAR = "outcome ~ a + b + a:b + a*b + (1|g) + (1|g:h), with column names of letters, digits, '_' and '.'"
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A parsed formula; terms are tuples of column names."""
+
+    outcome: str
+    fixed: tuple[tuple[str, ...], ...]
+    random: tuple[tuple[str, ...], ...]
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that is needed."""
+        return list(dict.fromkeys([self.outcome, *(c for term in (*self.fixed, *self.random) for c in term)]))
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a model is fitted to.
+
+    Attributes
+    ----------
+    x : (n, p)
+    y : (n,)
+    effects : tuple
+        What each column of `x` is: its (column, level) pairs, level None for a covariate; empty for the intercept.
+    groups : dict
+        Name of each random intercept and its (n,) labels.
+    levels : dict
+        Levels of each factor, the reference first.
+    rows : (n,) int
+        Positions of the rows used.
+    n_dropped : int
+        Rows left out because a value is missing.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    effects: tuple[tuple[tuple[str, str | None], ...], ...]
+    groups: dict[str, NDArray]
+    levels: dict[str, list[str]]
+    rows: NDArray[np.int_]
+    n_dropped: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each effect: columns and levels run together, products joined by ':'."""
+        return tuple(":".join(c + (v or "") for c, v in effect) or "(Intercept)" for effect in self.effects)
+
+
+def parse(text: str) -> Formula:
+    """Parse a formula.
+
+    Raises
+    ------
+    InputError
+        Anything outside the grammar, with the part that is not understood.
+
+    >>> parse("y ~ a*b + x + (1|g) + (1|g:h)").fixed
+    (('a',), ('b',), ('x',), ('a', 'b'))
+    """
+    sides = text.split("~")
+    if len(sides) != 2 or not re.fullmatch(NAME, sides[0].strip()):
+        raise InputError(f"formula {text!r}: one column name is needed before a single '~'; write {GRAMMAR}")
+    fixed: list[tuple[str, ...]] = []
+    random: list[tuple[str, ...]] = []
+    for part in _terms(sides[1]):
+        if found := re.fullmatch(rf"\(\s*1\s*\|\s*({PRODUCT})\s*\)", part):
+            random.append(_product(found.group(1)))
+        elif re.fullmatch(rf"{PRODUCT}(?:\s*\*\s*{PRODUCT})*", part):
+            pieces = [_product(piece) for piece in part.split("*")]
+            for size in range(1, len(pieces) + 1):
+                for chosen in combinations(pieces, size):
+                    fixed.append(tuple(dict.fromkeys(c for piece in chosen for c in piece)))
+        elif part != "1":
+            raise InputError(f"formula {text!r}: {part or 'an empty term'} is not understood; write {GRAMMAR}")
+    outcome = sides[0].strip()
+    order = list(dict.fromkeys(c for term in fixed for c in term))
+    unique = dict.fromkeys(tuple(sorted(term, key=order.index)) for term in fixed)
+    if any(outcome in term for term in (*unique, *random)):
+        raise InputError(f"formula {text!r}: the outcome {outcome!r} stands on both sides of '~'")
+    return Formula(outcome, tuple(sorted(unique, key=len)), tuple(dict.fromkeys(random)))
+
+
+def _terms(text: str) -> list[str]:
+    return [part.strip() for part in re.split(r"\+(?![^(]*\))", text)]
+
+
+def _product(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(":"))
+
+
+def design(formula: Formula, table: "pd.DataFrame", references: dict[str, str] | None = None) -> Design:
+    """Build the design matrix of the fixed effects and the labels of the random ones.
+
+    Parameters
+    ----------
+    formula : Formula
+    table : DataFrame
+        Its index counts the rows below the header line. A column is a factor when it holds text, when `references`
+        names it or when its name ends in ``_f``.
+    references : dict, optional
+        Reference level of factors; elsewhere it is the first in order.
+
+    Raises
+    ------
+    InputError
+        A missing column, text among numbers, infinite values, an unknown reference, no rows left.
+    """
+    import pandas as pd
+
+    references = references or {}
+    for column in [*formula.columns, *references]:
+        if column not in table:
+            raise InputError(f"column {column!r} is missing; the table has {', '.join(map(repr, table.columns))}")
+    for column in formula.columns:
+        if column not in references and column not in {c for term in formula.random for c in term}:
+            _refuse_mixed(table[column], column, must_be_number=column == formula.outcome)
+    complete = table[formula.columns].notna().all(axis=1).to_numpy()
+    if not complete.any():
+        raise InputError(f"no row has a value in every one of {', '.join(formula.columns)}")
+    used = table.loc[complete, formula.columns]
+    data, levels = {}, {}
+    for column in dict.fromkeys(c for term in formula.fixed for c in term):
+        if column in references or column.endswith("_f") or not pd.api.types.is_numeric_dtype(used[column]):
+            levels[column] = _levels(used[column], column, references.get(column))
+            data[column] = pd.Categorical(_labels(used[column]), categories=levels[column])
+        else:
+            data[column] = used[column].to_numpy(float)
+    x, effects = _matrix(formula.fixed, data, levels, len(used))
+    groups = {":".join(term): _group(used, term) for term in formula.random}
+    y = used[formula.outcome].to_numpy(float)
+    return Design(x, y, effects, groups, levels, np.flatnonzero(complete), int((~complete).sum()))
+
+
+def _matrix(
+    terms: tuple[tuple[str, ...], ...], data: dict[str, Any], levels: dict[str, list[str]], n: int
+) -> tuple[NDArray[np.float64], tuple[tuple[tuple[str, str | None], ...], ...]]:
+    """Let formulaic code the terms, under plain names, so that no text of the user's reaches it."""
+    import formulaic
+    import pandas as pd
+
+    plain = {column: f"v{i}" for i, column in enumerate(data)}
+    safe = {
+        plain[c]: v.rename_categories([f"l{i}" for i in range(len(levels[c]))]) if c in levels else v
+        for c, v in data.items()
+    }
+    text = " + ".join(["1", *(":".join(plain[c] for c in term) for term in terms)])
+    frame = pd.DataFrame(safe, index=range(n))
+    matrix = formulaic.model_matrix(text, frame, na_action="raise")
+    back = {p: c for c, p in plain.items()}
+    effects = []
+    for name in matrix.columns:
+        parts = re.findall(r"(v\d+)(?:\[(?:T\.)?l(\d+)\])?", name)  # "Intercept" has none
+        effects.append(tuple((back[v], levels[back[v]][int(level)] if level else None) for v, level in parts))
+    return matrix.to_numpy(float), tuple(effects)
+
+
+def _group(table: "pd.DataFrame", term: tuple[str, ...]) -> NDArray:
+    return table.groupby(list(term), sort=True, observed=True).ngroup().to_numpy()
+
+
+def _labels(column: "pd.Series") -> list[str]:
+    import pandas as pd
+
+    return [f"{v:.12g}" for v in column] if pd.api.types.is_numeric_dtype(column) else [str(v) for v in column]
+
+
+def _levels(column: "pd.Series", name: str, reference: str | None) -> list[str]:
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        present = set(column)
+        levels = [str(v) for v in column.cat.categories if v in present]
+    else:
+        levels = list(dict.fromkeys(_labels(column.sort_values())))
+    if reference is None:
+        return levels
+    number = re.fullmatch(NUMBER, reference) and f"{float(reference):.12g}"
+    for candidate in (reference, number):
+        if candidate in levels:
+            return [candidate, *(level for level in levels if level != candidate)]
+    raise InputError(f"reference {name}={reference}: the levels of {name} are {', '.join(levels)}")
+
+
+def _refuse_mixed(column: "pd.Series", name: str, must_be_number: bool) -> None:
+    """Refuse infinite values, and text in a column of numbers."""
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return
+    if pd.api.types.is_numeric_dtype(column):
+        if np.isinf(column.to_numpy(float)).any():
+            line = column.index[np.isinf(column.to_numpy(float))][0]
+            raise InputError(
+                f"line {line + 2}: column {name!r} is infinite; leave the cell empty where there is no value"
+            )
+        return
+    text = column.dropna().astype(str)
+    numeric = text.str.fullmatch(NUMBER)
+    if (numeric.any() or must_be_number) and not numeric.all():
+        line = text.index[~numeric][0]
+        raise InputError(
+            f"line {line + 2}: column {name!r} holds {text[line]!r} where numbers are expected; correct it or "
+            f"leave the cell empty{'' if must_be_number else '; a column of codes needs a reference level'}"
+        )
+    if must_be_number and len(text):
+        raise InputError(f"column {name!r} is the outcome but holds codes such as {text.iloc[0]!r}, not numbers")
+
+
+def where(text: str, table: "pd.DataFrame") -> NDArray[np.bool_]:
+    """Rows that meet conditions such as ``phase == 'infusion' and period != 2``.
+
+    Comparisons are ``==``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, with a quoted text or a number on the right.
+
+    Raises
+    ------
+    InputError
+        A condition that is not understood, or a missing column.
+    """
+    import operator
+
+    import pandas as pd
+
+    signs = {"==": operator.eq, "!=": operator.ne, "<=": operator.le, ">=": operator.ge}
+    signs |= {"<": operator.lt, ">": operator.gt}
+    keep = np.ones(len(table), bool)
+    for part in re.split(r"\s+and\s+(?=(?:[^'\"]*['\"][^'\"]*['\"])*[^'\"]*$)", text.strip()):
+        found = re.fullmatch(rf"({NAME})\s*(==|!=|<=|>=|<|>)\s*(?:'([^']*)'|\"([^\"]*)\"|({NUMBER}))", part.strip())
+        if not found:
+            raise InputError(f"condition {part!r} is not understood; write COLUMN == 'value' or COLUMN < 3")
+        name, sign, single, double, number = found.groups()
+        if name not in table:
+            raise InputError(f"condition {part!r}: column {name!r} is missing; there is {', '.join(table.columns)}")
+        column = table[name]
+        if number is None:
+            value = single if single is not None else double
+            if sign not in ("==", "!="):
+                raise InputError(f"condition {part!r}: only == and != compare with text")
+            keep &= signs[sign](np.array(_labels(column), dtype=object), value)
+        elif pd.api.types.is_numeric_dtype(column):
+            keep &= signs[sign](column.to_numpy(float), float(number))
+        else:
+            raise InputError(f"condition {part!r}: column {name!r} holds text; quote the value")
+    return keep

@@ -361,15 +361,24 @@ def write_philips_sdat(path: Path | str, fid: NDArray, header: RawHeader) -> Non
 
     Notes
     -----
-    The signal is stored conjugated, as VAX F floats: an IEEE float times four with its two 16-bit halves swapped.
+    The signal is stored conjugated, as VAX F floats.
     """
     path = Path(path)
-    values = np.stack([fid.real, -fid.imag], axis=-1).astype("<f4") * np.float32(4)
-    values[np.abs(values) < np.finfo(np.float32).tiny] = 0  # VAX has no denormal numbers
-    halves = np.ascontiguousarray(values).view("<u2").reshape(-1, 2)[:, ::-1]
+    words = vax_floats(np.stack([fid.real, -fid.imag], axis=-1))
     write_text(_spar(header, len(fid)), path.with_suffix(".SPAR"))
     with written_whole(path) as temporary:
-        np.ascontiguousarray(halves).tofile(temporary)
+        words.tofile(temporary)
+
+
+def vax_floats(values: NDArray) -> NDArray[np.uint16]:
+    """Encode numbers as VAX F floats, two 16-bit words each: an IEEE float times four with its halves swapped.
+
+    >>> vax_floats(np.array([1.0, -0.1])).tobytes().hex(" ", 4)
+    '80400000 ccbecdcc'
+    """
+    quadrupled = np.ascontiguousarray(values, "<f4") * np.float32(4)
+    quadrupled[np.abs(quadrupled) < np.finfo(np.float32).tiny] = 0  # VAX has no denormal numbers
+    return np.ascontiguousarray(quadrupled.view("<u2").reshape(-1, 2)[:, ::-1])
 
 
 def _spar(header: RawHeader, n_points: int) -> str:

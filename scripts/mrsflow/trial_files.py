@@ -6,7 +6,7 @@ processes does not matter.
 
 import datetime
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ ECHO_TIME = 0.03
 N_POINTS = 2048
 EXCITATIONS_AVERAGED = 8
 REFERENCE_EXCITATIONS = 16
+SNR_ACQUISITION = 1.024
+"""Acquisition time (s) for which the SNR of the settings holds; noise per hertz is the same for all vendors."""
 FIRST_DAY = datetime.date(2030, 1, 7)
 
 
@@ -164,7 +166,7 @@ def simulate_planned(task: SessionTask) -> simulate.SimulatedSession:
         repetition_time=REPETITION_TIME,
     )
     disturbances = simulate.Disturbances(
-        snr=settings["block_snr"] / np.sqrt(EXCITATIONS_PER_BLOCK),
+        snr=settings["block_snr"] * np.sqrt(SNR_ACQUISITION / (N_POINTS * vendor.dwell_time) / EXCITATIONS_PER_BLOCK),
         drift_hz=plan["drift_hz"],
         eddy_hz=plan["eddy_hz"],
         residual_water=plan["residual_water"],
@@ -289,14 +291,25 @@ def _write_excitations(session: simulate.SimulatedSession, task: SessionTask) ->
 def _write_tables(trial: Trial, tasks: list[SessionTask], out: Path) -> None:
     import pandas as pd
 
-    config = out / "config"
     samples = pd.DataFrame([row for task in tasks for row in _sample_rows(task)])
-    write_table(samples, config / "samples.tsv")
-    write_table(trial.participants, config / "participants.tsv")
-    write_table(trial.sessions, config / "sessions.tsv")
-    write_text(_config_text(sorted({t.plan["vendor"] for t in tasks}), tasks[0].averaged, out), config / "config.yaml")
-    write_table(trial.blocks, out / "truth" / "blocks.tsv")
-    write_json({**trial.summary, "settings": tasks[0].settings, "seed": tasks[0].seed[0]}, out / "truth" / "trial.json")
+    config = _config_text(sorted({task.plan["vendor"] for task in tasks}), tasks[0].averaged, out)
+    summary = {**trial.summary, "settings": tasks[0].settings, "seed": tasks[0].seed[0]}
+    _refresh(out / "config" / "samples.tsv", write_table, samples)
+    _refresh(out / "config" / "participants.tsv", write_table, trial.participants)
+    _refresh(out / "config" / "sessions.tsv", write_table, trial.sessions)
+    _refresh(out / "config" / "config.yaml", write_text, config)
+    _refresh(out / "truth" / "blocks.tsv", write_table, trial.blocks)
+    _refresh(out / "truth" / "trial.json", write_json, summary)
+
+
+def _refresh(path: Path, write: Callable[[Any, Path], None], content: Any) -> None:
+    """Write a file, or leave it alone with its time where nothing in it would change."""
+    fresh = path.with_name(f".new-{path.name}")
+    write(content, fresh)
+    if path.is_file() and path.read_bytes() == fresh.read_bytes():
+        fresh.unlink()
+    else:
+        fresh.replace(path)
 
 
 def _sample_rows(task: SessionTask) -> list[dict[str, Any]]:
@@ -355,4 +368,4 @@ def _config_text(vendors: list[str], averaged: int, out: Path) -> str:
         },
     }
     title = "# Configuration of the simulated trial. Paths are relative to the folder Snakemake runs in.\n"
-    return title + yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=None)
+    return title + yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=None, width=110)

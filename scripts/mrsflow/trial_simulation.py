@@ -43,7 +43,7 @@ SETTINGS: dict[str, Any] = {
     "linewidth_hz": 7.0,
     "linewidth_sd_hz": 0.7,  # between sessions
     "narrowing_hz": [0.1, 0.3],  # of all lines with the infusion, in both arms
-    "block_snr": 55.0,  # NAA height over SD of the real spectrum, a block without losses
+    "block_snr": 55.0,  # NAA height over SD of the real spectrum (1.024 s acquired), a block without losses
     "n_coils": 8,
     "drift_hz_per_5_minutes": [0.5, 2.0],  # size; the sign is random
     "wander_hz": 0.5,

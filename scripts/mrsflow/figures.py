@@ -83,6 +83,8 @@ def new_figure(height: float, **layout: Any) -> tuple["Figure", Any]:
 
 def save(figure: "Figure", stem: Path) -> list[Path]:
     """Write a figure as PNG, SVG and PDF, each the same bytes for the same figure; returns the paths."""
+    figure.canvas.draw()  # lays out once for all formats
+    figure.set_layout_engine("none")
     paths = []
     for kind, metadata in METADATA.items():
         path = stem.with_name(f"{stem.name}.{kind}")
@@ -103,6 +105,12 @@ def arm_styles(arms: Iterable[str]) -> dict[str, dict[str, str]]:
         }
         for n, arm in enumerate(arms)
     }
+
+
+def legend_below(figure: "Figure", axes: "Axes") -> None:
+    """Put the legend of some axes below the whole figure, where it hides no data."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
 def ppm_axis_of(axes: "Axes", ppm_range: ArrayLike) -> None:

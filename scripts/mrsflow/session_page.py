@@ -198,7 +198,9 @@ def spectra_of(path: Path, titles: list[str]) -> dict[str, Any]:
         curves = {name: arrays[name][..., order] for name in ("data", "fit", "baseline", "components")}
         ppm, names = arrays["ppm"][order], [str(name) for name in arrays["names"]]
     if len(titles) != len(curves["data"]):
-        raise InputError(f"{path.name}: holds {len(curves['data'])} spectra, the table of fit quality {len(titles)} rows")
+        raise InputError(
+            f"{path.name}: holds {len(curves['data'])} spectra, the table of fit quality {len(titles)} rows"
+        )
     blocks = []
     for number, title in enumerate(titles):
         own = {name: np.nan_to_num(values[number]) for name, values in curves.items()}
@@ -317,9 +319,7 @@ def _fit_quality(fitted: Any) -> dict[str, Any]:
         "constraints": ("Constraints in use", 0),
     }
     present = [name for name in wanted if name in fitted]
-    rows = [
-        [str(row["block"]), *(number(row[n], wanted[n][1]) for n in present)] for row in fitted.to_dict("records")
-    ]
+    rows = [[str(row["block"]), *(number(row[n], wanted[n][1]) for n in present)] for row in fitted.to_dict("records")]
     return {"columns": _columns("Block", *(wanted[n][0] for n in present)), "rows": rows}
 
 
@@ -346,7 +346,9 @@ def judged(rules: list[dict[str, Any]], blocks: Any, session: dict[str, Any]) ->
             value = _float(session.get(rule["metric"]))
             cells = [{"value": "", "word": ""}] * len(blocks)
             cells.append({"value": number(value), "word": verdict(value, rule)})
-        limits = {word: f"{sign_of(rule)} {rule[word]:g}" if rule[word] is not None else "–" for word in ("warn", "exclude")}
+        limits = {
+            word: f"{sign_of(rule)} {rule[word]:g}" if rule[word] is not None else "–" for word in ("warn", "exclude")
+        }
         rows.append({"metric": rule["metric"], **limits, "cells": cells})
     return rows
 

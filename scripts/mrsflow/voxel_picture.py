@@ -79,9 +79,9 @@ def _slice(grey: NDArray, inside: NDArray, axis: int, at: int, zooms: NDArray) -
     columns = np.linspace(0, picture.shape[1] - 1, max(1, round(HEIGHT * size[1] / size[0]))).round().astype(int)
     picture, mask = picture[np.ix_(rows, columns)], mask[np.ix_(rows, columns)]
     padded = np.pad(mask, 2)
-    shrunk = np.logical_and.reduce(
-        [np.roll(padded, (dy, dx), (0, 1)) for dy in (-2, 0, 2) for dx in (-2, 0, 2)]
-    )[2:-2, 2:-2]
+    shrunk = np.logical_and.reduce([np.roll(padded, (dy, dx), (0, 1)) for dy in (-2, 0, 2) for dx in (-2, 0, 2)])[
+        2:-2, 2:-2
+    ]
     coloured = np.repeat(picture[..., np.newaxis], 3, axis=-1)
     coloured[mask & ~shrunk] = OUTLINE
     return np.pad(coloured, ((0, 0), (0, 6), (0, 0)))

@@ -1,0 +1,280 @@
+"""What the group figures and the group page show, read from the tables of the stages."""
+
+import textwrap
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mrsflow import records
+from mrsflow.config import Study
+
+STAGES = ("convert", "preprocess", "fit")
+GRID = np.arange(0.5, 4.2, 0.01)
+MOST_REASONS = 12
+"""Reasons of loss that the flow figure spells out; the page has a table of all."""
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Mean spectrum of each session on one chemical-shift axis.
+
+    Attributes
+    ----------
+    ppm : (P,) float
+        Ascending.
+    values : (S, P) float
+        Real part; the fitted tNAA of the session's baseline is 1.
+    participant, arm : (S,) arrays of text
+    """
+
+    ppm: NDArray[np.floating]
+    values: NDArray[np.floating]
+    participant: NDArray
+    arm: NDArray
+
+
+@dataclass(frozen=True)
+class Step:
+    """One box of the flow: its title, its counts, and the reasons of what did not get there."""
+
+    title: str
+    counts: str
+    losses: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Values of a metric that has a rule."""
+
+    name: str
+    level: str
+    worse: str
+    warn: float | None
+    exclude: float | None
+    values: NDArray[np.floating]
+
+    @property
+    def excluded(self) -> NDArray[np.bool_]:
+        """Which values are beyond the limit of exclusion."""
+        if self.exclude is None:
+            return np.zeros(self.values.size, bool)
+        return self.values > self.exclude if self.worse == "above" else self.values < self.exclude
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A study as the figures see it.
+
+    Attributes
+    ----------
+    config : dict
+        Checked configuration.
+    study : Study
+        Its tables.
+    status : DataFrame
+        session, stage, status, reason: one row for each session and stage.
+    blocks : DataFrame
+        One row per fitted block: participant, session, visit, arm, sex, block, phase, minutes (middle of the block),
+        outcome, denominator, linewidth_hz, snr, excluded, reason.
+    long : DataFrame
+        participant, session, arm, block, phase, minutes, outcome (its name), value: used blocks only.
+    tables : dict of DataFrame
+        The statistics, by file name without suffix.
+    quality : dict of DataFrame
+        Values of the quality tables of all sessions: ``block`` and ``session``.
+    spectra : Spectra or None
+    """
+
+    config: dict[str, Any]
+    study: Study
+    status: pd.DataFrame
+    blocks: pd.DataFrame
+    long: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
+    quality: dict[str, pd.DataFrame]
+    spectra: Spectra | None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether arms may be told apart and compared."""
+        return bool(self.config["study"]["freeze"])
+
+    @property
+    def within(self) -> bool:
+        """Whether participants have every arm."""
+        return self.config["study"]["design"] == "crossover"
+
+    @property
+    def event(self) -> str:
+        """Event at time 0."""
+        return str(self.config["blocks"]["event"])
+
+    @property
+    def outcome(self) -> str:
+        """Name of the primary outcome."""
+        return str(self.config["group"]["outcome"])
+
+    @property
+    def denominator(self) -> str:
+        """Name of the denominator of the primary outcome."""
+        return self.outcome.split("/")[1]
+
+    @property
+    def mood_label(self) -> str:
+        """Name of the mood scale."""
+        return str(self.config["group"]["mood_scale"]).upper()
+
+    @cached_property
+    def arms(self) -> list[str]:
+        """Arms in the order of the configuration."""
+        present = set(self.blocks["arm"])
+        return [arm for arm in self.config["study"]["conditions"] if arm in present]
+
+    @cached_property
+    def used(self) -> pd.DataFrame:
+        """Blocks that the models see."""
+        return self.blocks[~self.blocks["excluded"]].reset_index(drop=True)
+
+    @property
+    def block_names(self) -> list[str]:
+        """Blocks in the order of time."""
+        bins = self.config["blocks"]["bins"]
+        return sorted(bins, key=lambda name: bins[name][0])
+
+    @property
+    def sessions(self) -> list[str]:
+        """Every session of the samples table."""
+        return self.study.keys
+
+    def availability(self) -> NDArray[np.int64]:
+        """Sessions by blocks: 0 no data, 1 excluded, 2 used."""
+        grid = np.zeros((len(self.sessions), len(self.block_names)), int)
+        row = {key: n for n, key in enumerate(self.sessions)}
+        column = {name: n for n, name in enumerate(self.block_names)}
+        for block in self.blocks.itertuples():
+            key = f"sub-{block.participant}_ses-{block.session}"
+            if key in row and block.block in column:
+                grid[row[key], column[block.block]] = 1 if block.excluded else 2
+        return grid
+
+    @cached_property
+    def judged(self) -> list[Judged]:
+        """Every metric that has a rule, with its values."""
+        found = []
+        for rule in self.config["quality"]["rules"]:
+            table = self.quality[rule["level"]]
+            values = table[rule["metric"]].to_numpy(float) if rule["metric"] in table else np.empty(0)
+            found.append(
+                Judged(
+                    rule["metric"],
+                    rule["level"],
+                    rule["worse"],
+                    rule["warn"],
+                    rule["exclude"],
+                    values[np.isfinite(values)],
+                )
+            )
+        return found
+
+    @cached_property
+    def mood(self) -> pd.DataFrame:
+        """Scores: participant, session, arm, time, score; times in the order of the configuration, then the table."""
+        scale, sessions = self.config["group"]["mood_scale"], self.study.sessions
+        group = self.config["group"]
+        columns = [c for c in sessions if scale and c.startswith(f"{scale}_")]
+        wanted = [f"{scale}_{group[key]}" for key in ("mood_baseline", "mood_followup")]
+        columns = [c for c in wanted if c in columns] + [c for c in columns if c not in wanted]
+        parts = [
+            sessions[["participant", "session", "arm"]].assign(
+                time=c.removeprefix(f"{scale}_"), score=pd.to_numeric(sessions[c], errors="coerce")
+            )
+            for c in columns
+        ]
+        if not parts:
+            return pd.DataFrame(columns=["participant", "session", "arm", "time", "score"])
+        return pd.concat(parts, ignore_index=True).dropna(subset=["score"])
+
+    def linked(self) -> pd.DataFrame:
+        """Change of the outcome (%) beside the change of mood, one row per session that has both."""
+        from mrsflow.figures_course import session_changes
+
+        group = self.config["group"]
+        wide = self.mood.pivot_table(index=["participant", "session"], columns="time", values="score")
+        if not {group["mood_baseline"], group["mood_followup"]} <= set(wide):
+            return pd.DataFrame(columns=["participant", "session", "change", "mood_change"])
+        change = (wide[group["mood_followup"]] - wide[group["mood_baseline"]]).rename("mood_change").reset_index()
+        return session_changes(self).merge(change, on=["participant", "session"]).dropna(subset=["mood_change"])
+
+    def baseline_pairs(self) -> pd.DataFrame:
+        """Mean baseline outcome of each participant in the first two visits, participants that have both."""
+        baseline = self.used[self.used["phase"] == "baseline"]
+        wide = baseline.pivot_table(index="participant", columns="visit", values="outcome")
+        return wide[list(wide)[:2]].dropna() if len(wide.columns) >= 2 else pd.DataFrame()
+
+    @cached_property
+    def flow(self) -> list[Step]:
+        """Steps from planned to analysed with every reason of loss."""
+        return _flow(self)
+
+    def forest(self, table: str) -> pd.DataFrame:
+        """Rows of a table of contrasts for a forest: name, estimate, ci_low, ci_high, p and what else it has."""
+        found = self.tables.get(table)
+        if found is None or not self.frozen:
+            return pd.DataFrame(columns=["name", "estimate", "ci_low", "ci_high", "p"])
+        return found
+
+
+def _counts(keys: Any, blocks: int | None = None) -> str:
+    participants = {key.split("_ses-")[0] for key in keys}
+    text = f"{_many(len(participants), 'participant')}, {_many(len(set(keys)), 'session')}"
+    return text if blocks is None else f"{text},\n{_many(blocks, 'block')}"
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _flow(trial: Trial) -> list[Step]:
+    planned = trial.sessions
+    steps, title, keys = [], "Planned", list(planned)
+    names = {"convert": "Converted", "preprocess": "Preprocessed", "fit": "Fitted"}
+    for stage in STAGES:
+        own = trial.status[trial.status["stage"] == stage].set_index("session")
+        passed = [k for k in keys if k in own.index and own.loc[k, "status"] == "ok"]
+        lost = [k for k in keys if k not in passed]
+        reasons = [f"{k}: {own.loc[k, 'reason'] if k in own.index else 'not run'}" for k in lost]
+        steps.append(Step(title, _counts(keys), _listed(f"{_many(len(lost), 'session')} lost at {stage}:", reasons)))
+        title, keys = names[stage], passed
+    blocks = trial.blocks
+    lost = blocks[blocks["excluded"]]
+    reasons = [f"{reason}: {_many(n, 'block')}" for reason, n in lost["reason"].value_counts().sort_index().items()]
+    steps.append(Step(title, _counts(keys, len(blocks)), _listed(f"{_many(len(lost), 'block')} excluded:", reasons)))
+    used = trial.used
+    used_keys = "sub-" + used["participant"] + "_ses-" + used["session"]
+    by_arm = used.assign(key=used_keys).groupby("arm")["key"].nunique()
+    arms = [f"{arm}: {_many(int(by_arm[arm]), 'session')}" for arm in trial.arms if arm in by_arm]
+    return [*steps, Step("Analysed", _counts(used_keys, len(used)), arms)]
+
+
+def _listed(title: str, reasons: list[str]) -> list[str]:
+    if not reasons:
+        return []
+    shown = reasons[:MOST_REASONS]
+    if len(reasons) > len(shown):
+        shown = [*shown, f"and {len(reasons) - len(shown)} more, all in the table of losses"]
+    return [title, *(line for text in shown for line in textwrap.wrap(text, 62, subsequent_indent="   "))]
+
+
+def status_of(output: Path, keys: list[str]) -> pd.DataFrame:
+    """What became of each session at each stage; ``not run`` where there is no record."""
+    rows = []
+    for key in keys:
+        for stage in STAGES:
+            record = records.read_record(output, stage, key) or {"status": "not run", "reason": ""}
+            rows.append({"session": key, "stage": stage, "status": record["status"], "reason": record["reason"]})
+    return pd.DataFrame(rows, columns=["session", "stage", "status", "reason"])

@@ -1,0 +1,288 @@
+"""Methods text, MRSinMRS table and references, filled from sidecars and configuration; what is unknown is ``missing``."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrsflow import __version__
+
+BIB = Path(__file__).parent / "templates" / "references.bib"
+MISSING = "missing"
+
+STEPS = {  # keyword of Near et al. 2021: what it says in the methods text, and its reference
+    "RF coil combination": ("receive coils were combined", "rodgers2010"),
+    "Frequency and phase correction": ("transients were aligned in frequency and phase", "near2015"),
+    "Signal averaging": ("transients were averaged in blocks", None),
+    "Eddy current correction": ("eddy currents were corrected from the water reference", "klose1990"),
+    "Nuisance peak removal": ("residual water was modelled and subtracted", "pijnappel1992"),
+    "Phasing": ("spectra were phased and referenced", None),
+}
+
+
+def summarise(sidecars: list[dict[str, Any]], key: str, unit: str = "", scale: float = 1.0) -> str | None:
+    """Values of a sidecar key over all scans: one when all agree, else each with its number of scans.
+
+    Returns
+    -------
+    str or None
+        None where no scan has the key; scans that lack it are counted as ``missing`` beside the others.
+    """
+    values = [_text(sidecar.get(key), unit, scale) for sidecar in sidecars]
+    counts = Counter(values)
+    if not counts or set(counts) == {None}:
+        return None
+    if len(counts) == 1:
+        return values[0]
+    parts = [
+        f"{value or MISSING} ({n} scans)"
+        for value, n in sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+    ]
+    return "; ".join(parts)
+
+
+def _text(value: Any, unit: str, scale: float) -> str | None:
+    if value is None or value == "" or value == []:
+        return None
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    parts = value if isinstance(value, list) else [value]
+    shown = [f"{float(p) * scale:.6g}" if isinstance(p, int | float) else str(p) for p in parts]
+    return f"{' × '.join(shown)} {unit}".strip()
+
+
+def median_range(values: Any, unit: str, digits: int = 1) -> str | None:
+    """Median and range of the finite values; None without any."""
+    found = np.asarray(values, dtype=float)
+    found = found[np.isfinite(found)]
+    if not found.size:
+        return None
+    low, middle, high = (f"{v:.{digits}f}" for v in (found.min(), np.median(found), found.max()))
+    return f"median {middle} (range {low} to {high}) {unit}".strip()
+
+
+def mrsinmrs(
+    config: dict[str, Any], sidecars: list[dict[str, Any]], blocks: Any, sessions: list[dict[str, Any]]
+) -> list[dict[str, str | None]]:
+    """Fill the checklist of Lin et al. 2021 (doi:10.1002/nbm.4484), time-series items included.
+
+    Parameters
+    ----------
+    config : dict
+        Checked configuration.
+    sidecars : list of dict
+        Of the metabolite scans.
+    blocks : DataFrame
+        ``desc-blocks_quality.tsv`` of all sessions, one below the other.
+    sessions : list of dict
+        ``desc-session_quality.json`` of all sessions.
+
+    Returns
+    -------
+    list of dict
+        section, item, label, value; the value is None where neither header nor configuration says it.
+    """
+    said = config["report"]["declared"]
+    rows = [*_hardware(sidecars, sessions, said), *_acquisition(config, sidecars, blocks, said)]
+    rows += [*_analysis(config, sidecars, said), *_quality(config, blocks)]
+    return [dict(zip(("section", "item", "label", "value"), row, strict=True)) for row in rows]
+
+
+Row = tuple[str, str, str, str | None]
+
+
+def _hardware(sidecars: list[dict], sessions: list[dict], said: dict[str, str]) -> list[Row]:
+    channels = summarise(sessions, "n_coils", "receive channels")
+    coils = "; ".join(part for part in (said.get("coils"), channels) if part) or None
+    nucleus = summarise(sidecars, "ResonantNucleus")
+    name = "1. Hardware"
+    return [
+        (name, "1a", "Field strength", summarise(sidecars, "MagneticFieldStrength", "T")),
+        (name, "1b", "Manufacturer", summarise(sidecars, "Manufacturer")),
+        (name, "1c", "Model and software version", said.get("model") or summarise(sidecars, "SoftwareVersions")),
+        (
+            name,
+            "1d",
+            "RF coils: nuclei, channels, type, body part",
+            "; ".join(p for p in (nucleus, coils) if p) or None,
+        ),
+        (name, "1e", "Additional hardware", said.get("additional_hardware")),
+    ]
+
+
+def _acquisition(config: dict, sidecars: list[dict], blocks: Any, said: dict[str, str]) -> list[Row]:
+    name = "2. Acquisition"
+    protocols = config["protocols"].values()
+    echo = summarise(sidecars, "EchoTime", "ms", 1000.0)
+    repetition = summarise(sidecars, "RepetitionTime", "ms", 1000.0)
+    first = sorted({f"TE1 {p['te1_ms']:g} ms" for p in protocols if p["te1_ms"] is not None})
+    mixing = sorted({f"{p['mixing_time_ms']:g} ms" for p in protocols if p["mixing_time_ms"] is not None})
+    sequences = sorted({p["sequence"].replace("_", "-").upper() for p in protocols if p["sequence"] != "other"})
+    times = [f"{label} {v}" for label, v in (("TR", repetition), ("TE", echo)) if v] + first
+    bins = [f"{b} {start:g} to {end:g} min" for b, (start, end) in config["blocks"]["bins"].items()]
+    used = None if blocks is None else median_range(blocks["n_transients"], "excitations per block", 0)
+    counts = None if blocks is None else blocks.groupby(["participant", "session"]).size()
+    spectra = None if counts is None or counts.empty else median_range(counts, "blocks per session", 0)
+    extra = [
+        f"{label} {value}"
+        for label, value in (
+            ("spectral width", summarise(sidecars, "SpectralWidth", "Hz")),
+            ("points", summarise(sidecars, "NumberOfSpectralPoints")),
+            ("mixing time", ", ".join(mixing) or None),
+        )
+        if value
+    ]
+    return [
+        (name, "2a", "Pulse sequence", summarise(sidecars, "PulseSequenceType") or ", ".join(sequences) or None),
+        (
+            name,
+            "2b",
+            "Volume of interest: location",
+            said.get("voi_location") or summarise(sidecars, "BodyPartDetails"),
+        ),
+        (name, "2c", "Volume of interest: nominal size", summarise(sidecars, "AcquisitionVoxelSize", "mm")),
+        (name, "2d", "TR and TE", "; ".join(times) or None),
+        (name, "2e", "Excitations per scan", summarise(sidecars, "NumberOfTransients", "stored transients")),
+        (name, "2e i", "Time series: averages per time point", used),
+        (name, "2e ii", "Time series: averaging method", f"block-wise, not overlapping: {'; '.join(bins)}"),
+        (name, "2e iii", "Time series: spectra per session", spectra),
+        (name, "2f", "Additional sequence parameters", "; ".join(extra) or None),
+        (
+            name,
+            "2g",
+            "Water suppression",
+            said.get("water_suppression") or summarise(sidecars, "WaterSuppressionTechnique"),
+        ),
+        (name, "2h", "Shimming: method, reference peak, acceptance", said.get("shim")),
+        (name, "2i", "Triggering or motion correction", said.get("triggering")),
+    ]
+
+
+def _analysis(config: dict, sidecars: list[dict], said: dict[str, str]) -> list[Row]:
+    name = "3. Data analysis"
+    fitter = config["fit"]["fitter"]
+    low, high = config["fit"]["ppm"]
+    basis = "; ".join(
+        f"{key}: {'given file' if p['basis'] else 'simulated by density matrix for ' + p['sequence'].replace('_', '-').upper()}"
+        for key, p in config["protocols"].items()
+    )
+    model = (
+        f"linear combination, {config['fit']['model']} model over blocks, {low:g} to {high:g} ppm; basis set: {basis}"
+    )
+    return [
+        (
+            name,
+            "3a",
+            "Analysis software",
+            f"mrsflow {__version__}" + ("" if fitter == "mrsflow" else f", fit by {fitter}"),
+        ),
+        (name, "3b", "Processing steps", _processing(sidecars)),
+        (name, "3c", "Output measure", f"{config['group']['outcome']} (ratio of fitted amplitudes)"),
+        (name, "3d", "Quantification references, assumptions, fit model", said.get("quantification") or model),
+    ]
+
+
+def _processing(sidecars: list[dict]) -> str | None:
+    steps = steps_of(sidecars)
+    return "; ".join(steps) or None
+
+
+def steps_of(sidecars: list[dict]) -> list[str]:
+    """Keywords of ``ProcessingApplied`` over all scans, in the order of first use."""
+    return list(dict.fromkeys(s["Method"] for sidecar in sidecars for s in sidecar.get("ProcessingApplied") or []))
+
+
+def _quality(config: dict, blocks: Any) -> list[Row]:
+    name = "4. Data quality"
+    rules = [
+        f"{rule['metric']} {'>' if rule['worse'] == 'above' else '<'} {rule['exclude']:g} ({rule['level']})"
+        for rule in config["quality"]["rules"]
+        if rule["exclude"] is not None
+    ]
+    reported = None
+    if blocks is not None and len(blocks):
+        definition = "; ".join(dict.fromkeys(blocks["snr_definition"].dropna().astype(str)))
+        snr, width = median_range(blocks["snr"], ""), median_range(blocks["linewidth_hz"], "Hz", 2)
+        reported = f"SNR {snr or MISSING} ({definition or 'definition missing'}); linewidth {width or MISSING}"
+    return [
+        (name, "4a", "Reported variables: SNR and linewidth", reported),
+        (name, "4b", "Exclusion criteria", "; ".join(rules) or "none set"),
+        (name, "4c", "Fit quality", "Cramér–Rao bounds, residual SD over noise SD, whiteness of the residual"),
+        (name, "4d", "Sample spectrum", "mean ± SD of all sessions or of each arm: figure mean_spectra"),
+    ]
+
+
+def references(keys: list[str]) -> tuple[str, list[dict[str, str]]]:
+    """BibTeX of the references used, and key, text and doi of each, in the order of `keys`."""
+    entries = {
+        re.match(r"@\w+\{(\w+),", line).group(1): line for line in BIB.read_text(encoding="utf-8").splitlines() if line
+    }
+    chosen = list(dict.fromkeys(keys))
+    return "\n".join(entries[key] for key in chosen) + "\n", [_reference(key, entries[key]) for key in chosen]
+
+
+def _reference(key: str, entry: str) -> dict[str, str]:
+    field = {
+        k: re.sub(r"[{}]|\\\"", "", v)
+        for k, v in re.findall(r"(\w+) = \{((?:[^{}]|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})*)\}", entry)
+    }
+    authors = field["author"].split(" and ")
+    first = authors[0].split(",")[0]
+    who = first if len(authors) == 1 else f"{first} et al."
+    text = f"{who} {field['title']}. {field['journal']} {field['year']};{field['volume']}:{field['pages'].replace('--', '–')}"
+    return {"key": key, "text": text, "doi": field["doi"]}
+
+
+def methods_text(
+    config: dict[str, Any], sidecars: list[dict[str, Any]], models: list[str]
+) -> list[tuple[str, list[str]]]:
+    """Paragraphs for a methods section, each with the keys of its references.
+
+    Parameters
+    ----------
+    config : dict
+        Checked configuration.
+    sidecars : list of dict
+        Of the processed scans, with ``ProcessingApplied``.
+    models : list of str
+        Formulas of the primary analysis as the tables give them.
+    """
+    steps = [STEPS.get(step, (f"{step.lower()} was done", None)) for step in steps_of(sidecars)]
+    event, bins = config["blocks"]["event"], config["blocks"]["bins"]
+    spans = ", ".join(f"{name} ({start:g} to {end:g} min)" for name, (start, end) in bins.items())
+    low, high = config["fit"]["ppm"]
+    kinds = ", ".join(sorted({p["sequence"].replace("_", "-").upper() for p in config["protocols"].values()}))
+    own = config["fit"]["fitter"] == "mrsflow"
+    paragraphs = [
+        (
+            f"Data were processed with mrsflow {__version__}, a Snakemake workflow. Scanner files were converted to "
+            "NIfTI-MRS with spec2nii through Nipype and arranged as a BIDS dataset; identifying fields were removed.",
+            ["molder2021", "clarke2022", "gorgolewski2011", "gorgolewski2016"],
+        ),
+        (
+            ("Processing followed the order recorded with the data: " + "; ".join(text for text, _ in steps) + ". "
+             if steps else "The processing steps are missing from the sidecars. ")
+            + f"Blocks were defined relative to the {event}: {spans}. No block was processed by itself: weights, "
+            "reference and phase were found once per session.",
+            ["near2021", *[key for _, key in steps if key]],
+        ),
+        (
+            f"Each block was fitted between {low:g} and {high:g} ppm as a linear combination of basis signals "
+            f"({kinds}) by {'the fit of mrsflow' if own else config['fit']['fitter']}, {config['fit']['model']} model. "
+            f"The outcome is {config['group']['outcome']}; uncertainties are Cramér–Rao bounds. "
+            "Terms and quality measures follow the consensus definitions, and reporting follows MRSinMRS.",
+            ["kreis2021", "lin2021"],
+        ),
+    ]  # fmt: skip
+    if models:
+        paragraphs.append(
+            (
+                f"The primary analysis was {models[0]}, fitted by restricted maximum likelihood with Kenward–Roger "
+                "degrees of freedom. Intervals in figures of repeated measures leave out differences between "
+                "participants.",
+                ["kenward1997", "morey2008"],
+            )
+        )
+    return paragraphs

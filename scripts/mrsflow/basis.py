@@ -94,23 +94,28 @@ def match(basis: Basis, spectrometer_frequency: float, nucleus: str, dwell_time:
         Another nucleus, a field strength that differs by more than 1 % (scanners of one kind differ by less than
         0.3 %; those of two makers, with 123.2 and 127.7 MHz, by 3.6 %), or a signal outside the bandwidth.
     """
-    source = basis.description or "basis"
-    if nucleus != "1H":
-        raise InputError(f"{source}: the data are of {nucleus}; basis sets are of 1H")
+    check_field(basis, spectrometer_frequency, nucleus)
     ratio = spectrometer_frequency / basis.spectrometer_frequency
-    if not abs(ratio - 1) <= FIELD_TOLERANCE:
-        raise InputError(
-            f"{source}: is for {basis.spectrometer_frequency:.2f} MHz, the data have {spectrometer_frequency:.2f} MHz "
-            f"({100 * abs(ratio - 1):.1f} % apart, {100 * FIELD_TOLERANCE:.0f} % allowed); use a basis of this field"
-        )
-    basis = oriented(basis, source)
     scaled = replace(
-        centred(basis),
+        centred(oriented(basis, basis.description or "basis")),
         dwell_time=basis.dwell_time / ratio,
         spectrometer_frequency=spectrometer_frequency,
         linewidth=basis.linewidth * ratio,
     )
     return resample(scaled, dwell_time, n_points)
+
+
+def check_field(basis: Basis, spectrometer_frequency: float, nucleus: str) -> None:
+    """Refuse a basis for another nucleus or field strength than that of data or protocol; see `match`."""
+    source = basis.description or "basis"
+    if nucleus != "1H":
+        raise InputError(f"{source}: the data are of {nucleus}; basis sets are of 1H")
+    difference = abs(spectrometer_frequency / basis.spectrometer_frequency - 1)
+    if not difference <= FIELD_TOLERANCE:
+        raise InputError(
+            f"{source}: is for {basis.spectrometer_frequency:.2f} MHz, the data have {spectrometer_frequency:.2f} MHz "
+            f"({100 * difference:.1f} % apart, {100 * FIELD_TOLERANCE:.0f} % allowed); use a basis of this field"
+        )
 
 
 def centred(basis: Basis) -> Basis:
@@ -157,7 +162,7 @@ def resample(basis: Basis, dwell_time: float, n_points: int) -> Basis:
 
 
 def _check_bandwidth(basis: Basis, dwell_time: float) -> None:
-    """Refuse a bandwidth that cuts off a visible part of a signal (a fifth of its energy; the tails of broad lines have less)."""
+    """Refuse a bandwidth that cuts off a fifth of a signal's energy; the tails of broad lines have less."""
     energy = np.abs(axes.to_spectrum(basis.fids)) ** 2
     outside = np.abs(axes.frequency_axis(basis.n_points, basis.dwell_time)) > 0.5 / dwell_time
     lost = energy[:, outside].sum(axis=-1) > 0.2 * energy.sum(axis=-1)

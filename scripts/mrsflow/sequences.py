@@ -6,7 +6,8 @@ position after each slice-selective group, which equals the full two-dimensional
 (Zhang et al. 2017, doi:10.1002/mp.12375; Landheer et al. 2020, doi:10.1002/nbm.4129).
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from mrsflow.axes import ppm_to_hz, time_axis
 from mrsflow.basis import Basis
 from mrsflow.constants import WATER_PPM
 from mrsflow.errors import InputError
+from mrsflow.files import checksum, digest_of, written_whole
 from mrsflow.pulses import Pulse
 from mrsflow.spins import Fragment, Levels
 
@@ -53,14 +55,25 @@ class Sequence:
     refocusing: Pulse | None = None
 
     @classmethod
-    def from_protocol(cls, protocol: dict[str, Any], refocusing: Pulse | None = None) -> "Sequence":
-        """Take the timing from a protocol of the configuration (ms there, s here)."""
+    def from_protocol(cls, protocol: dict[str, Any]) -> "Sequence":
+        """Take sequence, timing and pulses from a protocol of the configuration (ms there, s here)."""
+
+        def seconds(key: str) -> float | None:
+            return None if protocol.get(key) is None else protocol[key] / 1e3
+
+        shaped = protocol.get("refocusing")
         return cls(
             name=protocol["sequence"],
             echo_time=protocol["echo_time_ms"] / 1e3,
-            te1=None if protocol.get("te1_ms") is None else protocol["te1_ms"] / 1e3,
-            mixing_time=None if protocol.get("mixing_time_ms") is None else protocol["mixing_time_ms"] / 1e3,
-            refocusing=refocusing,
+            te1=seconds("te1_ms") if protocol["sequence"] == "press" else None,
+            mixing_time=seconds("mixing_time_ms") if protocol["sequence"] == "steam" else None,
+            refocusing=shaped
+            and Pulse(
+                shape=shaped["shape"],
+                duration=shaped["duration_ms"] / 1e3,
+                bandwidth=shaped["bandwidth_hz"],
+                carrier_ppm=shaped["carrier_ppm"],
+            ),
         )
 
 
@@ -138,6 +151,22 @@ def simulate(
         linewidth=linewidth,
         description=describe(sequence),
     )
+
+
+def cached(folder: Path | str, sequence: Sequence, spectrometer_frequency: float, **options: Any) -> Basis:
+    """Give `simulate` of the same arguments, from `folder` when it was made there before.
+
+    The file is named by a digest of the arguments, the spin system table and the code of the simulation.
+    """
+    code = [checksum(Path(__file__).with_name(name)) for name in ("sequences.py", "spins.py", "pulses.py")]
+    content = [asdict(sequence), spectrometer_frequency, options, checksum(spins.TABLE), code]
+    path = Path(folder) / f"{digest_of(content)}.npz"
+    if not path.is_file():
+        with written_whole(path) as temporary:
+            np.savez(temporary, **asdict(simulate(sequence, spectrometer_frequency, **options)))
+    with np.load(path) as stored:
+        values = {name: value if value.ndim else value.item() for name, value in stored.items()}
+    return Basis(**{**values, "names": tuple(values["names"].tolist())})
 
 
 def describe(sequence: Sequence) -> str:

@@ -1,0 +1,41 @@
+from functools import partial
+from pathlib import Path
+
+from mrsflow import basis, sequences
+from mrsflow import config as study_config
+from mrsflow.basis_formats import write_basis
+from mrsflow.errors import InputError
+from mrsflow.run import run
+
+
+def main(config: str, protocol: str, out: Path, cache: Path | None = None) -> None:
+    """Make the basis set of a protocol: simulated, or the file that the configuration names, checked.
+
+    Parameters
+    ----------
+    config : str
+        Configuration: a YAML file, or JSON text.
+    protocol : str
+        Name of the protocol.
+    out : Path
+        LCModel .BASIS file to write.
+    cache : Path, optional
+        Folder that keeps simulated sets, for shaped pulses, which take longer.
+    """
+    protocols = study_config.load(config)["protocols"]
+    if protocol not in protocols:
+        raise InputError(f"config has no protocol {protocol!r}; it has {', '.join(protocols)}")
+    chosen = protocols[protocol]
+    frequency = chosen["spectrometer_frequency_mhz"]
+    if chosen["basis"]:
+        made = basis.load(chosen["basis"])
+        basis.check_field(made, frequency, chosen["nucleus"])
+    else:
+        sequence = sequences.Sequence.from_protocol(chosen)
+        simulate = sequences.simulate if cache is None else partial(sequences.cached, cache)
+        made = simulate(sequence, frequency, macromolecules=chosen["macromolecules"])
+    write_basis(made, out)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,7 +1,12 @@
 """The sessions and tables of a simulated trial as files: raw data, configuration, and the truth beside them.
 
 Each session has its own seed and is written by itself, so that an interrupted run resumes and the number of
-processes does not matter.
+processes does not matter. The truth is for people and tests; no stage of the workflow reads it:
+
+- ``truth/trial.json``: what the analysis should find (`mrsflow.trial_simulation.summarise`), settings, seed;
+- ``truth/blocks.tsv``: per block the true concentrations (mM), ratios and linewidth (Hz);
+- ``truth/sessions/S.json`` and ``S_excitations.tsv``: per session what was drawn for it, and the frequency, phase,
+  amplitude, broadening and spoiling of each excitation.
 """
 
 import datetime
@@ -167,9 +172,7 @@ def simulate_planned(task: SessionTask) -> simulate.SimulatedSession:
     )
     disturbances = simulate.Disturbances(
         snr=settings["block_snr"] * np.sqrt(SNR_ACQUISITION / (N_POINTS * vendor.dwell_time) / EXCITATIONS_PER_BLOCK),
-        drift_hz=plan["drift_hz"],
-        eddy_hz=plan["eddy_hz"],
-        residual_water=plan["residual_water"],
+        **{name: plan[name] for name in ("offset_hz", "drift_hz", "eddy_hz", "residual_water")},
         **{name: settings[name] for name in ("wander_hz", "jitter_hz", "jitter_deg", "spoiled_fraction")},
     )
     return simulate.simulate_session(session_content(task, rng), acquisition, disturbances, rng)
@@ -261,21 +264,25 @@ def _write_siemens(session: simulate.SimulatedSession, task: SessionTask, paths:
 
 
 def _write_philips(session: simulate.SimulatedSession, task: SessionTask, paths: list[Path]) -> None:
-    blocks = scanner_average(session, len(BLOCKS))
+    blocks = scanner_average(session.fid, session, len(BLOCKS))
     for number, (path, fid) in enumerate(zip(paths[:-1], blocks, strict=True)):
         begin = task.start + datetime.timedelta(seconds=number * EXCITATIONS_PER_BLOCK * REPETITION_TIME)
         rawfiles.write_philips_sdat(path, fid, raw_header(task, EXCITATIONS_PER_BLOCK, begin))
     before = task.start - datetime.timedelta(minutes=2)
-    reference = np.tensordot(session.coil_weights, session.water_reference.mean(axis=1), axes=1)
+    reference = scanner_average(session.water_reference, session, 1)[0]
     rawfiles.write_philips_sdat(paths[-1], reference, raw_header(task, REFERENCE_EXCITATIONS, before))
 
 
 _WRITERS = {"ge": _write_ge, "siemens": _write_siemens, "philips": _write_philips}
 
 
-def scanner_average(session: simulate.SimulatedSession, n_blocks: int) -> NDArray[np.complexfloating]:
-    """Blocks (blocks, points) as a scanner averages them: coils combined, nothing aligned, nothing rejected."""
-    frames = np.tensordot(session.coil_weights, session.fid, axes=1)
+def scanner_average(fid: NDArray, session: simulate.SimulatedSession, n_blocks: int) -> NDArray[np.complexfloating]:
+    """Average (coils, frames, points) to (blocks, points) like a scanner.
+
+    Coils are combined, with the phase of the first; nothing is aligned, nothing is rejected.
+    """
+    phase = np.exp(1j * np.angle(session.sensitivities[0]))
+    frames = np.tensordot(phase * session.coil_weights, fid, axes=1)
     return frames.reshape(n_blocks, -1, frames.shape[-1]).mean(axis=1)
 
 

@@ -45,6 +45,7 @@ SETTINGS: dict[str, Any] = {
     "narrowing_hz": [0.1, 0.3],  # of all lines with the infusion, in both arms
     "block_snr": 55.0,  # NAA height over SD of the real spectrum (1.024 s acquired), a block without losses
     "n_coils": 8,
+    "offset_sd_hz": 3.0,  # of the transmitter at the first excitation
     "drift_hz_per_5_minutes": [0.5, 2.0],  # size; the sign is random
     "wander_hz": 0.5,
     "jitter_hz": 0.2,
@@ -229,6 +230,7 @@ def _draw_session(person: dict, visit: int, settings: Mapping[str, Any], rng: np
         "concentrations_mM": {m: c for m, c in others.items() if m not in ("Glu", "Gln")},
         "linewidth_hz": max(4.0, float(rng.normal(settings["linewidth_hz"], settings["linewidth_sd_hz"]))),
         "narrowing_hz": float(rng.uniform(*settings["narrowing_hz"])),
+        "offset_hz": float(rng.normal(0, settings["offset_sd_hz"])),
         "drift_hz": drift * len(BLOCKS) * BLOCK_MINUTES / 5,
         "eddy_hz": float(rng.uniform(*settings["eddy_hz"]) * rng.choice([-1, 1])),
         "residual_water": float(rng.uniform(*settings["residual_water"])),

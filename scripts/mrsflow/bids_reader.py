@@ -1,0 +1,120 @@
+"""A small reader of BIDS datasets with NIfTI-MRS files, as the tables of a study."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mrsflow.errors import InputError
+from mrsflow.files import read_json, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mrsflow.config import Study
+
+
+def read_dataset(root: Path | str, protocols: dict[str, Any]) -> "Study":
+    """Read an existing BIDS dataset of NIfTI-MRS files as the tables of a study.
+
+    Parameters
+    ----------
+    root : path
+    protocols : dict
+        Of the configuration; each scan gets the one entry that its sidecar's times and frequency fit.
+
+    Raises
+    ------
+    InputError
+        A table or column is missing, no protocol or more than one fits, or there are no spectra.
+    """
+    import pandas as pd
+
+    from mrsflow.config import Study
+
+    root = Path(root)
+    if not (root / "dataset_description.json").is_file():
+        raise InputError(f"{root}: has no dataset_description.json; inputs.bids must name a BIDS dataset")
+    samples = [
+        _sample(path, protocols)
+        for suffix in ("svs", "mrsref")
+        for path in sorted(root.glob(f"sub-*/ses-*/mrs/*_{suffix}.nii*"))
+    ]
+    samples += [_sample(path, None) for path in sorted(root.glob("sub-*/ses-*/anat/*_T1w.nii*"))]
+    if not samples:
+        raise InputError(f"{root}: holds no sub-*/ses-*/mrs/*_svs.nii.gz; sessions are needed in the names")
+    table = pd.DataFrame(samples).sort_values(["key", "role", "run"], kind="stable", na_position="first")
+    table.insert(0, "line", range(1, len(table) + 1))
+    participants = read_table(root / "participants.tsv", text_columns=True)
+    participants = participants.rename(columns={"participant_id": "participant"})
+    participants["participant"] = participants["participant"].str.removeprefix("sub-")
+    sessions = _read_sessions(root)
+    missing = set(table["key"]) - set(sessions["key"])
+    if missing:
+        raise InputError(f"{root}: {sorted(missing)[0]} has no row in its sub-*_sessions.tsv; add it")
+    return Study(table.reset_index(drop=True), participants, sessions)
+
+
+def _read_sessions(root: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    parts = []
+    for path in sorted(root.glob("sub-*/sub-*_sessions.tsv")):
+        rows = read_table(path)
+        if missing := [c for c in ("session_id", "visit", "arm") if c not in rows]:
+            raise InputError(f"{path}: column {missing[0]!r} is missing; it is needed to know the visit and the arm")
+        rows.insert(0, "participant", path.parent.name.removeprefix("sub-"))
+        parts.append(rows)
+    if not parts:
+        raise InputError(f"{root}: has no sub-*/sub-*_sessions.tsv with columns session_id, visit, arm")
+    sessions = pd.concat(parts, ignore_index=True)
+    sessions["session"] = sessions.pop("session_id").str.removeprefix("ses-")
+    sessions["arm"] = sessions["arm"].astype(str)
+    sessions["key"] = "sub-" + sessions["participant"] + "_ses-" + sessions["session"]
+    for path in sorted((root / "phenotype").glob("*.tsv")):
+        scores = read_table(path)
+        if not {"participant_id", "session_id"} <= set(scores):
+            continue
+        scores["key"] = scores.pop("participant_id") + "_" + scores.pop("session_id")
+        sessions = sessions.merge(scores, on="key", how="left")
+    return sessions
+
+
+def _sample(path: Path, protocols: dict[str, Any] | None) -> dict[str, Any]:
+    name = path.name.removesuffix(".gz").removesuffix(".nii")
+    labels = dict(part.split("-", 1) for part in name.split("_")[:-1] if "-" in part)
+    role = name.rsplit("_", 1)[1]
+    participant, session = labels.get("sub", ""), labels.get("ses", "")
+    return {
+        "participant": participant,
+        "session": session,
+        "key": f"sub-{participant}_ses-{session}",
+        "role": role,
+        "task": labels.get("task"),
+        "run": labels.get("run"),
+        "protocol": next(iter(protocols)) if protocols and len(protocols) == 1 else _protocol(path, name, protocols),
+        "raw": [path],
+        "events": _events_of(path, name),
+    }
+
+
+def _events_of(path: Path, name: str) -> Path | None:
+    events = path.with_name(f"{name.rsplit('_', 1)[0]}_events.tsv")
+    return events if events.is_file() else None
+
+
+def _protocol(path: Path, name: str, protocols: dict[str, Any] | None) -> str | None:
+    if protocols is None:
+        return None
+    content = read_json(path.with_name(f"{name}.json"))
+    fitting = [
+        key
+        for key, protocol in protocols.items()
+        if abs(content.get("EchoTime", 0) * 1e3 / protocol["echo_time_ms"] - 1) < 0.01
+        and abs(content.get("RepetitionTime", 0) * 1e3 / protocol["repetition_time_ms"] - 1) < 0.01
+        and abs(content["SpectrometerFrequency"][0] / protocol["spectrometer_frequency_mhz"] - 1) < 0.01
+    ]
+    if len(fitting) != 1:
+        raise InputError(
+            f"{path}: {len(fitting)} entries of protocols fit its EchoTime, RepetitionTime and SpectrometerFrequency; "
+            "exactly one is needed"
+        )
+    return fitting[0]

@@ -1,0 +1,390 @@
+"""Checks at the door: is a scan what the protocol says, and is it a spectrum the right way round at all.
+
+Each check is a row (check, found, expected, status, message); status ``pass``, ``warn``, ``fail`` or ``unknown``.
+A scan with a failed row goes no further.
+"""
+
+import logging
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrsflow.axes import ppm_axis, time_axis, to_spectrum
+from mrsflow.constants import WATER_PPM
+from mrsflow.errors import InputError
+from mrsflow.nifti_mrs import Scan
+
+logger = logging.getLogger(__name__)
+
+PLAUSIBLE = {
+    "EchoTime": (1e-4, 0.6, "s"),
+    "RepetitionTime": (0.1, 30.0, "s"),
+    "DwellTime": (1e-5, 2e-3, "s"),
+    "SpectrometerFrequency": (10.0, 1000.0, "MHz"),
+}
+"""Range of values that single-voxel spectroscopy has; outside of it a unit was mistaken."""
+
+METABOLITES_PPM = (0.5, 4.1)
+UNLOCALISED_MM = 1000.0
+LINE_TIME = 0.05
+"""Time (s) at which `line_power` weights an FID most: before spurious echoes, after what broad signals leave."""
+
+WATER_RATIO = 1e4
+"""Power of water's line over that of any metabolite above which a scan is unsuppressed water."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row of the quality table of a conversion."""
+
+    check: str
+    found: str
+    expected: str
+    status: str
+    message: str = ""
+
+
+def plausible(key: str, value: float) -> bool:
+    """Whether a header value can be true of a scan.
+
+    >>> plausible("EchoTime", 0.03), plausible("EchoTime", 30.0)
+    (True, False)
+    """
+    low, high, _ = PLAUSIBLE[key]
+    return bool(np.isfinite(value) and low <= value <= high)
+
+
+def refuse_implausible(scan: Scan, name: str) -> None:
+    """Refuse a scan whose times, frequency, nucleus or numbers cannot be true.
+
+    Raises
+    ------
+    InputError
+        Names the value, the range and the option that settles it.
+    """
+    values: dict[str, Any] = {
+        "SpectrometerFrequency": (scan.header.get("SpectrometerFrequency") or [None])[0],
+        "DwellTime": scan.dwell_time,
+        "EchoTime": scan.header.get("EchoTime"),
+        "RepetitionTime": scan.header.get("RepetitionTime"),
+    }
+    for key, value in values.items():
+        low, high, unit = PLAUSIBLE[key]
+        if value is None and key in ("EchoTime", "RepetitionTime"):
+            continue
+        number = value if isinstance(value, int | float) else np.nan
+        if not plausible(key, number):
+            raise InputError(
+                f"{name}: {key} is {number:.6g} {unit} in the header, and {low:g} to {high:g} {unit} is plausible; "
+                f"give the true one with --set {key}=VALUE or in the samples table"
+            )
+    times = values["EchoTime"], values["RepetitionTime"]
+    if None not in times and times[0] >= times[1]:
+        raise InputError(
+            f"{name}: EchoTime {times[0]:g} s is not shorter than RepetitionTime {times[1]:g} s; give the true ones "
+            "with --set EchoTime=VALUE RepetitionTime=VALUE or in the samples table"
+        )
+    nucleus = (scan.header.get("ResonantNucleus") or [""])[0]
+    if not re.fullmatch(r"\d{1,3}[A-Z][a-z]?", str(nucleus)):
+        raise InputError(
+            f"{name}: the header does not say the nucleus; give it with --set ResonantNucleus=1H or in the samples table"
+        )
+    if scan.n_points < 64:
+        raise InputError(f"{name}: an FID of {scan.n_points} points is too short; is this spectroscopy?")
+    if not np.all(np.isfinite(scan.fid)):
+        raise InputError(f"{name}: the signal holds NaN or infinite values; copy the raw file again")
+    if not np.any(scan.fid):
+        raise InputError(f"{name}: the signal is zero throughout; copy the raw file again")
+    if growth(scan) > 0.95 and line_power(scan)[1].max() > 100:
+        raise InputError(f"{name}: the signal does not decay as an FID does; was it blanked, or is it a spectrum?")
+
+
+def growth(scan: Scan) -> float:
+    """Power of the last quarter of the FIDs over that of the first quarter; an FID decays, pure noise gives 1."""
+    power = _mean_power(scan.fid)
+    quarter = scan.n_points // 4
+    return float(power[-quarter:].sum() / power[:quarter].sum())
+
+
+def _mean_power(fid: NDArray) -> NDArray[np.floating]:
+    """Mean squared magnitude over every axis but the last, in double precision whatever the data are."""
+    flat = fid.reshape(-1, fid.shape[-1])
+    return np.mean([np.abs(row.astype(complex)) ** 2 for row in flat], axis=0)
+
+
+def line_power(scan: Scan) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Power of narrow lines against chemical shift, summed over coils and frames whatever their phase.
+
+    Returns
+    -------
+    ppm, power : (n_points,) float
+        `power` in units of its noise's standard deviation, noise floor removed.
+
+    Notes
+    -----
+    Weighting an FID by t² is a second derivative along frequency: it takes away the tails of water, which fall
+    as 1/f and then fall as 1/f³, and leaves lines. Noise comes from the points beyond 12 ppm off water, or where
+    the spectrum is not that wide, from the quieter half of it.
+    """
+    t = time_axis(scan.n_points, scan.dwell_time) / LINE_TIME
+    ppm = ppm_axis(scan.n_points, scan.dwell_time, scan.spectrometer_frequency)
+    power = _mean_power(to_spectrum(scan.fid * (t**2 * np.exp(-(t**2)))))
+    outside = power[np.abs(ppm - WATER_PPM) > 12]
+    noise = outside if outside.size > 100 else np.sort(power)[: power.size // 2]
+    spread = 1.4826 * np.median(np.abs(noise - np.median(noise)))
+    return ppm, (power - np.median(noise)) / max(spread, np.finfo(float).tiny)
+
+
+def _strongest(scan: Scan) -> tuple[float, float, float]:
+    """Power of the tenth of the points with most of it: right of water, left of water, and the peak of water."""
+    ppm, power = line_power(scan)
+    low, high = METABOLITES_PPM
+    sides = []
+    for shift in (ppm, 2 * WATER_PPM - ppm):
+        side = np.sort(np.maximum(power[(shift > low) & (shift < high)], 0))
+        sides.append(float(side[-max(side.size // 10, 1) :].mean()) if side.size else 0.0)
+    return sides[0], sides[1], float(power[np.abs(ppm - WATER_PPM) < 0.5].max())
+
+
+def metabolite_side(scan: Scan) -> int:
+    """Side of water on which the narrow lines are: 1 right (below 4.65 ppm), -1 left (mirrored), 0 undecided."""
+    right, left, water = _strongest(scan)
+    most, least = max(right, left), min(right, left)
+    if most < 10 or most < 2.5 * least or water > WATER_RATIO * most:
+        return 0
+    return 1 if right > left else -1
+
+
+def looks_like_water(scan: Scan) -> bool:
+    """Whether water's line stands out and no metabolite comes near it."""
+    right, left, water = _strongest(scan)
+    return water > 100 and (water > WATER_RATIO * max(right, left) or max(right, left) < 10)
+
+
+def split_water(scan: Scan, rule: str) -> tuple[Scan, Scan | None]:
+    """Part the frames that a protocol declares as unsuppressed water.
+
+    Parameters
+    ----------
+    scan : Scan
+    rule : str
+        ``header`` or ``none`` (nothing to part), ``first N``, ``last N``, ``every N`` (the first of each N frames).
+
+    Raises
+    ------
+    InputError
+        The rule leaves no frame on one side.
+
+    Examples
+    --------
+    >>> scan = Scan(np.ones((6, 64), complex), ("DIM_DYN",), 5e-4, {})
+    >>> [part.size("DIM_DYN") for part in split_water(scan, "every 3")]
+    [4, 2]
+    """
+    if rule in ("header", "none"):
+        return scan, None
+    kind, text = rule.split()
+    n_frames, number = scan.size("DIM_DYN"), int(text)
+    index = np.arange(n_frames)
+    water = {"first": index < number, "last": index >= n_frames - number, "every": index % max(number, 1) == 0}[kind]
+    if "DIM_DYN" not in scan.dims or water.all() or not water.any():
+        raise InputError(f"water_frames: {rule!r} leaves nothing of {n_frames} frames; correct it in the protocol")
+    return select_frames(scan, ~water), select_frames(scan, water)
+
+
+def select_frames(scan: Scan, chosen: NDArray[np.bool_]) -> Scan:
+    """Frames of a scan, with the values that its dimension header gives for them."""
+    axis = scan.dims.index("DIM_DYN")
+    values = {
+        key: {**entry, "Value": [v for v, keep in zip(entry["Value"], chosen, strict=True) if keep]}
+        for key, entry in scan.header.get(f"dim_{axis + 5}_header", {}).items()
+    }
+    part = scan.with_data(np.compress(chosen, scan.fid, axis=axis), scan.dims)
+    return Scan(part.fid, part.dims, part.dwell_time, {**part.header, f"dim_{axis + 5}_header": values}, part.affine)
+
+
+def check_scan(scan: Scan, role: str, protocol: dict[str, Any], name: str) -> list[Check]:
+    """Check a converted scan against its protocol and against what any spectrum is.
+
+    Parameters
+    ----------
+    scan : Scan
+    role : {"svs", "mrsref"}
+    protocol : dict
+        Entry of ``protocols`` of the configuration.
+    name : str
+        Name of that entry, for the messages.
+    """
+    key = f"protocols.{name}"
+    rows = [
+        *_check_header(scan, protocol, key),
+        *_check_dimensions(scan, protocol, key),
+        *_check_frames(scan, role, protocol, key),
+    ]
+    return [*rows, _check_sense(scan, role, key), *_check_voxel(scan, protocol, key)]
+
+
+def _check_header(scan: Scan, protocol: dict[str, Any], key: str) -> list[Check]:
+    rows = []
+    for check, header, unit, column in (
+        ("echo_time", "EchoTime", "echo_time_ms", "echo_time_ms"),
+        ("repetition_time", "RepetitionTime", "repetition_time_ms", "repetition_time_ms"),
+    ):
+        found, expected = scan.header.get(header), protocol[unit]
+        if found is None:
+            message = f"the header does not say {header}; give column {column} of the samples table"
+            rows.append(Check(check, "none", f"{expected:g} ms", "fail", message))
+            continue
+        agrees = abs(found * 1e3 - expected) <= max(0.01 * expected, 0.1)
+        message = (
+            "" if agrees else f"set {key}.{unit}, or column {column} of the samples table where the header is wrong"
+        )
+        rows.append(Check(check, f"{found * 1e3:g} ms", f"{expected:g} ms", "pass" if agrees else "fail", message))
+    found, expected = scan.spectrometer_frequency, protocol["spectrometer_frequency_mhz"]
+    agrees = abs(found / expected - 1) <= 0.01
+    message = "" if agrees else f"set {key}.spectrometer_frequency_mhz, or give this scan another protocol"
+    rows.append(Check("frequency", f"{found:.4f} MHz", f"{expected:g} MHz", "pass" if agrees else "fail", message))
+    agrees = scan.nucleus == protocol["nucleus"]
+    message = "" if agrees else f"only {protocol['nucleus']} is analysed; leave this scan out"
+    rows.append(Check("nucleus", scan.nucleus, protocol["nucleus"], "pass" if agrees else "fail", message))
+    low, high, _ = PLAUSIBLE["DwellTime"]
+    rows.append(Check("dwell_time", f"{scan.dwell_time:.6g} s", f"{low:g} to {high:g} s", "pass"))
+    rows.append(Check("units", "mm, s", "mm, s", "pass"))
+    return rows
+
+
+def _check_dimensions(scan: Scan, protocol: dict[str, Any], key: str) -> list[Check]:
+    n_coils, declared = scan.size("DIM_COIL"), protocol["coils"]
+    found = f"{n_coils} coils x {scan.size('DIM_DYN')} frames" + "".join(
+        f" x {scan.size(d)} {d}" for d in scan.dims if d not in ("DIM_COIL", "DIM_DYN")
+    )
+    status, message = "pass", ""
+    if declared == "uncombined" and n_coils == 1:
+        status, message = "fail", f"there is no coil dimension; set {key}.coils to combined or any"
+    elif declared == "combined" and n_coils > 1:
+        status, message = "fail", f"coils are separate; set {key}.coils to uncombined or any"
+    elif n_coils > 1 and scan.size("DIM_DYN") > 1 and _alike(scan, "DIM_COIL") > 0.9 > 2 * _alike(scan, "DIM_DYN"):
+        status = "fail"
+        message = "what is tagged as coils looks like frames and the reverse; correct the tags in the NIfTI-MRS file"
+    return [Check("dimensions", found, f"coils {declared}", status, message)]
+
+
+def _alike(scan: Scan, dim: str) -> float:
+    """How alike the FIDs along a dimension are in phase and size: 1 the same, 0 not at all."""
+    early = scan.fid[..., : max(scan.n_points // 16, 8)]
+    along = np.moveaxis(early, scan.dims.index(dim), 0)
+    mean = np.linalg.norm(along.mean(axis=0)) ** 2
+    return float(mean / np.mean(np.linalg.norm(along.reshape(along.shape[0], -1), axis=1) ** 2))
+
+
+def _check_frames(scan: Scan, role: str, protocol: dict[str, Any], key: str) -> list[Check]:
+    frames = np.moveaxis(scan.fid, scan.dims.index("DIM_DYN"), 0) if "DIM_DYN" in scan.dims else scan.fid[np.newaxis]
+    frames = frames.reshape(frames.shape[0], -1)
+    empty = np.flatnonzero(~np.any(frames, axis=1))
+    message = f"frames {_listed(empty)} hold only zeros; export the scan again" if empty.size else ""
+    rows = [Check("empty_frames", str(empty.size), "0", "fail" if empty.size else "pass", message)]
+    copies = len(frames) - len({frame.tobytes() for frame in frames})
+    message = f"{copies} frames repeat another one exactly; export the scan again" if copies else ""
+    rows.append(Check("duplicated_frames", str(copies), "0", "fail" if copies else "pass", message))
+    cycle = protocol["phase_cycle"]
+    rest = len(frames) % cycle if role == "svs" else 0
+    message = f"{rest} frames are left over; set {key}.phase_cycle to 1 if the scan was stopped early" if rest else ""
+    rows.append(
+        Check("phase_cycle", f"{len(frames)} frames", f"a multiple of {cycle}", "fail" if rest else "pass", message)
+    )
+    strength = np.linalg.norm(frames[:, : frames.shape[1]], axis=1)
+    odd = np.flatnonzero(strength > 10 * np.median(strength)) if role == "svs" else np.array([])
+    message = f"frames {_listed(odd)} look like unsuppressed water; set {key}.water_frames" if odd.size else ""
+    rows.append(Check("water_frames", str(odd.size), "0", "fail" if odd.size else "pass", message))
+    return rows
+
+
+def _listed(index: NDArray) -> str:
+    """Frame numbers from 1, at most five.
+
+    >>> _listed(np.arange(7))
+    '1, 2, 3, 4, 5, ...'
+    """
+    return ", ".join(str(i + 1) for i in index[:5]) + (", ..." if len(index) > 5 else "")
+
+
+def _check_sense(scan: Scan, role: str, key: str) -> Check:
+    """A metabolite scan has its lines right of water; a reference is water and nothing else."""
+    if role == "mrsref":
+        good = looks_like_water(scan)
+        message = "" if good else "metabolites stand out; is the role of this row svs, or was the wrong file named?"
+        return Check("reference", "water" if good else "other signals", "water", "pass" if good else "fail", message)
+    side = metabolite_side(scan)
+    if side < 0:
+        message = (
+            "the spectrum is mirrored (lines lie above 4.65 ppm, none below); conjugate the data before it is named, "
+            "or correct column format of the samples table"
+        )
+        return Check("sense", "mirrored", "lines below 4.65 ppm", "fail", message)
+    if side == 0:
+        return Check("sense", "undecided", "lines below 4.65 ppm", "warn", "no metabolite lines stand out; look at it")
+    return Check("sense", "lines below 4.65 ppm", "lines below 4.65 ppm", "pass")
+
+
+def _check_voxel(scan: Scan, protocol: dict[str, Any], key: str) -> list[Check]:
+    size = voxel_size(scan)
+    if size is None:
+        return [Check("voxel", "unknown", "", "unknown", "the raw data do not say where the voxel lies")]
+    found = " x ".join(f"{side:.1f}" for side in size) + " mm"
+    directions = scan.affine[:3, :3] / size
+    if not np.all((size >= 1) & (size <= 150)) or np.abs(directions.T @ directions - np.eye(3)).max() > 0.01:
+        return [
+            Check("voxel", found, "right-angled, 1 to 150 mm", "fail", "the voxel cannot be true; convert it again")
+        ]
+    expected = protocol["voxel_volume_ml"]
+    volume = float(np.prod(size)) * 1e-3
+    if expected is not None and abs(volume / expected - 1) > 0.02:
+        message = f"its volume is {volume:.2f} ml; set {key}.voxel_volume_ml, or give this scan another protocol"
+        return [Check("voxel", found, f"{expected:g} ml", "fail", message)]
+    return [Check("voxel", found, "" if expected is None else f"{expected:g} ml", "pass")]
+
+
+def voxel_size(scan: Scan) -> NDArray[np.floating] | None:
+    """Sides of the voxel (mm), None where the header does not localise it."""
+    size = np.linalg.norm(scan.affine[:3, :3], axis=0)
+    return None if not np.all(np.isfinite(size)) or np.any(size >= UNLOCALISED_MM) or np.any(size == 0) else size
+
+
+def voxel_dice(first: NDArray, second: NDArray, steps: int = 40) -> float:
+    """Dice overlap of two voxels, 2 |A∩B| / (|A| + |B|).
+
+    Parameters
+    ----------
+    first, second : (4, 4) float
+        Voxel to scanner space; the voxel is the cube from -1/2 to 1/2 (NIfTI: coordinates are those of the centre).
+    steps : int
+        Points along each side of `first` at which it is asked whether they lie in `second`.
+
+    >>> moved = np.eye(4)
+    >>> moved[0, 3] = 0.5
+    >>> voxel_dice(np.eye(4), moved)
+    0.5
+    """
+    points = (np.arange(steps) + 0.5) / steps - 0.5
+    grid = np.stack(np.meshgrid(points, points, points, indexing="ij"), axis=-1).reshape(-1, 3)
+    there = (grid @ first[:3, :3].T + first[:3, 3] - second[:3, 3]) @ np.linalg.inv(second[:3, :3]).T
+    volumes = [abs(np.linalg.det(a[:3, :3])) for a in (first, second)]
+    overlap = np.all(np.abs(there) <= 0.5, axis=1).mean() * volumes[0]
+    return float(2 * overlap / sum(volumes))
+
+
+def failure(checks: list[Check]) -> str | None:
+    """One line for the failed checks, None where there is none."""
+    failed = [f"{c.check} is {c.found}, {c.expected} expected: {c.message}" for c in checks if c.status == "fail"]
+    return "; ".join(failed) or None
+
+
+def table(checks: list[tuple[str, Check]]) -> Any:
+    """Quality table of a session as a data frame: scan, check, found, expected, status, message."""
+    import pandas as pd
+
+    columns = ["scan", *Check.__dataclass_fields__]
+    return pd.DataFrame([{"scan": scan, **asdict(check)} for scan, check in checks], columns=columns)

@@ -1,0 +1,100 @@
+"""External programs as Nipype command-line interfaces, run without a shell, with a time limit and nothing printed."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("NIPYPE_NO_ET", "1")
+
+from nipype.interfaces.base import (
+    CommandLine,
+    CommandLineInputSpec,
+    Directory,
+    File,
+    OutputMultiPath,
+    TraitedSpec,
+    traits,
+)
+
+SUBCOMMANDS = (
+    "twix dicom rda philips philips_dcm philips_dl ge uih bruker varian jmrui raw text"  # of spec2nii 0.8.15
+).split()
+
+
+class Spec2niiInputSpec(CommandLineInputSpec):
+    """Options of spec2nii that conversion needs; its other options are left at their defaults."""
+
+    subcommand = traits.Enum(*SUBCOMMANDS, argstr="%s", position=0, mandatory=True, desc="format of the raw data")
+    in_files = traits.List(File(), argstr="%s", position=1, mandatory=True, desc="raw file, folder, or files of a pair")
+    out_dir = Directory("out", usedefault=True, argstr="-o %s", desc="folder for the converted files")
+    out_name = traits.Str("scan", usedefault=True, argstr="-f %s", desc="stem of the converted files")
+    evalinfo = traits.Str(argstr="-e %s", desc="twix: kind of scans")
+    quiet = traits.Bool(argstr="-q", desc="twix: no progress")
+    mode = traits.Enum("FID", "RAWDATA", "2DSEQ", argstr="-m %s", desc="bruker: which of its files")
+    frequency = traits.Float(argstr="-i %r", desc="text, raw: spectrometer frequency (MHz)")
+    bandwidth = traits.Float(argstr="-b %r", desc="text, raw: spectral width (Hz)")
+    nucleus = traits.Str(argstr="-n %s", desc="text, raw: nucleus")
+    override_nucleus = traits.Str(argstr="--override_nucleus %s", desc="nucleus, where the header has none")
+    override_frequency = traits.Float(argstr="--override_frequency %r", desc="spectrometer frequency (MHz)")
+    override_dwelltime = traits.Float(argstr="--override_dwelltime %r", desc="dwell time (s)")
+    keep_zero_valued = traits.Bool(
+        True, usedefault=True, argstr="--keep_zero_valued", desc="keep frames of zeros, so that each keeps its time"
+    )
+
+
+class Spec2niiOutputSpec(TraitedSpec):
+    """Converted files: the scan, and any reference found in the same raw data."""
+
+    out_files = OutputMultiPath(File(exists=True), desc="NIfTI-MRS files")
+
+
+class Spec2nii(CommandLine):
+    """Convert raw data to NIfTI-MRS (Clarke et al., doi:10.1002/mrm.29418).
+
+    Runs in ``runtime.cwd``. What the program prints is kept in the result's runtime and shown nowhere, as it may
+    hold header values; after `time_limit` seconds the program is ended.
+
+    Examples
+    --------
+    >>> Spec2nii(subcommand="twix", in_files=["in.dat"], evalinfo="image").cmdline.split(" ", 1)[1]
+    'twix in.dat -e image --keep_zero_valued -o out -f scan'
+    """
+
+    _cmd = str(Path(sys.executable).with_name("spec2nii"))
+    input_spec = Spec2niiInputSpec
+    output_spec = Spec2niiOutputSpec
+    time_limit = 600.0
+
+    def _format_arg(self, name: str, trait_spec: Any, value: Any) -> str:
+        if isinstance(value, str):
+            value = shlex.quote(value)
+        elif isinstance(value, list):
+            value = " ".join(shlex.quote(str(v)) for v in value)
+            return trait_spec.argstr % value
+        return super()._format_arg(name, trait_spec, value)
+
+    def _run_interface(self, runtime: Any, correct_return_codes: tuple[int, ...] = (0,)) -> Any:
+        arguments = shlex.split(self.cmdline)
+        environment = {**os.environ, "NIPYPE_NO_ET": "1"}
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            arguments, cwd=runtime.cwd, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            out, err = process.communicate(timeout=self.time_limit)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        runtime.stdout, runtime.stderr = out.decode(errors="replace"), err.decode(errors="replace")
+        runtime.returncode = process.returncode
+        return runtime
+
+    def _list_outputs(self) -> dict[str, Any]:
+        folder = Path(self.inputs.out_dir)
+        return {"out_files": sorted(str(path) for path in folder.glob("*.nii.gz"))}

@@ -1,3 +1,5 @@
+"""Make the basis set of a protocol."""
+
 from functools import partial
 from pathlib import Path
 

@@ -46,7 +46,10 @@ def main(
         raise InputError("--participants and --cores must be 1 or more")
     if unknown := [site for site in sites if site not in trial_files.VENDORS]:
         raise InputError(f"--sites: {unknown[0]!r} is not a vendor; known are {', '.join(trial_files.VENDORS)}")
-    given = yaml.safe_load(settings.read_text(encoding="utf-8")) if settings else None
+    try:
+        given = yaml.safe_load(settings.read_text(encoding="utf-8")) if settings else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{settings}: cannot be read as YAML ({error})") from error
     complete = trial_simulation.checked_settings(given)
     trial = trial_simulation.plan_trial(participants, list(sites), complete, seed)
     trial_files.write_trial(trial, out, complete, seed, single_transients=frames == "single", cores=cores)

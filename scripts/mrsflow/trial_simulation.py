@@ -70,6 +70,7 @@ SETTINGS: dict[str, Any] = {
     "gap_days_sd": 4.0,
 }
 """Defaults of everything that can be set. A pair of numbers is a range from which each session draws."""
+POSITIVE = ("rise_minutes", "linewidth_hz", "failed_linewidth_hz", "block_snr", "n_coils")
 
 
 @dataclass(frozen=True)
@@ -95,22 +96,29 @@ class Trial:
     summary: dict[str, Any]
 
 
-def checked_settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
+def checked_settings(given: Any) -> dict[str, Any]:
     """Fill in the defaults.
 
     Raises
     ------
     InputError
-        An unknown key, or a value of another kind than the default.
+        Not a mapping, an unknown key, or a value of another kind than the default.
     """
-    for key, value in (given or {}).items():
+    given = {} if given is None else given
+    if not isinstance(given, dict):
+        raise InputError(f"settings: {type(given).__name__} found; lines of the form 'key: value' are needed")
+    for key, value in given.items():
         if key not in SETTINGS:
             raise InputError(f"settings: unknown key {key!r}; known are {', '.join(SETTINGS)}")
         pair = isinstance(SETTINGS[key], list)
         numbers = value if pair and isinstance(value, list) else [value]
         if len(numbers) != 1 + pair or not all(type(number) in (int, float) for number in numbers):
             raise InputError(f"settings: {key} is {value!r}; {'[low, high]' if pair else 'a number'} is needed")
-    return {**SETTINGS, **(given or {})}
+        if key in POSITIVE and value <= 0:
+            raise InputError(f"settings: {key} is {value!r}; a number above 0 is needed")
+        if type(SETTINGS[key]) is int and type(value) is not int:
+            raise InputError(f"settings: {key} is {value!r}; a whole number is needed")
+    return {**SETTINGS, **given}
 
 
 def excitation_minutes() -> NDArray[np.floating]:

@@ -95,7 +95,17 @@ def test_summary_is_what_the_tables_say():
     assert difference["sample"] == pytest.approx(difference["population"], abs=0.003)
 
 
-@pytest.mark.parametrize("settings", [{"glx_ryse": 0.1}, {"glx_rise": "much"}, {"eddy_hz": 3.0}, {"n_coils": True}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"glx_ryse": 0.1},
+        {"glx_rise": "much"},
+        {"eddy_hz": 3.0},
+        {"n_coils": True},
+        {"n_coils": 2.5},
+        {"rise_minutes": 0},
+    ],
+)
 def test_setting_that_makes_no_sense_is_named(settings):
     with pytest.raises(InputError, match=next(iter(settings))):
         trial_simulation.checked_settings(settings)

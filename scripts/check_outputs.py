@@ -1,0 +1,39 @@
+"""Rule check_outputs: the last look at everything."""
+
+from pathlib import Path
+
+from mrsflow.run import run
+
+
+def main(config: str) -> None:
+    """Look through every output for identities, list the sessions that failed, and end non-zero for either.
+
+    Parameters
+    ----------
+    config : str
+        Configuration: a YAML file, or JSON text.
+    """
+    from mrsflow.config import load, read_study
+    from mrsflow.errors import InputError
+    from mrsflow.files import read_json, write_text
+    from mrsflow.identity import harvest, scan_outputs
+
+    settings = load(config)
+    study = read_study(settings)
+    output = Path(settings["output"])
+    complete = output / "status" / "complete.txt"
+    complete.unlink(missing_ok=True)
+    records = [read_json(path) for path in sorted(output.glob("status/*/sub-*.json"))]
+    wanted = [r for r in records if r["session"] in study.keys and r["status"] != "ok"]
+    problems = [f"{r['stage']}: {r['session']}: {r['status']}: {r['reason']}" for r in wanted]
+    secrets = set().union(*(harvest(path) for paths in study.samples["raw"] for path in paths))
+    problems += [f"identity: {name}: {what}" for name, what in scan_outputs(output, secrets)]
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise InputError(f"{output}: {len(problems)} things above need attention; everything else is finished")
+    write_text(f"{len(study.keys)} sessions finished; no identity found in any output\n", complete)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -333,7 +333,8 @@ def summarise(blocks: "pd.DataFrame", plans: list[dict[str, Any]], settings: Map
         at_rest.setdefault(plan["participant"], []).append(plan["glx"] * GLX_MM / tnaa)
     damping = {plan["participant"]: plan["damping"] for plan in plans if plan["arm"] == "naltrexone"}
     effects = [-damping[name] * float(np.mean(ratios)) for name, ratios in at_rest.items()]
-    expected = -(settings["damping_men"] + settings["damping_women"]) / 2 * GLX_MM / TNAA_MM
+    rest = GLX_MM / TNAA_MM * (1 + settings["period_effect"] / 2)  # mean of both visits
+    expected = -(settings["damping_men"] + settings["damping_women"]) / 2 * rest
     shape = float(rise(excitation_minutes()[EXCITATIONS_PER_BLOCK:], settings["rise_minutes"]).mean())
     return {
         "outcome": "Glx/tNAA",

@@ -1,0 +1,371 @@
+"""Frequency and phase of each transient, and which transients are spoiled.
+
+The shape of the signal is the same in all transients of a session, up to frequency, phase and amplitude, so each is
+registered to their common mean: spectral registration (Near et al., doi:10.1002/mrm.25094) as Gauss-Newton steps
+that are common to all transients, because each is first corrected by what was found so far. Only bins of the spectrum
+in a limited ppm range count (noise is independent between them). The tails of a moving water or lipid signal are a
+smooth background there (the aim of robust spectral registration, Mikkelsen et al., doi:10.1002/nbm.4368): its
+covariance between transients is estimated from the session and whitened, so that it does no harm where it varies and
+costs no precision where it does not.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter, uniform_filter1d
+
+from mrsflow.axes import ppm_axis, ppm_to_hz, shift_frequency, time_axis, to_fid, to_spectrum
+from mrsflow.constants import REFERENCE_PPM
+from mrsflow.errors import InputError
+
+BACKGROUND_ORDER = 3
+"""Order of the complex polynomial over the aligned range that counts as background."""
+
+GAIN_WIDTH = 0.02
+"""Time (s) over which the power of the mean FID is averaged to tell signal from noise."""
+
+START_LINEWIDTH = 8.0
+"""Lorentzian width (Hz) of the lines that give the starting values."""
+
+ITERATIONS = 12
+
+MINIMUM_TO_WHITEN = 24
+"""Transients that tell how much the background varies; with fewer it is projected out."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Bins of the spectrum in a range of ppm: real parts first, then imaginary ones, whitened for the background.
+
+    Attributes
+    ----------
+    bins : (n_bins,) int
+        Of `mrsflow.axes.to_spectrum`.
+    background : (2 n_bins, k) float
+        Orthonormal smooth complex polynomials over the bins.
+    damping : (k, k) float
+        Share of them that is taken out: the identity projects them out, 0 leaves them.
+    dwell_time : float
+        s.
+    """
+
+    bins: NDArray[np.integer]
+    background: NDArray[np.floating]
+    damping: NDArray[np.floating]
+    dwell_time: float
+
+    def of(self, fids: NDArray[np.complexfloating]) -> NDArray[np.floating]:
+        """Whitened bins (..., 2 n_bins) of FIDs (..., n_points)."""
+        bins = self.raw(fids)
+        return bins - (bins @ self.background) @ self.damping @ self.background.T
+
+    def raw(self, fids: NDArray[np.complexfloating]) -> NDArray[np.floating]:
+        """Bins as they are, scaled so that the noise of bins and of points is equal."""
+        spectra = to_spectrum(fids)[..., self.bins] / np.sqrt(fids.shape[-1])
+        return np.concatenate([spectra.real, spectra.imag], axis=-1)
+
+    def inside(self, template: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
+        """FID (n_points,) of the whitened bins alone."""
+        cut = np.zeros(template.size, dtype=complex)
+        real, imaginary = np.split(self.of(template), 2)
+        cut[self.bins] = real + 1j * imaginary
+        return to_fid(cut)
+
+
+def window(n_points: int, dwell_time: float, spectrometer_frequency: float, ppm: tuple[float, float]) -> Window:
+    """Make the window of a ppm range, with any smooth background projected out.
+
+    Raises
+    ------
+    InputError
+        The range holds too few points of the spectrum.
+    """
+    axis = ppm_axis(n_points, dwell_time, spectrometer_frequency)
+    bins = np.flatnonzero((axis >= min(ppm)) & (axis <= max(ppm)))
+    if bins.size < 8 * (BACKGROUND_ORDER + 1):
+        raise InputError(
+            f"the range {min(ppm)} to {max(ppm)} ppm holds {bins.size} points of the spectrum; widen preprocess.align_ppm"
+        )
+    smooth = np.linalg.qr(np.polynomial.legendre.legvander(np.linspace(-1, 1, bins.size), BACKGROUND_ORDER))[0]
+    background = np.kron(np.eye(2), smooth)
+    return Window(bins, background, np.eye(background.shape[1]), dwell_time)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What was found for each transient, relative to the template.
+
+    Attributes
+    ----------
+    shift_hz, phase_rad : (n,) float
+        Of the transient as measured; `apply` takes them out. Phase at the first point.
+    amplitude : (n,) float
+        Of the template in the transient.
+    broadening_hz : (n,) float
+        Lorentzian width (Hz) by which the transient is wider than the template, to first order.
+    residual : (n,) float
+        Mean power per bin of what the template does not explain.
+    template : (n_points,) complex
+    """
+
+    shift_hz: NDArray[np.floating]
+    phase_rad: NDArray[np.floating]
+    amplitude: NDArray[np.floating]
+    broadening_hz: NDArray[np.floating]
+    residual: NDArray[np.floating]
+    template: NDArray[np.complexfloating]
+
+
+def apply(
+    fids: NDArray[np.complexfloating],
+    shift_hz: NDArray[np.floating],
+    phase_rad: NDArray[np.floating],
+    dwell_time: float,
+) -> NDArray[np.complexfloating]:
+    """Take frequency shifts (Hz) and phases (rad) out of FIDs (n, n_points)."""
+    return shift_frequency(fids, -shift_hz, dwell_time) * np.exp(-1j * phase_rad)[:, np.newaxis]
+
+
+def singlets(
+    n_points: int, dwell_time: float, spectrometer_frequency: float, ppm: tuple[float, float], linewidth: float
+) -> NDArray[np.complexfloating]:
+    """FIDs (n, n_points) of the tNAA, tCr and tCho singlets inside a ppm range, of one Lorentzian width (Hz).
+
+    Raises
+    ------
+    InputError
+        None of them lies in the range.
+    """
+    shifts = [REFERENCE_PPM[name] for name in ("NAA", "Cr", "Cho") if min(ppm) < REFERENCE_PPM[name] < max(ppm)]
+    if not shifts:
+        raise InputError(
+            f"preprocess.align_ppm {min(ppm)} to {max(ppm)} holds none of NAA (2.01), Cr (3.03) and Cho (3.21 ppm)"
+        )
+    frequencies = ppm_to_hz(np.array(shifts), spectrometer_frequency)
+    return np.exp((2j * np.pi * frequencies[:, np.newaxis] - np.pi * linewidth) * time_axis(n_points, dwell_time))
+
+
+def coarse(
+    fids: NDArray[np.complexfloating], template: NDArray[np.complexfloating], limits: Window, max_shift_hz: float
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Shift (Hz) and phase (rad) where the matched filter of a template is strongest.
+
+    Parameters
+    ----------
+    fids : (n, n_points) complex
+    template : (n_points,) complex
+    limits : Window
+        Only these bins of the template count.
+    max_shift_hz : float
+        Largest shift that is tried.
+    """
+    n_fine = 4 * fids.shape[-1]
+    filtered = np.fft.fft(fids * np.conj(limits.inside(template)), n_fine, axis=-1)
+    frequencies = np.fft.fftfreq(n_fine, limits.dwell_time)
+    allowed = np.flatnonzero(np.abs(frequencies) <= max_shift_hz)
+    best = allowed[np.argmax(np.abs(filtered[:, allowed]), axis=-1)]
+    return frequencies[best], np.angle(filtered[np.arange(len(fids)), best])
+
+
+def refine(
+    fids: NDArray[np.complexfloating],
+    template: NDArray[np.complexfloating],
+    limits: Window,
+    shift_hz: NDArray[np.floating],
+    phase_rad: NDArray[np.floating],
+    max_shift_hz: float,
+) -> Registration:
+    """Maximum-likelihood shift, phase and amplitude of each transient for a known template.
+
+    Parameters
+    ----------
+    fids : (n, n_points) complex
+    template : (n_points,) complex
+    limits : Window
+    shift_hz, phase_rad : (n,) float
+        Starting values.
+    max_shift_hz : float
+        Shifts are kept within it.
+
+    Notes
+    -----
+    Each step is the linear regression of the corrected transient on the template and its derivatives by phase and
+    frequency: one small matrix for all transients.
+    """
+    derivatives = limits.of(_derivatives(template, limits.dwell_time))
+    solve = np.linalg.pinv(derivatives[:3].T)
+    for _ in range(ITERATIONS):
+        amplitude, turned, shifted = solve @ limits.of(apply(fids, shift_hz, phase_rad, limits.dwell_time)).T
+        amplitude = _not_zero(amplitude)
+        bounded = np.clip(shift_hz + np.clip(shifted / amplitude, -4, 4), -max_shift_hz, max_shift_hz)
+        step = np.stack([bounded - shift_hz, np.clip(turned / amplitude, -0.5, 0.5)])
+        shift_hz, phase_rad = bounded, phase_rad + step[1]
+        if np.all(np.abs(step) < 1e-5):
+            break
+    corrected = limits.of(apply(fids, shift_hz, phase_rad, limits.dwell_time))
+    amplitude = (solve @ corrected.T)[0]
+    widened = (np.linalg.pinv(derivatives.T) @ corrected.T)[[0, 3]]
+    return Registration(
+        shift_hz=shift_hz,
+        phase_rad=np.angle(np.exp(1j * phase_rad)),
+        amplitude=amplitude,
+        broadening_hz=widened[1] / _not_zero(widened[0]),
+        residual=np.mean((corrected - np.outer(amplitude, derivatives[0])) ** 2, axis=-1),
+        template=template,
+    )
+
+
+def _derivatives(template: NDArray[np.complexfloating], dwell_time: float) -> NDArray[np.complexfloating]:
+    """Template (n_points,) and its derivatives by phase (rad), frequency (Hz) and Lorentzian width (Hz)."""
+    t = time_axis(template.size, dwell_time)
+    return np.stack([template, 1j * template, 2j * np.pi * t * template, -np.pi * t * template])
+
+
+def _not_zero(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.where(np.abs(values) > 1e-12, values, 1e-12)
+
+
+def whiten(limits: Window, fids: NDArray[np.complexfloating], found: Registration, good: NDArray[np.bool_]) -> Window:
+    """Adapt a window to how much the smooth background really varies between transients.
+
+    The covariance of the background is the mean square of its coefficients in a joint regression with the template,
+    less what noise alone gives there (a moment estimate of a random effect). To project out a background that does
+    not vary would nearly double the error of the phase.
+    """
+    raw = limits.raw(apply(fids, found.shift_hz, found.phase_rad, limits.dwell_time)[good]).T
+    signal = limits.raw(_derivatives(found.template, limits.dwell_time)[:3]).T
+    design = np.concatenate([signal, limits.background], axis=1)
+    coefficients = np.linalg.lstsq(design, raw, rcond=None)[0]
+    noise = np.sum((raw - design @ coefficients) ** 2) / (raw.shape[1] * (len(design) - design.shape[1]))
+    varying = coefficients[3:] - coefficients[3:].mean(axis=1, keepdims=True)
+    by_noise = np.linalg.inv(design.T @ design)[3:, 3:]
+    values, vectors = np.linalg.eigh(varying @ varying.T / (raw.shape[1] - 1) / noise - by_noise)
+    damping = (vectors * (1 - 1 / np.sqrt(1 + np.clip(values, 0, None)))) @ vectors.T
+    return replace(limits, damping=damping)
+
+
+def denoised(template: NDArray[np.complexfloating], limits: Window) -> NDArray[np.complexfloating]:
+    """Damp a mean FID (n_points,) where its signal inside the window has sunk into the noise (Wiener gain over time).
+
+    The derivative of a template by frequency weighs each point by its time, so that noise behind the signal would
+    dominate it.
+    """
+    power = np.abs(limits.inside(template)) ** 2
+    smooth = uniform_filter1d(power, max(round(GAIN_WIDTH / limits.dwell_time), 1), mode="nearest")
+    noise = power[3 * power.size // 4 :].mean()
+    gain = np.clip(1 - noise / smooth, 0, None) if noise > 0 else np.ones(power.size)
+    return template * np.minimum.accumulate(gain)
+
+
+def register(
+    fids: NDArray[np.complexfloating],
+    start: NDArray[np.complexfloating],
+    limits: Window,
+    max_shift_hz: float,
+    weights: NDArray[np.floating] | None = None,
+    rounds: int = 4,
+) -> Registration:
+    """Register all transients of a session to their common mean.
+
+    Parameters
+    ----------
+    fids : (n, n_points) complex
+    start : (n_points,) complex
+        Rough model of the signal: it gives the starting values, and so the absolute frequency and phase.
+    limits : Window
+    max_shift_hz : float
+        Largest shift from `start`.
+    weights : (n,) float, optional
+        Share of each transient in the mean, e.g. its number of excitations.
+    rounds : int
+        How often the mean is made anew from the corrected transients.
+
+    Raises
+    ------
+    InputError
+        A transient without any signal.
+    """
+    weights = np.ones(len(fids)) if weights is None else np.asarray(weights, dtype=float)
+    if empty := np.flatnonzero(~np.any(fids, axis=-1)).tolist():
+        raise InputError(f"transient {empty[0]} (counted from 0) holds only zeros; convert it again or leave it out")
+    shift, phase = coarse(fids, start, limits, max_shift_hz)
+    good = np.ones(len(fids), dtype=bool)
+    for _ in range(rounds):
+        share = weights * good
+        template = share @ apply(fids, shift, phase, limits.dwell_time) / share.sum()
+        found = refine(fids, denoised(template, limits), limits, shift, phase, max_shift_hz)
+        shift, phase = found.shift_hz, found.phase_rad
+        good = (np.abs(deviation(found.amplitude)) < 4) & (deviation(found.residual) < 6)
+        if good.sum() >= MINIMUM_TO_WHITEN:
+            limits = whiten(limits, fids, found, good)
+    return found
+
+
+def deviation(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Distance from the median in robust standard deviations (median absolute deviation)."""
+    centred = values - np.median(values)
+    return centred / max(1.4826 * np.median(np.abs(centred)), 1e-3 * abs(np.median(values)), 1e-300)
+
+
+PHASE_LIMIT_RAD = np.pi / 4
+AMPLITUDE_LIMIT = 0.25
+BROADENING_LIMIT = 0.25
+"""A transient is spoiled when its phase is off by more than this from its neighbours', its amplitude by more than this
+share, or its width (first-order estimate: half of what a doubled line adds) by more than this share of the line; or
+by more than the session's own spread makes likely, where that is larger."""
+
+NEIGHBOURS = 31
+
+
+def spoiled(found: Registration, linewidth_hz: float, phase_cycle: int = 1) -> NDArray[np.str_]:
+    """Reason to reject each transient, empty for the good ones.
+
+    Parameters
+    ----------
+    found : Registration
+    linewidth_hz : float
+        Of the template.
+    phase_cycle : int
+        Transients of a complete phase cycle; a cycle with a spoiled transient is rejected whole.
+
+    Returns
+    -------
+    (n,) str
+        ``amplitude``, ``phase``, ``width``, ``residual`` or ``phase cycle``.
+
+    Notes
+    -----
+    With fewer than four transients there is nothing to compare with and none is rejected.
+    """
+    n = len(found.amplitude)
+    reasons = np.full(n, "", dtype="<U11")
+    if n < 4:
+        return reasons
+    turned = np.angle(np.exp(1j * found.phase_rad) * np.exp(-1j * _slow_phase(found.phase_rad)))
+    scaled = found.amplitude / slow(found.amplitude) - 1
+    widened = (found.broadening_hz - np.median(found.broadening_hz)) / linewidth_hz
+    for reason, off in (
+        ("residual", (deviation(found.residual) > 6) & (found.residual > 1.5 * np.median(found.residual))),
+        ("width", np.abs(widened) > np.maximum(BROADENING_LIMIT, 3 * _spread(widened))),
+        ("phase", np.abs(turned) > np.maximum(PHASE_LIMIT_RAD, 2 * np.quantile(np.abs(turned), 0.75))),
+        ("amplitude", np.abs(scaled) > np.maximum(AMPLITUDE_LIMIT, 3 * _spread(scaled))),
+    ):
+        reasons[off] = reason
+    cycles = np.arange(n) // phase_cycle
+    broken = np.isin(cycles, cycles[reasons != ""]) & (reasons == "")
+    reasons[broken] = "phase cycle"
+    return reasons
+
+
+def slow(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Running median over neighbouring transients."""
+    return median_filter(values, size=min(NEIGHBOURS, len(values)), mode="nearest")
+
+
+def _slow_phase(phase_rad: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.angle(slow(np.cos(phase_rad)) + 1j * slow(np.sin(phase_rad)))
+
+
+def _spread(values: NDArray[np.floating]) -> float:
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))

@@ -1,0 +1,157 @@
+"""Quality of blocks and sessions: metrics with their definitions, and the rules that decide what is excluded.
+
+Terms follow Kreis et al. (doi:10.1002/nbm.4347) and Öz et al. (doi:10.1002/nbm.4236). Rules are decided from the
+quality tables alone, before any model of the group sees the data.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrsflow.axes import ppm_axis, to_spectrum
+from mrsflow.errors import InputError
+
+NOISE_RANGES_PPM = ((-2.5, -0.5), (9.0, 11.0), (-0.5, 0.3))
+"""Where noise is taken, the first range that the spectrum covers; free of signal in brain spectra."""
+
+WATER_PPM_RANGE = (4.4, 4.9)
+LIPID_PPM_RANGE = (1.15, 1.45)
+
+DEFINITIONS = {
+    "snr": "see snr_definition",
+    "linewidth_hz": "full width at half height of the Voigt line fitted to tNAA, tCr and tCho together (Hz)",
+    "linewidth_ppm": "the same in ppm",
+    "rejected_fraction": "excitations rejected over excitations acquired in the block",
+    "residual_water_ratio": "largest magnitude from 4.4 to 4.9 ppm before water removal over the height of tNAA",
+    "residual_water_after_ratio": "the same after water removal",
+    "lipid_ratio": "area of the real spectrum from 1.15 to 1.45 ppm over the area of tNAA; macromolecules included",
+    "shift_sd_hz": "standard deviation of the frequency of the used frames before alignment (Hz)",
+    "phase_sd_deg": "standard deviation of the phase of the used frames before alignment (degrees)",
+    "drift_hz": "range over the session of the running median of the frequency of the frames (Hz)",
+    "drift_after_hz": "range of the frequency of means over twelfths of the session after alignment (Hz)",
+    "lipid_range": "largest less smallest lipid_ratio of the blocks of the session",
+    "water_linewidth_hz": "full width at half height of the real water reference, eddy currents corrected (Hz)",
+    "coil_snr_gain": "SNR of the combined coils over that of the best coil, as the noise covariance predicts",
+}
+
+
+def noise(fid: NDArray[np.complexfloating], dwell_time: float, spectrometer_frequency: float) -> tuple[float, str]:
+    """Standard deviation of the real spectrum in a range without signal, a straight line removed; and the range.
+
+    Raises
+    ------
+    InputError
+        The spectrum is too narrow to have such a range.
+    """
+    axis = ppm_axis(fid.shape[-1], dwell_time, spectrometer_frequency)
+    for low, high in NOISE_RANGES_PPM:
+        inside = np.flatnonzero((axis > low) & (axis < high))
+        if inside.size >= 24 and axis.min() < low and axis.max() > high:
+            real = to_spectrum(fid).real[inside]
+            x = np.linspace(-1, 1, inside.size)
+            left = real - np.polyval(np.polyfit(x, real, 1), x)
+            return float(np.sqrt(np.sum(left**2) / (inside.size - 2))), f"{low:g} to {high:g} ppm"
+    raise InputError(
+        f"the spectrum covers {axis.min():.1f} to {axis.max():.1f} ppm and has no range without signal for the noise; "
+        "a wider spectral width is needed"
+    )
+
+
+def snr_definition(noise_range: str) -> str:
+    """Text of the definition of SNR."""
+    return f"height of the fitted tNAA singlet over SD of the real spectrum from {noise_range}, linear trend removed"
+
+
+def peak_magnitude(
+    fid: NDArray[np.complexfloating], dwell_time: float, spectrometer_frequency: float, ppm: tuple[float, float]
+) -> float:
+    """Largest magnitude of the spectrum in a range of ppm."""
+    axis = ppm_axis(fid.shape[-1], dwell_time, spectrometer_frequency)
+    return float(np.abs(to_spectrum(fid)[(axis > ppm[0]) & (axis < ppm[1])]).max())
+
+
+def lipid_area(fid: NDArray[np.complexfloating], dwell_time: float, spectrometer_frequency: float) -> float:
+    """Area of the real spectrum around 1.3 ppm, in units of the FID's amplitude."""
+    axis = ppm_axis(fid.shape[-1], dwell_time, spectrometer_frequency)
+    inside = (axis > LIPID_PPM_RANGE[0]) & (axis < LIPID_PPM_RANGE[1])
+    return float(to_spectrum(fid).real[inside].sum() / fid.shape[-1])
+
+
+def judge(rules: list[dict[str, Any]], level: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Judge the metrics of one block or session by the rules.
+
+    Parameters
+    ----------
+    rules : list of dict
+        ``quality.rules`` of the configuration.
+    level : str
+        ``block`` or ``session``.
+    values : dict
+        Metrics by name; None or NaN where not known.
+
+    Returns
+    -------
+    list of dict
+        level, metric, value, limit, action (``exclude`` or ``warn``) and reason: one for each limit that is
+        exceeded, the stricter action only. A metric without a value is a warning.
+
+    Raises
+    ------
+    InputError
+        A rule names a metric that the tables do not have.
+    """
+    found = []
+    for rule in rules:
+        if rule["level"] != level:
+            continue
+        metric = rule["metric"]
+        if metric not in values:
+            known = ", ".join(sorted(k for k, v in values.items() if isinstance(v, int | float)))
+            raise InputError(f"quality.rules: {level} has no metric {metric!r}; it has {known}")
+        value = float("nan") if values[metric] is None else float(values[metric])
+        row = {"level": level, "metric": metric, "value": value, "limit": float("nan")}
+        if np.isnan(value):
+            found.append({**row, "action": "warn", "reason": f"{metric} is not known"})
+            continue
+        sign, word = (1, ">") if rule["worse"] == "above" else (-1, "<")
+        for action in ("exclude", "warn"):
+            limit = rule[action]
+            if limit is not None and sign * (value - limit) > 0:
+                reason = f"{metric} {value:.4g} {word} {limit:g}"
+                found.append({**row, "limit": float(limit), "action": action, "reason": reason})
+                break
+    return found
+
+
+def exclusions(block_quality: Any, session_quality: Any, rules: list[dict[str, Any]]) -> Any:
+    """List what the rules warn of and exclude, with the reason.
+
+    Parameters
+    ----------
+    block_quality : DataFrame
+        Rows of ``desc-blocks_quality.tsv`` of all sessions: participant, session, block and metrics.
+    session_quality : DataFrame
+        A row per session: participant, session and the scalars of ``desc-session_quality.json``.
+    rules : list of dict
+        ``quality.rules`` of the configuration.
+
+    Returns
+    -------
+    DataFrame
+        participant, session, block, level, metric, value, limit, action, reason; in the order of the tables. A
+        session that is excluded has a row for each of its blocks.
+    """
+    import pandas as pd
+
+    rows = []
+    for session in session_quality.to_dict("records"):
+        own = {"participant": session["participant"], "session": session["session"]}
+        same = (block_quality["participant"] == own["participant"]) & (block_quality["session"] == own["session"])
+        blocks = block_quality[same].to_dict("records")
+        for verdict in judge(rules, "session", session):
+            rows += [{**own, "block": block["block"], **verdict} for block in blocks]
+        for block in blocks:
+            rows += [{**own, "block": block["block"], **verdict} for verdict in judge(rules, "block", block)]
+    columns = ["participant", "session", "block", "level", "metric", "value", "limit", "action", "reason"]
+    return pd.DataFrame(rows, columns=columns)

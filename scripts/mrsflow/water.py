@@ -1,0 +1,107 @@
+"""Water: eddy-current correction with its phase, and the removal of what suppression left of it."""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrsflow.axes import ppm_to_hz, time_axis
+
+WATER_RANGE_PPM = (4.2, 5.1)
+"""Components in this range count as residual water; a fit range ends below it."""
+
+HLSVD_COMPONENTS = 25
+
+HLSVD_POINTS = 1024
+"""Points of the FID that are decomposed; the cost grows with their third power, and water has decayed by then."""
+
+
+def eddy_phase(reference: NDArray[np.complexfloating]) -> NDArray[np.floating]:
+    """Phase that eddy currents give to every signal.
+
+    Parameters
+    ----------
+    reference : (n_points,) complex
+        Unsuppressed water, coils combined and transients averaged.
+
+    Returns
+    -------
+    (n_points,) float
+        rad, 0 at the first point. Where water has sunk to three times the noise, its phase is continued with the
+        slope of the part before, so that noise is not written into the metabolites.
+
+    Notes
+    -----
+    Klose, doi:10.1002/mrm.1910140104.
+    """
+    n_points = reference.size
+    noise = np.sqrt(np.mean(np.abs(reference[3 * n_points // 4 :]) ** 2))
+    below = np.flatnonzero(np.abs(reference) < 3 * noise)
+    end = int(below[0]) if below.size and below[0] >= 16 else n_points
+    phase = np.unwrap(np.angle(reference[:end]))
+    if end < n_points:
+        first = end - max(end // 4, 8)
+        slope = np.polyfit(np.arange(first, end), phase[first:end], 1)[0]
+        phase = np.append(phase, phase[-1] + slope * np.arange(1, n_points - end + 1))
+    return phase - phase[0]
+
+
+def correct_eddy_currents(
+    fids: NDArray[np.complexfloating], phase: NDArray[np.floating]
+) -> NDArray[np.complexfloating]:
+    """Take the phase of `eddy_phase` (n_points,) out of FIDs (..., n_points).
+
+    The constant frequency of the reference goes with it: resonances move to where water is at 0 Hz.
+    """
+    return fids * np.exp(-1j * phase)
+
+
+def residual_water(
+    fid: NDArray[np.complexfloating],
+    dwell_time: float,
+    spectrometer_frequency: float,
+    ppm: tuple[float, float] = WATER_RANGE_PPM,
+) -> NDArray[np.complexfloating]:
+    """Model of residual water in an FID (n_points,), to be subtracted: sum of decaying exponentials (HLSVD).
+
+    Parameters
+    ----------
+    fid : (n_points,) complex
+    dwell_time : float
+        s.
+    spectrometer_frequency : float
+        MHz.
+    ppm : tuple of float
+        Components whose frequency lies here are water.
+
+    Notes
+    -----
+    Pijnappel et al., doi:10.1016/0022-2364(92)90257-X, as implemented by hlsvdpropy. Growing components are left
+    out. Amplitudes of all components are fitted together, on the points that were decomposed.
+    """
+    scale = np.abs(fid).max()
+    if scale == 0:
+        return np.zeros_like(fid)
+    n_used = min(fid.size, HLSVD_POINTS)
+    used = np.asarray(fid[:n_used], dtype=np.complex128) / scale
+    found = _hlsvd().hlsvdpro(used, HLSVD_COMPONENTS)
+    frequency, damping = found[2] / dwell_time, found[3] / dwell_time
+    amplitude = found[4] * np.exp(1j * found[5]) * scale
+    low, high = sorted(ppm_to_hz(np.array(ppm), spectrometer_frequency))
+    water = (frequency >= low) & (frequency <= high) & (damping < 0)
+    t = time_axis(fid.size, dwell_time)
+    return amplitude[water] @ np.exp((2j * np.pi * frequency[water] + damping[water])[:, np.newaxis] * t)
+
+
+@cache
+def _hlsvd() -> ModuleType:
+    """Load the one module of hlsvdpropy; its package file imports pkg_resources, which newer setuptools lack."""
+    package = importlib.util.find_spec("hlsvdpropy")
+    path = Path(package.submodule_search_locations[0]) / "hlsvd.py"
+    spec = importlib.util.spec_from_file_location("hlsvdpropy_hlsvd", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,43 @@
+"""Rule preprocess: coils and transients to clean blocks."""
+
+from pathlib import Path
+
+from mrsflow.run import run
+
+
+def main(config: str, sessions: list[str], status: Path) -> None:
+    """Combine coils, align transients, average blocks, correct eddy currents and remove residual water.
+
+    Parameters
+    ----------
+    config : str
+        Configuration: a YAML file, or JSON text.
+    sessions : list of str
+        Sessions to preprocess, as sub-X_ses-Y.
+    status : Path
+        Table to write: what happened to each session.
+    """
+    from mrsflow import records
+    from mrsflow.config import load, read_study
+    from mrsflow.session_files import preprocess_session
+
+    settings = load(config)
+    samples = read_study(settings).samples.query("role == 'svs'")
+    output = Path(settings["output"])
+
+    def own(key: str) -> dict:
+        names = sorted(set(samples.loc[samples["key"] == key, "protocol"]))
+        sections = {name: settings[name] for name in ("blocks", "preprocess")}
+        return {**sections, "protocols": {name: settings["protocols"][name] for name in names}}
+
+    def preprocess(item: records.Work) -> list[Path]:
+        converted = records.outputs_of(output, "convert", item.key)
+        return preprocess_session(item.key, converted, item.settings, output)
+
+    work = [records.Work(key, [], own(key), after="convert") for key in sessions]
+    stop = settings["on_error"] == "stop"
+    records.each_session("preprocess", work, preprocess, output, status, records.code_of(__file__), stop)
+
+
+if __name__ == "__main__":
+    run(main)

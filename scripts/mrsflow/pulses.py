@@ -6,6 +6,8 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from mrsflow.errors import InputError
+
 STEPS = 128
 """Steps of constant amplitude and phase in a pulse."""
 EXTENT = 1.0
@@ -26,8 +28,8 @@ class Pulse:
     duration : float
         s.
     bandwidth : float
-        Nominal width of the slice, Hz: its gradient spreads frequencies by this much over the slice thickness, so
-        that a chemical shift f moves the slice by f / bandwidth of its thickness.
+        Full width of the refocused slice at half its height, Hz: a chemical shift f moves the slice by f / bandwidth
+        of its thickness.
     carrier_ppm : float
         Chemical shift at which the slice is where it was planned.
     positions : int
@@ -42,14 +44,38 @@ class Pulse:
 
     def waveform(self) -> NDArray[np.complexfloating]:
         """Nutation frequency with its phase (rad/s) in the middle of each step, (steps,)."""
-        t = (np.arange(STEPS) + 0.5) / STEPS * self.duration - self.duration / 2
         if self.shape == "sinc":
-            wave = np.sinc(self.bandwidth * t) * (0.54 + 0.46 * np.cos(2 * np.pi * t / self.duration))
-            return (np.pi / (wave.sum() * self.duration / STEPS) * wave).astype(complex)
+            return self._sinc(self._lobes())
+        t = self._times()
         beta = 2 * np.arccosh(1 / HYPERBOLIC_SECANT_EDGE) / self.duration
         mu = np.pi * self.bandwidth / beta
         sweep = -mu * np.log(np.cosh(beta * t))  # the integral of the frequency -mu·beta·tanh(beta t)
         return 2.5 * beta * np.sqrt(mu) / np.cosh(beta * t) * np.exp(1j * sweep)
+
+    def _times(self) -> NDArray[np.floating]:
+        return (np.arange(STEPS) + 0.5) / STEPS * self.duration - self.duration / 2
+
+    def _sinc(self, lobes: float) -> NDArray[np.complexfloating]:
+        """Hamming-filtered sinc of given frequency width (Hz) that turns spins at the carrier by 180°."""
+        t = self._times()
+        wave = np.sinc(lobes * t) * (0.54 + 0.46 * np.cos(2 * np.pi * t / self.duration))
+        return (np.pi / (wave.sum() * self.duration / STEPS) * wave).astype(complex)
+
+    def _lobes(self) -> float:
+        """Width of the sinc (Hz) that gives the bandwidth: refocusing slices are narrower than small-angle ones."""
+        from scipy.optimize import brentq
+
+        def excess(factor: float) -> float:
+            turns = self._rotations(self._sinc(factor * self.bandwidth), np.array([self.bandwidth / 2]))
+            total = reduce(lambda u, turn: turn[0] @ u, turns, np.eye(2))
+            return float(np.abs(total[0, 1]) ** 2 - 0.5)
+
+        if not excess(0.5) < 0 < excess(3.0):
+            raise InputError(
+                f"a sinc pulse of {self.duration * 1e3:g} ms cannot refocus {self.bandwidth:g} Hz; "
+                f"change one of them (their product is {self.duration * self.bandwidth:.1f}; 2 to 12 is usual)"
+            )
+        return brentq(excess, 0.5, 3.0) * self.bandwidth
 
     def offsets(self) -> NDArray[np.floating]:
         """Frequency that the gradient adds at each position, Hz, (positions,)."""
@@ -75,13 +101,14 @@ class Pulse:
         half = (vectors * np.exp(-0.5j * energies * dt)) @ vectors.T
         whole = half @ half
         total = np.broadcast_to(half, (self.positions, *half.shape))
-        for turns in self._rotations(dt):
+        for turns in self._rotations(self.waveform(), self.offsets()):
             total = whole @ (_all_spins(turns, n_spins) @ total)
         return np.linalg.inv(half) @ total
 
-    def _rotations(self, dt: float) -> NDArray[np.complexfloating]:
-        """Rotation of one spin in each step at each position, (steps, positions, 2, 2)."""
-        wave, offset = self.waveform()[:, None], 2 * np.pi * self.offsets()[None, :]
+    def _rotations(self, waveform: NDArray, offsets: NDArray) -> NDArray[np.complexfloating]:
+        """Rotation of one spin in each step at each offset (Hz), (steps, offsets, 2, 2)."""
+        dt = self.duration / STEPS
+        wave, offset = waveform[:, None], 2 * np.pi * offsets[None, :]
         effective = np.sqrt(np.abs(wave) ** 2 + offset**2)
         cosine = np.cos(effective * dt / 2)
         sine = dt / 2 * np.sinc(effective * dt / (2 * np.pi))

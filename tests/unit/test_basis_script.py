@@ -1,0 +1,70 @@
+"""The script that makes the basis set of a protocol."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mrsflow import basis, sequences
+from mrsflow.errors import InputError
+
+MHZ = 123.25
+PROTOCOL = {
+    "sequence": "press",
+    "echo_time_ms": 30,
+    "te1_ms": 11,
+    "mixing_time_ms": None,
+    "spectrometer_frequency_mhz": MHZ,
+    "nucleus": "1H",
+    "basis": None,
+    "macromolecules": True,
+    "refocusing": None,
+}
+
+
+@pytest.fixture(scope="module")
+def main(root):
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("simulate_basis_script", root / "scripts" / "simulate_basis.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def config(**changes):
+    return json.dumps({"protocols": {"brain": {**PROTOCOL, **changes}}})
+
+
+def test_simulated_protocol_has_the_standard_metabolites_and_macromolecules(main, tmp_path):
+    out = tmp_path / "brain.BASIS"
+    main(config(), "brain", out)
+    found = basis.load(out)
+    assert set(found.names) >= {*sequences.STANDARD, "MM09", "MM12", "MM14", "MM17", "MM20", "Lip09", "Lip13", "Lip20"}
+    expected = sequences.simulate(sequences.Sequence("press", 0.030, te1=0.011), MHZ, ("Glu",)).fids[0]
+    np.testing.assert_allclose(found.fids[found.names.index("Glu")], expected, atol=1e-7)
+    main(config(macromolecules=False), "brain", out)
+    assert basis.load(out).names == sequences.STANDARD
+
+
+def test_named_file_is_checked_and_copied(main, tmp_path):
+    first, second = tmp_path / "first.BASIS", tmp_path / "second.BASIS"
+    main(config(macromolecules=False), "brain", first)
+    main(config(basis=str(first)), "brain", second)
+    np.testing.assert_allclose(basis.load(second).fids, basis.load(first).fids, atol=1e-7)
+    with pytest.raises(InputError, match=r"123.25 MHz.*127.70 MHz.*use a basis of this field"):
+        main(config(basis=str(first), spectrometer_frequency_mhz=127.7), "brain", tmp_path / "third.BASIS")
+    assert not (tmp_path / "third.BASIS").exists()
+
+
+def test_unknown_protocol_is_named(main, tmp_path):
+    with pytest.raises(InputError, match="'liver'; it has brain"):
+        main(config(), "liver", tmp_path / "a.BASIS")
+
+
+def test_shaped_pulses_of_a_protocol_reach_the_simulation():
+    shaped = {"shape": "sinc", "duration_ms": 4, "bandwidth_hz": 2000, "carrier_ppm": 2.7}
+    sequence = sequences.Sequence.from_protocol({**PROTOCOL, "refocusing": shaped})
+    pulse = sequence.refocusing
+    assert (pulse.shape, pulse.duration, pulse.bandwidth, pulse.carrier_ppm) == ("sinc", 0.004, 2000, 2.7)
+    assert (sequence.echo_time, sequence.te1, sequence.mixing_time) == (0.030, 0.011, None)

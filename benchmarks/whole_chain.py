@@ -1,9 +1,9 @@
-"""Many small simulated trials from raw scanner files to the test: is the arm difference recovered, does its interval hold?
+"""Send many small simulated trials from raw scanner files to the test and compare with their truth.
 
     python benchmarks/whole_chain.py --trials 30 --participants 8 --cores 2 --folder build/whole_chain
 
 Each trial has GE and Siemens sessions and its own seed, and goes through the same Snakefile as any study. Printed: the
-bias of the estimated arm difference of Glx/tNAA with its Monte-Carlo interval, and how many 95 % intervals cover the truth.
+bias of the estimated arm difference of Glx/tNAA with its Monte-Carlo interval, and how many 95 % intervals cover.
 A finished trial is kept as one row of ``trials.tsv``, so that an interrupted benchmark goes on.
 """
 

@@ -83,7 +83,7 @@ def new_figure(height: float, **layout: Any) -> tuple["Figure", Any]:
 
 def save(figure: "Figure", stem: Path) -> list[Path]:
     """Write a figure as PNG, SVG and PDF, each the same bytes for the same figure; returns the paths."""
-    figure.canvas.draw()  # lays out once for all formats
+    figure.draw_without_rendering()  # lays out once for all formats
     figure.set_layout_engine("none")
     paths = []
     for kind, metadata in METADATA.items():

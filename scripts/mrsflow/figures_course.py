@@ -73,8 +73,9 @@ def draw_course(axes: "Axes", course: pd.DataFrame, arms: list[str]) -> None:
     shift = 0.012 * np.ptp(course["minutes"])
     for n, arm in enumerate(arms):
         own = course[course["arm"] == arm]
-        x = own["minutes"] + shift * (n - (len(arms) - 1) / 2)
-        axes.errorbar(x, own["mean"], own["half_width"], label=plain(arm), capsize=2, markersize=4, **styles[arm])
+        x = own["minutes"].to_numpy(float) + shift * (n - (len(arms) - 1) / 2)
+        mean, half = own["mean"].to_numpy(float), own["half_width"].to_numpy(float)
+        axes.errorbar(x, mean, half, label=plain(arm), capsize=2, markersize=4, **styles[arm])
 
 
 def draw_individuals(axes: "Axes", blocks: pd.DataFrame, column: str, colour: str) -> None:
@@ -130,7 +131,7 @@ def _share_limits(panels: Any) -> None:
 
 
 def controls(trial: "Trial") -> "Figure":
-    """Draw denominator, linewidth and SNR over time: would one of them explain a change of the ratio?"""
+    """Draw denominator, linewidth and SNR over time, any of which could pass for a change of the ratio."""
     blocks = trial.used
     arms = trial.arms if trial.frozen else [POOLED]
     if not trial.frozen:

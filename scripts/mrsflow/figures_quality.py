@@ -50,10 +50,14 @@ def flow(trial: "Trial") -> "Figure":
             if step.losses:
                 axes.annotate("", (75, top - box / 2), (64, top - box / 2), arrowprops=arrow)
         if step.losses:
-            axes.text(76.5, top - 1.5, "\n".join(map(plain, step.losses)), va="top", fontsize=7.5, linespacing=1.45,
-                      bbox={"boxstyle": "square,pad=0.4", "facecolor": "white", "edgecolor": GREY, "linewidth": 0.7})  # fmt: skip
+            _note(axes, top, step.losses)
         top -= height
     return figure
+
+
+def _note(axes: "Axes", top: float, lines: list[str]) -> None:
+    frame = {"boxstyle": "square,pad=0.4", "facecolor": "white", "edgecolor": GREY, "linewidth": 0.7}
+    axes.text(76.5, top - 1.5, "\n".join(map(plain, lines)), va="top", fontsize=7.5, linespacing=1.45, bbox=frame)
 
 
 def _box(axes: "Axes", top: float, height: float, text: str) -> None:

@@ -271,7 +271,7 @@ def _listed(title: str, reasons: list[str]) -> list[str]:
 
 
 def status_of(output: Path, keys: list[str]) -> pd.DataFrame:
-    """What became of each session at each stage; ``not run`` where there is no record."""
+    """Tell what became of each session at each stage; ``not run`` where there is no record."""
     rows = []
     for key in keys:
         for stage in STAGES:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrsflow import figures_course, figures_quality, figures_tests
 from mrsflow.figures import GREY, new_figure, save, style
-from mrsflow.files import write_json
+from mrsflow.files import read_json, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,6 +90,11 @@ def draw_all(trial: "Trial", folder: Path) -> None:
                 }
             )
     write_json(index, folder / "figures.json")
+
+
+def read_index(folder: Path) -> list[dict[str, Any]]:
+    """Read what `draw_all` wrote about its figures."""
+    return read_json(folder / "figures.json")
 
 
 def caption_of(name: str) -> str:

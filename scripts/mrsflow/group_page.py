@@ -10,6 +10,7 @@ import pandas as pd
 
 from mrsflow import methods
 from mrsflow.files import read_json, write_table, write_text
+from mrsflow.group_figures import read_index
 from mrsflow.group_read import load, sidecars_of
 from mrsflow.report import render
 from mrsflow.session_page import number
@@ -84,7 +85,7 @@ def _failures(trial: "Trial") -> str:
 
 def _pictures(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
-    for entry in read_json(folder / "figures.json"):
+    for entry in read_index(folder):
         if entry["drawn"]:
             content = (folder / f"{entry['name']}.png").read_bytes()
             width, height = struct.unpack(">II", content[16:24])  # of the PNG header

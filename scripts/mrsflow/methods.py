@@ -1,6 +1,7 @@
-"""Methods text, MRSinMRS table and references, filled from sidecars and configuration; what is unknown is ``missing``."""
+"""Methods text, MRSinMRS table and references from sidecars and configuration; what is unknown is ``missing``."""
 
 import re
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def _acquisition(config: dict, sidecars: list[dict], blocks: Any, said: dict[str
     repetition = summarise(sidecars, "RepetitionTime", "ms", 1000.0)
     first = sorted({f"TE1 {p['te1_ms']:g} ms" for p in protocols if p["te1_ms"] is not None})
     mixing = sorted({f"{p['mixing_time_ms']:g} ms" for p in protocols if p["mixing_time_ms"] is not None})
-    sequences = sorted({p["sequence"].replace("_", "-").upper() for p in protocols if p["sequence"] != "other"})
+    sequences = sorted({_sequence(p) for p in protocols if p["sequence"] != "other"})
     times = [f"{label} {v}" for label, v in (("TR", repetition), ("TE", echo)) if v] + first
     bins = [f"{b} {start:g} to {end:g} min" for b, (start, end) in config["blocks"]["bins"].items()]
     used = None if blocks is None else median_range(blocks["n_transients"], "excitations per block", 0)
@@ -160,24 +161,25 @@ def _acquisition(config: dict, sidecars: list[dict], blocks: Any, said: dict[str
     ]
 
 
+def _sequence(protocol: dict[str, Any]) -> str:
+    return protocol["sequence"].replace("_", "-").upper()
+
+
 def _analysis(config: dict, sidecars: list[dict], said: dict[str, str]) -> list[Row]:
     name = "3. Data analysis"
     fitter = config["fit"]["fitter"]
     low, high = config["fit"]["ppm"]
-    basis = "; ".join(
-        f"{key}: {'given file' if p['basis'] else 'simulated by density matrix for ' + p['sequence'].replace('_', '-').upper()}"
+    kinds = {
+        key: "given file" if p["basis"] else f"simulated by density matrix for {_sequence(p)}"
         for key, p in config["protocols"].items()
-    )
+    }
+    basis = "; ".join(f"{key}: {kind}" for key, kind in kinds.items())
     model = (
         f"linear combination, {config['fit']['model']} model over blocks, {low:g} to {high:g} ppm; basis set: {basis}"
     )
+    software = f"mrsflow {__version__}" + ("" if fitter == "mrsflow" else f", fit by {fitter}")
     return [
-        (
-            name,
-            "3a",
-            "Analysis software",
-            f"mrsflow {__version__}" + ("" if fitter == "mrsflow" else f", fit by {fitter}"),
-        ),
+        (name, "3a", "Analysis software", software),
         (name, "3b", "Processing steps", _processing(sidecars)),
         (name, "3c", "Output measure", f"{config['group']['outcome']} (ratio of fitted amplitudes)"),
         (name, "3d", "Quantification references, assumptions, fit model", said.get("quantification") or model),
@@ -216,22 +218,20 @@ def _quality(config: dict, blocks: Any) -> list[Row]:
 
 def references(keys: list[str]) -> tuple[str, list[dict[str, str]]]:
     """BibTeX of the references used, and key, text and doi of each, in the order of `keys`."""
-    entries = {
-        re.match(r"@\w+\{(\w+),", line).group(1): line for line in BIB.read_text(encoding="utf-8").splitlines() if line
-    }
+    lines = [line for line in BIB.read_text(encoding="utf-8").splitlines() if line]
+    entries = {line.split("{", 1)[1].split(",", 1)[0]: line for line in lines}
     chosen = list(dict.fromkeys(keys))
     return "\n".join(entries[key] for key in chosen) + "\n", [_reference(key, entries[key]) for key in chosen]
 
 
 def _reference(key: str, entry: str) -> dict[str, str]:
-    field = {
-        k: re.sub(r"[{}]|\\\"", "", v)
-        for k, v in re.findall(r"(\w+) = \{((?:[^{}]|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})*)\}", entry)
-    }
+    pattern = r"(\w+) = \{((?:[^{}]|\{[^{}]*\})*)\}"  # braces nest at most once within a field
+    entry = re.sub(r'\{\\"(\w)\}', lambda match: unicodedata.normalize("NFC", match[1] + "\u0308"), entry)
+    field = {name: re.sub(r"[{}]", "", value) for name, value in re.findall(pattern, entry)}
     authors = field["author"].split(" and ")
-    first = authors[0].split(",")[0]
-    who = first if len(authors) == 1 else f"{first} et al."
-    text = f"{who} {field['title']}. {field['journal']} {field['year']};{field['volume']}:{field['pages'].replace('--', '–')}"
+    who = authors[0].split(",")[0] + ("" if len(authors) == 1 else " et al.")
+    pages = field["pages"].replace("--", "–")
+    text = f"{who} {field['title']}. {field['journal']} {field['year']};{field['volume']}:{pages}"
     return {"key": key, "text": text, "doi": field["doi"]}
 
 
@@ -253,7 +253,7 @@ def methods_text(
     event, bins = config["blocks"]["event"], config["blocks"]["bins"]
     spans = ", ".join(f"{name} ({start:g} to {end:g} min)" for name, (start, end) in bins.items())
     low, high = config["fit"]["ppm"]
-    kinds = ", ".join(sorted({p["sequence"].replace("_", "-").upper() for p in config["protocols"].values()}))
+    kinds = ", ".join(sorted({_sequence(p) for p in config["protocols"].values()}))
     own = config["fit"]["fitter"] == "mrsflow"
     paragraphs = [
         (

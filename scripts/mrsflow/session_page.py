@@ -4,6 +4,7 @@ A page never names the arm of its session, so that quality can be judged blind.
 """
 
 import base64
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrsflow import records
+from mrsflow import quality, records
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table, write_text
 from mrsflow.report import render
@@ -25,6 +26,7 @@ MEASURES = {
     "amplitude": ("Amplitude (units of the basis)", "sd", 3),
     "crlb_percent": ("Relative Cramér–Rao bound (%)", None, 1),
 }
+SHOWN_PPM = (0.2, 4.2)
 SUMS = ("Glx", "tNAA", "tCr", "tCho")
 
 SIDECAR_FACTS = (
@@ -36,7 +38,8 @@ SIDECAR_FACTS = (
     ("Spectrometer frequency", "SpectrometerFrequency", "MHz"),
     ("Spectral width", "SpectralWidth", "Hz"),
     ("Points", "NumberOfSpectralPoints", ""),
-    ("Transients", "NumberOfTransients", ""),
+    ("Stored transients", "NumberOfTransients", ""),
+    ("Excitations per stored transient", "ExcitationsPerFrame", ""),
     ("Voxel", "AcquisitionVoxelSize", "mm"),
 )
 
@@ -222,20 +225,36 @@ def _spectra_controls(spectra: dict[str, Any], titles: list[str]) -> dict[str, A
 
 
 def alignment_of(path: Path) -> dict[str, Any]:
-    """Mean spectrum before and after alignment for the chart, 0 to 5 ppm, ascending in chemical shift."""
+    """Curves and pictures of the transients before and after alignment, ascending in chemical shift."""
     with np.load(path, allow_pickle=False) as arrays:
-        ppm = arrays["ppm"]
-        shown = np.flatnonzero((ppm > 0.2) & (ppm < 4.2))
-        order = shown[np.argsort(ppm[shown])]
-        before, after = (np.real(arrays[name])[..., order] for name in ("before", "after"))
-        ppm = ppm[order]
+        found = {name: arrays[name] for name in arrays.files}
+    order = np.argsort(found["ppm"])
+    order = order[(found["ppm"][order] > SHOWN_PPM[0]) & (found["ppm"][order] < SHOWN_PPM[1])]
+    before, after = found["before"][order], found["after"][order]
     scale = scale_for(before, after)
+    columns = np.argsort(found["image_ppm"])
+    images = [found[name][:, columns] for name in ("image_before", "image_after")]
+    limit = float(np.percentile(images[1], 99.5))
     return {
-        "ppm": np.round(ppm, 4).tolist(),
+        "ppm": np.round(found["ppm"][order], 4).astype(float).tolist(),
         "scale": scale,
         "before": pack(before, scale),
         "after": pack(after, scale),
+        "image_ppm": [round(float(found["image_ppm"].min()), 4), round(float(found["image_ppm"].max()), 4)],
+        "image_minutes": [round(float(v), 3) for v in found["image_minutes"][[0, -1]]],
+        "image_before": grey_picture(images[0], limit),
+        "image_after": grey_picture(images[1], limit),
     }
+
+
+def grey_picture(values: NDArray, limit: float) -> str:
+    """Base64 of a PNG: first row at the bottom, last column (high ppm) on the left; 0 is white, `limit` black."""
+    from PIL import Image
+
+    grey = 255 - np.clip(values / (limit or 1.0) * 255, 0, 255)
+    stream = io.BytesIO()
+    Image.fromarray(grey[::-1, ::-1].astype(np.uint8) // 16 * 17).save(stream, "PNG", optimize=True)
+    return base64.b64encode(stream.getvalue()).decode()
 
 
 def _is_rejected(table: Any) -> NDArray[np.bool_]:
@@ -271,7 +290,7 @@ def _transient_summary(table: Any, session: dict[str, Any]) -> dict[str, Any]:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """A number for a table, ``n/a`` where there is none."""
+    """Write a number for a table, ``n/a`` where there is none."""
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return "n/a"
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
@@ -327,11 +346,8 @@ def verdict(value: float | None, rule: dict[str, Any]) -> str:
     """Judge a value by a rule: ``pass``, ``warn``, ``exclude``, or ``missing`` without a value."""
     if value is None or not np.isfinite(value):
         return "missing"
-    sign = 1 if rule["worse"] == "above" else -1
-    for word in ("exclude", "warn"):
-        if rule[word] is not None and sign * (value - rule[word]) > 0:
-            return word
-    return "pass"
+    found = quality.judge([rule], rule["level"], {rule["metric"]: value})
+    return found[0]["action"] if found else "pass"
 
 
 def judged(rules: list[dict[str, Any]], blocks: Any, session: dict[str, Any]) -> list[dict[str, Any]]:

@@ -207,7 +207,19 @@ def _write_arrays(stem: Path, amplitudes: pd.DataFrame, rng: np.random.Generator
     )
     before = sum(curve(name, width=0.09) for name in PEAKS)
     after = sum(curve(name) for name in PEAKS)
-    np.savez_compressed(f"{stem}_desc-preproc_figure.npz", ppm=PPM, before=before, after=after)
+    part = (PPM >= 1.8) & (PPM <= 3.5)
+    minutes = MINUTES * (np.arange(180) / 30 - 1)
+    drifted = np.array([np.interp(-PPM, -PPM - 0.001 * m, after) for m in minutes])
+    np.savez_compressed(
+        f"{stem}_desc-preproc_figure.npz",
+        ppm=PPM,
+        before=before,
+        after=after,
+        image_ppm=PPM[part],
+        image_before=drifted[:, part],
+        image_after=np.tile(after[part], (180, 1)),
+        image_minutes=minutes,
+    )
 
 
 def write_study(

@@ -12,10 +12,10 @@ function element(name, attributes, parent, text) {
 
 function ticks(low, high, wanted) {
   const raw = (high - low) / Math.max(wanted, 1), power = Math.pow(10, Math.floor(Math.log10(raw)));
-  const step = [1, 2, 5, 10].map(m => m * power).find(s => s >= raw * 0.999);
+  const step = [1, 2, 2.5, 5, 10].map(m => m * power).find(s => s >= raw * 0.999);
   const found = [];
   for (let n = Math.ceil(low / step - 1e-9); n <= high / step + 1e-9; n++) found.push(n * step);
-  return { at: found, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
+  return { at: found, digits: Math.max(0, (String(Number(step.toPrecision(6))).split(".")[1] || "").length) };
 }
 
 function extent(series, pick) {
@@ -26,7 +26,7 @@ function extent(series, pick) {
 }
 
 // options: series [{x, y, colour, width, dash, points, symbol, names, label}], xlabel, ylabel, title, height, reverse,
-// hideY, xlim, ylim, lines [{x, label}], bands [{from, to}], alt
+// hideY, image (fills the plot), xlim, ylim, lines [{x, label}], bands [{from, to}], alt
 function chart(holder, options) {
   const width = Math.max(300, holder.clientWidth || 720), height = options.height || 240;
   const left = options.hideY ? 14 : 58, right = 10, top = options.title ? 24 : 10, bottom = 40;
@@ -39,6 +39,7 @@ function chart(holder, options) {
   const font = { "font-size": 12, "font-family": "system-ui, sans-serif", fill: "#1a1a1a" };
   for (const band of options.bands || [])
     element("rect", { x: Math.min(sx(band.from), sx(band.to)), width: Math.abs(sx(band.to) - sx(band.from)), y: top, height: height - top - bottom, fill: "#eef2f6" }, svg);
+  if (options.image) element("image", { href: options.image, x: left, y: top, width: width - left - right, height: height - top - bottom, preserveAspectRatio: "none" }, svg);
   if (options.title) element("text", { x: left, y: 15, ...font, "font-weight": 600 }, svg, options.title);
   const axis = { stroke: "#1a1a1a", "stroke-width": 1, fill: "none" };
   element("path", { d: `M${left},${height - bottom}H${width - right}`, ...axis }, svg);
@@ -50,7 +51,7 @@ function chart(holder, options) {
   element("text", { x: (left + width - right) / 2, y: height - 5, "text-anchor": "middle", class: "xlabel", ...font }, svg, options.xlabel);
   if (!options.hideY) {
     element("path", { d: `M${left},${top}V${height - bottom}`, ...axis }, svg);
-    const yt = ticks(y0, y1, Math.floor(height / 50));
+    const yt = ticks(y0, y1, Math.floor(height / 40));
     for (const t of yt.at) {
       element("path", { d: `M${left},${sy(t)}h-4`, ...axis }, svg);
       element("text", { x: left - 7, y: sy(t) + 4, "text-anchor": "end", ...font }, svg, t.toFixed(yt.digits));

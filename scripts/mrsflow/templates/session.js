@@ -10,8 +10,17 @@ function drawAlignment(holder, data) {
     alt: "Mean spectrum before and after alignment, chemical shift from high to low" });
 }
 
+function drawImages(scan, data) {
+  scan.querySelectorAll("[data-image]").forEach(holder => {
+    const name = holder.dataset.image;
+    chart(holder, { series: [], image: `data:image/png;base64,${data["image_" + name]}`, reverse: true, height: 260,
+      xlim: data.image_ppm, ylim: data.image_minutes, xlabel: "Chemical shift (ppm)", ylabel: "Time from event (min)",
+      title: name === "before" ? "Before" : "After", alt: `Transients over time ${name} alignment` });
+  });
+}
+
 function drawTransients(scan, data) {
-  const kept = data.rejected.map(r => !r), bands = data.blocks.map(b => ({ from: b[0], to: b[1] }));
+  const kept = data.rejected.map(r => !r), bands = data.blocks.filter((_, i) => i % 2 === 0).map(b => ({ from: b[0], to: b[1] }));
   const pick = (values, wanted) => values.filter((_, i) => kept[i] === wanted);
   for (const [key, label] of [["shift_hz", "Frequency shift (Hz)"], ["phase_deg", "Phase (degrees)"], ["amplitude", "Amplitude (relative)"]]) {
     const holder = scan.querySelector(`[data-course="${key}"]`);
@@ -44,7 +53,10 @@ function drawBlock(holder, data, block, chosen) {
 }
 
 function drawScan(scan, data) {
-  if (data.alignment) drawAlignment(scan.querySelector(".alignment"), data.alignment);
+  if (data.alignment) {
+    drawAlignment(scan.querySelector(".alignment"), data.alignment);
+    drawImages(scan, data.alignment);
+  }
   if (data.transients) drawTransients(scan, data.transients);
   if (data.spectra) {
     const chosen = [...scan.querySelectorAll("input[data-component]:checked")].map(box => Number(box.dataset.component));

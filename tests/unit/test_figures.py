@@ -1,0 +1,313 @@
+"""What every figure shares, and what the figures of a study show: read back from the figure itself."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_results import ARMS, BLOCKS, write_study
+from scipy import stats
+
+from mrsflow import figures, figures_course, figures_quality, figures_tests, group_figures, group_read
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory):
+    """A made-up trial of eight participants."""
+    return group_read.load(write_study(tmp_path_factory.mktemp("trial"), 8))
+
+
+def masked(trial):
+    """The same trial before the freeze."""
+    study = {**trial.config["study"], "freeze": False}
+    return replace(trial, config={**trial.config, "study": study})
+
+
+def texts(figure):
+    """Every text of a figure."""
+    return [t.get_text() for t in figure.findobj(lambda artist: hasattr(artist, "get_text")) if t.get_text()]
+
+
+def line(axes, label):
+    """Data of a drawn line with a label."""
+    (found,) = [line for line in axes.get_lines() if line.get_label().startswith(label)]
+    return found.get_xdata(), found.get_ydata()
+
+
+@pytest.fixture(autouse=True)
+def _style():
+    with figures.style():
+        yield
+
+
+def naive_within_subject(values):
+    """Morey's interval, participant by participant and cell by cell."""
+    n, cells = len(values), len(values[0])
+    grand = sum(map(sum, values)) / (n * cells)
+    half = []
+    for cell in range(cells):
+        column = [row[cell] - sum(row) / cells + grand for row in values]
+        mean = sum(column) / n
+        variance = sum((v - mean) ** 2 for v in column) / (n - 1) * cells / (cells - 1)
+        half.append(stats.t.ppf(0.975, n - 1) * (variance / n) ** 0.5)
+    return half
+
+
+def test_within_subject_interval_equals_a_slow_one():
+    values = np.random.default_rng(1).normal(10, 3, (9, 5))
+    mean, half = figures.within_subject_interval(values)
+    np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(half, naive_within_subject(values.tolist()), rtol=1e-12)
+
+
+def test_within_subject_interval_of_two_cells_is_that_of_their_difference():
+    values = np.random.default_rng(2).normal(0, 1, (12, 2)) + np.random.default_rng(3).normal(0, 50, (12, 1))
+    _, half = figures.within_subject_interval(values)
+    paired = stats.ttest_rel(*values.T).confidence_interval()
+    np.testing.assert_allclose(half * np.sqrt(2), (paired.high - paired.low) / 2, rtol=1e-9)
+
+
+def test_within_subject_interval_ignores_participants_who_differ_but_miss_a_cell():
+    person = np.array([0.0, 1000.0, -500.0, 20.0])[:, np.newaxis]
+    values = person + np.array([[1.0, 2.0, 3.0]])
+    values[1, 2] = np.nan
+    mean, half = figures.within_subject_interval(values - person)
+    np.testing.assert_allclose(mean, [1, 2, 3])
+    np.testing.assert_allclose(half, 0, atol=1e-12)
+
+
+def test_mean_interval_is_that_of_the_t_test():
+    values = np.random.default_rng(4).normal(5, 2, 11)
+    mean, half = figures.mean_interval([*values, np.nan])
+    expected = stats.ttest_1samp(values, 0).confidence_interval()
+    assert mean - half == pytest.approx(expected.low, rel=1e-12)
+    assert mean + half == pytest.approx(expected.high, rel=1e-12)
+    assert np.isnan(figures.mean_interval([3.0])[1])
+
+
+def test_files_have_the_same_bytes_each_time_and_no_date(tmp_path):
+    def draw(stem):
+        figure, axes = figures.new_figure(60)
+        axes.plot([1, 2], [3, 4], label="a")
+        axes.legend()
+        return figures.save(figure, stem)
+
+    first, second = draw(tmp_path / "a" / "x"), draw(tmp_path / "b" / "x")
+    assert [p.suffix for p in first] == [".png", ".svg", ".pdf"]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+        assert b"CreationDate" not in one.read_bytes() and b"<dc:date>" not in one.read_bytes()
+
+
+def test_every_figure_has_the_one_width(trial):
+    widths = {p.draw(trial).get_figwidth() for p in group_figures.PICTURES if p.draw(trial) is not None}
+    assert widths == {180 / 25.4}
+
+
+def luminance(colour):
+    """Relative luminance of a hex colour (WCAG 2)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_arms_differ_in_more_than_colour():
+    styles = figures.arm_styles(["a", "b", "c", "d"])
+    for one, other in itertools.combinations(styles.values(), 2):
+        assert all(one[key] != other[key] for key in ("color", "marker", "linestyle"))
+    for style in list(styles.values())[:2]:  # visible on white: contrast of at least 3
+        assert 1.05 / (luminance(style["color"]) + 0.05) > 3
+
+
+def test_chemical_shift_falls_to_the_right_and_peaks_stand_where_they_are(trial):
+    figure = figures_course.mean_spectra(trial)
+    top, below = figure.axes
+    left, right = top.get_xlim()
+    assert left > right
+    assert "ppm" in below.get_xlabel()
+    for arm in ARMS:
+        x, y = line(top, arm)
+        assert x[np.argmax(y)] == pytest.approx(2.008, abs=0.006)
+
+
+def test_difference_of_spectra_has_the_sign_of_the_label(trial):
+    arm = trial.spectra.arm
+    values = trial.spectra.values + 0.01 * (arm == ARMS[1])[:, np.newaxis]
+    shifted = replace(trial, spectra=replace(trial.spectra, values=values))
+    plain, raised = (
+        line(figures_course.mean_spectra(t).axes[1], f"{ARMS[1]} − {ARMS[0]}")[1] for t in (trial, shifted)
+    )
+    np.testing.assert_allclose(raised - plain, 0.01, rtol=1e-6)
+
+
+def test_time_course_shows_the_means_at_the_middle_of_the_blocks(trial):
+    panel = figures_course.time_course(trial).axes[-1]
+    used = trial.blocks[~trial.blocks["excluded"]]
+    for container, arm in zip(panel.containers, ARMS, strict=True):
+        x, y = container[0].get_data()
+        own = used[used["arm"] == arm]
+        np.testing.assert_allclose(y, [own.loc[own["block"] == b, "Glx/tNAA"].mean() for b in BLOCKS], rtol=1e-12)
+        np.testing.assert_allclose(x, 8 * np.arange(6) - 4, atol=0.5)
+    assert "Glx/tNAA" in panel.get_ylabel() and "min" in panel.get_xlabel()
+
+
+def test_percent_of_baseline_is_against_the_own_session():
+    blocks = pd.DataFrame(
+        {
+            "participant": ["a"] * 4,
+            "session": ["1", "1", "2", "2"],
+            "phase": ["baseline", "infusion"] * 2,
+            "v": [2.0, 3.0, 10.0, 9.0],
+        }
+    )
+    np.testing.assert_allclose(figures_course.percent_of_baseline(blocks, "v"), [0, 50, 0, -10])
+
+
+def test_controls_show_denominator_linewidth_and_snr(trial):
+    labels = [axes.get_ylabel() for axes in figures_course.controls(trial).axes]
+    assert labels == ["tNAA, change from baseline (%)", "Linewidth (Hz)", "SNR"]
+
+
+def test_masked_figures_name_no_arm_and_draw_no_mean_of_one(trial):
+    hidden = masked(trial)
+    for picture in group_figures.PICTURES:
+        if picture.compares or picture.name == "flow":
+            continue
+        figure = picture.draw(hidden)
+        assert figure is not None
+        assert not [t for t in texts(figure) for arm in ARMS if arm in t], picture.name
+    panel = figures_course.controls(hidden).axes[1]
+    assert len(panel.containers) == 1  # one mean, over all sessions
+
+
+def test_what_compares_arms_is_not_drawn_while_masked(trial, tmp_path, monkeypatch):
+    def refuse(_):
+        raise AssertionError("was computed")
+
+    monkeypatch.setattr(
+        group_figures,
+        "PICTURES",
+        tuple(replace(p, draw=refuse if p.compares else figures_quality.flow) for p in group_figures.PICTURES[:4]),
+    )
+    group_figures.draw_all(masked(trial), tmp_path)
+    index = {entry["name"]: entry for entry in group_figures.read_index(tmp_path)}
+    assert index["flow"]["drawn"] and not index["sensitivity"]["drawn"]
+    assert "masked" in index["sensitivity"]["reason"]
+    assert (tmp_path / "sensitivity.svg").is_file()
+
+
+def test_change_of_each_participant_is_drawn_once_per_session(trial):
+    change = figures_course.session_changes(trial)
+    used = trial.blocks[~trial.blocks["excluded"]]
+    own = used[(used["participant"] == "001") & (used["session"] == "v1")]
+    inside = own["phase"] == "baseline"
+    expected = 100 * (own.loc[~inside, "Glx/tNAA"].mean() / own.loc[inside, "Glx/tNAA"].mean() - 1)
+    found = change[(change["participant"] == "001") & (change["session"] == "v1")]["change"].item()
+    assert found == pytest.approx(expected, rel=1e-9)
+    drawn = sum(
+        len(c.get_offsets())
+        for c in figures_course.paired_change(trial).axes[0].collections
+        if len(c.get_offsets()) > 2
+    )
+    assert drawn >= len(change)
+
+
+def test_forest_has_the_primary_row_on_top_with_its_interval():
+    rows = pd.DataFrame(
+        {
+            "name": ["primary", "other denominator", "cost in $ and $"],
+            "estimate": [-0.04, -0.03, 0.01],
+            "ci_low": [-0.07, -0.08, np.nan],
+            "ci_high": [-0.01, 0.02, np.nan],
+            "p": [0.012, 0.2, np.nan],
+        }
+    )
+    figure, axes = figures.new_figure(50)
+    figures_tests.draw_forest(axes, rows, "Difference (ratio)", "primary")
+    figure.draw_without_rendering()
+    heights = dict(zip([t.get_text() for t in axes.get_yticklabels()], axes.get_yticks(), strict=True))
+    assert heights["primary"] == max(heights.values())
+    spans = [tuple(ln.get_xdata()) for ln in axes.get_lines() if len(ln.get_xdata()) == 2 and ln.get_linestyle() == "-"]
+    assert spans == [(-0.07, -0.01), (-0.08, 0.02)]
+    assert axes.get_xlabel() == "Difference (ratio)"
+    assert any("−0.04 [−0.07, −0.01]  p 0.012" in t for t in texts(figure))
+
+
+def test_flow_counts_what_is_left_and_says_why(trial):
+    drawn = "\n".join(texts(figures_quality.flow(trial)))
+    assert "8 participants, 16 sessions" in drawn
+    assert "1 session lost at convert" in drawn and "the raw file is empty" in drawn
+    assert "8 participants, 15 sessions,\n90 blocks" in drawn
+    assert "linewidth_ppm > 0.12: 6 blocks" in drawn
+    assert "8 participants, 14 sessions,\n84 blocks" in drawn
+
+
+def test_availability_marks_used_excluded_and_absent(trial):
+    grid = trial.availability()
+    assert grid.shape == (16, 6)
+    assert (grid[trial.sessions.index("sub-002_ses-v2")] == 1).all()
+    assert (grid[trial.sessions.index("sub-008_ses-v2")] == 0).all()
+    assert (grid == 2).sum() == 84
+
+
+def test_availability_of_very_many_sessions_is_a_share_of_each_block(trial, monkeypatch):
+    monkeypatch.setattr(figures_quality, "MOST_ROWS", 10)
+    axes = figures_quality.availability(trial).axes[0]
+    used = [bar.get_width() for bar in axes.containers[0]]
+    np.testing.assert_allclose(used, 100 * 14 / 16)
+
+
+def test_distributions_mark_what_the_rules_exclude(trial):
+    metric = next(m for m in trial.judged if m.name == "linewidth_ppm")
+    assert metric.excluded.sum() == 6 and metric.values[metric.excluded].min() > 0.12
+    figure = figures_quality.distributions(trial)
+    panel = next(axes for axes in figure.axes if axes.get_xlabel() == "Linewidth (ppm)")
+    crosses = next(ln for ln in panel.get_lines() if ln.get_marker() == "x")
+    assert sorted(crosses.get_xdata()) == sorted(metric.values[metric.excluded])
+    assert {ln.get_xdata()[0] for ln in panel.get_lines() if ln.get_marker() != "x"} == {0.08, 0.12}
+
+
+def test_mood_shows_time_points_in_order_with_their_means(trial):
+    figure = figures_tests.mood(trial)
+    last = figure.axes[-1]
+    assert [t.get_text() for t in last.get_xticklabels()] == ["pre", "day1"]
+    sessions = trial.study.sessions
+    for container, arm in zip(last.containers, ARMS, strict=True):
+        own = sessions[sessions["arm"] == arm]
+        expected = [pd.to_numeric(own[f"madrs_{t}"]).mean() for t in ("pre", "day1")]
+        np.testing.assert_allclose(container[0].get_ydata(), expected)
+
+
+def test_mood_link_splits_between_and_within(trial):
+    left, right = figures_tests.mood_link(trial).axes
+    linked = trial.linked()
+    own = linked.groupby("participant")["change"].mean()
+    np.testing.assert_allclose(sorted(left.collections[0].get_offsets()[:, 0]), sorted(own))
+    offsets = right.collections[0].get_offsets()
+    assert abs(offsets.mean(axis=0)).max() < 1e-9
+    assert len(offsets) == (linked.groupby("participant")["session"].transform("size") > 1).sum()
+
+
+def test_reliability_pairs_the_visits_of_a_participant(trial):
+    left, right = figures_quality.reliability(trial).axes
+    x, y = left.get_lines()[0].get_data()
+    means, differences = right.get_lines()[0].get_data()
+    np.testing.assert_allclose(means, (x + y) / 2)
+    np.testing.assert_allclose(differences, y - x)
+    assert len(x) == 6  # one participant lost a visit at conversion, one by a rule
+
+
+def test_a_label_with_dollars_stays_text(trial, tmp_path):
+    figure, axes = figures.new_figure(30)
+    axes.set_title(figures.plain("a $x_1$ & <b>"))
+    (path, *_) = figures.save(figure, tmp_path / "x")
+    assert path.stat().st_size > 0
+    assert figures.plain("$x$") == r"\$x\$"
+
+
+def test_every_figure_has_a_caption_of_its_own(root):
+    for picture in group_figures.PICTURES:
+        assert len(group_figures.caption_of(picture.name)) > 40
+    captions = {p.stem for p in (root / "report").glob("*.rst")} - {"workflow"}
+    assert captions == {p.name for p in group_figures.PICTURES}

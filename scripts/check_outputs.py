@@ -25,7 +25,9 @@ def main(config: str) -> None:
     complete.unlink(missing_ok=True)
     records = [read_json(path) for path in sorted(output.glob("status/*/sub-*.json"))]
     wanted = [r for r in records if r["session"] in study.keys and r["status"] != "ok"]
-    problems = [f"{r['stage']}: {r['session']}: {r['status']}: {r['reason']}" for r in wanted]
+    missing = sorted(set(study.keys) - {r["session"] for r in records if r["stage"] == "convert"})
+    problems = [f"convert: {key}: was not run" for key in missing]
+    problems += [f"{r['stage']}: {r['session']}: {r['status']}: {r['reason']}" for r in wanted]
     secrets = set().union(*(harvest(path) for paths in study.samples["raw"] for path in paths))
     problems += [f"identity: {name}: {what}" for name, what in scan_outputs(output, secrets)]
     for problem in problems:

@@ -178,8 +178,8 @@ def describe(study: "Study", name: str, output: Path) -> list[Path]:
     processed["SourceDatasets"] = [{"URL": "../../bids"}]
     readme = (
         f"# {name}\n\nSingle-voxel magnetic resonance spectroscopy, converted by mrsflow {__version__} from scanner "
-        "files.\nIdentities were removed. `FrameOnset` and `onset` in the events tables count from the first excitation\n"
-        "of a file, in seconds; `ExcitationsPerFrame` is how many the scanner averaged into each stored frame.\n"
+        "files.\nIdentities were removed. `FrameOnset` and `onset` in the events tables count from the first\n"
+        "excitation of a file, in seconds; `ExcitationsPerFrame` is how many the scanner averaged into each frame.\n"
     )
     write_json(raw, root / "dataset_description.json")
     write_json(processed, derivative / "dataset_description.json")
@@ -213,8 +213,10 @@ def _write_tables(study: "Study", root: Path) -> list[Path]:
         written += [path.with_suffix(".tsv"), path.with_suffix(".json")]
     for scale, columns in scales.items():
         path = root / "phenotype" / f"{scale}.tsv"
-        write_table(sessions[["participant_id", "session_id", *columns]], path)
-        meaning = {c: {"Description": f"{scale} score, time point {c.removeprefix(scale + '_')}"} for c in columns}
+        wide = sessions.pivot(index="participant_id", columns="session_id", values=columns)
+        wide.columns = [f"{column}_{session}" for column, session in wide.columns]
+        write_table(wide.dropna(axis="columns", how="all").reset_index(), path)
+        meaning = {c: {"Description": f"{scale} score, <time point>_<session>"} for c in wide.columns}
         write_json({"MeasurementToolMetadata": {"Description": scale}, **meaning}, path.with_suffix(".json"))
         written += [path, path.with_suffix(".json")]
     return written

@@ -70,12 +70,17 @@ def _read_sessions(root: Path) -> "pd.DataFrame":
     sessions["arm"] = sessions["arm"].astype(str)
     sessions["key"] = "sub-" + sessions["participant"] + "_ses-" + sessions["session"]
     for path in sorted((root / "phenotype").glob("*.tsv")):
-        scores = read_table(path)
-        if not {"participant_id", "session_id"} <= set(scores):
-            continue
-        scores["key"] = scores.pop("participant_id") + "_" + scores.pop("session_id")
-        sessions = sessions.merge(scores, on="key", how="left")
+        sessions = sessions.merge(_scores(read_table(path)), on="key", how="left")
     return sessions
+
+
+def _scores(wide: "pd.DataFrame") -> "pd.DataFrame":
+    """Scores by session from columns named ``<scale>_<time point>_ses-<session>``, one row per participant."""
+    named = [column for column in wide.columns if "_ses-" in column]
+    long = wide.melt("participant_id", named, "name", "score")
+    long[["name", "session"]] = long["name"].str.rsplit("_", n=1, expand=True)
+    long["key"] = long["participant_id"] + "_" + long["session"]
+    return long.pivot(index="key", columns="name", values="score").reset_index()
 
 
 def _sample(path: Path, protocols: dict[str, Any] | None) -> dict[str, Any]:

@@ -90,7 +90,8 @@ def refuse_implausible(scan: Scan, name: str) -> None:
     nucleus = (scan.header.get("ResonantNucleus") or [""])[0]
     if not re.fullmatch(r"\d{1,3}[A-Z][a-z]?", str(nucleus)):
         raise InputError(
-            f"{name}: the header does not say the nucleus; give it with --set ResonantNucleus=1H or in the samples table"
+            f"{name}: the header does not say the nucleus; give it with --set ResonantNucleus=1H or in column nucleus "
+            "of the samples table"
         )
     if scan.n_points < 64:
         raise InputError(f"{name}: an FID of {scan.n_points} points is too short; is this spectroscopy?")
@@ -295,7 +296,7 @@ def _check_frames(scan: Scan, role: str, protocol: dict[str, Any], key: str) -> 
     rows.append(
         Check("phase_cycle", f"{len(frames)} frames", f"a multiple of {cycle}", "fail" if rest else "pass", message)
     )
-    strength = np.linalg.norm(frames[:, : frames.shape[1]], axis=1)
+    strength = np.linalg.norm(frames, axis=1)
     odd = np.flatnonzero(strength > 10 * np.median(strength)) if role == "svs" else np.array([])
     message = f"frames {_listed(odd)} look like unsuppressed water; set {key}.water_frames" if odd.size else ""
     rows.append(Check("water_frames", str(odd.size), "0", "fail" if odd.size else "pass", message))
@@ -312,7 +313,7 @@ def _listed(index: NDArray) -> str:
 
 
 def _check_sense(scan: Scan, role: str, key: str) -> Check:
-    """A metabolite scan has its lines right of water; a reference is water and nothing else."""
+    """Check that a metabolite scan has its lines right of water, and that a reference is water and nothing else."""
     if role == "mrsref":
         good = looks_like_water(scan)
         message = "" if good else "metabolites stand out; is the role of this row svs, or was the wrong file named?"

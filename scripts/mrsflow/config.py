@@ -209,6 +209,10 @@ def read_study(config: dict[str, Any]) -> Study:
         Names file, line, column, what was found and what is allowed.
     """
     paths = config["inputs"]
+    if paths["bids"]:
+        from mrsflow.bids_reader import read_dataset
+
+        return read_dataset(paths["bids"], config["protocols"])
     samples = _read_checked(paths["samples"], "samples")
     participants = _read_checked(paths["participants"], "participants")
     sessions = _read_checked(paths["sessions"], "sessions")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mrsflow import bids, checks, identity, nifti_mrs, vendors
+from mrsflow import bids, checks, formats, identity, nifti_mrs, vendors
 from mrsflow.config import Study
 from mrsflow.errors import InputError
 from mrsflow.files import checksum, write_json, write_table, written_whole
@@ -100,7 +100,7 @@ def work_of(key: str, study: Study, config: dict[str, Any]) -> Work:
         The session is not in the samples table.
     """
     rows, session = _rows_of(key, study)
-    files = [file for row in rows for file in vendors.files_of(row["raw"])]
+    files = [file for row in rows for file in formats.files_of(row["raw"])]
     files += [row["events"] for row in rows if "events" in row]
     settings = {
         "rows": [{k: v for k, v in row.items() if k not in ("raw", "events")} for row in rows],
@@ -227,7 +227,7 @@ def _with_onsets(scan: Scan, excitations_per_frame: int) -> Scan:
 
 
 def _without_doubles(items: list[Item]) -> list[Item]:
-    """A reference with a row of its own replaces one that was found in the metabolite file."""
+    """Leave out references found in a metabolite file that have a row of their own."""
     own = {item.name for item in items if item.role == item.row["role"]}
     return [item for item in items if item.role == item.row["role"] or item.name not in own]
 
@@ -239,7 +239,7 @@ def _write_item(item: Item, config: dict[str, Any], root: Path, key: str) -> lis
     protocol = config["protocols"][item.row["protocol"]]
     task = item.row.get("task") or None
     content = bids.sidecar(scan, protocol["excitations_per_frame"], protocol["sequence"], task)
-    content["OriginalChecksum"] = [checksum(path) for path in vendors.files_of(item.row["raw"])]
+    content["OriginalChecksum"] = [checksum(path) for path in formats.files_of(item.row["raw"])]
     if item.role == "svs":
         reference = folder / f"{item.name.removesuffix('_svs')}_mrsref.nii.gz"
         names = {other.name for other in folder.glob("*_mrsref.nii.gz")}

@@ -21,8 +21,9 @@ from nipype.interfaces.base import (
 )
 
 SUBCOMMANDS = (
-    "twix dicom rda philips philips_dcm philips_dl ge uih bruker varian jmrui raw text"  # of spec2nii 0.8.15
-).split()
+    "twix", "dicom", "rda", "philips", "philips_dcm", "philips_dl", "ge", "uih", "bruker", "varian", "jmrui", "raw",
+    "text",
+)  # fmt: skip
 
 
 class Spec2niiInputSpec(CommandLineInputSpec):

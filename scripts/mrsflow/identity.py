@@ -195,9 +195,9 @@ def _dicom_values(path: Path) -> list[str]:
 
 
 def _ge_values(path: Path) -> list[str]:
-    from mrsflow.vendors import ge_header
+    from mrsflow import ge
 
-    header = ge_header(path)
+    header = ge.header(path)
     values = [getattr(header, name, b"") for name in _GE]
     return [v.split(b"\0")[0].decode("latin-1") for v in values if isinstance(v, bytes)]
 

@@ -37,10 +37,8 @@ def summarise(sidecars: list[dict[str, Any]], key: str, unit: str = "", scale: f
         return None
     if len(counts) == 1:
         return values[0]
-    parts = [
-        f"{value or MISSING} ({n} scans)"
-        for value, n in sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
-    ]
+    order = sorted(counts.items(), key=lambda item: (item[0] is None, -item[1], str(item[0])))
+    parts = [f"{value or MISSING} ({n} scan{'' if n == 1 else 's'})" for value, n in order]
     return "; ".join(parts)
 
 

@@ -1,0 +1,221 @@
+"""Pages: what they say of a session, and that text from the data stays text."""
+
+import base64
+import io
+import json
+import re
+
+import nibabel
+import numpy as np
+import pytest
+from made_results import BLOCKS, PEAKS, curve, made_config, write_record, write_session
+from PIL import Image
+
+from mrsflow import nifti_mrs, session_page, voxel_picture
+from mrsflow.errors import InputError
+from mrsflow.report import render
+
+KEY = "sub-01_ses-1"
+RULE = {"level": "block", "metric": "snr", "worse": "below", "warn": 20, "exclude": 10}
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Folder and configuration of a study with one finished session."""
+    write_session(tmp_path, "01", "1", "placebo", np.random.default_rng(3), 1.0)
+    return tmp_path, made_config(tmp_path)
+
+
+def data_of(html):
+    """The JSON that a page carries."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL).group(1))
+
+
+def unpack(text, scale):
+    return np.frombuffer(base64.b64decode(text), dtype="<i2") * scale
+
+
+def page_of(study):
+    output, config = study
+    return session_page.write(output, KEY, config).read_text(encoding="utf-8")
+
+
+def test_packed_curves_come_back_within_half_a_step():
+    values = np.random.default_rng(1).normal(0, 100, 500)
+    scale = session_page.scale_for(values)
+    np.testing.assert_allclose(unpack(session_page.pack(values, scale), scale), values, atol=scale / 2)
+    assert np.abs(values).max() == pytest.approx(32767 * scale)
+
+
+def test_curves_of_the_page_are_those_of_the_fit(study):
+    found = data_of(page_of(study))[0]["spectra"]
+    assert found["names"] == list(PEAKS)
+    assert [block["title"].split(" ")[0] for block in found["blocks"]] == BLOCKS
+    ppm = np.array(found["ppm"])
+    assert (np.diff(ppm) > 0).all()
+    for block in found["blocks"]:
+        fit = unpack(block["fit"], block["scale"])
+        assert ppm[np.argmax(fit)] == pytest.approx(2.008, abs=0.01)
+        components = unpack(block["components"], block["scale"]).reshape(len(PEAKS), -1)
+        shape = curve("Gln", ppm)
+        assert np.corrcoef(components[found["names"].index("Gln")], shape)[0, 1] > 0.9999
+
+
+def test_transients_of_the_page_mark_the_rejected(study):
+    found = data_of(page_of(study))[0]["transients"]
+    assert len(found["minutes"]) == 180 and found["minutes"][0] == pytest.approx(-8)
+    assert sum(found["rejected"]) > 0
+    assert all(bool(reason) == rejected for reason, rejected in zip(found["reason"], found["rejected"], strict=True))
+
+
+def test_alignment_pictures_have_high_shift_left_and_time_upwards():
+    values = np.zeros((5, 8))
+    values[4, 7] = 1.0  # last transient, highest shift
+    picture = Image.open(io.BytesIO(base64.b64decode(session_page.grey_picture(values, 1.0))))
+    grey = np.asarray(picture)
+    assert grey.shape == (5, 8)
+    assert grey[0, 0] == 0 and (np.delete(grey.ravel(), 0) == 255).all()
+
+
+def test_page_tells_what_went_in_and_what_is_not_known(study):
+    html = page_of(study)
+    for text in ("Siemens", "30 ms", "20 × 20 × 20 mm", "Coils", "RF coil combination"):
+        assert text in html
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd[^>]*>(.*?)</dd>", html))
+    assert facts["Field strength"] == "missing"
+    assert facts["Coils"] == "8"
+    assert facts["Echo time"] == "30 ms"
+
+
+def test_page_never_names_the_arm(study):
+    html = page_of(study)
+    assert "placebo" not in html and "naltrexone" not in html
+
+
+def test_links_of_a_page_resolve(study):
+    output, config = study
+    page = session_page.write(output, KEY, config)
+    links = [link for link in re.findall(r'href="([^"#]+)"', page.read_text()) if not link.startswith("data:")]
+    assert len(links) > 8
+    assert [link for link in links if not (page.parent / link).is_file()] == ["index.html"]  # the report rule's
+
+
+def test_same_files_give_the_same_page(study):
+    assert page_of(study) == page_of(study)
+
+
+def test_failed_session_gets_a_page_with_the_reason(tmp_path):
+    write_record(tmp_path, "convert", KEY, [], "failed", "samples.tsv, line 3: <script>alert(1)</script> is empty")
+    html = page_of((tmp_path, made_config(tmp_path)))
+    assert "convert failed" in html and "preprocess: not run" in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html and "<script>alert(1)" not in html
+
+
+def test_page_of_a_session_that_failed_in_the_fit_shows_the_rest(study):
+    output, config = study
+    write_record(output, "fit", KEY, [], "failed", "tNAA is not positive")
+    html = session_page.write(output, KEY, config).read_text()
+    (chart,) = data_of(html)
+    assert chart["spectra"] is None and chart["alignment"] is not None
+    assert "tNAA is not positive" in html and "there is no fit of this scan" in html
+
+
+def test_text_from_the_data_cannot_end_the_script(study):
+    output, config = study
+    (path,) = output.rglob("*_desc-transients_quality.tsv")
+    text = path.read_text().replace("amplitude 50 % low", "</script><script>alert(1)</script>")
+    path.write_text(text)
+    html = session_page.write(output, KEY, config).read_text()
+    assert "<script>alert" not in html
+    assert "</script><script>alert(1)</script>" in data_of(html)[0]["transients"]["reason"]
+
+
+def test_number_that_is_not_finite_never_reaches_the_page_as_one():
+    context = {"charts": [float("nan")]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        render(
+            "session.html.j2",
+            {**dict.fromkeys(("title", "study", "key", "quality_word"), ""), "stages": [], "scans": [], **context},
+        )
+
+
+@pytest.mark.parametrize(
+    ("value", "word"), [(30.0, "pass"), (20.0, "pass"), (15.0, "warn"), (5.0, "exclude"), (None, "missing")]
+)
+def test_verdict_of_a_rule(value, word):
+    assert session_page.verdict(value, RULE) == word
+
+
+def test_rules_stand_beside_their_values(study):
+    html = page_of(study)
+    assert "✗" not in html.split("Quality against the rules")[1].split("Fit of each block")[0]
+    output, config = study
+    config["quality"]["rules"] = [{**RULE, "warn": None, "exclude": 1000}]
+    html = session_page.write(output, KEY, config).read_text()
+    assert html.count('<span class="exclude">✗ exclude</span>') == len(BLOCKS) + 1  # each block, and the session
+
+
+def test_metabolites_put_sums_first_and_leave_out_what_has_no_values(study):
+    output, _ = study
+    from mrsflow.files import read_table
+
+    (path,) = output.rglob("*_desc-blocks_mrsfit.tsv")
+    table = read_table(path)
+    measures = {m["name"]: m for m in session_page.metabolite_tables(table)}
+    assert "molar_mM" not in measures
+    rows = measures["per_tnaa"]["rows"]
+    assert [row["name"] for row in rows][:4] == ["Glx", "tNAA", "tCr", "tCho"]
+    own = table[(table["metabolite"] == "Glx") & (table["block"] == "ket2")].iloc[0]
+    assert rows[0]["cells"][2] == f"{own['per_tnaa']:.3f} ± {own['per_tnaa_sd']:.3f}"
+
+
+def anatomy(tmp_path, flip=False):
+    """A 1 mm image with a bright spot 30 mm to the left of, and 20 mm before, the origin."""
+    data = np.zeros((121, 121, 121), np.float32)
+    affine = nibabel.affines.from_matvec(np.eye(3), [-60, -60, -60])
+    data[60 - 30, 60 + 20, 60] = 1000
+    if flip:  # the same head, stored from right to left
+        data, affine = data[::-1], nibabel.affines.from_matvec(np.diag([-1, 1, 1]), [60, -60, -60])
+    path = tmp_path / f"T1w{flip}.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(data, affine), path)
+    return path
+
+
+def voxel(tmp_path, centre=(0, 0, 0), size=(20, 30, 10)):
+    """A single-voxel file of a size (mm) at a place."""
+    header = {"SpectrometerFrequency": [123.2], "ResonantNucleus": ["1H"]}
+    affine = nibabel.affines.from_matvec(np.diag(size), centre)
+    path = tmp_path / "svs.nii.gz"
+    nifti_mrs.write(nifti_mrs.Scan(np.ones(16, complex), (), 5e-4, header, affine), path)
+    return path
+
+
+def test_voxel_mask_has_the_volume_and_place_of_the_voxel():
+    grid = nibabel.affines.from_matvec(np.eye(3), [-60, -60, -60])
+    turned = nibabel.affines.from_matvec(
+        np.array([[np.cos(0.4), -np.sin(0.4), 0], [np.sin(0.4), np.cos(0.4), 0], [0, 0, 1]]) @ np.diag([20, 30, 10]),
+        [5, -7, 3.5],
+    )
+    mask = voxel_picture.voxel_mask((121, 121, 121), grid, turned)
+    assert mask.sum() == pytest.approx(20 * 30 * 10, rel=0.01)
+    np.testing.assert_allclose(np.argwhere(mask).mean(axis=0) - 60, [5, -7, 3.5], atol=0.1)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_overlay_shows_left_on_the_left_and_front_at_the_top(tmp_path, flip):
+    image = Image.open(io.BytesIO(voxel_picture.overlay(anatomy(tmp_path, flip), voxel(tmp_path)))).convert("L")
+    axial = np.asarray(image)[:, : voxel_picture.HEIGHT]
+    outlined = np.asarray(
+        Image.open(io.BytesIO(voxel_picture.overlay(anatomy(tmp_path, flip), voxel(tmp_path)))).convert("RGB")
+    )
+    rows, columns = np.nonzero(axial > 240)
+    assert columns.mean() / axial.shape[1] == pytest.approx(30.5 / 121, abs=0.02)
+    assert rows.mean() / axial.shape[0] == pytest.approx(40.5 / 121, abs=0.02)
+    orange = np.argwhere((outlined[:, : voxel_picture.HEIGHT, 0] > 200) & (outlined[:, : voxel_picture.HEIGHT, 2] < 60))
+    span = np.ptp(orange, axis=0) / voxel_picture.HEIGHT * 121
+    np.testing.assert_allclose(span, [30, 20], atol=1.5)
+
+
+def test_voxel_outside_the_image_is_said(tmp_path):
+    with pytest.raises(InputError, match="outside"):
+        voxel_picture.overlay(anatomy(tmp_path), voxel(tmp_path, (0, 0, 300)))

@@ -1,0 +1,50 @@
+"""Sums and ratios of fitted amplitudes, with standard deviations from the whole covariance."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOTALS = {
+    "tNAA": ("NAA", "NAAG"),
+    "tCr": ("Cr", "PCr", "Cre"),
+    "tCho": ("GPC", "PCh", "PCho", "PC", "Cho"),
+    "Glx": ("Glu", "Gln"),
+}
+"""Sums that are reported, and the names that basis sets give to their members."""
+
+
+def totals(names: tuple[str, ...]) -> dict[str, NDArray[np.floating]]:
+    """Weights (M) of the sums that a basis allows; Glx needs both its members, and a signal of that name is kept."""
+    found = {}
+    for total, members in TOTALS.items():
+        weights = np.array([float(name in members) for name in names])
+        if total in names or not weights.any() or (total == "Glx" and weights.sum() < 2):
+            continue
+        found[total] = weights
+    return found
+
+
+def weights_of(names: tuple[str, ...], quantity: str) -> NDArray[np.floating] | None:
+    """Weights (M) of a metabolite or sum, None where the basis does not have it."""
+    if quantity in names:
+        return np.array([float(name == quantity) for name in names])
+    return totals(names).get(quantity)
+
+
+def total(weights: NDArray, amplitudes: NDArray, covariance: NDArray) -> tuple[float, float]:
+    """Weighted sum of amplitudes (M) and its standard deviation."""
+    return float(weights @ amplitudes), float(np.sqrt(weights @ covariance @ weights))
+
+
+def ratio(
+    numerator: NDArray, denominator: NDArray, amplitudes: NDArray, covariance: NDArray
+) -> tuple[float, float]:
+    """Ratio of two weighted sums and its standard deviation, to first order in the covariance (delta method)."""
+    below = float(denominator @ amplitudes)
+    value = float(numerator @ amplitudes) / below
+    gradient = (numerator - value * denominator) / below
+    return value, float(np.sqrt(gradient @ covariance @ gradient))
+
+
+def correlation(first: NDArray, second: NDArray, covariance: NDArray) -> float:
+    """Correlation of the errors of two weighted sums."""
+    return float(first @ covariance @ second / np.sqrt((first @ covariance @ first) * (second @ covariance @ second)))

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -81,22 +82,30 @@ def tables_of(stage):
     return expand(table_of(stage), batch=BATCHES)
 
 
-_ROWS = {key: rows for key, rows in STUDY.samples.groupby("key", sort=False)}
-_SESSIONS = STUDY.sessions.set_index("key", drop=False)
+@cache
+def rows_of_sessions():
+    """The rows of each session in the samples table, as plain Python: data frames are slow one row at a time."""
+    found = {}
+    for row in STUDY.samples.drop(columns="line").to_dict("records"):
+        found.setdefault(row["key"], []).append(row)
+    return found
+
+
+@cache
+def visits_of_sessions():
+    """The row of each session in the sessions table."""
+    rows = STUDY.sessions.drop(columns="line").astype(str).to_dict("records")
+    return {row["key"]: row for row in rows}
 
 
 def rows_digest(wildcards):
     """Digest of the table rows of a job's sessions and of the state of their raw files, so that a change is seen."""
     found = []
     for key in sessions_of(wildcards):
-        rows = _ROWS[key].drop(columns="line")
-        found.append(
-            [
-                rows.astype(str).values.tolist(),
-                _SESSIONS.loc[key].drop("line").astype(str).tolist(),
-            ]
-        )
-        found.append([state_of(path) for paths in rows["raw"] for path in paths])
+        rows = rows_of_sessions()[key]
+        found.append([visits_of_sessions()[key]])
+        found.append([[str(value) for value in row.values()] for row in rows])
+        found.append([state_of(path) for row in rows for path in row["raw"]])
     return digest_of(found)
 
 

@@ -4,9 +4,10 @@
 def basis_of_batch(wildcards):
     """Basis sets of the protocols of a job's metabolite scans."""
     used = {
-        p
+        row["protocol"]
         for key in sessions_of(wildcards)
-        for p in _ROWS[key].query("role == 'svs'")["protocol"]
+        for row in rows_of_sessions()[key]
+        if row["role"] == "svs"
     }
     return sorted(f"{OUTPUT}/basis/{protocol}.BASIS" for protocol in used)
 

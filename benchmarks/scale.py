@@ -1,0 +1,102 @@
+"""What the workflow itself costs, for studies of 26 to 10,000 sessions.
+
+The stages are stand-ins that copy text, so what is measured is planning, starting jobs, reading tables, keeping records
+and checking what stands; no signal is processed. ``python benchmarks/scale.py --sessions 26 260`` for a short look.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "workflow")]
+
+from mrsflow.run import run  # noqa: E402
+
+GOALS = {"plan_cpu_s": 30.0, "plan_mb": 500.0, "cpu_s_per_session": 0.3}
+
+
+@dataclass
+class Cost:
+    """CPU seconds (user and system, with all children), wall seconds and peak memory of one process (MB)."""
+
+    cpu: float
+    wall: float
+    memory: float
+
+
+def measured(command: list[str], folder: Path, log: Path, status: tuple[int, ...] = (0,)) -> Cost:
+    """Run a command and measure it; the log holds what it said."""
+    start = time.perf_counter()
+    with log.open("w") as file:
+        process = subprocess.Popen(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT)
+        _, code, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(code) not in status:
+        raise RuntimeError(f"{' '.join(command[2:])} failed:\n{log.read_text()[-2000:]}")
+    return Cost(usage.ru_utime + usage.ru_stime, time.perf_counter() - start, usage.ru_maxrss / 1024)
+
+
+def measure_study(sessions: int, batch_size: int, cores: int, folder: Path) -> dict[str, Cost]:
+    """Plan, run and run again a study of stand-ins."""
+    from stand_in import Project
+
+    project = Project(folder / f"study{sessions}", sessions, batch_size)
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--quiet", "all"]
+    log = folder / f"study{sessions}.log"
+    return {
+        "plan": measured([*command, "--dry-run"], project.folder, log),
+        "run": measured(command, project.folder, log),
+        "again": measured(command, project.folder, log),
+    }
+
+
+def slope(sizes: list[int], costs: list[float]) -> float:
+    """Exponent of cost against size (1: linear), from the two largest studies."""
+    import math
+
+    (x1, x2), (y1, y2) = sizes[-2:], costs[-2:]
+    return math.log(y2 / y1) / math.log(x2 / x1)
+
+
+def main(sessions: list[int] = (26, 260, 2600, 10000), batch_size: int = 20, cores: int = 2) -> None:
+    """Measure the cost of the workflow's own machinery and print a table.
+
+    Parameters
+    ----------
+    sessions : list of int
+        Sizes of the studies.
+    batch_size : int
+        Sessions per job (K).
+    cores : int
+        Jobs at a time.
+    """
+    print(f"K = {batch_size}; CPU s with all children; memory of the largest process\n")
+    print("| sessions | plan CPU s | plan MB | run CPU s | machinery CPU s per session | again CPU s | again s |")
+    print("|---|---|---|---|---|---|---|")
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for size in sorted(sessions):
+            cost = measure_study(size, batch_size, cores, Path(folder))
+            found.append(cost)
+            plan, whole, again = cost["plan"], cost["run"], cost["again"]
+            print(
+                f"| {size:,} | {plan.cpu:.1f} | {plan.memory:.0f} | {whole.cpu:.1f} | {whole.cpu / size:.3f} | "
+                f"{again.cpu:.1f} | {again.wall:.1f} |",
+                flush=True,
+            )
+    last = found[-1]
+    per_session = last["run"].cpu / max(sessions)
+    print(f"\ngoals at {max(sessions):,}: plan < {GOALS['plan_cpu_s']:.0f} CPU s: {last['plan'].cpu:.1f}; ", end="")
+    print(f"plan < {GOALS['plan_mb']:.0f} MB: {last['plan'].memory:.0f}; ", end="")
+    print(f"machinery < {GOALS['cpu_s_per_session']} CPU s a session: {per_session:.3f}")
+    if len(found) > 1:
+        for name in ("plan", "run", "again"):
+            print(f"{name}: CPU s grows as sessions^{slope(sorted(sessions), [c[name].cpu for c in found]):.2f}")
+
+
+if __name__ == "__main__":
+    run(main)

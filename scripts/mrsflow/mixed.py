@@ -277,8 +277,8 @@ def _kenward_roger_parts(sums: reml.Sums, state: reml.State, gamma: NDArray, p_t
     d, phi, k = reml.slots(gamma, sums.terms), state.r_inverse, len(sums.terms)
     u, tu = state.u, state.t @ state.u
     weighted = d[..., np.newaxis] * u
-    p_residual = np.linalg.inv(phi) - np.einsum("...cqi,...cqj->...ij", u, weighted)
-    q_residual = p_residual - np.einsum("...cqi,...cqj->...ij", tu, weighted)
+    p_residual = np.linalg.inv(phi) - reml.product(u, weighted)
+    q_residual = p_residual - reml.product(tu, weighted)
     t2s = state.t @ state.ts
     used = np.einsum("...cqq,...cq->...", state.ts + t2s, d + np.zeros(state.ts.shape[:-1]))
     p = np.concatenate([p_terms, p_residual[..., np.newaxis, :, :]], axis=-3)
@@ -287,9 +287,9 @@ def _kenward_roger_parts(sums: reml.Sums, state: reml.State, gamma: NDArray, p_t
     for i, a in enumerate(sums.terms):
         for j, b in enumerate(sums.terms):
             block = state.ts[..., a, b]
-            q[..., i, j, :, :] = np.einsum("...cqi,...cqr,...crj->...ij", u[..., a, :], block, u[..., b, :])
+            q[..., i, j, :, :] = reml.product(u[..., a, :], block @ u[..., b, :])
             trace[..., i, j] = np.sum(block**2, axis=(-1, -2, -3))
-        mixed = np.einsum("...cqi,...cqj->...ij", u[..., a, :], tu[..., a, :])
+        mixed = reml.product(u[..., a, :], tu[..., a, :])
         q[..., i, k, :, :], q[..., k, i, :, :] = mixed, np.swapaxes(mixed, -1, -2)
         trace[..., i, k] = trace[..., k, i] = np.einsum("...cqq->...", t2s[..., a, a])
     q[..., k, k, :, :], trace[..., k, k] = q_residual, sums.n - used

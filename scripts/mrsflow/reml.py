@@ -189,12 +189,12 @@ def evaluate(sums: Sums, gamma: NDArray) -> State:
     u = t @ sums.zx
     uy = (t @ sums.zy[..., np.newaxis])[..., 0]
     weighted = d[..., np.newaxis] * u
-    r = np.eye(p) - np.einsum("...cqi,...cqj->...ij", sums.zx, weighted)
+    r = np.eye(p) - product(sums.zx, weighted)
     r = (r + np.swapaxes(r, -1, -2)) / 2
-    b = -np.einsum("...cqi,...cq->...i", weighted, sums.zy)
+    b = -product(weighted, sums.zy[..., np.newaxis])[..., 0]
     r_inverse = np.linalg.inv(r)
     beta = np.einsum("...ij,...j->...i", r_inverse, b)
-    v = uy - np.einsum("...cqi,...i->...cq", u, beta)
+    v = uy - (u @ beta[..., np.newaxis, :, np.newaxis])[..., 0]
     free = sums.n - p
     rest = sums.rss - np.einsum("...cq,...cq->...", sums.zy, d * uy) - np.sum(b * beta, axis=-1)
     deviance = logdet + np.linalg.slogdet(r)[1] + free * (1 + np.log(2 * np.pi * rest / free))
@@ -202,7 +202,15 @@ def evaluate(sums: Sums, gamma: NDArray) -> State:
     return State(deviance, rest / free, r_inverse, beta, t, (ts + np.swapaxes(ts, -1, -2)) / 2, u, v)
 
 
+def product(a: NDArray, b: NDArray) -> NDArray:
+    """Sum A'B over the components, (..., C, Q, i) and (..., C, Q, j) to (..., i, j)."""
+    a, b = (m.reshape(*m.shape[:-3], m.shape[-3] * m.shape[-2], m.shape[-1]) for m in (a, b))
+    return np.swapaxes(a, -1, -2) @ b
+
+
 class Derivatives(NamedTuple):
+    """Derivatives of the REML deviance at given variance ratios."""
+
     gradient: NDArray  # (..., K) of the deviance by the variance ratios
     hessian: NDArray  # (..., K, K) observed
     expected: NDArray  # (..., K, K) its expectation
@@ -211,27 +219,29 @@ class Derivatives(NamedTuple):
 
 
 def differentiate(sums: Sums, state: State) -> Derivatives:
+    """Differentiate the deviance by the variance ratios, sigma^2 profiled out, and by both (`joint`)."""
     terms, sigma2, ri = sums.terms, state.sigma2, state.r_inverse
     free, k = sums.n - sums.zx.shape[-1], len(terms)
     u = [state.u[..., t, :] for t in terms]
     v = [state.v[..., t] for t in terms]
-    p = np.stack([np.einsum("...cqi,...cqj->...ij", a, a) for a in u], axis=-3)
+    p = np.stack([product(a, a) for a in u], axis=-3)
     rp = ri[..., np.newaxis, :, :] @ p
     square = np.stack([np.sum(a**2, axis=(-1, -2)) for a in v], axis=-1)
-    cross = np.stack([np.einsum("...cqi,...cq->...i", a, b) for a, b in zip(u, v, strict=True)], axis=-2)
+    cross = np.stack([product(a, b[..., np.newaxis])[..., 0] for a, b in zip(u, v, strict=True)], axis=-2)
     trace = np.stack([np.einsum("...cqq->...", state.ts[..., t, t]) for t in terms], axis=-1)
     trace = trace - np.einsum("...kii->...k", rp)
     both, quadratic = np.empty((2, *square.shape, k))
     for i in range(k):
-        for j in range(k):
+        for j in range(i, k):
             block = state.ts[..., terms[i], terms[j]]
-            q = np.einsum("...cqi,...cqr,...crj->...ij", u[i], block, u[j])
-            both[..., i, j] = (
+            q = product(u[i], block @ u[j])
+            both[..., i, j] = both[..., j, i] = (
                 np.sum(block**2, axis=(-1, -2, -3))
-                - 2 * np.einsum("...ij,...ji->...", ri, q)
-                + np.einsum("...ij,...ji->...", rp[..., i, :, :], rp[..., j, :, :])
+                - 2 * np.sum(ri * np.swapaxes(q, -1, -2), axis=(-1, -2))
+                + np.sum(rp[..., i, :, :] * np.swapaxes(rp[..., j, :, :], -1, -2), axis=(-1, -2))
             )
-            quadratic[..., i, j] = np.einsum("...cq,...cqr,...cr->...", v[i], block, v[j])
+            seen = (block @ v[j][..., np.newaxis])[..., 0]
+            quadratic[..., i, j] = quadratic[..., j, i] = np.sum(v[i] * seen, axis=(-1, -2))
     quadratic -= np.einsum("...ki,...ij,...lj->...kl", cross, ri, cross)
     scale, dof = sigma2[..., np.newaxis], free[..., np.newaxis, np.newaxis]
     curvature = 2 * quadratic / scale[..., np.newaxis] - both

@@ -1,0 +1,30 @@
+"""Group tables and statistics of a study."""
+
+from pathlib import Path
+
+from mrsflow.run import run
+
+
+def main(config: str, status: list[Path]) -> None:
+    """Analyse the finished sessions of a study and write the tables of the whole group.
+
+    Parameters
+    ----------
+    config : str
+        Configuration: a YAML file, or JSON text.
+    status : list of path
+        Batch tables of the fit stage; sessions with status ok are read.
+    """
+    from threadpoolctl import threadpool_limits
+
+    from mrsflow import group
+    from mrsflow.config import load
+
+    with threadpool_limits(1):
+        headline = group.run(load(config), status)
+    if reason := headline.get("reason"):
+        print(f"group: no primary result: {reason}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,283 @@
+"""The tables of all sessions of a study, read fast and put beside the design of the trial."""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mrsflow import files, records
+from mrsflow.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIT, FIT_QUALITY = "desc-blocks_mrsfit.tsv", "desc-blocks_fitquality.tsv"
+BLOCK_QUALITY, SESSION_QUALITY = "desc-blocks_quality.tsv", "desc-session_quality.json"
+SIDECAR = "desc-blocks_svs.json"
+BATCH = 500  # sessions parsed together
+COLUMN_OF = {"tCr": "per_tcr", "tNAA": "per_tnaa", "water": "molar_mM"}
+SD_OF = {"tCr": "per_tcr_sd", "tNAA": "per_tnaa_sd", "water": "molar_sd"}
+MEASURES = ("amplitude", "sd", "crlb_percent", *COLUMN_OF.values(), *SD_OF.values())
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A study as its statistics see it.
+
+    Attributes
+    ----------
+    config : dict
+        Checked configuration.
+    sessions : DataFrame
+        Sessions table with the columns of participants; ``condition`` is the arm (or its code while masked).
+    blocks : DataFrame
+        One row per fitted block: participant, session, condition, period, block, phase, onset_s, duration_s, spectrum,
+        linewidth_hz, snr, excluded, warned, reason; each outcome as a column of its name, ``<outcome> sd`` beside it.
+    conditions : tuple of str
+        The reference first.
+    notes : tuple of str
+        What a reader must know about what was left out.
+    """
+
+    config: dict[str, Any]
+    sessions: "pd.DataFrame"
+    blocks: "pd.DataFrame"
+    conditions: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def design(self) -> str:
+        """Either crossover, parallel or single_arm."""
+        return self.config["study"]["design"]
+
+    @property
+    def reference(self) -> str:
+        """Condition that the others are compared with."""
+        return self.conditions[0]
+
+    def keep(self, mask: Any) -> "Cohort":
+        """Keep some of the blocks."""
+        return replace(self, blocks=self.blocks[np.asarray(mask, bool)].reset_index(drop=True))
+
+
+@dataclass(frozen=True)
+class SessionFiles:
+    """What a finished session left."""
+
+    key: str
+    paths: dict[str, list[Path]]
+
+
+def finished(status: list[Path]) -> tuple[list[str], dict[str, str]]:
+    """Read the batch tables of the fit stage.
+
+    Returns
+    -------
+    keys : list of str
+        Sessions with status ``ok``, in order.
+    lost : dict
+        The others and why.
+    """
+    ok, lost = set(), {}
+    for path in status:
+        for line in csv.DictReader(io.StringIO(_text(path)), delimiter="\t"):
+            if line["status"] == "ok":
+                ok.add(line["session"])
+            else:
+                lost[line["session"]] = f"{line['status']}: {line['reason']}"
+    return sorted(ok), dict(sorted(lost.items()))
+
+
+def locate(output: Path, keys: list[str]) -> list[SessionFiles]:
+    """Find the files of finished sessions through their records.
+
+    Raises
+    ------
+    InputError
+        A record names no such file.
+    """
+    found = []
+    for key in keys:
+        paths: dict[str, list[Path]] = {}
+        for stage, endings in (("fit", (FIT, FIT_QUALITY)), ("preprocess", (BLOCK_QUALITY, SESSION_QUALITY, SIDECAR))):
+            try:
+                outputs = records.outputs_of(output, stage, key)
+            except records.Skipped as error:
+                raise InputError(f"{key}: {error}; run stage {stage} again") from None
+            for ending in endings:
+                paths[ending] = [p for p in outputs if p.name.endswith(ending)]
+                if not paths[ending] and ending != SIDECAR:
+                    raise InputError(f"{key}: stage {stage} left no {ending}; run it again")
+        found.append(SessionFiles(key, paths))
+    return found
+
+
+def read_tables(
+    sessions: list[SessionFiles], ending: str, columns: tuple[str, ...], only: set[str] | None = None
+) -> "pd.DataFrame":
+    """Read one table of every session below each other, parsed in batches.
+
+    Parameters
+    ----------
+    sessions : list of SessionFiles
+    ending : str
+        Which table.
+    columns : tuple of str
+        Columns to read; those that a table lacks are missing in the result.
+    only : set of str, optional
+        Metabolites to keep.
+
+    Returns
+    -------
+    DataFrame
+        With ``key`` of the session (categorical).
+    """
+    import pandas as pd
+
+    parts = []
+    for first in range(0, len(sessions), BATCH):
+        for header, chunk in _by_header(sessions[first : first + BATCH], ending):
+            counts = [text.count("\n") for _, text in chunk]
+            part = _parse(header, chunk, columns)
+            part.insert(0, "key", np.repeat([key for key, _ in chunk], counts))
+            parts.append(part[part["metabolite"].isin(only)] if only is not None else part)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["key", *columns])
+
+
+def _by_header(sessions: list[SessionFiles], ending: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    by_header: dict[str, list[tuple[str, str]]] = {}
+    for session in sessions:
+        for path in session.paths[ending]:
+            header, _, body = _text(path).partition("\n")
+            body = body if body.endswith("\n") or not body else body + "\n"
+            by_header.setdefault(header, []).append((session.key, body))
+    yield from by_header.items()
+
+
+def _parse(header: str, chunk: list[tuple[str, str]], columns: tuple[str, ...]) -> "pd.DataFrame":
+    import pandas as pd
+
+    names = header.split("\t")
+    wanted = [c for c in columns if c in names]
+    kinds = {c: "float64" if c in MEASURES or c.endswith(("_s", "_hz")) else "str" for c in wanted}
+    settings = {"sep": "\t", "names": names, "usecols": wanted, "dtype": kinds, "na_values": ["n/a", ""]}
+    settings |= {"keep_default_na": False, "quoting": csv.QUOTE_NONE, "skip_blank_lines": False}
+    try:
+        return pd.read_csv(io.StringIO("".join(text for _, text in chunk)), **settings)[wanted]
+    except ValueError:
+        for key, text in chunk:
+            try:
+                pd.read_csv(io.StringIO(text), **settings)
+            except ValueError as error:
+                raise InputError(f"{key}: a table of the fit cannot be read ({error}); run the fit again") from None
+        raise
+
+
+def _text(path: Path) -> str:
+    try:
+        with open(path, encoding="utf-8", newline="\n") as file:  # noqa: PTH123 (twice as fast for many small files)
+            return file.read()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def session_values(sessions: list[SessionFiles]) -> "pd.DataFrame":
+    """Scalars of the session quality files, one row per session, with ``participant`` and ``session``."""
+    import pandas as pd
+
+    rows = []
+    for item in sessions:
+        content = files.read_json(item.paths[SESSION_QUALITY][0])
+        scalars = {k: v for k, v in content.items() if not isinstance(v, list | dict)}
+        participant, _, session = item.key.removeprefix("sub-").partition("_ses-")
+        rows.append({"key": item.key, **scalars, "participant": participant, "session": session})
+    return pd.DataFrame(rows)
+
+
+def vendors(sessions: list[SessionFiles]) -> dict[str, str]:
+    """Manufacturer of the scanner of each session, where the sidecar says."""
+    found = {}
+    for item in sessions:
+        for path in item.paths[SIDECAR]:
+            name = files.read_json(path).get("Manufacturer")
+            if isinstance(name, str):
+                found[item.key] = name
+    return found
+
+
+def long_text(sessions: list[SessionFiles], design: dict[str, tuple[str, str]]) -> Iterator[str]:
+    """Lines of the long table: visit and arm before the columns of the fit, one row per block and metabolite.
+
+    Parameters
+    ----------
+    sessions : list of SessionFiles
+    design : dict
+        Visit and arm of each session key.
+
+    Raises
+    ------
+    InputError
+        The tables of two sessions differ in their columns.
+    """
+    first = None
+    for item in sessions:
+        prefix = "\t".join(design[item.key]) + "\t"
+        for path in item.paths[FIT]:
+            header, _, body = _text(path).partition("\n")
+            if first is None:
+                first = header
+                yield f"visit\tarm\t{header}\n"
+            elif header != first:
+                raise InputError(f"{path.name}: its columns differ from those of other sessions; run the fit again")
+            yield "".join(f"{prefix}{line}\n" for line in body.splitlines())
+
+
+def outcome_table(fits: "pd.DataFrame", outcomes: list[str]) -> "pd.DataFrame":
+    """One row per block with each outcome, from the tidy table of the fits.
+
+    Parameters
+    ----------
+    fits : DataFrame
+        key, block, phase, onset_s, duration_s, spectrum, metabolite and the measures.
+    outcomes : list of str
+        Such as ``Glx/tNAA``; the denominators tCr, tNAA and water (mM) have columns of their own, others are ratios of
+        amplitudes without standard deviation; a name without denominator is the amplitude. Outcomes that the fits do
+        not have are left out.
+
+    Raises
+    ------
+    InputError
+        A block twice, or an infinite value.
+    """
+    by_metabolite = {str(name): part.set_index(["key", "block"]) for name, part in fits.groupby("metabolite")}
+    for part in by_metabolite.values():
+        if part.index.has_duplicates:
+            key, block = part.index[part.index.duplicated()][0]
+            raise InputError(f"{key}: block {block!r} stands twice in the table of fits; give each block once")
+    identity = ["phase", "onset_s", "duration_s", "spectrum"]
+    blocks = fits.drop_duplicates(["key", "block"]).set_index(["key", "block"])[identity].copy()
+    for outcome in outcomes:
+        numerator, _, denominator = outcome.partition("/")
+        own = by_metabolite.get(numerator)
+        if own is None:
+            continue
+        if denominator in COLUMN_OF:
+            value, sd = own.get(COLUMN_OF[denominator]), own.get(SD_OF[denominator])
+        elif not denominator:
+            value, sd = own["amplitude"], own["sd"]
+        elif denominator in by_metabolite:
+            value, sd = own["amplitude"] / by_metabolite[denominator]["amplitude"], None
+        else:
+            continue
+        if value is None or value.isna().all():
+            continue
+        if np.isinf(value).any():
+            key, block = value.index[np.isinf(value)][0]
+            raise InputError(f"{key}: {outcome} of block {block!r} is infinite; its denominator is 0 there")
+        blocks[outcome] = value
+        blocks[f"{outcome} sd"] = np.nan if sd is None else sd
+    return blocks.reset_index()

@@ -28,7 +28,7 @@ GAIN_WIDTH = 0.02
 START_LINEWIDTH = 8.0
 """Lorentzian width (Hz) of the lines that give the starting values."""
 
-ITERATIONS = 12
+ITERATIONS = 8
 
 MINIMUM_TO_WHITEN = 24
 """Transients that tell how much the background varies; with fewer it is projected out."""
@@ -85,7 +85,8 @@ def window(n_points: int, dwell_time: float, spectrometer_frequency: float, ppm:
     bins = np.flatnonzero((axis >= min(ppm)) & (axis <= max(ppm)))
     if bins.size < 8 * (BACKGROUND_ORDER + 1):
         raise InputError(
-            f"the range {min(ppm)} to {max(ppm)} ppm holds {bins.size} points of the spectrum; widen preprocess.align_ppm"
+            f"the range {min(ppm)} to {max(ppm)} ppm holds {bins.size} points of the spectrum; "
+            "widen preprocess.align_ppm"
         )
     smooth = np.linalg.qr(np.polynomial.legendre.legvander(np.linspace(-1, 1, bins.size), BACKGROUND_ORDER))[0]
     background = np.kron(np.eye(2), smooth)
@@ -201,7 +202,7 @@ def refine(
         bounded = np.clip(shift_hz + np.clip(shifted / amplitude, -4, 4), -max_shift_hz, max_shift_hz)
         step = np.stack([bounded - shift_hz, np.clip(turned / amplitude, -0.5, 0.5)])
         shift_hz, phase_rad = bounded, phase_rad + step[1]
-        if np.all(np.abs(step) < 1e-5):
+        if np.all(np.abs(step) < 1e-4):
             break
     corrected = limits.of(apply(fids, shift_hz, phase_rad, limits.dwell_time))
     amplitude = (solve @ corrected.T)[0]
@@ -245,14 +246,14 @@ def whiten(limits: Window, fids: NDArray[np.complexfloating], found: Registratio
     return replace(limits, damping=damping)
 
 
-def denoised(template: NDArray[np.complexfloating], limits: Window) -> NDArray[np.complexfloating]:
-    """Damp a mean FID (n_points,) where its signal inside the window has sunk into the noise (Wiener gain over time).
+def denoised(template: NDArray[np.complexfloating], dwell_time: float) -> NDArray[np.complexfloating]:
+    """Damp a mean FID (n_points,) where its signal has sunk into the noise (Wiener gain over time).
 
     The derivative of a template by frequency weighs each point by its time, so that noise behind the signal would
     dominate it.
     """
-    power = np.abs(limits.inside(template)) ** 2
-    smooth = uniform_filter1d(power, max(round(GAIN_WIDTH / limits.dwell_time), 1), mode="nearest")
+    power = np.abs(template) ** 2
+    smooth = uniform_filter1d(power, max(round(GAIN_WIDTH / dwell_time), 1), mode="mirror")
     noise = power[3 * power.size // 4 :].mean()
     gain = np.clip(1 - noise / smooth, 0, None) if noise > 0 else np.ones(power.size)
     return template * np.minimum.accumulate(gain)
@@ -294,7 +295,7 @@ def register(
     for _ in range(rounds):
         share = weights * good
         template = share @ apply(fids, shift, phase, limits.dwell_time) / share.sum()
-        found = refine(fids, denoised(template, limits), limits, shift, phase, max_shift_hz)
+        found = refine(fids, denoised(template, limits.dwell_time), limits, shift, phase, max_shift_hz)
         shift, phase = found.shift_hz, found.phase_rad
         good = (np.abs(deviation(found.amplitude)) < 4) & (deviation(found.residual) < 6)
         if good.sum() >= MINIMUM_TO_WHITEN:
@@ -359,8 +360,8 @@ def spoiled(found: Registration, linewidth_hz: float, phase_cycle: int = 1) -> N
 
 
 def slow(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Running median over neighbouring transients."""
-    return median_filter(values, size=min(NEIGHBOURS, len(values)), mode="nearest")
+    """Smooth a course over transients with a running median."""
+    return median_filter(values, size=min(NEIGHBOURS, len(values)), mode="mirror")
 
 
 def _slow_phase(phase_rad: NDArray[np.floating]) -> NDArray[np.floating]:

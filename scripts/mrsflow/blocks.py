@@ -1,6 +1,7 @@
 """Blocks: bins of time relative to an event of the session, and the average of the transients in each."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def frames(
     event_onset: float,
     frame_onset: list[float] | None = None,
 ) -> Frames:
-    """Times of the frames of one run.
+    """Place the frames of one run in time.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def joined(runs: list[Frames]) -> Frames:
         Two runs overlap in time.
     """
     spans = sorted((run.onset_s[0], run.onset_s[-1] + run.duration_s[-1]) for run in runs)
-    for (_, end), (start, _) in zip(spans, spans[1:], strict=False):
+    for (_, end), (start, _) in pairwise(spans):
         if start < end - 1e-6:
             raise InputError(
                 f"two runs of the session overlap in time: one ends {end:.0f} s after the event and another begins at "

@@ -132,7 +132,7 @@ def combine(fids: NDArray[np.complexfloating], weights: Weights) -> NDArray[np.c
 
 
 def start_in_phase(weights: Weights, reference: NDArray[np.complexfloating]) -> Weights:
-    """Turn the weights so that a combined reference (..., n_points), averaged over its leading axes, starts at phase 0."""
+    """Turn the weights so that the mean of a combined reference (..., n_points) starts at phase 0."""
     first = reference.reshape(-1, reference.shape[-1]).mean(axis=0)[:3].sum()
     turn = abs(first) / first if first != 0 else 1.0
     return Weights(weights.weights * turn, weights.sensitivities * np.conj(turn), weights.noise_covariance)

@@ -94,7 +94,7 @@ def transient_rows(session: Session, settings: Settings) -> list[dict[str, Any]]
             "shift_hz": float(found.shift_hz[n]),
             "phase_deg": float(np.degrees(found.phase_rad[n])),
             "amplitude": float(found.amplitude[n] / typical),
-            "broadening_hz": float(found.broadening_hz[n]),
+            "broadening_hz": float(found.broadening_hz[n] - np.median(found.broadening_hz)),
             "rejected": bool(session.reasons[n] != ""),
             "reason": str(session.reasons[n]) or None,
         }
@@ -149,7 +149,7 @@ def _drift_after(session: Session) -> float | None:
     excitations = session.times.excitations
     means = np.stack([excitations[part] @ session.fids[part] / excitations[part].sum() for part in parts])
     limits = align.window(session.scan.n_points, *session.sampling, referencing.SPAN_PPM)
-    template = align.denoised(blocks.average(session.fids, excitations, session.good), limits)
+    template = align.denoised(blocks.average(session.fids, excitations, session.good), session.sampling[0])
     still = np.zeros(len(means))
     return float(np.ptp(align.refine(means, template, limits, still, still, session.sampling[1]).shift_hz))
 

@@ -86,7 +86,7 @@ class Session:
     singlets : SingletFit or None
         Model that gave phase and shift.
     broadening_hz : (n_made,) float
-        Width of each block less that of the mean, before any matching.
+        Width of each block less the mean of all blocks, before any matching.
     steps : tuple of (str, str)
         Method and details of each step.
     """
@@ -160,8 +160,8 @@ def in_time(runs: list[Run]) -> list[Run]:
     for run in runs:
         if run.scan.size("DIM_EDIT") > 1:
             raise InputError(
-                f"the scan is edited (DIM_EDIT of length {run.scan.size('DIM_EDIT')}), and sub-spectra cannot be averaged "
-                "together; convert one of them alone, e.g. edit-off"
+                f"the scan is edited (DIM_EDIT of length {run.scan.size('DIM_EDIT')}) and its sub-spectra cannot be "
+                "averaged together; convert one of them alone, e.g. edit-off"
             )
     for run in runs[1:]:
         for name, one, other in (
@@ -358,12 +358,12 @@ def linewidth_matched(session: Session) -> Session:
 
 
 def broadening(session: Session) -> NDArray[np.floating]:
-    """Lorentzian width (Hz) of each block less that of the session's mean, as averaged."""
+    """Lorentzian width (Hz) of each block less the mean of all blocks, before any matching."""
     if session.broadening_hz is not None:
         return session.broadening_hz
     dwell_time, frequency = session.sampling
     limits = align.window(session.scan.n_points, dwell_time, frequency, referencing.SPAN_PPM)
     still = np.zeros(len(session.averages))
-    template = align.denoised(session.mean, limits)
+    template = align.denoised(session.mean, dwell_time)
     found = align.refine(session.averages, template, limits, still, still, ppm_to_hz(0, frequency))
-    return found.broadening_hz
+    return found.broadening_hz - found.broadening_hz.mean()

@@ -15,7 +15,7 @@ from mrsflow.errors import InputError
 NOISE_RANGES_PPM = ((-2.5, -0.5), (9.0, 11.0), (-0.5, 0.3))
 """Where noise is taken, the first range that the spectrum covers; free of signal in brain spectra."""
 
-WATER_PPM_RANGE = (4.4, 4.9)
+WATER_PPM_RANGE = (4.3, 5.0)
 LIPID_PPM_RANGE = (1.15, 1.45)
 
 DEFINITIONS = {
@@ -23,7 +23,7 @@ DEFINITIONS = {
     "linewidth_hz": "full width at half height of the Voigt line fitted to tNAA, tCr and tCho together (Hz)",
     "linewidth_ppm": "the same in ppm",
     "rejected_fraction": "excitations rejected over excitations acquired in the block",
-    "residual_water_ratio": "largest magnitude from 4.4 to 4.9 ppm before water removal over the height of tNAA",
+    "residual_water_ratio": "largest magnitude from 4.3 to 5.0 ppm, less a straight line, before water removal over the height of tNAA",
     "residual_water_after_ratio": "the same after water removal",
     "lipid_ratio": "area of the real spectrum from 1.15 to 1.45 ppm over the area of tNAA; macromolecules included",
     "shift_sd_hz": "standard deviation of the frequency of the used frames before alignment (Hz)",
@@ -37,7 +37,7 @@ DEFINITIONS = {
 
 
 def noise(fid: NDArray[np.complexfloating], dwell_time: float, spectrometer_frequency: float) -> tuple[float, str]:
-    """Standard deviation of the real spectrum in a range without signal, a straight line removed; and the range.
+    """Measure the SD of the real spectrum in a range without signal, a straight line removed; give the range too.
 
     Raises
     ------
@@ -66,9 +66,12 @@ def snr_definition(noise_range: str) -> str:
 def peak_magnitude(
     fid: NDArray[np.complexfloating], dwell_time: float, spectrometer_frequency: float, ppm: tuple[float, float]
 ) -> float:
-    """Largest magnitude of the spectrum in a range of ppm."""
+    """Largest magnitude of the spectrum in a range of ppm, above a straight line between the ends of the range."""
     axis = ppm_axis(fid.shape[-1], dwell_time, spectrometer_frequency)
-    return float(np.abs(to_spectrum(fid)[(axis > ppm[0]) & (axis < ppm[1])]).max())
+    inside = to_spectrum(fid)[(axis > ppm[0]) & (axis < ppm[1])]
+    ends = max(inside.size // 10, 1)
+    line = np.linspace(inside[:ends].mean(), inside[-ends:].mean(), inside.size)
+    return float(np.abs(inside - line).max())
 
 
 def lipid_area(fid: NDArray[np.complexfloating], dwell_time: float, spectrometer_frequency: float) -> float:

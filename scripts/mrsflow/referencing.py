@@ -107,7 +107,8 @@ class _Model:
         parts = [np.flatnonzero((axis > low) & (axis < high)) for low, high in REGIONS_PPM]
         if min(part.size for part in parts) < 8:
             raise InputError(
-                f"the spectrum has too few points around tNAA, tCr and tCho (resolution {1 / dwell_time / n_points:.1f} Hz)"
+                "the spectrum has too few points around tNAA, tCr and tCho: its resolution is "
+                f"{1 / dwell_time / n_points:.1f} Hz; a longer FID is needed"
             )
         self.bins = np.concatenate(parts)
         smooth = np.zeros((self.bins.size, 2 * len(parts)))

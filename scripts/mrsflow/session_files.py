@@ -60,7 +60,7 @@ def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], 
 
 
 def settings_of(config: dict[str, Any], phase_cycle: int = 1) -> Settings:
-    """Settings of the chain from sections blocks and preprocess of a configuration."""
+    """Collect the settings of the chain from sections blocks and preprocess of a configuration."""
     own = config["preprocess"]
     return Settings(
         bins=config["blocks"]["bins"],

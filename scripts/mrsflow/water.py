@@ -13,10 +13,12 @@ from mrsflow.axes import ppm_to_hz, time_axis
 WATER_RANGE_PPM = (4.2, 5.1)
 """Components in this range count as residual water; a fit range ends below it."""
 
-HLSVD_COMPONENTS = 25
+HLSVD_COMPONENTS = 20
 
-HLSVD_POINTS = 1024
-"""Points of the FID that are decomposed; the cost grows with their third power, and water has decayed by then."""
+HLSVD_DURATION = 0.4
+HLSVD_POINTS = (512, 1024)
+"""Part of the FID that is decomposed (s), and its least and largest number of points: water has decayed by then, and
+the cost grows with the third power."""
 
 
 def eddy_phase(reference: NDArray[np.complexfloating]) -> NDArray[np.floating]:
@@ -85,7 +87,7 @@ def residual_water(
     scale = np.abs(fid).max()
     if scale == 0:
         return np.zeros_like(fid)
-    n_used = min(fid.size, HLSVD_POINTS)
+    n_used = min(fid.size, int(np.clip(HLSVD_DURATION / dwell_time, *HLSVD_POINTS)))
     used = np.asarray(fid[:n_used], dtype=np.complex128) / scale
     found = _hlsvd().hlsvdpro(used, HLSVD_COMPONENTS)
     frequency, damping = found[2] / dwell_time, found[3] / dwell_time

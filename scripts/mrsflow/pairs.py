@@ -185,8 +185,12 @@ def noncentral_interval(t: float, df: float, level: float = 0.95) -> tuple[float
     tail = (1 - level) / 2
     span = 10 + 3 * abs(t)
 
+    def below(nc: float) -> float:
+        found = float(nct.cdf(t, df, nc))
+        return found if np.isfinite(found) else float(nc < t)  # SciPy gives NaN in far tails
+
     def limit(p: float) -> float:
-        return brentq(lambda nc: nct.cdf(t, df, nc) - p, t - span, t + span, xtol=1e-10)
+        return brentq(lambda nc: below(nc) - p, t - span, t + span, xtol=1e-10)
 
     return limit(1 - tail), limit(tail)
 

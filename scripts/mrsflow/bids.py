@@ -199,7 +199,8 @@ def _write_tables(study: "Study", root: Path) -> list[Path]:
     scales = scales_of(sessions)
     sessions.insert(0, "session_id", "ses-" + sessions["session"])
     sessions.insert(0, "participant_id", "sub-" + sessions["participant"])
-    sessions["dose_to_infusion_min"] = _dose_to_infusion(sessions)
+    if "dose_to_infusion_min" not in sessions:
+        sessions["dose_to_infusion_min"] = _dose_to_infusion(sessions)
     hidden = ["line", "key", "participant", "session", "dose_time", "infusion_start", "infusion_stop"]
     scores = [column for columns in scales.values() for column in columns]
     visits = sessions.drop(columns=[*hidden, *scores], errors="ignore").dropna(axis="columns", how="all")

@@ -19,7 +19,7 @@ def read_dataset(root: Path | str, protocols: dict[str, Any]) -> "Study":
     ----------
     root : path
     protocols : dict
-        Of the configuration; each scan gets the one entry that its sidecar's times and frequency fit.
+        Of the configuration; each scan gets the one entry that its sidecar fits.
 
     Raises
     ------
@@ -110,16 +110,18 @@ def _protocol(path: Path, name: str, protocols: dict[str, Any] | None) -> str | 
     if protocols is None:
         return None
     content = read_json(path.with_name(f"{name}.json"))
+    averaged = content.get("ExcitationsPerFrame")
     fitting = [
         key
         for key, protocol in protocols.items()
         if abs(content.get("EchoTime", 0) * 1e3 / protocol["echo_time_ms"] - 1) < 0.01
         and abs(content.get("RepetitionTime", 0) * 1e3 / protocol["repetition_time_ms"] - 1) < 0.01
         and abs(content["SpectrometerFrequency"][0] / protocol["spectrometer_frequency_mhz"] - 1) < 0.01
+        and averaged in (None, protocol["excitations_per_frame"])
     ]
     if len(fitting) != 1:
         raise InputError(
-            f"{path}: {len(fitting)} entries of protocols fit its EchoTime, RepetitionTime and SpectrometerFrequency; "
-            "exactly one is needed"
+            f"{path}: {len(fitting)} entries of protocols fit its EchoTime, RepetitionTime, SpectrometerFrequency "
+            "and ExcitationsPerFrame; exactly one is needed"
         )
     return fitting[0]

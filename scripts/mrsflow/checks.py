@@ -354,7 +354,7 @@ def voxel_size(scan: Scan) -> NDArray[np.floating] | None:
     return None if not np.all(np.isfinite(size)) or np.any(size >= UNLOCALISED_MM) or np.any(size == 0) else size
 
 
-def voxel_dice(first: NDArray, second: NDArray, steps: int = 40) -> float:
+def voxel_dice(first: NDArray, second: NDArray, steps: int = 64) -> float:
     """Dice overlap of two voxels, 2 |A∩B| / (|A| + |B|).
 
     Parameters

@@ -171,7 +171,7 @@ def convert_session(key: str, study: Study, config: dict[str, Any], output: Path
             raise InputError(f"{table}, line {item.row['line']}: {problem}")
     written = [quality]
     for item in items:
-        written += _write_item(item, config, Path(output, "bids"), key)
+        written += _write_item(item, _reference_of(item, items), config, Path(output, "bids"), key)
     for row in rows:
         if row["role"] == "T1w":
             written.append(_write_t1w(row, Path(output, "bids"), key, table))
@@ -232,7 +232,16 @@ def _without_doubles(items: list[Item]) -> list[Item]:
     return [item for item in items if item.role == item.row["role"] or item.name not in own]
 
 
-def _write_item(item: Item, config: dict[str, Any], root: Path, key: str) -> list[Path]:
+def _reference_of(item: Item, items: list[Item]) -> str | None:
+    """Name of the water reference of a metabolite scan: that of its run, or the only one of the session."""
+    if item.role != "svs":
+        return None
+    wanted = f"{item.name.removesuffix('_svs')}_mrsref"
+    names = [other.name for other in items if other.role == "mrsref" and "_acq-" not in other.name]
+    return wanted if wanted in names else names[0] if len(names) == 1 else None
+
+
+def _write_item(item: Item, reference: str | None, config: dict[str, Any], root: Path, key: str) -> list[Path]:
     folder = bids.session_folder(root, key) / "mrs"
     scan, removed = identity.clean(item.scan, config["convert"]["keep_header"])
     logger.info("%s: removed header keys %s", item.name, ", ".join(removed))
@@ -240,10 +249,8 @@ def _write_item(item: Item, config: dict[str, Any], root: Path, key: str) -> lis
     task = item.row.get("task") or None
     content = bids.sidecar(scan, protocol["excitations_per_frame"], protocol["sequence"], task)
     content["OriginalChecksum"] = [checksum(path) for path in formats.files_of(item.row["raw"])]
-    if item.role == "svs":
-        reference = folder / f"{item.name.removesuffix('_svs')}_mrsref.nii.gz"
-        names = {other.name for other in folder.glob("*_mrsref.nii.gz")}
-        content |= {"ReferenceSignal": f"bids::{reference.relative_to(root)}"} if reference.name in names else {}
+    if reference:
+        content["ReferenceSignal"] = f"bids::{(folder / reference).relative_to(root).as_posix()}.nii.gz"
     image = folder / f"{item.name}.nii.gz"
     nifti_mrs.write(scan, image)
     write_json(content, image.with_name(f"{item.name}.json"))

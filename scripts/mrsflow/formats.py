@@ -94,6 +94,8 @@ def _detect_file(path: Path) -> Raw:
         return _bruker(path)
     if text.startswith("jMRUI Data Textfile") or suffix == ".mrui":
         return Raw("jmrui", [path])
+    if "$BASIS" in text[:2000].upper():
+        raise InputError(f"{path}: is a basis set, not a scan; name it under basis of its protocol")
     if re.search(r"\$(NMID|SEQPAR)\b", text, re.IGNORECASE):
         return Raw("raw", [path])
     if b"GE_MED_NMR" in head[:64] or b"INVALIDNMR" in head[:64] or suffix == ".7":

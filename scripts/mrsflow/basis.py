@@ -33,7 +33,8 @@ class Basis:
         As in the file.
     fids : (M, n_points) complex
         Unbroadened or lightly broadened signals in the sense of `mrsflow.axes`, phased so that singlets absorb
-        (positive real spectrum), of one common concentration unit.
+        (positive real spectrum), of one common concentration unit. Simulated: a singlet of one proton starts with
+        1. From files: the scale of the file, as LCModel would use it.
     dwell_time : float
         s.
     spectrometer_frequency : float
@@ -148,6 +149,8 @@ def resample(basis: Basis, dwell_time: float, n_points: int) -> Basis:
     window needs before the first point comes from backward linear prediction, exact for sums of decaying lines; a
     plain Fourier interpolation would ring at the start of the signal.
     """
+    from threadpoolctl import threadpool_limits
+
     if np.isclose(dwell_time, basis.dwell_time, rtol=1e-6, atol=0):
         fids = basis.fids[:, :n_points]
     else:
@@ -155,8 +158,10 @@ def resample(basis: Basis, dwell_time: float, n_points: int) -> Basis:
         middle = axes.ppm_to_hz(MIDDLE_PPM, basis.spectrometer_frequency, basis.reference_ppm)
         times = axes.time_axis(n_points, dwell_time)
         times = times[times <= (basis.n_points - 1) * basis.dwell_time * (1 + 1e-12)]
-        centred = axes.shift_frequency(basis.fids, -middle, basis.dwell_time)
-        fids = _interpolated(centred, times / basis.dwell_time) * np.exp(2j * np.pi * middle * times)
+        about_zero = axes.shift_frequency(basis.fids, -middle, basis.dwell_time)
+        with threadpool_limits(1):  # the same rounding whatever the number of threads
+            fids = _interpolated(about_zero, times / basis.dwell_time)
+        fids = fids * np.exp(2j * np.pi * middle * times)
     fids = np.pad(fids, ((0, 0), (0, n_points - fids.shape[-1])))
     return replace(basis, fids=fids, dwell_time=dwell_time)
 
@@ -215,7 +220,7 @@ def oriented(basis: Basis, source: str) -> Basis:
     Files rarely say which way the FID turns, nor whether 0 Hz is 4.65 or 4.68 ppm. Names in `SINGLETS` tell: when
     their peaks lie where they should only after complex conjugation, the signals are conjugated; a common offset of
     0.02 ppm or more moves `reference_ppm` (rounded to 0.01 ppm). A stated linewidth that their peaks cannot have is
-    dropped (0). A basis without such names is taken as it is.
+    dropped (0). A basis without such names is conjugated when most of its signal lies at higher shifts than water.
 
     Raises
     ------
@@ -224,7 +229,7 @@ def oriented(basis: Basis, source: str) -> Basis:
     """
     known = [(i, SINGLETS[name]) for i, name in enumerate(basis.names) if name in SINGLETS]
     if not known:
-        return basis
+        return replace(basis, fids=np.conj(basis.fids)) if _is_mirrored(basis) else basis
     expected = np.array([shift for _, shift in known])
     found, width = _peaks(basis, [i for i, _ in known])
     linewidth = basis.linewidth if basis.linewidth <= 1.5 * width else 0.0
@@ -240,6 +245,14 @@ def oriented(basis: Basis, source: str) -> Basis:
         f"{source}: singlets lie at the wrong shifts ({places} ppm) and would in the mirror image too; "
         f"check spectrometer frequency ({basis.spectrometer_frequency:g} MHz) and dwell time ({basis.dwell_time:g} s)"
     )
+
+
+def _is_mirrored(basis: Basis) -> bool:
+    """Tell whether the range of metabolites, 0.2 to 4.2 ppm, holds less signal than its mirror image about 0 Hz."""
+    power = (np.abs(axes.to_spectrum(basis.fids)) ** 2).sum(axis=0)
+    hz = axes.frequency_axis(basis.n_points, basis.dwell_time)
+    high, low = axes.ppm_to_hz([0.2, 4.2], basis.spectrometer_frequency, basis.reference_ppm)
+    return bool(power[(hz > low) & (hz < high)].sum() < power[(-hz > low) & (-hz < high)].sum())
 
 
 def _peaks(basis: Basis, rows: list[int]) -> tuple[NDArray[np.floating], float]:

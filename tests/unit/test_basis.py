@@ -103,6 +103,8 @@ def test_a_width_that_the_lines_cannot_have_is_dropped():
     assert oriented(replace(basis, linewidth=1.0), "file").linewidth == 1.0
 
 
-def test_without_known_singlets_a_basis_is_taken_as_it_is():
+def test_without_known_singlets_most_of_the_signal_lies_below_water():
     basis = replace(made(2.5e-4, 512), names=("A", "B", "C", "D"))
     assert oriented(basis, "file") is basis
+    turned = oriented(replace(basis, fids=basis.fids.conj()), "file")
+    np.testing.assert_array_equal(turned.fids, basis.fids)

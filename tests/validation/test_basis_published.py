@@ -113,6 +113,19 @@ def test_challenge_set_is_near_the_ideal_simulation(challenge):
     assert amplitude == pytest.approx(1.0, abs=0.03)  # the same unit: one proton starts with 1
 
 
+def test_measured_macromolecules_in_jmrui_text_are_read(shared):
+    """Known of the file: 2048 points of 0.25 ms at 123.26 MHz, macromolecule line near 0.9 ppm."""
+    found = basis.load(shared / "data/jmrui-mm-3t-volunteers/Volunteer_4/Occipital/TE_20.txt")
+    assert (found.names, found.n_points, found.dwell_time) == (("TE_20",), 2048, 2.5e-4)
+    assert found.spectrometer_frequency == pytest.approx(123.26)
+    t = axes.time_axis(2048, 2.5e-4)
+    spectrum = np.abs(axes.to_spectrum(found.fids[0] * np.exp(-np.pi * 5 * t)))
+    ppm = axes.ppm_axis(2048, 2.5e-4, found.spectrometer_frequency)
+    inside = (ppm > 0.5) & (ppm < 1.15)
+    assert ppm[inside][spectrum[inside].argmax()] == pytest.approx(0.9, abs=0.06)
+    assert spectrum[inside].max() > 5 * spectrum[(ppm > 8.2) & (ppm < 8.8)].max()  # not the mirror image
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("vendor", "te1"), [("GE", 0.0165), ("Siemens", 0.0175)])
 def test_osprey_sets_need_shaped_pulses(shared, vendor, te1):

@@ -1,6 +1,8 @@
 """Configuration and tables, read and checked before any job; which sessions a job takes. No stage lives here."""
 
 import json
+import os
+import re
 import shlex
 import sys
 from functools import cache
@@ -155,3 +157,30 @@ def stage_of(path):
         if record and path in record["outputs"]:
             return stage, key
     raise WorkflowError(f"{OUTPUT}/{path} is not an output of any recorded session")
+
+
+def refuse_unwritable(folder):
+    """Stop before any job where the output folder, or the folder to make it in, cannot be written."""
+    place = Path(folder).absolute()
+    while not place.exists():
+        place = place.parent
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise WorkflowError(
+            f"{folder}: cannot be written (output in the configuration)"
+        )
+
+
+refuse_unwritable(OUTPUT)
+
+
+def advice(log):
+    """What a run that failed says last: every session that failed, and which limit to raise for jobs over time."""
+    if failed := records.failures(OUTPUT, STUDY.keys):
+        yield f"{len(failed)} failed; mend these and run the same command again, what is finished is kept:"
+        yield from failed
+    logs = [log] if isinstance(log, str) else log or []
+    said = "\n".join(Path(path).read_text(errors="replace") for path in logs)
+    for rule in sorted(
+        set(re.findall(r"^Error in rule (\w+):(?:\n .*)*TIMEOUT", said, re.MULTILINE))
+    ):
+        yield f"{rule}: over its time limit; raise runtime (min) in the profile: set-resources: {rule}:runtime=120"

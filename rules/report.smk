@@ -60,6 +60,7 @@ rule check_outputs:
         f"{OUTPUT}/status/complete.txt",
     log:
         f"{OUTPUT}/logs/check_outputs.log",
+    retries: 0
     conda:
         "../envs/mrsflow.yaml"
     params:
@@ -68,3 +69,7 @@ rule check_outputs:
         "Looking through every output"
     shell:
         "{PYTHON} {SCRIPTS:q}/check_outputs.py --config {params.config:q} --log {log:q}"
+
+
+onerror:
+    print(*advice(log), sep="\n", file=sys.stderr)

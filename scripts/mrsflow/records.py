@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsflow.errors import InputError
-from mrsflow.files import checksum, digest_of, read_json, write_json, write_table
+from mrsflow.files import checksum, digest_of, read_json, write_json, write_text
 
 logger = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parent
@@ -92,9 +92,8 @@ def each_session(
     stage : str
     work : iterable of Work
     do : callable
-        Does one session and returns the files it wrote (below `output`). `InputError` marks the session as failed;
-        any other exception does too, after all sessions were tried, and then the batch table is not written, so
-        that the job is tried again.
+        Does one session and returns the files it wrote (below `output`). `InputError`, or an exception that nobody
+        foresaw, marks the session as failed.
     output : Path
         Folder of all outputs.
     table : Path
@@ -103,12 +102,16 @@ def each_session(
         Files whose text counts as part of the fingerprint: `code_of` the script.
     stop_on_error : bool
         Raise at the first session that fails.
-    """
-    import pandas as pd
 
+    Raises
+    ------
+    InputError
+        The machine failed a session (disk, memory): raised after all sessions were tried, without a batch table, so
+        that the job is tried again.
+    """
     output = Path(output)
     code_text = digest_of({path.name: checksum(path) for path in code})
-    rows, unexpected = [], []
+    rows, broken = [], []
     for item in work:
         path = record_path(output, stage, item.key)
         record: dict[str, Any] = {"session": item.key, "stage": stage, "status": "ok", "reason": ""}
@@ -133,8 +136,11 @@ def each_session(
             record |= {"status": "failed", "reason": " ".join(str(error).split()), "outputs": {}}
         except Exception as error:
             logger.exception("%s: %s: unexpected error", stage, item.key)
-            unexpected.append(f"{item.key}: {type(error).__name__}: {error}")
-            continue
+            if is_of_the_machine(error):
+                broken.append(f"{item.key}: {type(error).__name__}: {getattr(error, 'strerror', None) or error}")
+                continue
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            record |= {"status": "failed", "reason": f"unexpected {said} (the log of {stage} has more)", "outputs": {}}
         if record["status"] != "ok" and known:
             for name in known["outputs"]:  # of an earlier run: they no longer belong to what went in
                 (output / name).unlink(missing_ok=True)
@@ -142,9 +148,34 @@ def each_session(
         rows.append({k: record[k] for k in ("session", "status", "reason")})
         if record["status"] == "failed":
             print(f"{stage}: {item.key}: {record['reason']}", file=sys.stderr)
-    if unexpected:
-        raise RuntimeError("; ".join(unexpected))
-    write_table(pd.DataFrame(rows, columns=["session", "status", "reason"]), table)
+    if broken:
+        raise InputError(
+            f"{stage}: {'; '.join(broken)}; this is the machine, not the data: see that {output} can be written and "
+            "that disk and memory suffice, then run the same command again (what is finished stays)"
+        )
+    lines = ["session\tstatus\treason", *("\t".join(map(_cell, row.values())) for row in rows)]
+    write_text("\n".join(lines) + "\n", table)
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether an error is of disk, memory or file system, so that the same work may well succeed later.
+
+    A file that is missing or closed to us is no such error: that is a matter of the study's own files.
+    """
+    own = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+    return isinstance(error, MemoryError | OSError) and not isinstance(error, own)
+
+
+def _cell(text: str) -> str:
+    """Text of a table's cell: quoted where it must be, ``n/a`` where it is empty."""
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if '"' in text else text or "n/a"
+
+
+def failures(output: Path, keys: Iterable[str]) -> list[str]:
+    """One line for each session that failed at a stage: stage, session, reason."""
+    stages = [path.name for path in sorted(Path(output, "status").glob("*/"))]
+    found = [read_record(output, stage, key) for key in keys for stage in stages]
+    return [f"{r['stage']}: {r['session']}: {r['reason']}" for r in found if r and r["status"] == "failed"]
 
 
 def code_of(script: Path | str) -> list[Path]:
@@ -187,9 +218,12 @@ def _fingerprint(item: Work, upstream: list[Path], code: str) -> str:
 
 
 def _content(path: Path) -> Any:
-    if path.is_dir():
-        return {p.name: checksum(p) for p in sorted(path.iterdir()) if p.is_file()}
-    return checksum(path) if path.is_file() else None
+    try:
+        if path.is_dir():
+            return {p.name: checksum(p) for p in sorted(path.iterdir()) if p.is_file()}
+        return checksum(path) if path.is_file() else None
+    except PermissionError:  # the stage says so when it reads the file
+        return "closed"
 
 
 def _stands(record: dict[str, Any], output: Path) -> bool:

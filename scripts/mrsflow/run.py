@@ -39,8 +39,11 @@ def run(main: Callable[..., Any], argv: list[str] | None = None) -> None:
     options = vars(parser.parse_args(argv))
     log = options.pop("log")
     if log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        logging.basicConfig(filename=log, filemode="w", level=logging.INFO, format=LOG_FORMAT, force=True)
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            logging.basicConfig(filename=log, filemode="w", level=logging.INFO, format=LOG_FORMAT, force=True)
+        except OSError as error:
+            sys.exit(f"error: {log}: the log cannot be written ({error.strerror})")
     else:
         logging.basicConfig(level=logging.ERROR, format="%(message)s")
         logging.getLogger("mrsflow").addHandler(logging.NullHandler())

@@ -2,7 +2,7 @@ import pytest
 
 from mrsflow.errors import InputError
 from mrsflow.files import read_table
-from mrsflow.records import Work, code_of, each_session, outputs_of, read_record
+from mrsflow.records import Work, code_of, each_session, failures, outputs_of, read_record
 
 
 class Stage:
@@ -18,6 +18,8 @@ class Stage:
             raise InputError("row 3: this is bad")
         if "broken" in text:
             raise OSError("disk full")
+        if "odd" in text:
+            raise ValueError('"odd" is\todd')
         path = self.output / f"{item.key}.txt"
         path.write_text(text.upper() + item.settings.get("end", ""))
         return [path]
@@ -71,13 +73,23 @@ def test_a_bad_session_is_recorded_and_the_others_go_on(stage, capsys):
 
 def test_a_fault_of_the_machine_fails_the_job_after_all_sessions_were_tried(stage):
     (stage.inputs / "a").write_text("broken")
-    with pytest.raises(RuntimeError, match="a: OSError: disk full"):
+    with pytest.raises(InputError, match="a: OSError: disk full; this is the machine"):
         stage.run("abc")
     assert stage.done == ["a", "b", "c"]
     assert not (stage.output / "status/t.tsv").exists()
     (stage.inputs / "a").write_text("mended")
     stage.run("abc")
     assert stage.done == ["a"]
+
+
+def test_an_error_that_nobody_foresaw_fails_its_session_alone(stage):
+    (stage.inputs / "b").write_text("odd")
+    assert stage.run("abc") == {"a": "ok", "b": "failed", "c": "ok"}
+    assert failures(stage.output, "abc") == [
+        'one: b: unexpected ValueError: "odd" is\todd (the log of one has more)'.replace("\t", " ")
+    ]
+    stage.run("ab", table="again")
+    assert read_table(stage.output / "status/again.tsv")["reason"][1].startswith('unexpected ValueError: "odd"')
 
 
 def test_a_later_stage_skips_what_failed(stage):

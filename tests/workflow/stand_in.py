@@ -58,7 +58,7 @@ WHOLE = '''
 from pathlib import Path
 
 from mrsflow import config as study_config
-from mrsflow.errors import InputError
+from mrsflow.errors import InputError{imports}
 from mrsflow.run import run
 
 
@@ -89,7 +89,7 @@ CHECK = """
 GROUP_FILES = {
     "simulate_basis": ("Path(str(out))", ", protocol: str, out: Path", ""),
     "describe_dataset": ('output / "bids/dataset_description.json"', "", ""),
-    "group": ('output / "group/headline.json"', "", ""),
+    "group": ('*[output / "group" / n for n in group_files.names(settings)]', "", ""),
     "figures": ('output / "figures/time_course.png"', "", ""),
     "report": ('output / "report/index.html"', "", ""),
     "check_outputs": ("", "", CHECK),
@@ -115,7 +115,8 @@ class Project:
             text = STAGE.format(stage=stage, after=after, folder=place, section=section)
             (folder / "scripts" / f"{stage}.py").write_text(text)
         for name, (files, options, more) in GROUP_FILES.items():
-            text = WHOLE.format(name=name, files=files, options=options, more=more.strip())
+            imports = "\nfrom mrsflow import group_files" if "group_files" in files else ""
+            text = WHOLE.format(name=name, files=files, options=options, more=more.strip(), imports=imports)
             (folder / "scripts" / f"{name}.py").write_text(text)
         self.config = {
             "study": {"design": "crossover", "conditions": ["placebo", "drug"]},

@@ -6,7 +6,7 @@ that are common to all transients, because each is first corrected by what was f
 in a limited ppm range count (noise is independent between them). The tails of a moving water or lipid signal are a
 smooth background there (the aim of robust spectral registration, Mikkelsen et al., doi:10.1002/nbm.4368): its
 covariance between transients is estimated from the session and whitened, so that it does no harm where it varies and
-costs no precision where it does not.
+costs no precision where it does not; bins that vary more than others, from whatever cause, weigh less.
 """
 
 from dataclasses import dataclass, replace
@@ -30,13 +30,16 @@ START_LINEWIDTH = 8.0
 
 ITERATIONS = 8
 
+WEIGHT_BINS = 9
+"""Neighbouring bins whose residuals are averaged to give a bin's weight."""
+
 MINIMUM_TO_WHITEN = 24
 """Transients that tell how much the background varies; with fewer it is projected out."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Bins of the spectrum in a range of ppm: real parts first, then imaginary ones, whitened for the background.
+    """Bins of the spectrum in a range of ppm: real parts first, then imaginary ones, whitened for what varies.
 
     Attributes
     ----------
@@ -46,6 +49,8 @@ class Window:
         Orthonormal smooth complex polynomials over the bins.
     damping : (k, k) float
         Share of them that is taken out: the identity projects them out, 0 leaves them.
+    weight : (2 n_bins,) float
+        Of each bin.
     dwell_time : float
         s.
     """
@@ -53,11 +58,14 @@ class Window:
     bins: NDArray[np.integer]
     background: NDArray[np.floating]
     damping: NDArray[np.floating]
+    weight: NDArray[np.floating]
     dwell_time: float
 
     def of(self, fids: NDArray[np.complexfloating]) -> NDArray[np.floating]:
         """Whitened bins (..., 2 n_bins) of FIDs (..., n_points)."""
-        bins = self.raw(fids)
+        return self._damped(self.raw(fids)) * self.weight
+
+    def _damped(self, bins: NDArray[np.floating]) -> NDArray[np.floating]:
         return bins - (bins @ self.background) @ self.damping @ self.background.T
 
     def raw(self, fids: NDArray[np.complexfloating]) -> NDArray[np.floating]:
@@ -65,10 +73,10 @@ class Window:
         spectra = to_spectrum(fids)[..., self.bins] / np.sqrt(fids.shape[-1])
         return np.concatenate([spectra.real, spectra.imag], axis=-1)
 
-    def inside(self, template: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
-        """FID (n_points,) of the whitened bins alone."""
+    def matched(self, template: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
+        """FID (n_points,) whose product with data is their whitened product with the template, at zero frequency."""
         cut = np.zeros(template.size, dtype=complex)
-        real, imaginary = np.split(self.of(template), 2)
+        real, imaginary = np.split(self._damped(self.of(template) * self.weight), 2)
         cut[self.bins] = real + 1j * imaginary
         return to_fid(cut)
 
@@ -90,7 +98,7 @@ def window(n_points: int, dwell_time: float, spectrometer_frequency: float, ppm:
         )
     smooth = np.linalg.qr(np.polynomial.legendre.legvander(np.linspace(-1, 1, bins.size), BACKGROUND_ORDER))[0]
     background = np.kron(np.eye(2), smooth)
-    return Window(bins, background, np.eye(background.shape[1]), dwell_time)
+    return Window(bins, background, np.eye(background.shape[1]), np.ones(2 * bins.size), dwell_time)
 
 
 @dataclass(frozen=True)
@@ -161,8 +169,8 @@ def coarse(
     max_shift_hz : float
         Largest shift that is tried.
     """
-    n_fine = 4 * fids.shape[-1]
-    filtered = np.fft.fft(fids * np.conj(limits.inside(template)), n_fine, axis=-1)
+    n_fine = 2 * fids.shape[-1]
+    filtered = np.fft.fft(fids * np.conj(limits.matched(template)), n_fine, axis=-1)
     frequencies = np.fft.fftfreq(n_fine, limits.dwell_time)
     allowed = np.flatnonzero(np.abs(frequencies) <= max_shift_hz)
     best = allowed[np.argmax(np.abs(filtered[:, allowed]), axis=-1)]
@@ -228,22 +236,25 @@ def _not_zero(values: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def whiten(limits: Window, fids: NDArray[np.complexfloating], found: Registration, good: NDArray[np.bool_]) -> Window:
-    """Adapt a window to how much the smooth background really varies between transients.
+    """Adapt a window to how much the background, and each bin, really varies between transients.
 
     The covariance of the background is the mean square of its coefficients in a joint regression with the template,
     less what noise alone gives there (a moment estimate of a random effect). To project out a background that does
-    not vary would nearly double the error of the phase.
+    not vary would nearly double the error of the phase. The weight of a bin is one over the SD of its residual.
     """
     raw = limits.raw(apply(fids, found.shift_hz, found.phase_rad, limits.dwell_time)[good]).T
     signal = limits.raw(_derivatives(found.template, limits.dwell_time)[:3]).T
     design = np.concatenate([signal, limits.background], axis=1)
     coefficients = np.linalg.lstsq(design, raw, rcond=None)[0]
-    noise = np.sum((raw - design @ coefficients) ** 2) / (raw.shape[1] * (len(design) - design.shape[1]))
+    residual = np.mean((raw - design @ coefficients) ** 2, axis=1)
+    noise = residual.sum() / (len(design) - design.shape[1])
     varying = coefficients[3:] - coefficients[3:].mean(axis=1, keepdims=True)
     by_noise = np.linalg.inv(design.T @ design)[3:, 3:]
     values, vectors = np.linalg.eigh(varying @ varying.T / (raw.shape[1] - 1) / noise - by_noise)
     damping = (vectors * (1 - 1 / np.sqrt(1 + np.clip(values, 0, None)))) @ vectors.T
-    return replace(limits, damping=damping)
+    power = uniform_filter1d(residual.reshape(2, -1).mean(axis=0), WEIGHT_BINS, mode="nearest")
+    weight = np.sqrt(np.median(power) / np.maximum(power, 1e-12 * power.max()))
+    return replace(limits, damping=damping, weight=np.tile(weight, 2))
 
 
 def denoised(template: NDArray[np.complexfloating], dwell_time: float) -> NDArray[np.complexfloating]:
@@ -290,12 +301,14 @@ def register(
     weights = np.ones(len(fids)) if weights is None else np.asarray(weights, dtype=float)
     if empty := np.flatnonzero(~np.any(fids, axis=-1)).tolist():
         raise InputError(f"transient {empty[0]} (counted from 0) holds only zeros; convert it again or leave it out")
-    shift, phase = coarse(fids, start, limits, max_shift_hz)
     good = np.ones(len(fids), dtype=bool)
-    for _ in range(rounds):
+    shift, phase = coarse(fids, start, limits, max_shift_hz)
+    for number in range(rounds):
         share = weights * good
-        template = share @ apply(fids, shift, phase, limits.dwell_time) / share.sum()
-        found = refine(fids, denoised(template, limits.dwell_time), limits, shift, phase, max_shift_hz)
+        template = denoised(share @ apply(fids, shift, phase, limits.dwell_time) / share.sum(), limits.dwell_time)
+        if number > 0:  # a wrong start is found again with the better template
+            shift, phase = coarse(fids, template, limits, max_shift_hz)
+        found = refine(fids, template, limits, shift, phase, max_shift_hz)
         shift, phase = found.shift_hz, found.phase_rad
         good = (np.abs(deviation(found.amplitude)) < 4) & (deviation(found.residual) < 6)
         if good.sum() >= MINIMUM_TO_WHITEN:

@@ -1,5 +1,7 @@
 """Tables, models and tests of the whole study."""
 
+from mrsflow import group_files
+
 
 rule group:
     input:
@@ -8,7 +10,7 @@ rule group:
         sessions=config["inputs"]["sessions"],
         code=lib("group"),
     output:
-        f"{OUTPUT}/group/headline.json",
+        [f"{OUTPUT}/group/{name}" for name in group_files.names(config)],
     log:
         f"{OUTPUT}/logs/group.log",
     benchmark:
@@ -18,7 +20,9 @@ rule group:
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
     params:
-        config=settings("study", "protocols", "blocks", "fit", "quality", "group"),
+        config=settings(
+            "study", "protocols", "blocks", "preprocess", "fit", "quality", "group"
+        ),
     message:
         "Group tables and statistics"
     shell:

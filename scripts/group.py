@@ -5,15 +5,16 @@ from pathlib import Path
 from mrsflow.run import run
 
 
-def main(config: str, status: list[Path]) -> None:
+def main(config: str, status: list[Path] | None = None) -> None:
     """Analyse the finished sessions of a study and write the tables of the whole group.
 
     Parameters
     ----------
     config : str
         Configuration: a YAML file, or JSON text.
-    status : list of path
-        Batch tables of the fit stage; sessions with status ok are read.
+    status : list of path, optional
+        Batch tables of the fit stage, of which the sessions with status ok are read; by default every session of the
+        study that was fitted.
     """
     from threadpoolctl import threadpool_limits
 

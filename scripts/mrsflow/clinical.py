@@ -22,6 +22,10 @@ from mrsflow.models import fit_table
 from mrsflow.outcomes import Rows, add_baseline, split_within
 
 Row = dict[str, Any]
+FRACTION_COLUMNS = (
+    "outcome", "contrast", "model", "fraction", "ci_low", "ci_high", "method", "bounded", "change_reference",
+    "change_treated", "df", "n_participants", "n_sessions", "remark",
+)  # fmt: skip
 UNBOUNDED = "not bounded (reference change not different from 0)"
 
 
@@ -51,8 +55,8 @@ def as_numbers(sessions: "pd.DataFrame", columns: list[str], path: str) -> "pd.D
         if bad.any():
             row = sessions[bad].iloc[0]
             raise InputError(
-                f"{path}, line {row['line']}: {column} is {row[column]!r}; a finite number is needed, or n/a where it is "
-                "missing"
+                f"{path}, line {row['line']}: {column} is {row[column]!r}; a finite number is needed, or n/a where "
+                "it is missing"
             )
         found[column] = values
     return sessions.assign(**found)
@@ -218,7 +222,8 @@ def _fraction_cells(
         "fraction": found.value, "ci_low": found.low, "ci_high": found.high, "method": method, "bounded": found.bounded,
         "change_reference": reference, "change_treated": treated, "model": model, "df": df,
         "n_participants": table["participant"].nunique(),
-        "n_sessions": len(table.drop_duplicates(["participant", "session"])), "remark": "" if found.bounded else UNBOUNDED,
+        "n_sessions": len(table.drop_duplicates(["participant", "session"])),
+        "remark": "" if found.bounded else UNBOUNDED,
     }  # fmt: skip
 
 

@@ -92,6 +92,20 @@ def finished(status: list[Path]) -> tuple[list[str], dict[str, str]]:
     return sorted(ok), dict(sorted(lost.items()))
 
 
+def recorded(output: Path, keys: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Read from the records of the fit stage what `finished` reads from its batch tables."""
+    ok, lost = [], {}
+    for key in keys:
+        record = records.read_record(output, "fit", key)
+        if record is None:
+            lost[key] = "not run"
+        elif record["status"] == "ok":
+            ok.append(key)
+        else:
+            lost[key] = f"{record['status']}: {record['reason']}"
+    return sorted(ok), dict(sorted(lost.items()))
+
+
 def locate(output: Path, keys: list[str]) -> list[SessionFiles]:
     """Find the files of finished sessions through their records.
 

@@ -218,10 +218,11 @@ def sizes(plan: Plan, rows: "Rows", contrast: Contrast) -> dict[str, float]:
     return pairs.paired_sizes(treated[both], reference[both]) if len(both) > 1 else {}
 
 
-def percents(row: dict[str, Any], baseline: float) -> dict[str, Any]:
-    """Add an estimate and its interval as percent of the baseline."""
+def complete_row(row: dict[str, Any], rows: "Rows", outcome: str) -> dict[str, Any]:
+    """Add what every row has: outcome, dropped rows, and the estimate as percent of the baseline."""
     names = {"estimate": "percent_of_baseline", "ci_low": "percent_ci_low", "ci_high": "percent_ci_high"}
-    return row | {new: 100 * row[old] / baseline for old, new in names.items() if old in row}
+    found = {new: 100 * row[old] / rows.baseline for old, new in names.items() if old in row}
+    return {"outcome": outcome, "n_dropped": rows.n_dropped} | row | found
 
 
 def compare(plan: Plan, rows: "Rows", contrast: Contrast) -> list[dict[str, Any]]:
@@ -229,6 +230,8 @@ def compare(plan: Plan, rows: "Rows", contrast: Contrast) -> list[dict[str, Any]
     extra = sizes(plan, rows, contrast)
 
     def mixed_rows(session: bool) -> list[dict[str, Any]]:
+        if not rows.blocks.duplicated("participant").any():  # one value each: nothing is random
+            return [pair_means(plan, rows, contrast, analysis="primary") | extra]
         model = primary_model(plan, rows, session=session)
         weights = model.difference("condition", contrast.treated, contrast.reference)
         if not session:
@@ -249,7 +252,7 @@ def compare(plan: Plan, rows: "Rows", contrast: Contrast) -> list[dict[str, Any]
     found += attempt(lambda: [rerandomised(plan, rows, contrast)], "re-randomisation", contrast.name)
     if plan.design == "crossover":
         found += attempt(lambda: mixed_rows(False), "blocks treated as independent", contrast.name)
-    return [percents(row | {"outcome": row.get("outcome", plan.outcome)}, rows.baseline) for row in found]
+    return [complete_row(row, rows, plan.outcome) for row in found]
 
 
 def pair_means(
@@ -346,7 +349,7 @@ def single_arm(plan: Plan, rows: "Rows", blocks: "pd.DataFrame") -> list[dict[st
         return [session_row(fit, "pair means", "session change ~ 1", contrast.name)]
 
     found = attempt(make, "primary", contrast.name) + attempt(changes, "pair means", contrast.name)
-    return [percents(row | {"outcome": plan.outcome}, rows.baseline) for row in found]
+    return [complete_row(row, rows, plan.outcome) for row in found]
 
 
 def adjust(rows: list[dict[str, Any]], family: str, method: str) -> list[dict[str, Any]]:

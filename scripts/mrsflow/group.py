@@ -15,6 +15,7 @@ from mrsflow import (
     cohort,
     contrasts,
     files,
+    group_files,
     guards,
     masking,
     moderators,
@@ -29,20 +30,18 @@ from mrsflow.errors import InputError
 from mrsflow.outcomes import Rows
 
 logger = logging.getLogger(__name__)
-COMPARING = ("contrasts", "sensitivity", "attenuation", "link", "mood", "time_course", "time_tests")
-"""Tables that compare arms; while arms are masked there are none."""
 Tables = dict[str, pd.DataFrame]
 
 
-def run(config: dict[str, Any], status: list[Path]) -> dict[str, Any]:
+def run(config: dict[str, Any], status: list[Path] | None = None) -> dict[str, Any]:
     """Read the finished sessions of a study, analyse them and write every table to ``<output>/group``.
 
     Parameters
     ----------
     config : dict
         Checked configuration.
-    status : list of Path
-        Batch tables of the fit stage.
+    status : list of Path, optional
+        Batch tables of the fit stage; by default the records of every session of the study are read.
 
     Returns
     -------
@@ -57,7 +56,9 @@ def run(config: dict[str, Any], status: list[Path]) -> dict[str, Any]:
     output = Path(config["output"])
     folder = output / "group"
     study = read_study(config)
-    keys, lost = cohort.finished(status)
+    keys, lost = cohort.finished(status) if status else cohort.recorded(output, study.keys)
+    if unknown := sorted(set(keys) - set(study.sessions["key"])):
+        raise InputError(f"{unknown[0]} was fitted but is not in {config['inputs']['sessions']}; add its row")
     located = cohort.locate(output, keys)
     if not located:
         raise InputError("no session was fitted, so there is nothing to analyse; see the status tables")
@@ -199,14 +200,13 @@ def analyse(everyone: cohort.Cohort, plan: Plan, rows: Rows) -> Tables:
         tables["mood"] = clinical.mood_table(config, everyone.sessions, [c for c in columns if c in everyone.sessions])
     tables["contrasts"] = as_table(found, plan)
     tables["sensitivity"] = as_table(sensitivity, plan)
-    tables["attenuation"] = pd.DataFrame(attenuated)
+    tables["attenuation"] = pd.DataFrame(attenuated, columns=clinical.FRACTION_COLUMNS)
     known = [name for name in outcome_names(config) if name in everyone.blocks]
     tables["time_course"] = pd.concat(
         [timecourse.course(everyone, n, outcomes.prepare(everyone, n).baseline) for n in known]
     )
-    if plan.design != "single_arm":
-        tests = [r for c in plan.contrasts for r in timecourse.course_tests(plan, rows, c)]
-        tables["time_tests"] = pd.DataFrame(tests).drop_duplicates(ignore_index=True)
+    tests = [r for c in plan.contrasts for r in timecourse.course_tests(plan, rows, c)]
+    tables["time_tests"] = pd.DataFrame(tests, columns=timecourse.TEST_COLUMNS).drop_duplicates(ignore_index=True)
     return tables
 
 
@@ -225,7 +225,7 @@ def primary_rows(plan: Plan, rows: Rows, all_blocks: pd.DataFrame) -> list[dict[
             found.append(
                 contrasts.attempt(lambda: [phase_row(plan, all_blocks)], "condition x phase, all blocks", first.name)
             )
-    return [contrasts.percents({"outcome": plan.outcome} | row, rows.baseline) for made in found for row in made]
+    return [contrasts.complete_row(row, rows, plan.outcome) for made in found for row in made]
 
 
 def phase_row(plan: Plan, all_blocks: pd.DataFrame) -> dict[str, Any]:
@@ -277,7 +277,7 @@ def mood_results(
         mood = clinical.mood_rows(everyone.config, everyone.sessions)
     except InputError as error:
         row = {"analysis": "clinical outcome", "outcome": name, "contrast": first, "remark": f"not estimated: {error}"}
-        return [row], [], pd.DataFrame([row])
+        return [row], [], as_table([], plan, extra=("per_sd",))
     found = clinical.clinical_rows(plan, mood, name) + clinical.mood_time_rows(plan, mood, before, after, name)
     if np.isfinite(found[0].get("p", np.nan)) and primary_p is not None:
         found[0] |= {"p_adjusted": max(found[0]["p"], primary_p), "family": "fixed sequence after the primary outcome"}
@@ -326,10 +326,10 @@ def write(
     folder: Path, tables: Tables, headline: dict[str, Any], everyone: cohort.Cohort, located: list[cohort.SessionFiles]
 ) -> None:
     """Write every table with its data dictionary, headline.json last; tables of an unmasked run go when masked."""
-    for name in COMPARING:
-        if name not in tables:
-            for suffix in (".tsv", ".json"):
-                (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    names = set(group_files.names(everyone.config))
+    for stale in folder.glob("*.*") if folder.is_dir() else ():
+        if stale.name not in names and stale.name != "unmasking.json":
+            stale.unlink()
     for name, table in tables.items():
         rounded = table.assign(**{c: table[c].map({True: "true", False: "false"}) for c in table.select_dtypes(bool)})
         files.write_table(rounded, folder / f"{name}.tsv")

@@ -19,7 +19,8 @@ def codes(conditions: list[str], seed: int) -> dict[str, str]:
 
 def analysis_digest(config: dict[str, Any]) -> str:
     """Digest of every part of a configuration that bears on results."""
-    return files.digest_of({k: v for k, v in config.items() if k not in ("output", "batch_size", "on_error", "report")})
+    sections = ("study", "protocols", "blocks", "preprocess", "fit", "quality", "group")
+    return files.digest_of({name: config.get(name) for name in sections})
 
 
 def record_unmasking(path: Path, config: dict[str, Any]) -> list[dict[str, str]]:

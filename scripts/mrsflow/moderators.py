@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mrsflow import guards
-from mrsflow.contrasts import SMALL_CELL, Contrast, Plan, adjust, attempt, model_row, percents, primary_model
+from mrsflow.contrasts import SMALL_CELL, Contrast, Plan, adjust, attempt, complete_row, model_row, primary_model
 from mrsflow.errors import InputError
 from mrsflow.formula import NAME
 from mrsflow.outcomes import Rows, split_within
@@ -34,7 +34,7 @@ def moderator_rows(plan: Plan, rows: Rows, moderators: list[str]) -> list[dict[s
         tests += [r for r in made if r["analysis"] == "moderator"]
         beside += [r for r in made if r["analysis"] != "moderator"]
     found = adjust(tests, "moderators (Holm, exploratory)", "holm") + beside
-    return [percents(row | {"outcome": plan.outcome}, rows.baseline) for row in found]
+    return [complete_row(row, rows, plan.outcome) for row in found]
 
 
 def _rows_of(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[dict[str, Any]]:

@@ -310,7 +310,8 @@ def grid(settings: dict[str, Any], scenario: Scenario, seed: int) -> "pd.DataFra
                     found = power_of(cell, settings["trials"], seed)
                     rows.append({
                         "design": design, "n_participants": n, "rise": scenario.rise, "attenuation": attenuation,
-                        "effect_percent": 100 * cell.effect, "lost_blocks": losses, "dropouts": dropouts, **found, "trials": settings["trials"], "seed": seed,
+                        "effect_percent": 100 * cell.effect, "lost_blocks": losses, "dropouts": dropouts, **found,
+                        "trials": settings["trials"], "seed": seed,
                     })  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -10,9 +10,9 @@ from mrsflow.contrasts import (
     Contrast,
     Plan,
     attempt,
+    complete_row,
     model_row,
     pair_means,
-    percents,
     primary_model,
     session_row,
 )  # fmt: skip
@@ -44,15 +44,16 @@ def sensitivity_rows(cohort: "Cohort", plan: Plan, rows: Rows, denominators: lis
         "period 1 only": one(_first_period),
         "carry-over": one(_carry_over),
     }
+    matched = cohort.config.get("preprocess", {}).get("match_linewidth", False)
     set_up = {
         "all blocks": lambda: refit(excluded=True),
         "QC-passed only": lambda: refit(warned=False),
-        "linewidth-matched": lambda: _linewidth(cohort, plan, rows, contrast),
+        "linewidth-matched" if matched else "linewidth as covariate": lambda: _linewidth(matched, plan, rows, contrast),
         **{f"denominator {n.partition('/')[2]}": lambda n=n: refit(outcome=n) for n in other},
         **(crossed if plan.design == "crossover" else {"HC3 standard error": one(_hc3)}),
         "change score": one(_change),
         "Huber summary": lambda: _huber(cohort, plan, contrast),
-        "log scale": one(_log),
+        "log scale": lambda: _log(plan, rows, contrast),
         "CRLB-weighted": one(_weighted),
         "leave one participant out": one(_leave_one_out),
         "with site": one(_with_factor, "site"),
@@ -68,8 +69,7 @@ def sensitivity_rows(cohort: "Cohort", plan: Plan, rows: Rows, denominators: lis
 def _named(analysis: str, outcome: str, contrast: Contrast, make: Callable[[], tuple[Rows, list[Row]]]) -> list[Row]:
     def finish() -> list[Row]:
         own, made = make()
-        scale = 1.0 if analysis == "log scale" else own.baseline
-        return [percents(row, scale) | {"analysis": analysis, "n_dropped": own.n_dropped} for row in made]
+        return [complete_row(row | {"analysis": analysis}, own, outcome) for row in made]
 
     return [row | {"outcome": outcome} for row in attempt(finish, analysis, contrast.name)]
 
@@ -81,9 +81,9 @@ def _refit(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]
     ]
 
 
-def _linewidth(cohort: "Cohort", plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
+def _linewidth(matched: bool, plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
     """Adjust for each block's own linewidth, unless the fits were already matched."""
-    if cohort.config.get("preprocess", {}).get("match_linewidth"):
+    if matched:
         own, made = _refit(plan, rows, contrast)
         return own, [
             row | {"remark": "all fits are of linewidth-matched spectra; the same as the primary"} for row in made
@@ -141,8 +141,8 @@ def _huber(cohort: "Cohort", plan: Plan, contrast: Contrast) -> tuple[Rows, list
     return rows, [row | {"model": "Huber " + row["model"]}]
 
 
-def _log(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
-    """Fit the logarithm; the estimate is a log ratio, its percent the ratio itself in percent of 1."""
+def _log(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
+    """Fit the logarithm; the estimate is a log ratio, which in percent is nearly a percentage of the baseline."""
     if (rows.blocks["outcome"] <= 0).any():
         raise InputError("the outcome has values of zero or below")
     base = rows.sessions["bl"] if rows.has_baseline else None
@@ -155,10 +155,8 @@ def _log(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
     blocks = rows.blocks.drop(columns=["bl_dev", "bl_mean"]).merge(sessions[[*keys, "bl_dev", "bl_mean"]], on=keys)
     own = Rows(blocks.assign(outcome=np.log(blocks["outcome"])), sessions, rows.n_dropped, 1.0, rows.notes)
     row = _refit(plan, own, contrast)[1][0]
-    return row | {
-        "model": row["model"].replace("outcome", "log(outcome)"),
-        "remark": "estimate is a difference of logarithms",
-    }
+    text = row["model"].replace("outcome", "log(outcome)")
+    return own, [row | {"model": text, "remark": "estimate is a difference of logarithms"}]
 
 
 def _weighted(plan: Plan, rows: Rows, contrast: Contrast) -> Row:

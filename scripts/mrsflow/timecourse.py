@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from mrsflow.cohort import Cohort
 
 Row = dict[str, Any]
+TEST_COLUMNS = (
+    "outcome", "contrast", "analysis", "block", "n_participants", "estimate", "statistic", "df1", "df2", "p",
+    "p_adjusted", "seed", "remark",
+)  # fmt: skip
 
 
 def course(cohort: "Cohort", outcome: str, baseline: float) -> "pd.DataFrame":
@@ -57,6 +61,8 @@ def course(cohort: "Cohort", outcome: str, baseline: float) -> "pd.DataFrame":
 
 def course_tests(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
     """Test condition x block (F, descriptive) and the contrast at every block, adjusted by the maximum over blocks."""
+    if plan.design == "single_arm":
+        return []
     base = {"outcome": plan.outcome, "contrast": contrast.name}
     found = attempt(lambda: [_interaction(plan, rows)], "condition x block", contrast.name)
     if plan.design == "crossover":

@@ -32,6 +32,7 @@ def main(config: str, protocol: str, out: Path, cache: Path | None = None) -> No
     if chosen["basis"]:
         made = basis.load(chosen["basis"])
         basis.check_field(made, frequency, chosen["nucleus"])
+        basis.check_echo_time(made, chosen["echo_time_ms"] / 1e3)
     else:
         sequence = sequences.Sequence.from_protocol(chosen)
         simulate = sequences.simulate if cache is None else partial(sequences.cached, cache)

@@ -17,6 +17,8 @@ SINGLETS = {
 """Largest singlet (ppm), by which a frequency axis is checked: Govindaraju et al. 2000, NMR Biomed. 13:129."""
 FIELD_TOLERANCE = 0.01
 """Largest relative difference between the spectrometer frequencies of basis and data."""
+ECHO_TIME_TOLERANCE = 1e-3
+"""Largest difference between the echo times of basis and protocol (s)."""
 MIDDLE_PPM = 2.65
 """Middle of the metabolites' range; interpolation is best around it."""
 REACH, KAISER = 32, 12.0
@@ -45,6 +47,8 @@ class Basis:
         Lorentzian width the signals already have (Hz), as the file states it; 0 when unknown or none.
     description : str
         Sequence and timing, or the file it came from.
+    echo_time : float
+        s, 0 when unknown.
     """
 
     names: tuple[str, ...]
@@ -54,6 +58,7 @@ class Basis:
     reference_ppm: float
     linewidth: float = 0.0
     description: str = ""
+    echo_time: float = 0.0
 
     @property
     def n_points(self) -> int:
@@ -116,6 +121,15 @@ def check_field(basis: Basis, spectrometer_frequency: float, nucleus: str) -> No
         raise InputError(
             f"{source}: is for {basis.spectrometer_frequency:.2f} MHz, the data have {spectrometer_frequency:.2f} MHz "
             f"({100 * difference:.1f} % apart, {100 * FIELD_TOLERANCE:.0f} % allowed); use a basis of this field"
+        )
+
+
+def check_echo_time(basis: Basis, echo_time: float) -> None:
+    """Refuse a basis that states another echo time (s) than a protocol: coupled signals would have wrong shapes."""
+    if basis.echo_time and abs(basis.echo_time - echo_time) > ECHO_TIME_TOLERANCE:
+        raise InputError(
+            f"{basis.description or 'basis'}: is for TE {basis.echo_time * 1e3:g} ms, the protocol has "
+            f"{echo_time * 1e3:g} ms; use a basis of this echo time, or `basis: null` to simulate one"
         )
 
 

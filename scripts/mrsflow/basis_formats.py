@@ -93,6 +93,7 @@ def read_basis(path: Path | str) -> Basis:
         reference_ppm=round(_number(shared, "PPMSEP", path, WATER_PPM), 4),
         linewidth=max(_number(shared, "FWHMBA", path, 0.0), 0.0) * frequency,
         description=_described(shared, path),
+        echo_time=max(_number(shared, "ECHOT", path, 0.0), 0.0) / 1e3,
     )
     return oriented(basis, str(path))
 
@@ -197,7 +198,8 @@ def write_basis(basis: Basis, path: Path | str) -> None:
     mhz, n_points = basis.spectrometer_frequency, 2 * basis.n_points
     quoted = basis.description.replace("'", "''")
     blocks = [
-        f" $SEQPAR\n FWHMBA = {basis.linewidth / mhz!r},\n HZPPPM = {mhz!r},\n SEQ = 'mrsflow'\n $END\n"
+        f" $SEQPAR\n FWHMBA = {basis.linewidth / mhz!r},\n HZPPPM = {mhz!r},\n"
+        f" ECHOT = {basis.echo_time * 1e3:.9g},\n SEQ = 'mrsflow'\n $END\n"
         f" $BASIS1\n IDBASI = '{quoted}',\n FMTBAS = '(2E17.9)',\n BADELT = {basis.dwell_time!r},\n"
         f" NDATAB = {n_points}\n $END\n"
     ]

@@ -150,6 +150,7 @@ def simulate(
         reference_ppm=WATER_PPM,
         linewidth=linewidth,
         description=describe(sequence),
+        echo_time=sequence.echo_time,
     )
 
 

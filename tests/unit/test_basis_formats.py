@@ -52,7 +52,7 @@ def test_written_basis_is_read_back(tmp_path, simulated):
     assert found.names == simulated.names
     assert (found.dwell_time, found.spectrometer_frequency, found.reference_ppm) == (DWELL, MHZ, 4.65)
     assert found.linewidth == pytest.approx(1.0)
-    assert found.description == simulated.description
+    assert (found.description, found.echo_time) == (simulated.description, 0.03)
     write_basis(simulated, tmp_path / "b.BASIS")
     assert (tmp_path / "a.BASIS").read_bytes() == (tmp_path / "b.BASIS").read_bytes()
 

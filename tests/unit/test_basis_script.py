@@ -54,6 +54,8 @@ def test_named_file_is_checked_and_copied(main, tmp_path):
     np.testing.assert_allclose(basis.load(second).fids, basis.load(first).fids, atol=1e-7)
     with pytest.raises(InputError, match=r"123.25 MHz.*127.70 MHz.*use a basis of this field"):
         main(config(basis=str(first), spectrometer_frequency_mhz=127.7), "brain", tmp_path / "third.BASIS")
+    with pytest.raises(InputError, match="is for TE 30 ms, the protocol has 35 ms"):
+        main(config(basis=str(first), echo_time_ms=35), "brain", tmp_path / "third.BASIS")
     assert not (tmp_path / "third.BASIS").exists()
 
 

@@ -102,7 +102,7 @@ def read_raw(paths: list[Path]) -> Basis:
     """Read LCModel ``.RAW`` files, one metabolite each, named by their ID or file name.
 
     ``.RAW`` files rarely hold sampling and field: those come from the MakeBasis input (``*.in``: HZPPPM, and DELTAT
-    or BADELT) in the same folder.
+    or BADELT) or the ``.BASIS`` file in the same folder.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def read_raw(paths: list[Path]) -> Basis:
     """
     folder = paths[0].parent
     shared: dict[str, str] = {}
-    for file in sorted(file for file in folder.iterdir() if file.suffix.lower() == ".in"):
+    for file in sorted(file for file in folder.iterdir() if file.suffix.lower() in (".basis", ".in")):
         for group in _GROUP.finditer(read_text(file)):
             shared.update(_keys(group.group(2)))
     signals: dict[str, NDArray] = {}
@@ -127,7 +127,7 @@ def read_raw(paths: list[Path]) -> Basis:
     if not {"HZPPPM"} <= shared.keys() or not {"DELTAT", "BADELT"} & shared.keys():
         raise InputError(
             f"{folder}: .RAW files do not say their frequency and dwell time; add the MakeBasis input file (*.in) with "
-            "HZPPPM (MHz) and DELTAT (s), or name the .BASIS file made from them"
+            "HZPPPM (MHz) and DELTAT (s), or the .BASIS file made from them"
         )
     dwell = _positive(shared, "DELTAT" if "DELTAT" in shared else "BADELT", folder)
     return _assembled(signals, dwell, _positive(shared, "HZPPPM", folder), f"{folder.name}", str(folder))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mrsflow.files import written_whole
 
@@ -83,7 +83,8 @@ def new_figure(height: float, **layout: Any) -> tuple["Figure", Any]:
 
 def save(figure: "Figure", stem: Path) -> list[Path]:
     """Write a figure as PNG, SVG and PDF, each the same bytes for the same figure; returns the paths."""
-    figure.draw_without_rendering()  # lays out once for all formats
+    for _ in range(2):  # the layout of wide labels settles in the second pass
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     paths = []
     for kind, metadata in METADATA.items():
@@ -135,38 +136,3 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]
         return (float(found[0]) if found.size else np.nan), np.nan
     quantile = stdtrit(found.size - 1, 0.5 + level / 2)
     return float(found.mean()), float(quantile * found.std(ddof=1) / np.sqrt(found.size))
-
-
-def within_subject_interval(values: ArrayLike, level: float = 0.95) -> tuple[NDArray, NDArray]:
-    """Mean of each cell of a repeated-measures design and the half-width of its within-subject interval.
-
-    Parameters
-    ----------
-    values : (n_participants, n_cells) array
-        NaN where a participant has no value; only the cells that a participant has enter the participant's mean.
-    level : float
-        Coverage.
-
-    Returns
-    -------
-    mean, half_width : (n_cells,) arrays
-        NaN half-width in cells of fewer than two participants.
-
-    Notes
-    -----
-    Differences between participants are removed before the interval is taken, and the variance lost by it is given
-    back with C/(C-1): Morey 2008, doi:10.20982/tqmp.04.2.p061.
-    """
-    from scipy.special import stdtrit
-
-    values = np.asarray(values, dtype=float)
-    present = np.isfinite(values)
-    count, cells = present.sum(axis=0), values.shape[1]
-    filled = np.where(present, values, 0.0)
-    mean = np.divide(filled.sum(axis=0), count, out=np.full(cells, np.nan), where=count > 0)
-    own = filled.sum(axis=1) / np.maximum(present.sum(axis=1), 1)
-    expected = np.where(present, mean, 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
-    residual = np.where(present, values - own[:, np.newaxis] + expected[:, np.newaxis] - mean, 0.0)
-    variance = (residual**2).sum(axis=0) / np.maximum(count - 1, 1) * (cells / max(cells - 1, 1))
-    quantile = stdtrit(np.maximum(count - 1, 1), 0.5 + level / 2)
-    return mean, np.where(count > 1, quantile * np.sqrt(variance / np.maximum(count, 1)), np.nan)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mrsflow.cohort import Cohort
 from mrsflow.figures import (
     GREY,
     INK,
@@ -15,8 +16,8 @@ from mrsflow.figures import (
     new_figure,
     plain,
     ppm_axis_of,
-    within_subject_interval,
 )
+from mrsflow.timecourse import course
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,56 +27,37 @@ if TYPE_CHECKING:
 
 POOLED = "all sessions"
 CONTROLS = {
-    "denominator": "change from baseline (%)",
     "linewidth_hz": "Linewidth (Hz)",
     "snr": "SNR",
 }
 
 
 def percent_of_baseline(blocks: pd.DataFrame, column: str) -> pd.Series:
-    """Change of each block from the mean of its session's baseline blocks (%); NaN without a usable baseline."""
-    baseline = blocks[blocks["phase"] == "baseline"].groupby(["participant", "session"])[column].mean()
-    own = pd.MultiIndex.from_frame(blocks[["participant", "session"]]).map(baseline)
-    return 100 * (blocks[column] / np.asarray(own, dtype=float) - 1)
+    """Change of each block from its session's baseline, in percent of the mean baseline; NaN without a baseline."""
+    rest = blocks[blocks["phase"] == "baseline"].groupby(["participant", "session"])[column].mean()
+    own = pd.MultiIndex.from_frame(blocks[["participant", "session"]]).map(rest)
+    return 100 * (blocks[column] - np.asarray(own, dtype=float)) / rest.mean()
 
 
-def course_of(blocks: pd.DataFrame, column: str, within: bool) -> pd.DataFrame:
-    """Mean and interval of each arm and block.
-
-    Parameters
-    ----------
-    blocks : DataFrame
-        One row per participant, arm and block, with ``minutes``.
-    column : str
-        What is averaged.
-    within : bool
-        Participants have every arm: the interval leaves out differences between them.
-
-    Returns
-    -------
-    DataFrame
-        arm, block, minutes, mean, half_width, n.
-    """
-    order = blocks.groupby(["arm", "block"])["minutes"].mean().sort_values(kind="stable")
-    wide = blocks.pivot_table(index="participant", columns=["arm", "block"], values=column, aggfunc="mean")
-    wide = wide.reindex(columns=order.index)
-    if within:
-        mean, half = within_subject_interval(wide.to_numpy())
-    else:
-        mean, half = np.transpose([mean_interval(wide[c]) for c in wide])
-    frame = order.reset_index()
-    return frame.assign(mean=mean, half_width=half, n=wide.notna().sum().to_numpy())
+def course_of(trial: "Trial", column: str) -> pd.DataFrame:
+    """Mean of each arm and block with its 95 % interval, as in table time_course; all sessions as one while masked."""
+    blocks = trial.used.rename(columns={"arm": "condition"}).dropna(subset=[column])
+    arms = tuple(trial.arms)
+    if not trial.frozen:
+        blocks, arms = blocks.assign(condition=POOLED), (POOLED,)
+    found = course(Cohort(trial.config, trial.study.sessions, blocks, arms), column, 1.0)
+    return found.assign(minutes=(found["onset_s"] + found["duration_s"] / 2) / 60)
 
 
-def draw_course(axes: "Axes", course: pd.DataFrame, arms: list[str]) -> None:
-    """Means of the arms over time with their intervals, a little apart so that bars do not hide each other."""
-    styles = arm_styles(arms)
-    shift = 0.012 * np.ptp(course["minutes"])
-    for n, arm in enumerate(arms):
-        own = course[course["arm"] == arm]
+def draw_course(axes: "Axes", points: pd.DataFrame) -> None:
+    """Means over time with their intervals, arms a little apart so that bars do not hide each other."""
+    arms = list(dict.fromkeys(points["condition"]))
+    shift = 0.012 * np.ptp(points["minutes"])
+    for n, (arm, look) in enumerate(arm_styles(arms).items()):
+        own = points[points["condition"] == arm]
         x = own["minutes"].to_numpy(float) + shift * (n - (len(arms) - 1) / 2)
-        mean, half = own["mean"].to_numpy(float), own["half_width"].to_numpy(float)
-        axes.errorbar(x, mean, half, label=plain(arm), capsize=2, markersize=4, **styles[arm])
+        mean, low, high = own[["mean", "ci_low", "ci_high"]].to_numpy(float).T
+        axes.errorbar(x, mean, [mean - low, high - mean], label=plain(arm), capsize=2, markersize=4, **look)
 
 
 def draw_individuals(axes: "Axes", blocks: pd.DataFrame, column: str, colour: str) -> None:
@@ -115,7 +97,7 @@ def time_course(trial: "Trial") -> "Figure":
         time_axis_of(panel, trial)
     _share_limits(axes[0][: len(arms)])
     if trial.frozen:
-        draw_course(axes[0][-1], course_of(blocks, "outcome", trial.within), arms)
+        draw_course(axes[0][-1], course_of(trial, "outcome"))
         axes[0][-1].set(title="Means with 95 % interval", ylabel=f"{label} (ratio)")
         legend_below(figure, axes[0][-1])
         time_axis_of(axes[0][-1], trial)
@@ -132,38 +114,27 @@ def _share_limits(panels: Any) -> None:
 
 def controls(trial: "Trial") -> "Figure":
     """Draw denominator, linewidth and SNR over time, any of which could pass for a change of the ratio."""
-    blocks = trial.used
-    arms = trial.arms if trial.frozen else [POOLED]
-    if not trial.frozen:
-        blocks = blocks.assign(arm=POOLED)
-    figure, axes = new_figure(74, ncols=3)
-    blocks = blocks.assign(change=percent_of_baseline(blocks, "denominator"))
-    panels = [("change", f"{plain(trial.denominator)}, change from baseline (%)"), *list(CONTROLS.items())[1:]]
-    for panel, (column, label) in zip(axes, panels, strict=True):
-        if blocks[column].notna().any():
-            draw_course(panel, course_of(blocks.dropna(subset=[column]), column, trial.within), arms)
-        else:
-            panel.text(0.5, 0.5, "no values", transform=panel.transAxes, ha="center", color=GREY)
+    panels = {trial.denominator: f"{plain(trial.denominator)} (units of the fit)", **CONTROLS}
+    panels = {name: label for name, label in panels.items() if name in trial.used and trial.used[name].notna().any()}
+    figure, axes = new_figure(74, ncols=len(panels), squeeze=False)
+    for panel, (column, label) in zip(axes[0], panels.items(), strict=True):
+        draw_course(panel, course_of(trial, column))
         panel.set(ylabel=label)
         time_axis_of(panel, trial)
-    legend_below(figure, axes[0])
+    legend_below(figure, axes[0, 0])
     return figure
 
 
 def other_outcomes(trial: "Trial") -> "Figure | None":
     """Draw every further outcome of the group tables over time, one panel each."""
-    frame = trial.long[~trial.long["outcome"].isin([trial.outcome])]
-    names = list(dict.fromkeys(frame["outcome"]))
+    names = trial.outcomes
     if not names:
         return None
-    arms = trial.arms if trial.frozen else [POOLED]
-    if not trial.frozen:
-        frame = frame.assign(arm=POOLED)
     rows = -(-len(names) // 3)
     figure, axes = new_figure(18 + 50 * rows, nrows=rows, ncols=3, squeeze=False)
     for name, panel in zip(names, axes.flat, strict=False):
-        draw_course(panel, course_of(frame[frame["outcome"] == name], "value", trial.within), arms)
-        panel.set(title=plain(name), ylabel="Value")
+        draw_course(panel, course_of(trial, name))
+        panel.set(title=plain(name), ylabel="Concentration (mM)" if name.endswith("/water") else "Ratio")
         time_axis_of(panel, trial)
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()
@@ -189,7 +160,7 @@ def mean_spectra(trial: "Trial") -> "Figure | None":
         look = {k: styles[arm][k] for k in ("color", "linestyle")}
         top.plot(spectra.ppm, mean, linewidth=1, label=f"{plain(arm)} (n = {len(own)})", **look)
         top.fill_between(spectra.ppm, mean - sd, mean + sd, color=look["color"], alpha=0.2, linewidth=0)
-    top.set(ylabel="Real signal (tNAA of baseline = 1)", yticks=[])
+    top.set(ylabel="Real signal (NAA of baseline = 1)", yticks=[])
     top.legend(title="Mean ± SD, infusion blocks" if trial.frozen else "Mean ± SD, all blocks", alignment="left")
     if two:
         for arm in arms[1:]:
@@ -224,7 +195,7 @@ def paired_change(trial: "Trial") -> "Figure":
     """Draw the change of each participant in each arm, joined, with sex and order marked."""
     import seaborn as sns
 
-    change = session_changes(trial)
+    change = trial.changes
     order = trial.arms
     figure, axes = new_figure(80)
     first = change.sort_values("visit").drop_duplicates("participant").set_index("participant")["arm"]
@@ -244,12 +215,3 @@ def paired_change(trial: "Trial") -> "Figure":
     axes.set_xticks(range(len(order)), [plain(a) for a in order])
     axes.legend(title=f"Line: — {plain(order[0])} first, - - later", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
-
-
-def session_changes(trial: "Trial") -> pd.DataFrame:
-    """Mean change of the outcome from baseline (%) in each session that has both; with visit, arm and sex."""
-    blocks = trial.used.assign(change=percent_of_baseline(trial.used, "outcome"))
-    keys = ["participant", "session", "visit", "arm"]
-    frame = blocks[blocks["phase"] != "baseline"].groupby(keys, as_index=False)["change"].mean()
-    sex = trial.used.drop_duplicates("participant").set_index("participant")["sex"]
-    return frame.assign(sex=frame["participant"].map(sex)).dropna(subset=["change"])

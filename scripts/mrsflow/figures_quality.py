@@ -91,7 +91,7 @@ def availability(trial: "Trial") -> "Figure":
             panel.tick_params(length=0)
             panel.spines[:].set_visible(False)
     handles = [_swatch(colours(n / 2)) for n in (2, 1, 0)]
-    figure.legend(handles, ["used", "excluded", "no data"], loc="outside upper center", ncols=3)
+    figure.legend(handles, ["used", "not used", "no data"], loc="outside upper center", ncols=3)
     return figure
 
 

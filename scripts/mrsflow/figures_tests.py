@@ -1,6 +1,6 @@
 """Figures of what was tested: contrasts with intervals, attenuation, mood, variance components."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,76 +14,100 @@ if TYPE_CHECKING:
     from mrsflow.group_data import Trial
 
 
-def draw_forest(axes: "Axes", rows: pd.DataFrame, label: str, emphasis: str = "") -> None:
+OTHER_QUESTIONS = ("carry-over",)
+"""Rows of the sensitivity table that are not about the primary contrast."""
+
+SHOWN_CONTRASTS = ("primary", "secondary", "moderator", "subgroup")
+
+
+def draw_forest(axes: "Axes", rows: pd.DataFrame, label: str, emphasis: int = 1) -> None:
     """Draw estimates with their 95 % intervals, one row each from the top, and their numbers on the right.
 
     Parameters
     ----------
     axes : Axes
     rows : DataFrame
-        name, estimate, ci_low, ci_high, p; an interval that is not finite is left out.
+        name, estimate, ci_low, ci_high, p; an interval or estimate that is not finite is left out.
     label : str
         Of the horizontal axis, with unit.
-    emphasis : str
-        Name of the row to set in colour: the primary analysis.
+    emphasis : int
+        Number of rows from the top set in colour: the primary analysis.
     """
     y = np.arange(len(rows))[::-1]
-    for at, row in zip(y, rows.itertuples(), strict=True):
-        colour = COLOURS[0] if row.name == emphasis else INK
+    for n, (at, row) in enumerate(zip(y, rows.itertuples(), strict=True)):
+        colour = COLOURS[0] if n < emphasis else INK
         if np.isfinite([row.ci_low, row.ci_high]).all():
             axes.plot([row.ci_low, row.ci_high], [at, at], color=colour, linewidth=1.3)
-        axes.plot(row.estimate, at, "s", color=colour, markersize=5 if row.name == emphasis else 4)
-        interval = f"{row.estimate:.3g} [{row.ci_low:.3g}, {row.ci_high:.3g}]"
-        text = interval + (f"  p {row.p:.3f}" if np.isfinite(row.p) else "")
-        axes.annotate(text.replace("-", "−").replace("p 0.000", "p < 0.001"), (1.02, at), va="center", fontsize=7,
-                      xycoords=("axes fraction", "data"), annotation_clip=False)  # fmt: skip
+        axes.plot(row.estimate, at, "s", color=colour, markersize=5 if n < emphasis else 4)
+        axes.annotate(_numbers(row), (1.02, at), va="center", fontsize=7, xycoords=("axes fraction", "data"),
+                      annotation_clip=False)  # fmt: skip
     axes.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
     axes.set(yticks=y, ylim=(-0.7, len(rows) - 0.3), xlabel=label)
     axes.set_yticklabels([plain(name) for name in rows["name"]])
     axes.tick_params(axis="y", length=0)
 
 
+def _numbers(row: Any) -> str:
+    if not np.isfinite(row.estimate):
+        return "not estimated"
+    text = f"{row.estimate:.2f}"
+    if np.isfinite([row.ci_low, row.ci_high]).all():
+        text += f" [{row.ci_low:.2f}, {row.ci_high:.2f}]"
+    if np.isfinite(row.p):
+        text += f"  p {row.p:.3f}" if row.p >= 0.0005 else "  p < 0.001"
+    return text.replace("-", "−")
+
+
+def forest_rows(table: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
+    """Rows of a table of contrasts, in percent of the mean baseline, under the names to show."""
+    columns = {"percent_of_baseline": "estimate", "percent_ci_low": "ci_low", "percent_ci_high": "ci_high", "p": "p"}
+    found = table[list(columns)].apply(pd.to_numeric).rename(columns=columns)
+    return found.assign(name=names.astype(str)).reset_index(drop=True)
+
+
 def sensitivity(trial: "Trial") -> "Figure | None":
     """Draw the primary contrast and every sensitivity analysis side by side."""
-    rows = trial.forest("sensitivity")
-    if rows.empty:
+    table = trial.tables.get("sensitivity")
+    if table is None or table.empty:
         return None
-    figure, axes = new_figure(24 + 6 * len(rows))
-    draw_forest(
-        axes, rows, f"{plain(rows['contrast'].iloc[0])}: difference in {plain(trial.outcome)}", rows["name"].iloc[0]
-    )
+    table = table[~table["analysis"].isin(OTHER_QUESTIONS)]
+    names = table["analysis"].where(table["df_method"] != "range", table["analysis"] + " (range)")
+    figure, axes = new_figure(24 + 5.5 * len(table))
+    contrast = plain(table["contrast"].iloc[0])
+    draw_forest(axes, forest_rows(table, names), f"{plain(trial.outcome)}, {contrast} (% of mean baseline)")
     return figure
 
 
 def contrasts(trial: "Trial") -> "Figure | None":
-    """Draw every contrast of the primary and secondary outcomes, and those by sex, as percent of baseline."""
-    rows = trial.forest("contrasts")
-    if rows.empty:
+    """Draw every contrast of the primary and secondary outcomes, and those by moderators such as sex."""
+    table = trial.tables.get("contrasts")
+    if table is None or table.empty:
         return None
-    figure, axes = new_figure(24 + 6 * len(rows))
-    draw_forest(axes, rows, "Difference between arms (% of baseline)", rows["name"].iloc[0])
+    table = pd.concat([table[table["analysis"] == kind] for kind in SHOWN_CONTRASTS])
+    named = table["outcome"] + ", " + table["contrast"]
+    names = named.where(~table["analysis"].isin(["moderator", "subgroup"]), table["contrast"])
+    figure, axes = new_figure(24 + 5.5 * len(table))
+    primary = int((table["analysis"] == "primary").sum())
+    draw_forest(axes, forest_rows(table, names), "Difference (% of mean baseline)", primary)
     return figure
 
 
 def attenuation(trial: "Trial") -> "Figure | None":
     """Draw the fraction of the response that the treatment took away, with Fieller's interval or that it has none."""
     table = trial.tables.get("attenuation")
-    if table is None or table.empty:
+    if table is None or "fraction" not in table:
         return None
-    figure, axes = new_figure(20 + 11 * len(table))
-    y = np.arange(len(table))[::-1]
-    for at, row in zip(y, table.itertuples(), strict=True):
-        bounded = str(row.bounded).lower() == "true"
-        if bounded:
-            axes.plot([100 * row.ci_low, 100 * row.ci_high], [at, at], color=INK, linewidth=1.3)
-        else:
-            axes.annotate("not bounded: reference change not different from 0", (1.02, at), va="center", fontsize=7,
-                          xycoords=("axes fraction", "data"), annotation_clip=False)  # fmt: skip
-        axes.plot(100 * row.fraction, at, "s", color=COLOURS[0], markersize=5)
-    axes.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
+    table = table[table["fraction"].notna()]
+    if table.empty:
+        return None
+    values = table[["fraction", "ci_low", "ci_high"]].apply(pd.to_numeric) * 100
+    values.columns = ["estimate", "ci_low", "ci_high"]
+    bounded = table["bounded"].astype(str).str.lower() == "true"
+    values.loc[~bounded, ["ci_low", "ci_high"]] = np.nan
+    names = table["outcome"] + ", " + table["contrast"] + np.where(bounded, "", " (not bounded)")
+    figure, axes = new_figure(24 + 8 * len(table))
+    draw_forest(axes, values.assign(p=np.nan, name=names), "Attenuation (% of the response in the reference arm)")
     axes.axvline(100, color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0)
-    axes.set(yticks=y, ylim=(-0.7, len(table) - 0.3), xlabel="Attenuation (% of the response in the reference arm)")
-    axes.set_yticklabels([plain(row.label) for row in table.itertuples()])
     return figure
 
 
@@ -124,46 +148,41 @@ def mood_link(trial: "Trial") -> "Figure | None":
     frame = trial.linked()
     if len(frame) < 3:
         return None
-    mean = frame.groupby("participant")[["change", "mood_change"]].mean()
-    count = frame.groupby("participant")["session"].transform("size")
-    pairs = frame[count > 1]
-    own = pairs.groupby("participant")[["change", "mood_change"]].transform("mean")
-    within = pairs[["change", "mood_change"]] - own
-    figure, axes = new_figure(78, ncols=2)
-    label = f"{plain(trial.outcome)} change"
-    _scatter(
-        axes[0], mean, "Between participants", f"{label}, mean of sessions (%)", f"{trial.mood_label} change (points)"
-    )
-    _scatter(
-        axes[1],
-        within,
-        "Within participants",
-        f"{label}, session − own mean (%)",
-        f"{trial.mood_label} change − own mean (points)",
-    )
+    columns = ["change", "mood_change"]
+    mean = frame.groupby("participant")[columns].mean()
+    pairs = frame[frame.groupby("participant")["session"].transform("size") > 1]
+    within = pairs[columns] - pairs.groupby("participant")[columns].transform("mean")
+    panels = [("Between participants", mean, "mean of sessions"), ("Within participants", within, "session − own mean")]
+    panels = [panel for panel in panels if len(panel[1]) > 2]
+    figure, axes = new_figure(78, ncols=2, squeeze=False)
+    for panel, (title, points, what) in zip(axes[0], panels, strict=False):
+        _scatter(panel, points)
+        panel.set(title=f"{title} (n = {len(points)})", xlabel=f"{plain(trial.outcome)} change, {what} (%)")
+        panel.set_ylabel(f"{trial.mood_label} change, {what} (points)")
+    for panel in axes[0][len(panels) :]:
+        panel.set_axis_off()
     return figure
 
 
-def _scatter(axes: "Axes", points: pd.DataFrame, title: str, xlabel: str, ylabel: str) -> None:
+def _scatter(axes: "Axes", points: pd.DataFrame) -> None:
     import seaborn as sns
 
     sns.scatterplot(points, x="change", y="mood_change", color=COLOURS[0], s=20, ax=axes)
-    if len(points) > 2 and points["change"].std() > 0:
+    if points["change"].std() > 0:
         slope, intercept = np.polyfit(points["change"], points["mood_change"], 1)
         x = np.array([points["change"].min(), points["change"].max()])
         axes.plot(x, intercept + slope * x, color=INK, linewidth=1)
-    axes.set(title=f"{title} (n = {len(points)})", xlabel=xlabel, ylabel=ylabel)
 
 
 def components(trial: "Trial") -> "Figure | None":
     """Draw the variance components of the primary model."""
-    rows = trial.forest("sensitivity").head(1)
+    rows = trial.tables.get("contrasts", pd.DataFrame()).head(1)
     names = {
         "sd_participant": "participants",
         "sd_session": "sessions of a participant",
         "sd_residual": "blocks of a session",
     }
-    if rows.empty or not set(names) <= set(rows):
+    if rows.empty or rows[list(names)].isna().all(axis=None):
         return None
     figure, axes = new_figure(42)
     values = rows.iloc[0][list(names)].astype(float)

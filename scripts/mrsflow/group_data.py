@@ -3,14 +3,14 @@
 import textwrap
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mrsflow import records
+from mrsflow import masking
+from mrsflow.clinical import mood_columns
 from mrsflow.config import Study
 
 STAGES = ("convert", "preprocess", "fit")
@@ -28,7 +28,7 @@ class Spectra:
     ppm : (P,) float
         Ascending.
     values : (S, P) float
-        Real part; the fitted tNAA of the session's baseline is 1.
+        Real part; the height of NAA in the session's baseline is 1.
     participant, arm : (S,) arrays of text
     """
 
@@ -79,14 +79,12 @@ class Trial:
     status : DataFrame
         session, stage, status, reason: one row for each session and stage.
     blocks : DataFrame
-        One row per fitted block: participant, session, visit, arm, sex, block, phase, minutes (middle of the block),
-        outcome, denominator, linewidth_hz, snr, excluded, reason.
-    long : DataFrame
-        participant, session, arm, block, phase, minutes, outcome (its name), value: used blocks only.
+        One row per fitted block: group/blocks_wide.tsv with sex, minutes (middle of the block),
+        outcome and left_out.
     tables : dict of DataFrame
-        The statistics, by file name without suffix.
+        Tables of the group stage, by file name without suffix; those that compare arms are absent while masked.
     quality : dict of DataFrame
-        Values of the quality tables of all sessions: ``block`` and ``session``.
+        Values of the quality tables of all fitted sessions: ``block`` and ``session``.
     spectra : Spectra or None
     """
 
@@ -94,7 +92,6 @@ class Trial:
     study: Study
     status: pd.DataFrame
     blocks: pd.DataFrame
-    long: pd.DataFrame
     tables: dict[str, pd.DataFrame]
     quality: dict[str, pd.DataFrame]
     spectra: Spectra | None
@@ -131,14 +128,20 @@ class Trial:
 
     @cached_property
     def arms(self) -> list[str]:
-        """Arms in the order of the configuration."""
+        """Arms in the order of the configuration, codes in the order of the alphabet."""
         present = set(self.blocks["arm"])
-        return [arm for arm in self.config["study"]["conditions"] if arm in present]
+        conditions = self.config["study"]["conditions"]
+        return [arm for arm in conditions if arm in present] if self.frozen else sorted(present)
+
+    @property
+    def outcomes(self) -> list[str]:
+        """Further ratios of the table of blocks."""
+        return [c for c in self.blocks if "/" in c and not c.endswith(" sd") and c != self.outcome]
 
     @cached_property
     def used(self) -> pd.DataFrame:
         """Blocks that the models see."""
-        return self.blocks[~self.blocks["excluded"]].reset_index(drop=True)
+        return self.blocks[~(self.blocks["excluded"] | self.blocks["left_out"])].reset_index(drop=True)
 
     @property
     def block_names(self) -> list[str]:
@@ -152,14 +155,14 @@ class Trial:
         return self.study.keys
 
     def availability(self) -> NDArray[np.int64]:
-        """Sessions by blocks: 0 no data, 1 excluded, 2 used."""
+        """Sessions by blocks: 0 no data, 1 not used, 2 used."""
         grid = np.zeros((len(self.sessions), len(self.block_names)), int)
         row = {key: n for n, key in enumerate(self.sessions)}
         column = {name: n for n, name in enumerate(self.block_names)}
         for block in self.blocks.itertuples():
             key = f"sub-{block.participant}_ses-{block.session}"
             if key in row and block.block in column:
-                grid[row[key], column[block.block]] = 1 if block.excluded else 2
+                grid[row[key], column[block.block]] = 1 if block.excluded or block.left_out else 2
         return grid
 
     @cached_property
@@ -183,32 +186,40 @@ class Trial:
 
     @cached_property
     def mood(self) -> pd.DataFrame:
-        """Scores: participant, session, arm, time, score; times in the order of the configuration, then the table."""
-        scale, sessions = self.config["group"]["mood_scale"], self.study.sessions
-        group = self.config["group"]
-        columns = [c for c in sessions if scale and c.startswith(f"{scale}_")]
-        wanted = [f"{scale}_{group[key]}" for key in ("mood_baseline", "mood_followup")]
-        columns = [c for c in wanted if c in columns] + [c for c in columns if c not in wanted]
-        parts = [
-            sessions[["participant", "session", "arm"]].assign(
-                time=c.removeprefix(f"{scale}_"), score=pd.to_numeric(sessions[c], errors="coerce")
-            )
-            for c in columns
-        ]
-        if not parts:
+        """Scores: participant, session, arm, time, score; the two times of the clinical outcome first."""
+        group, sessions = self.config["group"], self.study.sessions
+        columns = [c for c in mood_columns(self.config, sessions) if c in sessions]
+        if not columns:
             return pd.DataFrame(columns=["participant", "session", "arm", "time", "score"])
-        return pd.concat(parts, ignore_index=True).dropna(subset=["score"])
+        conditions = self.config["study"]["conditions"]
+        codes = {c: c for c in conditions} if self.frozen else masking.codes(conditions, group["seed"])
+        long = sessions.assign(arm=sessions["arm"].map(codes)).melt(
+            ["participant", "session", "arm"], columns, "time", "score"
+        )
+        long["time"] = long["time"].str.removeprefix(f"{group['mood_scale']}_")
+        return long.assign(score=pd.to_numeric(long["score"], errors="coerce")).dropna(subset=["score"])
+
+    @cached_property
+    def changes(self) -> pd.DataFrame:
+        """Mean change of the outcome over the infusion blocks of each session, in percent of the mean baseline.
+
+        Sessions with baseline and infusion blocks: participant, session, visit, arm, sex, change.
+        """
+        keys = ["participant", "session"]
+        used = self.used.assign(rest=self.used["phase"] == "baseline")
+        means = used.groupby([*keys, "rest"])["outcome"].mean().unstack("rest").reindex(columns=[False, True]).dropna()
+        change = 100 * (means[False] - means[True]) / means[True].mean()
+        first = used.drop_duplicates(keys)[[*keys, "visit", "arm", "sex"]]
+        return first.merge(change.rename("change").reset_index(), on=keys)
 
     def linked(self) -> pd.DataFrame:
-        """Change of the outcome (%) beside the change of mood, one row per session that has both."""
-        from mrsflow.figures_course import session_changes
-
+        """Give the change of the outcome (%) beside the change of mood, one row per session that has both."""
         group = self.config["group"]
         wide = self.mood.pivot_table(index=["participant", "session"], columns="time", values="score")
         if not {group["mood_baseline"], group["mood_followup"]} <= set(wide):
-            return pd.DataFrame(columns=["participant", "session", "change", "mood_change"])
+            return self.changes.iloc[:0].assign(mood_change=[])
         change = (wide[group["mood_followup"]] - wide[group["mood_baseline"]]).rename("mood_change").reset_index()
-        return session_changes(self).merge(change, on=["participant", "session"]).dropna(subset=["mood_change"])
+        return self.changes.merge(change, on=["participant", "session"]).dropna(subset=["mood_change"])
 
     def baseline_pairs(self) -> pd.DataFrame:
         """Mean baseline outcome of each participant in the first two visits, participants that have both."""
@@ -220,13 +231,6 @@ class Trial:
     def flow(self) -> list[Step]:
         """Steps from planned to analysed with every reason of loss."""
         return _flow(self)
-
-    def forest(self, table: str) -> pd.DataFrame:
-        """Rows of a table of contrasts for a forest: name, estimate, ci_low, ci_high, p and what else it has."""
-        found = self.tables.get(table)
-        if found is None or not self.frozen:
-            return pd.DataFrame(columns=["name", "estimate", "ci_low", "ci_high", "p"])
-        return found
 
 
 def _counts(keys: Any, blocks: int | None = None) -> str:
@@ -250,15 +254,27 @@ def _flow(trial: Trial) -> list[Step]:
         reasons = [f"{k}: {own.loc[k, 'reason'] if k in own.index else 'not run'}" for k in lost]
         steps.append(Step(title, _counts(keys), _listed(f"{_many(len(lost), 'session')} lost at {stage}:", reasons)))
         title, keys = names[stage], passed
-    blocks = trial.blocks
-    lost = blocks[blocks["excluded"]]
-    reasons = [f"{reason}: {_many(n, 'block')}" for reason, n in lost["reason"].value_counts().sort_index().items()]
-    steps.append(Step(title, _counts(keys, len(blocks)), _listed(f"{_many(len(lost), 'block')} excluded:", reasons)))
+    losses, n_lost = _block_losses(trial)
+    steps.append(Step(title, _counts(keys, len(trial.blocks)), _listed(f"{_many(n_lost, 'block')} not used:", losses)))
     used = trial.used
     used_keys = "sub-" + used["participant"] + "_ses-" + used["session"]
     by_arm = used.assign(key=used_keys).groupby("arm")["key"].nunique()
     arms = [f"{arm}: {_many(int(by_arm[arm]), 'session')}" for arm in trial.arms if arm in by_arm]
     return [*steps, Step("Analysed", _counts(used_keys, len(used)), arms)]
+
+
+def _block_losses(trial: Trial) -> tuple[list[str], int]:
+    """Reasons for which fitted blocks are not used, each with its number of blocks, and how many there are."""
+    blocks = trial.blocks
+    excluded = trial.tables["exclusions"]
+    excluded = excluded[excluded["action"] == "exclude"] if "action" in excluded else excluded.iloc[:0]
+    reasons = []
+    for (metric, limit), own in excluded.groupby(["metric", "limit"]):
+        count = len(own.drop_duplicates(["participant", "session", "block"]))
+        reasons.append(f"{metric} beyond its limit of {limit:g}: {_many(count, 'block')}")
+    for reason, own in blocks[blocks["left_out"]].groupby("reason"):
+        reasons.append(f"{reason}: {_many(len(own), 'block')}")
+    return reasons, int(len(blocks) - len(trial.used))
 
 
 def _listed(title: str, reasons: list[str]) -> list[str]:
@@ -268,13 +284,3 @@ def _listed(title: str, reasons: list[str]) -> list[str]:
     if len(reasons) > len(shown):
         shown = [*shown, f"and {len(reasons) - len(shown)} more, all in the table of losses"]
     return [title, *(line for text in shown for line in textwrap.wrap(text, 62, subsequent_indent="   "))]
-
-
-def status_of(output: Path, keys: list[str]) -> pd.DataFrame:
-    """Tell what became of each session at each stage; ``not run`` where there is no record."""
-    rows = []
-    for key in keys:
-        for stage in STAGES:
-            record = records.read_record(output, stage, key) or {"status": "not run", "reason": ""}
-            rows.append({"session": key, "stage": stage, "status": record["status"], "reason": record["reason"]})
-    return pd.DataFrame(rows, columns=["session", "stage", "status", "reason"])

@@ -18,6 +18,54 @@ from mrsflow.session_page import number
 if TYPE_CHECKING:
     from mrsflow.group_data import Trial
 
+SIZES = (("d_z (mean over SD of the differences)", "d_z"), ("g_av (Hedges)", "g_av"))
+
+RESULTS = (
+    ("Contrasts", "contrasts"),
+    ("Sensitivity analyses", "sensitivity"),
+    ("Change of the outcome and change of mood", "link"),
+)
+"""Tables that the page shows in full."""
+
+RESULT_COLUMNS = {
+    "analysis": ("Analysis", 0),
+    "outcome": ("Outcome", 0),
+    "contrast": ("Contrast", 0),
+    "n_participants": ("Participants", 0),
+    "n_sessions": ("Sessions", 0),
+    "n_blocks": ("Blocks", 0),
+    "estimate": ("Estimate", 4),
+    "ci_low": ("95 % low", 4),
+    "ci_high": ("95 % high", 4),
+    "df": ("df", 1),
+    "df_method": ("df method", 0),
+    "p": ("p", 4),
+    "p_adjusted": ("p adjusted", 4),
+    "remark": ("Remark", 0),
+}
+
+RELIABILITY_COLUMNS = {
+    "outcome": ("Outcome", 0),
+    "n_participants": ("Participants", 0),
+    "cv_within_percent": ("CV within (%)", 1),
+    "cv_between_percent": ("CV between (%)", 1),
+    "icc": ("ICC(A,1)", 2),
+    "icc_low": ("95 % low", 2),
+    "icc_high": ("95 % high", 2),
+    "mdc_percent": ("Minimal detectable change (%)", 1),
+    "remark": ("Remark", 0),
+}
+
+LOSS_COLUMNS = {
+    "condition": ("Arm", 0),
+    "reason": ("Reason", 0),
+    "n_lost": ("Blocks lost", 0),
+    "n_planned": ("Blocks planned", 0),
+    "contrast": ("Test", 0),
+    "p": ("p", 3),
+    "remark": ("Remark", 0),
+}
+
 SESSION_COLUMNS = ("Session", "Convert", "Preprocess", "Fit", "Blocks used", "SNR", "Linewidth (Hz)")
 
 
@@ -47,11 +95,13 @@ def write(config: dict[str, Any]) -> Path:
         "study": trial.config["study"]["name"],
         "lead": _lead(trial),
         "frozen": trial.frozen,
-        "unmasked": _unmasked(output),
+        "unmasked": _unmasked(output / "group", trial),
         "failures": _failures(trial),
         "pictures": _pictures(output / "figures"),
-        "headline": _headline(trial),
-        "reliability": _reliability(trial),
+        "headline": _headline(read_json(output / "group" / "headline.json")),
+        "results": [(title, _shown(trial.tables.get(name), RESULT_COLUMNS)) for title, name in RESULTS],
+        "losses": _shown(trial.tables.get("loss_by_condition"), LOSS_COLUMNS),
+        "reliability": _shown(trial.tables["reliability"], RELIABILITY_COLUMNS),
         "session_columns": SESSION_COLUMNS,
         "sessions": _sessions(trial, folder),
         "methods": paragraphs,
@@ -105,8 +155,8 @@ def _sessions(trial: "Trial", folder: Path) -> list[dict[str, Any]]:
         reasons = [f"{s.name[1]} {s['status']}: {s['reason']}".rstrip(": ") for s in status if s["status"] == "failed"]
         reasons = reasons or [f"{s.name[1]} {s['status']}" for s in status if s["status"] != "ok"][:1]
         failed = bool(reasons)
-        reasons += [f"{row.block}: {row.reason}" for row in own[own["excluded"]].itertuples()]
-        used = own[~own["excluded"]]
+        reasons += [f"{row.block}: {row.reason}" for row in own[own["excluded"] | own["left_out"]].itertuples()]
+        used = own[~(own["excluded"] | own["left_out"])]
         values = [number(float(used[c].mean()) if len(used) else np.nan, 1) for c in ("snr", "linewidth_hz")]
         rows.append(
             {
@@ -121,12 +171,9 @@ def _sessions(trial: "Trial", folder: Path) -> list[dict[str, Any]]:
 
 
 def _tables(output: Path) -> list[dict[str, str]]:
-    found = []
-    for path in sorted((output / "group").glob("*.tsv")):
-        dictionary = path.with_suffix(".json")
-        about = read_json(dictionary).get("Description", "") if dictionary.is_file() else ""
-        found.append({"name": path.name, "href": f"../group/{path.name}", "about": about})
-    return found
+    """Tables to download, each with its data dictionary."""
+    paths = sorted((output / "group").glob("*.tsv"))
+    return [{"name": p.stem, "table": f"../group/{p.name}", "dictionary": f"../group/{p.stem}.json"} for p in paths]
 
 
 def _markdown(paragraphs: list[tuple[str, list[str]]], references: list[dict], numbers: dict[str, int]) -> str:
@@ -136,22 +183,54 @@ def _markdown(paragraphs: list[tuple[str, list[str]]], references: list[dict], n
 
 
 def _models(trial: "Trial") -> list[str]:
-    rows = trial.forest("contrasts")
-    return list(dict.fromkeys(rows["model"].dropna().astype(str))) if "model" in rows else []
+    table = trial.tables.get("contrasts")
+    if table is None:
+        return []
+    return list(dict.fromkeys(table.loc[table["analysis"] == "primary", "model"].dropna().astype(str)))
 
 
-def _unmasked(output: Path) -> str:
-    return ""
+def _unmasked(folder: Path, trial: "Trial") -> str:
+    """Tell when arms were unmasked, under which configuration."""
+    path = folder / "unmasking.json"
+    if not trial.frozen or not path.is_file():
+        return ""
+    times = [f"{entry['unmasked_at']} (configuration {entry['config_digest']})" for entry in read_json(path)]
+    return "Arms were first unmasked " + ", then again ".join(times) + "."
 
 
-def _headline(trial: "Trial") -> list[tuple[str, str | None]]:
-    return []
+def _headline(content: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """Give the primary result as label and value."""
+    counts = [("In the primary analysis", "{n_participants} participants, {n_sessions} sessions, {n_blocks} blocks")]
+    rows: list[tuple[str, str | None]] = [(label, text.format(**content)) for label, text in counts]
+    if content["estimate"] is None:
+        return [*rows, ("Result", content["reason"])]
+    percent = "{percent_of_baseline:.2f} % [{percent_ci_low:.2f}, {percent_ci_high:.2f}]".format(**content)
+    rows += [
+        ("Contrast", f"{content['outcome']}, {content['contrast']}"),
+        ("Estimate [95 % interval]", "{estimate:.4g} [{ci_low:.4g}, {ci_high:.4g}]".format(**content)),
+        ("In percent of the mean baseline", percent),
+        ("p", f"{content['p']:.4f} ({content['df_method']}, df {content['df']:.1f})"),
+    ]
+    rows += [(label, f"{content[key]:.2f}") for label, key in SIZES if content[key] is not None]
+    found = content.get("attenuation") or {}
+    if found.get("fraction") is not None:
+        interval = "[{ci_low:.2f}, {ci_high:.2f}]".format(**found) if found["bounded"] else "not bounded"
+        rows.append(("Attenuation (fraction)", f"{found['fraction']:.2f} {interval}"))
+    return [(label, value.replace("-", "−") if label not in ("Contrast", "p") else value) for label, value in rows]
 
 
-def _reliability(trial: "Trial") -> dict[str, Any] | None:
-    table = trial.tables.get("reliability")
+def _shown(table: pd.DataFrame | None, columns: dict[str, tuple[str, int]]) -> dict[str, Any] | None:
+    """Choose columns of a table for the page: label and decimals by column."""
     if table is None or table.empty:
         return None
-    columns = [{"label": str(c), "number": n > 0} for n, c in enumerate(table)]
-    rows = [[number(v) if isinstance(v, float) else str(v) for v in row] for row in table.itertuples(index=False)]
-    return {"columns": columns, "rows": rows}
+    present = {name: look for name, look in columns.items() if name in table}
+    rows = [[_cell(row[name], digits) for name, (_, digits) in present.items()] for row in table.to_dict("records")]
+    numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in present]
+    labels = [label for label, _ in present.values()]
+    return {"columns": [{"label": a, "number": b} for a, b in zip(labels, numeric, strict=True)], "rows": rows}
+
+
+def _cell(value: Any, digits: int) -> str:
+    if value is None or value != value:
+        return "n/a"
+    return f"{value:.{digits}f}" if isinstance(value, float | int) else str(value)

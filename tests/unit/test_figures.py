@@ -18,10 +18,10 @@ def trial(tmp_path_factory):
     return group_read.load(write_study(tmp_path_factory.mktemp("trial"), 8))
 
 
-def masked(trial):
+@pytest.fixture(scope="module")
+def hidden(tmp_path_factory):
     """The same trial before the freeze."""
-    study = {**trial.config["study"], "freeze": False}
-    return replace(trial, config={**trial.config, "study": study})
+    return group_read.load(write_study(tmp_path_factory.mktemp("masked"), 8, frozen=False))
 
 
 def texts(figure):
@@ -39,42 +39,6 @@ def line(axes, label):
 def _style():
     with figures.style():
         yield
-
-
-def naive_within_subject(values):
-    """Morey's interval, participant by participant and cell by cell."""
-    n, cells = len(values), len(values[0])
-    grand = sum(map(sum, values)) / (n * cells)
-    half = []
-    for cell in range(cells):
-        column = [row[cell] - sum(row) / cells + grand for row in values]
-        mean = sum(column) / n
-        variance = sum((v - mean) ** 2 for v in column) / (n - 1) * cells / (cells - 1)
-        half.append(stats.t.ppf(0.975, n - 1) * (variance / n) ** 0.5)
-    return half
-
-
-def test_within_subject_interval_equals_a_slow_one():
-    values = np.random.default_rng(1).normal(10, 3, (9, 5))
-    mean, half = figures.within_subject_interval(values)
-    np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(half, naive_within_subject(values.tolist()), rtol=1e-12)
-
-
-def test_within_subject_interval_of_two_cells_is_that_of_their_difference():
-    values = np.random.default_rng(2).normal(0, 1, (12, 2)) + np.random.default_rng(3).normal(0, 50, (12, 1))
-    _, half = figures.within_subject_interval(values)
-    paired = stats.ttest_rel(*values.T).confidence_interval()
-    np.testing.assert_allclose(half * np.sqrt(2), (paired.high - paired.low) / 2, rtol=1e-9)
-
-
-def test_within_subject_interval_ignores_participants_who_differ_but_miss_a_cell():
-    person = np.array([0.0, 1000.0, -500.0, 20.0])[:, np.newaxis]
-    values = person + np.array([[1.0, 2.0, 3.0]])
-    values[1, 2] = np.nan
-    mean, half = figures.within_subject_interval(values - person)
-    np.testing.assert_allclose(mean, [1, 2, 3])
-    np.testing.assert_allclose(half, 0, atol=1e-12)
 
 
 def test_mean_interval_is_that_of_the_t_test():
@@ -161,27 +125,37 @@ def test_percent_of_baseline_is_against_the_own_session():
             "v": [2.0, 3.0, 10.0, 9.0],
         }
     )
-    np.testing.assert_allclose(figures_course.percent_of_baseline(blocks, "v"), [0, 50, 0, -10])
+    np.testing.assert_allclose(figures_course.percent_of_baseline(blocks, "v"), [0, 100 / 6, 0, -100 / 6])
+
+
+def test_course_is_that_of_the_table(trial):
+    table = trial.tables["time_course"]
+    own = table[table["outcome"] == "Glx/tNAA"]
+    drawn = figures_course.course_of(trial, "outcome")
+    for name in ("mean", "ci_low", "ci_high"):
+        np.testing.assert_allclose(drawn[name], own[name], rtol=1e-8)
 
 
 def test_controls_show_denominator_linewidth_and_snr(trial):
     labels = [axes.get_ylabel() for axes in figures_course.controls(trial).axes]
-    assert labels == ["tNAA, change from baseline (%)", "Linewidth (Hz)", "SNR"]
+    assert labels == ["tNAA (units of the fit)", "Linewidth (Hz)", "SNR"]
 
 
-def test_masked_figures_name_no_arm_and_draw_no_mean_of_one(trial):
-    hidden = masked(trial)
+def test_masked_figures_name_no_arm_and_draw_no_mean_of_one(hidden):
     for picture in group_figures.PICTURES:
-        if picture.compares or picture.name == "flow":
+        if picture.compares:
             continue
         figure = picture.draw(hidden)
         assert figure is not None
         assert not [t for t in texts(figure) for arm in ARMS if arm in t], picture.name
-    panel = figures_course.controls(hidden).axes[1]
-    assert len(panel.containers) == 1  # one mean, over all sessions
+    assert "arm A: 7 sessions" in "\n".join(texts(figures_quality.flow(hidden)))
+    for draw in (figures_course.controls, figures_course.other_outcomes):
+        assert {len(panel.containers) for panel in draw(hidden).axes if panel.axison} == {1}  # of all sessions
+    assert len(figures_course.time_course(hidden).axes) == 1
+    assert len(line(figures_course.mean_spectra(hidden).axes[0], figures_course.POOLED)) == 2
 
 
-def test_what_compares_arms_is_not_drawn_while_masked(trial, tmp_path, monkeypatch):
+def test_what_compares_arms_is_not_drawn_while_masked(hidden, tmp_path, monkeypatch):
     def refuse(_):
         raise AssertionError("was computed")
 
@@ -190,7 +164,7 @@ def test_what_compares_arms_is_not_drawn_while_masked(trial, tmp_path, monkeypat
         "PICTURES",
         tuple(replace(p, draw=refuse if p.compares else figures_quality.flow) for p in group_figures.PICTURES[:4]),
     )
-    group_figures.draw_all(masked(trial), tmp_path)
+    group_figures.draw_all(hidden, tmp_path)
     index = {entry["name"]: entry for entry in group_figures.read_index(tmp_path)}
     assert index["flow"]["drawn"] and not index["sensitivity"]["drawn"]
     assert "masked" in index["sensitivity"]["reason"]
@@ -198,40 +172,83 @@ def test_what_compares_arms_is_not_drawn_while_masked(trial, tmp_path, monkeypat
 
 
 def test_change_of_each_participant_is_drawn_once_per_session(trial):
-    change = figures_course.session_changes(trial)
     used = trial.blocks[~trial.blocks["excluded"]]
-    own = used[(used["participant"] == "001") & (used["session"] == "v1")]
-    inside = own["phase"] == "baseline"
-    expected = 100 * (own.loc[~inside, "Glx/tNAA"].mean() / own.loc[inside, "Glx/tNAA"].mean() - 1)
-    found = change[(change["participant"] == "001") & (change["session"] == "v1")]["change"].item()
-    assert found == pytest.approx(expected, rel=1e-9)
-    drawn = sum(
-        len(c.get_offsets())
-        for c in figures_course.paired_change(trial).axes[0].collections
-        if len(c.get_offsets()) > 2
-    )
-    assert drawn >= len(change)
+    means = {key: own["Glx/tNAA"].mean() for key, own in used.groupby(["participant", "session", "phase"])}
+    baseline = np.mean([value for key, value in means.items() if key[2] == "baseline"])
+    expected = 100 * (means["001", "v1", "infusion"] - means["001", "v1", "baseline"]) / baseline
+    own = trial.changes[(trial.changes["participant"] == "001") & (trial.changes["session"] == "v1")]
+    assert own["change"].item() == pytest.approx(expected, rel=1e-9)
+    axes = figures_course.paired_change(trial).axes[0]
+    drawn = sorted(y for points in axes.collections for _, y in points.get_offsets() if len(points.get_offsets()) > 1)
+    np.testing.assert_allclose([y for y in drawn if y in set(trial.changes["change"])], sorted(trial.changes["change"]))
 
 
 def test_forest_has_the_primary_row_on_top_with_its_interval():
     rows = pd.DataFrame(
         {
             "name": ["primary", "other denominator", "cost in $ and $"],
-            "estimate": [-0.04, -0.03, 0.01],
-            "ci_low": [-0.07, -0.08, np.nan],
-            "ci_high": [-0.01, 0.02, np.nan],
-            "p": [0.012, 0.2, np.nan],
+            "estimate": [-4.0, -3.0, np.nan],
+            "ci_low": [-7.0, -8.0, np.nan],
+            "ci_high": [-1.0, 2.0, np.nan],
+            "p": [0.0121, 0.0001, np.nan],
         }
     )
     figure, axes = figures.new_figure(50)
-    figures_tests.draw_forest(axes, rows, "Difference (ratio)", "primary")
+    figures_tests.draw_forest(axes, rows, "Difference (%)")
     figure.draw_without_rendering()
     heights = dict(zip([t.get_text() for t in axes.get_yticklabels()], axes.get_yticks(), strict=True))
     assert heights["primary"] == max(heights.values())
     spans = [tuple(ln.get_xdata()) for ln in axes.get_lines() if len(ln.get_xdata()) == 2 and ln.get_linestyle() == "-"]
-    assert spans == [(-0.07, -0.01), (-0.08, 0.02)]
-    assert axes.get_xlabel() == "Difference (ratio)"
-    assert any("−0.04 [−0.07, −0.01]  p 0.012" in t for t in texts(figure))
+    assert spans == [(-7.0, -1.0), (-8.0, 2.0)]
+    assert axes.get_xlabel() == "Difference (%)"
+    numbers = [t for t in texts(figure) if "[" in t or "not" in t]
+    assert numbers == ["−4.00 [−7.00, −1.00]  p 0.012", "−3.00 [−8.00, 2.00]  p < 0.001", "not estimated"]
+
+
+@pytest.mark.parametrize("name", ["sensitivity", "contrasts"])
+def test_forests_draw_the_percent_columns_of_their_tables(trial, name):
+    (axes,) = getattr(figures_tests, name)(trial).axes
+    drawn = [tuple(ln.get_xdata()) for ln in axes.get_lines() if len(ln.get_xdata()) == 2 and ln.get_linestyle() == "-"]
+    table = trial.tables[name].set_index("analysis")
+    primary = table.loc[["primary"]].iloc[0]
+    assert drawn[0] == (primary["percent_ci_low"], primary["percent_ci_high"])
+    labels = [t.get_text() for t in axes.get_yticklabels()]
+    wanted = {"sensitivity": ["pair means", "denominator tCr"], "contrasts": ["naltrexone - placebo in sex F"]}
+    assert set(wanted[name]) <= set(labels)
+    assert "carry-over" not in labels  # another question
+    assert "% of mean baseline" in axes.get_xlabel()
+
+
+def test_wide_labels_are_not_cut(trial):
+    figure = figures_tests.contrasts(trial)
+    for _ in range(2):
+        figure.draw_without_rendering()
+    boxes = [t.get_window_extent() for t in figure.axes[0].get_yticklabels()]
+    numbers = [t.get_window_extent() for t in figure.axes[0].texts]
+    assert min(box.x0 for box in boxes) >= 0
+    assert max(box.x1 for box in numbers) <= figure.bbox.x1
+
+
+def test_attenuation_without_bounds_has_no_interval(trial):
+    table = trial.tables["attenuation"].assign(bounded=["false", "true"])
+    (axes,) = figures_tests.attenuation(replace(trial, tables={**trial.tables, "attenuation": table})).axes
+    assert axes.get_yticklabels()[0].get_text().endswith("(not bounded)")
+    spans = [ln.get_xdata() for ln in axes.get_lines() if len(ln.get_xdata()) == 2 and ln.get_linestyle() == "-"]
+    np.testing.assert_allclose(spans, 100 * table.loc[1:, ["ci_low", "ci_high"]].to_numpy(float))
+
+
+def test_components_are_those_of_the_primary_model(trial):
+    (axes,) = figures_tests.components(trial).axes
+    primary = trial.tables["contrasts"].iloc[0]
+    expected = {
+        "participants": "sd_participant",
+        "sessions of a participant": "sd_session",
+        "blocks of a session": "sd_residual",
+    }
+    drawn = dict(
+        zip([t.get_text() for t in axes.get_yticklabels()], [b.get_width() for b in axes.patches], strict=True)
+    )
+    assert drawn == {label: primary[name] for label, name in expected.items()}
 
 
 def test_flow_counts_what_is_left_and_says_why(trial):
@@ -239,7 +256,7 @@ def test_flow_counts_what_is_left_and_says_why(trial):
     assert "8 participants, 16 sessions" in drawn
     assert "1 session lost at convert" in drawn and "the raw file is empty" in drawn
     assert "8 participants, 15 sessions,\n90 blocks" in drawn
-    assert "linewidth_ppm > 0.12: 6 blocks" in drawn
+    assert "linewidth_ppm beyond its limit of 0.12: 6 blocks" in drawn
     assert "8 participants, 14 sessions,\n84 blocks" in drawn
 
 

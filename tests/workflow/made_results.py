@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mrsflow import records
-from mrsflow.files import checksum, write_json, write_table
+from mrsflow import group, records
+from mrsflow.files import checksum, read_json, write_json, write_table
 
 PEAKS = {  # ppm and relative height of the lines of each made-up component
     "Glu": {2.34: 5.0, 2.1: 2.5, 3.75: 2.5},
@@ -42,6 +42,7 @@ def made_config(output: Path, frozen: bool = True, name: str = "Made-up trial") 
                 }
             },
             "blocks": {"bins": bins, "baseline": ["baseline"]},
+            "group": {"moderators": ["sex"], "draws": 199},
         }
     )
 
@@ -101,8 +102,8 @@ def fit_tables(head: pd.DataFrame, amplitudes: pd.DataFrame) -> tuple[pd.DataFra
 
 def write_session(
     output: Path, participant: str, session: str, arm: str, rng: np.random.Generator, person: float, bad: bool = False
-) -> pd.DataFrame:
-    """Write what convert, preprocess and fit leave of one session; gives its fit table."""
+) -> None:
+    """Write what convert, preprocess and fit leave of one session."""
     key = f"sub-{participant}_ses-{session}"
     name = f"{key}_task-ketamine"
     raw = output / "bids" / f"sub-{participant}" / f"ses-{session}" / "mrs"
@@ -148,7 +149,6 @@ def write_session(
     stages["preprocess"] = [p for p in found if p not in stages["fit"]]
     for stage, paths in stages.items():
         write_record(output, stage, key, paths)
-    return table
 
 
 def write_record(output: Path, stage: str, key: str, paths: list[Path], status: str = "ok", reason: str = "") -> None:
@@ -231,7 +231,7 @@ def write_study(
     """
     rng = np.random.default_rng(seed)
     config = made_config(output, frozen, name)
-    people, sessions, samples, fits = [], [], [], []
+    people, sessions, samples = [], [], []
     for n in range(participants):
         code = f"{n + 1:03d}"
         people.append({"participant": code, "sex": "FM"[n % 2], "age": int(rng.integers(18, 51))})
@@ -250,31 +250,12 @@ def write_study(
                 write_record(output, "fit", key, [], "skipped", "preprocess: convert: the raw file is empty")
                 continue
             bad = n == 1 and visit == 2
-            fits.append(write_session(output, code, f"v{visit}", arm, rng, person * (1 + 0.03 * rng.normal()), bad))
+            write_session(output, code, f"v{visit}", arm, rng, person * (1 + 0.03 * rng.normal()), bad)
     for table, rows in (("participants", people), ("sessions", sessions), ("samples", samples)):
         write_table(pd.DataFrame(rows), Path(config["inputs"][table]))
-    write_group(output, pd.concat(fits), pd.DataFrame(sessions), frozen, rng)
+    for stage in ("convert", "preprocess", "fit"):
+        found = [read_json(path) for path in sorted((output / "status" / stage).glob("sub-*.json"))]
+        rows = [{k: record[k] for k in ("session", "status", "reason")} for record in found]
+        write_table(pd.DataFrame(rows), output / "status" / stage / "batches" / "all.tsv")
+    group.run(config, [output / "status" / "fit" / "batches" / "all.tsv"])
     return config
-
-
-def write_group(
-    output: Path, fits: pd.DataFrame, sessions: pd.DataFrame, frozen: bool, rng: np.random.Generator
-) -> None:
-    """Group tables of the made-up trial; estimates are made up too."""
-    index = ["participant", "session", "block", "phase", "onset_s", "duration_s", "spectrum"]
-    wide = fits.pivot_table(index=index, columns="metabolite", values="amplitude").reset_index()
-    wide["Glx/tNAA"], wide["Glx/tCr"], wide["Glu/tNAA"] = (
-        wide["Glx"] / wide["tNAA"],
-        wide["Glx"] / wide["tCr"],
-        wide["Glu"] / wide["tNAA"],
-    )
-    wide["tNAA/tCr"] = wide["tNAA"] / wide["tCr"]
-    wide = wide.merge(sessions[["participant", "session", "visit", "arm"]], on=["participant", "session"])
-    bad = (wide["participant"] == "002") & (wide["session"] == "v2")
-    wide = wide.assign(
-        linewidth_hz=6.5 + rng.normal(0, 0.3, len(wide)),
-        snr=60 + rng.normal(0, 6, len(wide)),
-        excluded=bad,
-        reason=np.where(bad, "linewidth_ppm > 0.12", ""),
-    )
-    write_table(wide, output / "group" / "blocks.tsv")

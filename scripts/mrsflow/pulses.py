@@ -1,7 +1,7 @@
 """Shaped slice-selective refocusing pulses, given by formula."""
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,9 @@ class Pulse:
     def waveform(self) -> NDArray[np.complexfloating]:
         """Nutation frequency with its phase (rad/s) in the middle of each step, (steps,)."""
         if self.shape == "sinc":
-            return self._sinc(self._lobes())
+            return self.sinc(_sinc_width(self))
+        if self.shape != "hyperbolic_secant":
+            raise InputError(f"pulse shape {self.shape!r} is not known; use sinc or hyperbolic_secant")
         t = self._times()
         beta = 2 * np.arccosh(1 / HYPERBOLIC_SECANT_EDGE) / self.duration
         mu = np.pi * self.bandwidth / beta
@@ -55,27 +57,11 @@ class Pulse:
     def _times(self) -> NDArray[np.floating]:
         return (np.arange(STEPS) + 0.5) / STEPS * self.duration - self.duration / 2
 
-    def _sinc(self, lobes: float) -> NDArray[np.complexfloating]:
+    def sinc(self, width: float) -> NDArray[np.complexfloating]:
         """Hamming-filtered sinc of given frequency width (Hz) that turns spins at the carrier by 180°."""
         t = self._times()
-        wave = np.sinc(lobes * t) * (0.54 + 0.46 * np.cos(2 * np.pi * t / self.duration))
+        wave = np.sinc(width * t) * (0.54 + 0.46 * np.cos(2 * np.pi * t / self.duration))
         return (np.pi / (wave.sum() * self.duration / STEPS) * wave).astype(complex)
-
-    def _lobes(self) -> float:
-        """Width of the sinc (Hz) that gives the bandwidth: refocusing slices are narrower than small-angle ones."""
-        from scipy.optimize import brentq
-
-        def excess(factor: float) -> float:
-            turns = self._rotations(self._sinc(factor * self.bandwidth), np.array([self.bandwidth / 2]))
-            total = reduce(lambda u, turn: turn[0] @ u, turns, np.eye(2))
-            return float(np.abs(total[0, 1]) ** 2 - 0.5)
-
-        if not excess(0.5) < 0 < excess(3.0):
-            raise InputError(
-                f"a sinc pulse of {self.duration * 1e3:g} ms cannot refocus {self.bandwidth:g} Hz; "
-                f"change one of them (their product is {self.duration * self.bandwidth:.1f}; 2 to 12 is usual)"
-            )
-        return brentq(excess, 0.5, 3.0) * self.bandwidth
 
     def offsets(self) -> NDArray[np.floating]:
         """Frequency that the gradient adds at each position, Hz, (positions,)."""
@@ -101,11 +87,11 @@ class Pulse:
         half = (vectors * np.exp(-0.5j * energies * dt)) @ vectors.T
         whole = half @ half
         total = np.broadcast_to(half, (self.positions, *half.shape))
-        for turns in self._rotations(self.waveform(), self.offsets()):
+        for turns in self.rotations(self.waveform(), self.offsets()):
             total = whole @ (_all_spins(turns, n_spins) @ total)
         return np.linalg.inv(half) @ total
 
-    def _rotations(self, waveform: NDArray, offsets: NDArray) -> NDArray[np.complexfloating]:
+    def rotations(self, waveform: NDArray, offsets: NDArray) -> NDArray[np.complexfloating]:
         """Rotation of one spin in each step at each offset (Hz), (steps, offsets, 2, 2)."""
         dt = self.duration / STEPS
         wave, offset = waveform[:, None], 2 * np.pi * offsets[None, :]
@@ -114,6 +100,24 @@ class Pulse:
         sine = dt / 2 * np.sinc(effective * dt / (2 * np.pi))
         up, transverse = -1j * offset * sine, -1j * np.conj(wave) * sine
         return np.moveaxis(np.array([[cosine + up, transverse], [-np.conj(transverse), cosine - up]]), (0, 1), (2, 3))
+
+
+@cache
+def _sinc_width(pulse: Pulse) -> float:
+    """Width of the sinc (Hz) that gives a pulse its bandwidth: refocusing narrows a slice."""
+    from scipy.optimize import brentq
+
+    def excess(factor: float) -> float:
+        turns = pulse.rotations(pulse.sinc(factor * pulse.bandwidth), np.array([pulse.bandwidth / 2]))
+        total = reduce(lambda u, turn: turn[0] @ u, turns, np.eye(2))
+        return float(np.abs(total[0, 1]) ** 2 - 0.5)
+
+    if not excess(0.5) < 0 < excess(3.0):
+        raise InputError(
+            f"a sinc pulse of {pulse.duration * 1e3:g} ms cannot refocus {pulse.bandwidth:g} Hz; "
+            f"change one of them (their product is {pulse.duration * pulse.bandwidth:.1f}; 2 to 12 is usual)"
+        )
+    return brentq(excess, 0.5, 3.0) * pulse.bandwidth
 
 
 def _all_spins(turns: NDArray, n_spins: int) -> NDArray:

@@ -38,6 +38,7 @@ class Sequence:
     Attributes
     ----------
     name : {"press", "semi_laser", "steam"}
+        Semi-LASER has four refocusing pulses at equal distances: TE/8, three times TE/4, TE/8.
     echo_time : float
         s.
     te1 : float or None

@@ -301,6 +301,8 @@ def test_a_very_short_pulse_at_one_place_equals_the_ideal_one():
 def test_impossible_pulses_are_refused():
     with pytest.raises(InputError, match="cannot refocus 50 Hz"):
         Pulse("sinc", 0.002, 50.0).waveform()
+    with pytest.raises(InputError, match="'hermite' is not known"):
+        Pulse("hermite", 0.005, 1500.0).waveform()
 
 
 def test_slice_moves_with_the_chemical_shift():

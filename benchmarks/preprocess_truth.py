@@ -1,0 +1,175 @@
+"""Print how close preprocessing comes to what is possible, on simulated raw sessions of known truth.
+
+python benchmarks/preprocess_truth.py [--parts alignment snr spoiled bias cost real] [--sessions N]
+"""
+
+import os
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+import mrsflow  # noqa: F401  (one BLAS thread, before numpy)
+
+import numpy as np
+
+from mrsflow import align, blocks, coils, nifti_mrs, preprocess, referencing, sequences, simulate
+from mrsflow.axes import time_axis
+from mrsflow.basis import match
+from mrsflow.run import run
+
+FREQUENCY, DWELL, POINTS = 123.25, 5e-4, 2048
+PPM = (1.8, 3.4)
+BINS = {"all": [0.0, 100.0]}
+HARD = simulate.Disturbances(drift_hz=10.0, jitter_hz=0.3, jitter_deg=30.0, spoiled_fraction=0.1, residual_water=2.0)
+
+
+def content(acquisition, rng=None, factor=None, narrowing_hz=None):
+    """Grey matter at the sampling of an acquisition."""
+    names = tuple(simulate.CONCENTRATIONS_MM)
+    basis = sequences.simulate(
+        sequences.Sequence("press", 0.03), FREQUENCY, metabolites=names, dwell_time=DWELL, n_points=POINTS
+    )
+    basis = match(basis, FREQUENCY, "1H", DWELL, POINTS)
+    return simulate.brain_content(
+        basis, n_excitations=acquisition.n_excitations, factor=factor, narrowing_hz=narrowing_hz, rng=rng
+    )
+
+
+def session(snr, n_coils, seed, n_frames=300, disturbances=HARD, made=[]):
+    """Simulate a session twice with the same chance: with noise, and without."""
+    acquisition = simulate.Acquisition(FREQUENCY, DWELL, POINTS, n_frames, 1, n_coils)
+    if not made:
+        made.append(content(acquisition))
+    voxel = replace(made[0], factor=np.ones(n_frames), narrowing_hz=np.zeros(n_frames))
+    noisy, clean = (
+        simulate.simulate_session(voxel, acquisition, replace(disturbances, snr=s), np.random.default_rng(seed))
+        for s in (snr, 1e9)
+    )
+    return voxel, noisy, clean
+
+
+def processed(simulated, reference=True, **settings):
+    """Send a simulated session through the chain."""
+    header = {"SpectrometerFrequency": [FREQUENCY], "ResonantNucleus": ["1H"]}
+    dims = ("DIM_COIL", "DIM_DYN")
+    scan = nifti_mrs.Scan(simulated.fid, dims, DWELL, header)
+    water = nifti_mrs.Scan(simulated.water_reference, dims, DWELL, header)
+    times = blocks.frames(simulated.fid.shape[1], 2.0, 1, 0.0)
+    chosen = preprocess.Settings(**{"bins": BINS, "remove_water": False, **settings})
+    return preprocess.process([preprocess.Run(scan, times, water if reference else None)], chosen)
+
+
+def noise_sd(simulated, weights):
+    """SD of the real part of a point of one combined frame."""
+    return float(np.sqrt(np.real(weights @ simulated.noise_covariance @ weights.conj()) / 2))
+
+
+def bounds(voxel, simulated):
+    """Cramér–Rao bounds of frequency (Hz) and phase (rad): known template, bins of the aligned range only."""
+    template = (voxel.static + voxel.varying) * np.exp(1j * simulated.eddy_phase)
+    t = time_axis(POINTS, DWELL)
+    window = align.window(POINTS, DWELL, FREQUENCY, PPM)
+    derivatives = window.raw(np.stack([template, 1j * template, 2j * np.pi * t * template]))
+    covariance = np.linalg.inv(derivatives @ derivatives.T) * noise_sd(simulated, simulated.coil_weights) ** 2
+    return np.sqrt(covariance[2, 2]), np.sqrt(covariance[1, 1])
+
+
+def errors(result, simulated):
+    """RMSE of frequency (Hz) and phase (rad) of the unspoiled transients, a common offset removed."""
+    good = ~simulated.spoiled
+    shift = (result.registration.shift_hz - simulated.shift_hz)[good]
+    turn = np.exp(1j * (result.registration.phase_rad - np.radians(simulated.phase_deg)))[good]
+    phase = np.angle(turn / turn.mean())
+    return shift.std(), phase.std()
+
+
+def output_snr(voxel, result, noisy, clean):
+    """SNR of the average, from what the chain's corrections do to the noise-free session; over the ideal's."""
+
+    def snr(weights, shift_hz, phase_rad, good, eddy_phase):
+        frames = align.apply(coils_of(clean, weights), shift_hz, phase_rad, DWELL)
+        mean = frames[good].mean(axis=0) * np.exp(-1j * eddy_phase)
+        height = referencing.fit_singlets(mean, DWELL, FREQUENCY).heights["tNAA"]
+        return height / noise_sd(noisy, weights) * np.sqrt(good.sum())
+
+    found = result.registration
+    eddy = np.zeros(POINTS) if result.eddy_phase is None else result.eddy_phase
+    own = snr(result.weights.weights, found.shift_hz, found.phase_rad, result.good, eddy)
+    good = ~noisy.spoiled
+    return own / snr(noisy.coil_weights, noisy.shift_hz, np.radians(noisy.phase_deg), good, noisy.eddy_phase)
+
+
+def coils_of(simulated, weights):
+    """Combined frames."""
+    return np.tensordot(weights, simulated.fid, axes=1)
+
+
+def truth_table(n_sessions):
+    """Alignment, SNR and spoiled transients at each SNR and number of coils."""
+    print("SNR coils reference | RMSE/bound: Hz  phase | SNR of average / ideal | spoiled found  good lost (%)")
+    for snr in (2, 3, 5, 10, 20):
+        for n_coils, reference in ((4, True), (8, True), (32, True), (32, False)):
+            rows = []
+            for seed in range(n_sessions):
+                voxel, noisy, clean = session(snr, n_coils, seed)
+                result = processed(noisy, reference)
+                ratio = np.divide(errors(result, noisy), bounds(voxel, noisy))
+                rejected = ~result.good
+                found = 100 * rejected[noisy.spoiled].mean()
+                lost = 100 * rejected[~noisy.spoiled].mean()
+                rows.append([*ratio, output_snr(voxel, result, noisy, clean) if reference else np.nan, found, lost])
+            mean, worst = np.mean(rows, axis=0), np.min(np.array(rows)[:, 2])
+            print(
+                f"{snr:3d} {n_coils:5d} {'water' if reference else 'none':>9} | {mean[0]:15.3f} {mean[1]:6.3f} |"
+                f" {mean[2]:9.4f} (worst {worst:.4f}) | {mean[3]:13.1f} {mean[4]:10.2f}"
+            )
+
+
+def cost():
+    """CPU time and memory of a session of 32 coils and 300 transients, reading the file included."""
+    _, noisy, _ = session(5, 32, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "svs.nii.gz")
+        names = {"dim_5": "DIM_COIL", "dim_6": "DIM_DYN"}
+        header = {"SpectrometerFrequency": [FREQUENCY], "ResonantNucleus": ["1H"], **names}
+        nifti_mrs.write(nifti_mrs.Scan(noisy.fid, ("DIM_COIL", "DIM_DYN"), DWELL, header), path)
+        water = nifti_mrs.Scan(noisy.water_reference, ("DIM_COIL", "DIM_DYN"), DWELL, header)
+        sys.stdout.flush()
+        child = os.fork()
+        if child == 0:
+            del noisy
+            start = time.process_time()
+            scan = nifti_mrs.read(path)
+            bins = {f"b{n}": [n * 100 / 60, (n + 1) * 100 / 60] for n in range(6)}
+            run_ = preprocess.Run(scan, blocks.frames(300, 2.0, 1, 0.0), water)
+            preprocess.process([run_], preprocess.Settings(bins=bins))
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(f"32 coils x 300 transients x 2048: {time.process_time() - start:.1f} CPU-s, peak {peak:.0f} MB")
+            sys.stdout.flush()
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+def main(parts: list[str] = ("truth", "cost"), sessions: int = 3) -> None:
+    """Print the figures.
+
+    Parameters
+    ----------
+    parts : list of str
+        truth, cost.
+    sessions : int
+        Simulated sessions for each condition.
+    """
+    if "truth" in parts:
+        truth_table(sessions)
+    if "cost" in parts:
+        cost()
+
+
+if __name__ == "__main__":
+    run(main)

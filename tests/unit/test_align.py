@@ -1,0 +1,190 @@
+"""Registration of transients against simulated truth and the Cramér–Rao bound."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mrsflow import align
+from mrsflow.axes import ppm_axis, ppm_to_hz, time_axis
+from mrsflow.errors import InputError
+
+FREQUENCY, DWELL, POINTS = 123.25, 5e-4, 2048
+PPM = (1.8, 3.4)
+TIME = time_axis(POINTS, DWELL)
+SAMPLING = (POINTS, DWELL, FREQUENCY)
+
+
+def signal(linewidth=6.0):
+    """Singlets and a broad background, with 3 Hz more of Gaussian width than a Lorentzian."""
+    lines = (
+        (2.008, 3.0, 0),
+        (3.027, 2.2, 0),
+        (3.21, 1.8, 0),
+        (2.35, 0.8, 5),
+        (3.6, 1.0, 3),
+        (0.9, 4, 20),
+        (2.05, 2, 18),
+    )
+    fid = sum(
+        a * np.exp((2j * np.pi * ppm_to_hz(ppm, FREQUENCY) - np.pi * (linewidth + w)) * TIME) for ppm, a, w in lines
+    )
+    return fid * np.exp(-((np.pi * 3 * TIME) ** 2) / (4 * np.log(2)))
+
+
+def session(snr, n, rng, water=0.0):
+    """Transients with drift and jitter; SNR is the height of NAA over the SD of the real spectrum."""
+    shift = np.linspace(-5, 5, n) + rng.normal(0, 0.3, n)
+    phase = np.radians(rng.uniform(-30, 30, n))
+    fids = signal() * np.exp(1j * phase[:, np.newaxis] + 2j * np.pi * np.outer(shift, TIME))
+    drift = np.outer(rng.normal(0, 5, n), TIME)
+    strength = water * 3 * rng.uniform(0.5, 1.5, n) * np.exp(1j * rng.uniform(-1, 1, n))
+    fids = fids + strength[:, np.newaxis] * np.exp(2j * np.pi * drift - np.pi * 12 * TIME)
+    height = 3.0 / (np.pi * 8.0 * DWELL)
+    sd = height / snr / np.sqrt(POINTS)
+    return fids + sd * (rng.normal(size=fids.shape) + 1j * rng.normal(size=fids.shape)), shift, phase, sd
+
+
+def bound(sd):
+    """Cramér–Rao bounds of frequency and phase from finite differences of the spectrum inside the range."""
+    axis = ppm_axis(*SAMPLING)
+    inside = (axis >= PPM[0]) & (axis <= PPM[1])
+
+    def model(shift, phase, amplitude):
+        fid = amplitude * signal() * np.exp(1j * phase + 2j * np.pi * shift * TIME)
+        bins = np.fft.fftshift(np.fft.fft(fid))[inside] / np.sqrt(POINTS)
+        return np.concatenate([bins.real, bins.imag])
+
+    steps = np.eye(3) * 1e-4
+    jacobian = np.stack([(model(*(s + [0, 0, 1])) - model(*([0, 0, 1] - s))) / 2e-4 for s in steps], axis=1)
+    return np.sqrt(np.diag(np.linalg.inv(jacobian.T @ jacobian)))[:2] * sd
+
+
+def start():
+    return align.singlets(*SAMPLING, PPM, 8.0).sum(axis=0)
+
+
+def rmse(found, shift, phase):
+    turn = np.exp(1j * (found.phase_rad - phase))
+    return np.array([(found.shift_hz - shift).std(), np.angle(turn / turn.mean()).std()])
+
+
+def test_noise_free_transients_are_found_exactly():
+    fids, shift, phase, _ = session(1e9, 12, np.random.default_rng(0))
+    limits = align.window(*SAMPLING, PPM)
+    rough = align.coarse(fids, signal(), limits, 30.0)
+    found = align.refine(fids, signal(), limits, *rough, 30.0)
+    np.testing.assert_allclose(found.shift_hz, shift, atol=1e-3)
+    np.testing.assert_allclose(found.phase_rad, phase, atol=1e-4)
+    np.testing.assert_allclose(found.amplitude, 1, atol=1e-4)
+    np.testing.assert_allclose(align.apply(fids, found.shift_hz, found.phase_rad, DWELL), [signal()] * 12, atol=0.05)
+
+
+def test_known_template_without_background_reaches_the_bound():
+    fids, shift, phase, sd = session(8, 300, np.random.default_rng(1))
+    limits = align.window(*SAMPLING, PPM)
+    limits = replace(limits, damping=np.zeros_like(limits.damping))
+    found = align.refine(fids, signal(), limits, shift, phase, 30.0)
+    ratio = rmse(found, shift, phase) / bound(sd)
+    assert np.all(np.abs(ratio - 1) < 4 / np.sqrt(2 * 300))  # four standard errors of an SD
+
+
+@pytest.mark.parametrize("snr", [5, 15])
+def test_unknown_template_stays_within_a_fifth_of_the_bound(snr):
+    fids, shift, phase, sd = session(snr, 200, np.random.default_rng(2))
+    found = align.register(fids, start(), align.window(*SAMPLING, PPM), 30.0)
+    assert np.all(rmse(found, shift, phase) < 1.2 * bound(sd))
+
+
+def test_moving_water_does_little_harm():
+    fids, shift, phase, sd = session(5, 200, np.random.default_rng(3), water=3.0)
+    found = align.register(fids, start(), align.window(*SAMPLING, PPM), 30.0)
+    assert np.all(rmse(found, shift, phase) < [1.25, 1.6] * bound(sd))
+    still = replace(align.window(*SAMPLING, PPM), damping=np.zeros((8, 8)))
+    naive = align.refine(fids, signal(), still, shift, phase, 30.0)  # told the template, but not of the water
+    assert rmse(found, shift, phase)[1] < rmse(naive, shift, phase)[1]
+
+
+def test_a_transient_alone_is_placed_by_the_model():
+    fids, shift, _, _ = session(50, 9, np.random.default_rng(4))
+    found = align.register(fids[8:], start(), align.window(*SAMPLING, PPM), 30.0)
+    assert found.shift_hz[0] == pytest.approx(shift[8], abs=1.0)
+    assert align.spoiled(found, 7.0).tolist() == [""]
+
+
+def test_the_same_transients_give_the_same_numbers():
+    fids = session(5, 30, np.random.default_rng(5))[0]
+    one, two = (align.register(fids, start(), align.window(*SAMPLING, PPM), 30.0) for _ in range(2))
+    assert one.shift_hz.tobytes() == two.shift_hz.tobytes()
+    assert one.template.tobytes() == two.template.tobytes()
+
+
+@pytest.fixture(scope="module")
+def spoiled_session():
+    rng = np.random.default_rng(6)
+    fids, _, _, _ = session(6, 120, rng)
+    damage = {
+        7: ("amplitude", 0.5),
+        40: ("phase", np.exp(1.4j)),
+        77: ("width", np.exp(-np.pi * 8 * TIME)),
+        119: ("amplitude", 0.3),
+    }
+    noise = session(6, 120, np.random.default_rng(7))
+    sd = noise[3]
+    for number, (_, factor) in damage.items():
+        clean = signal() * factor
+        fids[number] = clean + sd * (rng.normal(size=POINTS) + 1j * rng.normal(size=POINTS))
+    return align.register(fids, start(), align.window(*SAMPLING, PPM), 30.0), set(damage)
+
+
+def test_spoiled_transients_are_found_and_good_ones_kept(spoiled_session):
+    found, damaged = spoiled_session
+    reasons = align.spoiled(found, 8.0)
+    assert damaged <= set(np.flatnonzero(reasons != ""))
+    assert np.sum(reasons != "") <= len(damaged) + 2
+    assert reasons[40] == "phase"
+
+
+def test_a_cycle_with_a_spoiled_transient_goes_whole(spoiled_session):
+    found, _ = spoiled_session
+    single, whole = align.spoiled(found, 8.0) != "", align.spoiled(found, 8.0, phase_cycle=8)
+    broken = single.reshape(-1, 8).any(axis=1)
+    np.testing.assert_array_equal((whole != "").reshape(-1, 8), np.repeat(broken[:, np.newaxis], 8, axis=1))
+    assert "phase cycle" in whole
+
+
+def test_background_that_does_not_vary_is_not_projected_out():
+    fids = session(5, 200, np.random.default_rng(8))[0]
+    limits = align.window(*SAMPLING, PPM)
+    found = align.register(fids, start(), limits, 30.0)
+    adapted = align.whiten(limits, fids, found, np.ones(200, dtype=bool))
+    assert np.linalg.eigvalsh(adapted.damping).max() < 0.5
+
+
+def test_whitening_turns_a_known_background_into_white_noise():
+    rng = np.random.default_rng(9)
+    limits = align.window(*SAMPLING, PPM)
+    values = np.array([50.0, 10.0, 3.0, 0.5, 40.0, 0.0, 1.0, 7.0])
+    damping = np.diag(1 - 1 / np.sqrt(1 + values))
+    limits = replace(limits, damping=damping)
+    noise = rng.normal(size=(4000, len(limits.weight)))
+    coloured = noise + (rng.normal(size=(4000, 8)) * np.sqrt(values)) @ limits.background.T
+    coefficients = limits._damped(coloured) @ limits.background
+    np.testing.assert_allclose(np.cov(coefficients.T), np.eye(8), atol=0.12)
+
+
+def test_only_zeros_are_refused():
+    fids = session(5, 6, np.random.default_rng(10))[0]
+    fids[4] = 0
+    with pytest.raises(InputError, match="transient 4 .*only zeros"):
+        align.register(fids, start(), align.window(*SAMPLING, PPM), 30.0)
+
+
+def test_a_range_without_singlets_is_refused():
+    with pytest.raises(InputError, match=r"align_ppm 0\.5 to 1\.5 holds none"):
+        align.singlets(*SAMPLING, (0.5, 1.5), 8.0)
+
+
+def test_a_range_with_few_points_is_refused():
+    with pytest.raises(InputError, match="widen preprocess.align_ppm"):
+        align.window(256, DWELL, FREQUENCY, (2.9, 3.1))

@@ -1,6 +1,7 @@
 """The configuration and the tables of a study, checked against the schemas and against each other."""
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -150,14 +151,17 @@ def _check(content: Any, name: str, where: str, hint: str) -> None:
 
 def _read_checked(path: str, name: str) -> "pd.DataFrame":
     """Read a table as text, convert the numeric columns of its schema, and check each distinct kind of row."""
-    table = read_table(path, text_columns=True)
+    table = read_table(path, text_columns=True, line_numbers=True)
     rules = schema(name)
     if missing := [column for column in rules["required"] if column not in table]:
-        raise InputError(f"{path}: column {missing[0]!r} is missing; it has {', '.join(map(repr, table.columns))}")
+        found = ", ".join(map(repr, table.columns.drop("line")))
+        hint = "; separate cells with tabs or commas, not semicolons" if ";" in found else ""
+        raise InputError(f"{path}: column {missing[0]!r} is missing; it has {found}{hint}")
+    if table.empty:
+        raise InputError(f"{path}: has no rows; see config/README.md for what belongs there")
     numbers = {
         key: rule["type"] for key, rule in rules["properties"].items() if rule.get("type") in ("number", "integer")
     }
-    table.insert(0, "line", range(2, len(table) + 2))
     seen: set[tuple[Any, ...]] = set()
     columns = [c for c in table.columns if c != "line"]
     patterned = [c for c in columns if c in rules["properties"]]
@@ -195,6 +199,8 @@ def _number(value: Any, kind: str, where: str) -> Any:
         return None
     try:
         number = int(value) if kind == "integer" else float(value)
+        if not math.isfinite(number):
+            raise ValueError
     except ValueError:
         raise InputError(f"{where}: {value!r} is not {'a whole number' if kind == 'integer' else 'a number'}") from None
     return number

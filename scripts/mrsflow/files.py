@@ -54,7 +54,7 @@ def write_table(table: Any, path: Path | str) -> None:
     write_text(text, path)
 
 
-def read_table(path: Path | str, text_columns: bool = False) -> Any:
+def read_table(path: Path | str, text_columns: bool = False, line_numbers: bool = False) -> Any:
     """Read a tab- or comma-separated table as a data frame.
 
     A byte-order mark, Windows line ends and blank lines are accepted. Only an empty cell and ``n/a`` are missing:
@@ -65,42 +65,70 @@ def read_table(path: Path | str, text_columns: bool = False) -> Any:
     path : path
     text_columns : bool
         Keep every column as text (tables made by hand: the schema converts what is a number).
+    line_numbers : bool
+        Add column ``line``: where in the file each row begins.
 
     Raises
     ------
     InputError
-        Missing, empty, not UTF-8, a repeated column, or a row with more or fewer cells than the header.
+        Missing, empty, not UTF-8 text, a repeated column, a quotation mark that is not closed, or a row with more or
+        fewer cells than the header.
     """
     import pandas as pd
 
     path = Path(path)
+    header, *rows = _rows_of(path)
+    cells = pd.DataFrame([row for _, row in rows], columns=header[1], dtype=str)
+    cells = cells.mask(cells.isin(["", "n/a"]))
+    if not text_columns:
+        cells = cells.apply(_numbers)
+    if line_numbers:
+        if "line" in cells:
+            raise InputError(f"{path}: has a column named 'line', which is kept for line numbers; rename it")
+        cells.insert(0, "line", [line for line, _ in rows])
+    return cells
+
+
+def _rows_of(path: Path) -> list[tuple[int, list[str]]]:
+    """Cells of each row of a table, and the line where the row begins; the first is the header."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    if "\0" in text:
+        raise InputError(f"{path}: is not a text table (it holds null bytes); save it as UTF-8 text")
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     first = lines.lstrip("\n").split("\n", 1)[0]
     if not first.strip():
         raise InputError(f"{path}: is empty; a header line with column names is needed")
     separator = "\t" if "\t" in first else ","
-    rows = list(csv.reader(io.StringIO(lines), delimiter=separator))
-    numbered = [(n, [c.strip() for c in row]) for n, row in enumerate(rows, start=1) if any(c.strip() for c in row)]
-    header = numbered[0][1]
+    rows = []
+    reader = csv.reader(io.StringIO(lines), delimiter=separator, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = [cell.strip() for cell in next(reader)]
+        except StopIteration:
+            break
+        except csv.Error as error:
+            raise InputError(
+                f"{path}, line {line}: cannot be read ({error}); see that each quotation mark at the start of a cell "
+                "is closed at its end"
+            ) from error
+        if any(row):
+            rows.append((line, row))
+    header = rows[0][1]
     if repeated := sorted({name for name in header if header.count(name) > 1}):
         raise InputError(f"{path}: column {', '.join(map(repr, repeated))} stands more than once in the header")
-    for number, row in numbered[1:]:
+    for line, row in rows[1:]:
         if len(row) != len(header):
             raise InputError(
-                f"{path}, line {number}: has {len(row)} cells where the header has {len(header)}; "
+                f"{path}, line {line}: has {len(row)} cells where the header has {len(header)}; "
                 f"separate cells with {'tabs' if separator == chr(9) else 'commas'} throughout"
             )
-    cells = pd.DataFrame([row for _, row in numbered[1:]], columns=header, dtype=str)
-    cells = cells.mask(cells.isin(["", "n/a"]))
-    if text_columns:
-        return cells
-    return cells.apply(_numbers)
+    return rows
 
 
 def _numbers(column: Any) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mrsflow.axes import ppm_axis, to_spectrum
 from mrsflow.errors import InputError
 
-NOISE_RANGES_PPM = ((-2.5, -0.5), (9.0, 11.0), (-0.5, 0.3))
+NOISE_RANGES_PPM = ((-2.5, -0.5), (9.0, 11.0), (8.6, 9.4))
 """Where noise is taken, the first range that the spectrum covers; free of signal in brain spectra."""
 
 WATER_PPM_RANGE = (4.3, 5.0)
@@ -23,7 +23,7 @@ DEFINITIONS = {
     "linewidth_hz": "full width at half height of the Voigt line fitted to tNAA, tCr and tCho together (Hz)",
     "linewidth_ppm": "the same in ppm",
     "rejected_fraction": "excitations rejected over excitations acquired in the block",
-    "residual_water_ratio": "largest magnitude from 4.3 to 5.0 ppm, less a straight line, before water removal over the height of tNAA",
+    "residual_water_ratio": "largest magnitude from 4.3 to 5.0 ppm above a straight line, before water removal, over tNAA height",
     "residual_water_after_ratio": "the same after water removal",
     "lipid_ratio": "area of the real spectrum from 1.15 to 1.45 ppm over the area of tNAA; macromolecules included",
     "shift_sd_hz": "standard deviation of the frequency of the used frames before alignment (Hz)",
@@ -127,6 +127,16 @@ def judge(rules: list[dict[str, Any]], level: str, values: dict[str, Any]) -> li
     return found
 
 
+def _judge_block(rules: list[dict[str, Any]], block: dict[str, Any]) -> list[dict[str, Any]]:
+    """Judge one block; one that was never made is excluded for the reason in its row."""
+    reason = block.get("reason")
+    if not isinstance(reason, str) or not reason:
+        return judge(rules, "block", block)
+    value = float(block.get("n_transients", float("nan")))
+    row = {"level": "block", "metric": "n_transients", "value": value, "limit": float("nan"), "action": "exclude"}
+    return [{**row, "reason": reason}]
+
+
 def exclusions(block_quality: Any, session_quality: Any, rules: list[dict[str, Any]]) -> Any:
     """List what the rules warn of and exclude, with the reason.
 
@@ -155,6 +165,6 @@ def exclusions(block_quality: Any, session_quality: Any, rules: list[dict[str, A
         for verdict in judge(rules, "session", session):
             rows += [{**own, "block": block["block"], **verdict} for block in blocks]
         for block in blocks:
-            rows += [{**own, "block": block["block"], **verdict} for verdict in judge(rules, "block", block)]
+            rows += [{**own, "block": block["block"], **verdict} for verdict in _judge_block(rules, block)]
     columns = ["participant", "session", "block", "level", "metric", "value", "limit", "action", "reason"]
     return pd.DataFrame(rows, columns=columns)

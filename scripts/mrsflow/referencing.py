@@ -24,6 +24,9 @@ LINES = {
 
 MAX_SHIFT_PPM = 0.3
 
+LEAST_EXPLAINED = 0.2
+"""Share of the power around the singlets that the model must explain; noise alone gives about a tenth."""
+
 
 @dataclass(frozen=True)
 class SingletFit:
@@ -73,14 +76,15 @@ def fit_singlets(
     from scipy.optimize import least_squares
 
     limit = max_shift_ppm * spectrometer_frequency
-    coarse, phase = _Model(fid, dwell_time, spectrometer_frequency).start(limit)
+    coarse, phase = _Model(fid, dwell_time, spectrometer_frequency).start(2 * limit)  # also beyond it, to see
     model = _Model(shift_frequency(fid, -coarse, dwell_time), dwell_time, spectrometer_frequency)
     low, high = [-10.0, 0.0, 0.0, phase - 2], [10.0, 40.0, 40.0, phase + 2]
     found = least_squares(
         model.residual, [0.0, 4.0, 4.0, phase], bounds=(low, high), x_scale=[1, 1, 1, 0.1], xtol=1e-10, ftol=1e-10
     )
     amplitudes = model.amplitudes(found.x)
-    if abs(found.x[0] + coarse) > limit or amplitudes[0] <= 0 or amplitudes.max() <= 0:
+    explained = 1 - 2 * found.cost / np.sum(np.abs(model.data) ** 2)
+    if abs(found.x[0] + coarse) > limit or amplitudes[0] <= 0 or not explained > LEAST_EXPLAINED:
         raise InputError(
             f"no tNAA, tCr and tCho singlets within {max_shift_ppm} ppm of their chemical shifts; check that the file "
             "holds brain metabolites and is neither mirrored nor of another nucleus"

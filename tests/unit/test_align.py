@@ -55,8 +55,8 @@ def bound(sd):
         bins = np.fft.fftshift(np.fft.fft(fid))[inside] / np.sqrt(POINTS)
         return np.concatenate([bins.real, bins.imag])
 
-    steps = np.eye(3) * 1e-4
-    jacobian = np.stack([(model(*(s + [0, 0, 1])) - model(*([0, 0, 1] - s))) / 2e-4 for s in steps], axis=1)
+    at, steps = np.array([0.0, 0.0, 1.0]), np.eye(3) * 1e-4
+    jacobian = np.stack([(model(*(at + s)) - model(*(at - s))) / 2e-4 for s in steps], axis=1)
     return np.sqrt(np.diag(np.linalg.inv(jacobian.T @ jacobian)))[:2] * sd
 
 
@@ -176,7 +176,7 @@ def test_whitening_turns_a_known_background_into_white_noise():
 def test_only_zeros_are_refused():
     fids = session(5, 6, np.random.default_rng(10))[0]
     fids[4] = 0
-    with pytest.raises(InputError, match="transient 4 .*only zeros"):
+    with pytest.raises(InputError, match=r"transient 4 .*only zeros"):
         align.register(fids, start(), align.window(*SAMPLING, PPM), 30.0)
 
 
@@ -186,5 +186,5 @@ def test_a_range_without_singlets_is_refused():
 
 
 def test_a_range_with_few_points_is_refused():
-    with pytest.raises(InputError, match="widen preprocess.align_ppm"):
+    with pytest.raises(InputError, match=r"widen preprocess\.align_ppm"):
         align.window(256, DWELL, FREQUENCY, (2.9, 3.1))

@@ -4,19 +4,26 @@
 `mrsflow.fit_solver`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft
 
-from mrsflow import axes, fit_solver, uncertainty
+from mrsflow import axes, fit_quality, fit_solver, uncertainty
+from mrsflow.dynamic import Terms
 from mrsflow.errors import InputError
-from mrsflow.fit_model import Model
+from mrsflow.fit_model import (
+    SD_BROAD_BROADENING_HZ,
+    SD_BROAD_SHIFT_PPM,
+    SD_BROADENING_HZ,
+    SD_FIRST_ORDER_RAD,
+    SD_SHIFT_HZ,
+    Model,
+)
 from mrsflow.fit_solver import Session, State
 
-SNR_DEFINITION = "height of the fitted NAA (else largest) signal / SD of the noise of the real spectrum"
 TEMPLATE = {"NAA": 10.0, "Cr": 4.5, "PCr": 4.5, "GPC": 1.2, "PCh": 0.6, "PCho": 0.6, "tCr": 9.0, "tNAA": 10.0}
 """Signals by which a spectrum is recognised, in typical amounts (mM)."""
 TEMPLATE_PPM = (1.8, 3.4)
@@ -26,6 +33,8 @@ BROAD_STARTS_PPM = (-0.05, 0.0, 0.05)
 """Shifts of the macromolecules from which a fit starts; their posterior can have more than one mode."""
 SIGNAL_FREE_PPM = (-1.5, 10.5)
 """Noise is measured outside this range."""
+WRONG_WAY = 1.5
+"""A spectrum runs the wrong way when its mirror image shows the singlets this much stronger."""
 MISFIT = 1.1
 """Residual SD over noise SD beyond which misfit counts as noise and the fit is done again."""
 
@@ -47,7 +56,7 @@ class FitResult:
     joint_covariance : (B·M, B·M) float
         Of all amplitudes, block after block: inverse Fisher information with every nuisance parameter and prior.
     quality : list of dict
-        Per block: snr, linewidth_hz, shift_hz, phase_deg, residual_ratio, whiteness_p, baseline_dimension.
+        Per block, as `mrsflow.fit_quality` describes it.
     ppm : (P) float
         Fitted points.
     data, fit, baseline : (B, P) float
@@ -55,6 +64,12 @@ class FitResult:
     components : (B, M, P) float
     constraints : str
         Every prior in use.
+    coefficients, coefficient_covariance : (n) and (n, n) float
+        What the amplitudes are composed of: themselves, or the terms of a dynamic fit.
+    problems : tuple of str
+        Per block why it has no amplitudes, empty where it has.
+    terms : tuple of (metabolite, term)
+        What the coefficients of a dynamic fit are.
     """
 
     names: tuple[str, ...]
@@ -67,6 +82,10 @@ class FitResult:
     baseline: NDArray[np.floating]
     components: NDArray[np.floating]
     constraints: str
+    coefficients: NDArray[np.floating]
+    coefficient_covariance: NDArray[np.floating]
+    problems: tuple[str, ...] = ()
+    terms: tuple[tuple[str, str], ...] = ()
 
     @property
     def covariance(self) -> NDArray[np.floating]:
@@ -76,7 +95,7 @@ class FitResult:
         return np.stack([blocks[b, :, b] for b in range(n_blocks)])
 
 
-def fit_session(fids: ArrayLike, model: Model, amplitude_map: NDArray | None = None) -> FitResult:
+def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None) -> FitResult:
     """Fit the blocks of a session together; one block is a session of its own.
 
     Parameters
@@ -85,43 +104,99 @@ def fit_session(fids: ArrayLike, model: Model, amplitude_map: NDArray | None = N
         Sampled as the basis of `model`.
     model : Model
         Basis and fitted range.
-    amplitude_map : (B·M, n) float, optional
-        From n coefficients to the amplitudes of the blocks (`mrsflow.dynamic`); None: all amplitudes are free.
+    terms : Terms, optional
+        How amplitudes may change over the blocks; None: freely.
 
     Raises
     ------
     FitError
-        A spectrum has no finite, non-zero values, no recognisable signal, runs the wrong way, or fits with tNAA <= 0.
+        No spectrum could be fitted; the reason of the first.
+
+    Notes
+    -----
+    A spectrum that holds no finite or no non-zero values, runs the wrong way, shows no signal or fits with tNAA <= 0
+    is left out: its amplitudes are NaN and `problems` says why.
     """
     fids = np.atleast_2d(np.asarray(fids, dtype=complex))
-    for fid in fids:
-        check_spectrum(fid, model)
-    n_blocks, m = len(fids), len(model.names)
-    free = np.eye(n_blocks * m)
-    mapping = free if amplitude_map is None else amplitude_map
+    m = len(model.names)
+    matrix = np.eye(len(fids) * m) if terms is None else terms.matrix
+    problems = [problem_with(fid, model) for fid in fids]
+    good = [block for block, problem in enumerate(problems) if not problem]
+    if not good:
+        raise FitError(problems[0])
+    rows = np.concatenate([np.arange(block * m, (block + 1) * m) for block in good])
+    matrix = matrix[rows]
+    columns = np.flatnonzero(np.any(matrix, axis=0))
+    found = _fit_good(fids[good], model, matrix[:, columns])
+    for block, values in zip(good, found.amplitudes, strict=True):
+        problems[block] = _problem_of(values, model.names)
+    result = _with_all_blocks(found, good, problems)
+    if all(problems):
+        raise FitError(problems[good[0]])
+    if terms is None:
+        return result
+    return replace(result, terms=tuple(terms.names[c] for c in columns))
+
+
+def _fit_good(fids: NDArray, model: Model, matrix: NDArray) -> FitResult:
     noise = np.array([noise_sd(fid, model) for fid in fids])
-    start = None
+    n_blocks, m = len(fids), len(model.names)
+    if n_blocks == 1:
+        theta, matrix_alone = None, matrix
+        fid, sd = fids[0], noise[0]
+    else:  # the mean spectrum shows where to start
+        matrix_alone, fid, sd = np.eye(m), fids.mean(axis=0), noise.mean() / np.sqrt(n_blocks)
+    single = Session(model, model.spectrum(fid)[np.newaxis] / sd, np.array([1 / sd]), matrix_alone)
+    session, state = _fit_from(single, _find_place(single, fid))
     if n_blocks > 1:
-        mean = fids.mean(axis=0)
-        alone, _ = _fit_single(mean, model, noise.mean() / np.sqrt(n_blocks))
-        start = alone.z[m : m + model.shape.size]
-        session = Session(model, model.spectrum(fids) / noise[:, np.newaxis], 1 / noise, mapping)
-        session, state = _fit_again(session, start)
-    else:
-        state, session = _fit_single(fids[0], model, noise[0], mapping)
-    return _result(session, state)
+        theta = state.z[session.shape_at : session.nuisance_at]
+        session = Session(model, model.spectrum(fids) / noise[:, np.newaxis], 1 / noise, matrix)
+        session, state = _fit_from(session, theta)
+    return _result(session, state, noise)
 
 
-def check_spectrum(fid: NDArray, model: Model) -> None:
-    """Refuse what is not a spectrum of the kind that the basis describes."""
-    if not np.all(np.isfinite(fid)):
-        raise FitError("the spectrum holds NaN or infinite values")
-    if not np.any(fid):
-        raise FitError("the spectrum is zero everywhere")
+def _problem_of(amplitudes: NDArray, names: tuple[str, ...]) -> str:
+    """Why a fit cannot stand, empty where it can."""
+    weights = uncertainty.weights_of(names, "tNAA")
+    if weights is not None and not weights @ amplitudes > 0:
+        return f"the fit failed: tNAA is {weights @ amplitudes:.3g}, which is not positive"
+    return ""
+
+
+def _with_all_blocks(found: FitResult, good: list[int], problems: list[str]) -> FitResult:
+    """Put the fitted blocks in their places among all, with NaN for those that have a problem."""
+    n_all, m = len(problems), len(found.names)
+    usable = [(new, old) for new, old in enumerate(good) if not problems[old]]
+    places = np.concatenate([np.arange(m) + old * m for _, old in usable]) if usable else np.zeros(0, int)
+    origin = np.concatenate([np.arange(m) + new * m for new, _ in usable]) if usable else np.zeros(0, int)
+    joint = np.full((n_all * m, n_all * m), np.nan)
+    joint[np.ix_(places, places)] = found.joint_covariance[np.ix_(origin, origin)]
+
+    def spread(values: NDArray) -> NDArray:
+        wide = np.full((n_all, *values.shape[1:]), np.nan)
+        for new, old in usable:
+            wide[old] = values[new]
+        return wide
+
+    quality: list[dict[str, Any]] = [{} for _ in problems]
+    for new, old in enumerate(good):
+        quality[old] = found.quality[new]
+    curves = {name: spread(getattr(found, name)) for name in ("amplitudes", "data", "fit", "baseline", "components")}
+    return replace(found, joint_covariance=joint, quality=quality, problems=tuple(problems), **curves)
+
+
+def problem_with(fid: NDArray, model: Model) -> str:
+    """Why a spectrum cannot be fitted, empty where it can: it is not of the kind that the basis describes."""
     if fid.size != model.n_points:
-        raise FitError(f"the spectrum has {fid.size} points, the basis {model.n_points}")
-    if _recognise(np.conj(fid), model)[2] > 1.5 * _recognise(fid, model)[2]:
-        raise FitError("the spectrum runs the wrong way in frequency: conjugate it (metabolites are found above 4.65 ppm)")
+        return f"the spectrum has {fid.size} points where {model.n_points} are expected"
+    if not np.all(np.isfinite(fid)):
+        return "the spectrum holds NaN or infinite values"
+    if not np.any(fid):
+        return "the spectrum is zero everywhere"
+    strength = _recognise(fid, model)[2]
+    if _recognise(np.conj(fid), model)[2] > WRONG_WAY * strength:
+        return "the spectrum runs the wrong way in frequency: its signals lie above the water; conjugate the FID"
+    return ""
 
 
 def noise_sd(fid: NDArray, model: Model) -> float:
@@ -156,29 +231,23 @@ def _recognise(fid: NDArray, model: Model) -> tuple[float, float, float]:
     return lags[best] / (fine * model.dwell_time), float(np.angle(match[best])), float(np.abs(match[best]))
 
 
-def _fit_single(
-    fid: NDArray, model: Model, noise: float, mapping: NDArray | None = None
-) -> tuple[State, Session]:
-    m = len(model.names)
+def _find_place(session: Session, fid: NDArray) -> NDArray[np.floating]:
+    """Shape parameters to start from: recognised singlets, then short stiff fits from several places."""
+    model = session.model
     shape = model.shape
     theta = np.zeros(shape.size)
     theta[shape.shift], theta[shape.phase0], _ = _recognise(fid, model)
     theta[shape.lorentz], theta[shape.gauss2] = START_WIDTH_HZ, START_GAUSS_HZ2
-    session = Session(
-        model, model.spectrum(fid)[np.newaxis] / noise, np.array([1 / noise]), np.eye(m) if mapping is None else mapping
-    )
     places = []
     for ppm in BROAD_STARTS_PPM if model.broad.any() else (0.0,):
-        trial = theta.copy()
-        trial[shape.shifts] = np.where(model.broad, ppm * model.spectrometer_frequency, 0.0)
-        place, _ = fit_solver.climb(session, _placed(session, trial), fit_solver.FIRST_STEPS, fit_solver.STIFFNESS)
+        theta[shape.shifts] = np.where(model.broad, ppm * model.spectrometer_frequency, 0.0)
+        place, _ = fit_solver.climb(session, _placed(session, theta), fit_solver.FIRST_STEPS, fit_solver.STIFFNESS)
         places.append(place)
     best = min(places, key=lambda place: place.objective)
-    session, state = _fit_again(session, best.z[session.shape_at : session.nuisance_at])
-    return state, session
+    return best.z[session.shape_at : session.nuisance_at]
 
 
-def _fit_again(session: Session, theta: NDArray) -> tuple[Session, State]:
+def _fit_from(session: Session, theta: NDArray) -> tuple[Session, State]:
     """Fit from shape parameters; where the model misses more than noise, count the misfit as noise and repeat."""
     state, _ = fit_solver.climb(session, _placed(session, theta), fit_solver.STEPS, evidence=fit_solver.EVIDENCE_STEPS)
     ratio = np.array([np.sqrt(np.mean(r**2)) for r in state.residual])
@@ -194,32 +263,49 @@ def _placed(session: Session, theta: NDArray) -> NDArray[np.floating]:
     return z
 
 
-def _result(session: Session, state: State) -> FitResult:
-    model, m = session.model, len(session.model.names)
+def _result(session: Session, state: State, noise: NDArray) -> FitResult:
+    model = session.model
     gram, _ = fit_solver.normal_equations(session, state)
-    covariance = fit_solver.inverse(gram + np.diag(session.precision()))[: session.n_amplitudes, : session.n_amplitudes]
-    joint = session.amplitude_map @ covariance @ session.amplitude_map.T
+    covariance = fit_solver.inverse(gram + np.diag(session.precision()))
+    amplitude_covariance = covariance[: session.n_amplitudes, : session.n_amplitudes]
+    joint = session.amplitude_map @ amplitude_covariance @ session.amplitude_map.T
+    half = model.points.size
     amplitudes, quality, curves = [], [], []
     for block in range(len(session.spectra)):
         amplitude, theta, nuisances = session.local(state.z, block)
-        half = model.points.size
-        rest = (model.nuisance.columns @ nuisances)[:half] / session.scale[block]
-        components = amplitude[:, np.newaxis] * state.signals[block][0].real / session.scale[block]
-        data = (session.spectra[block] * model.turn(theta)).real / session.scale[block]
+        unit = 1 / session.scale[block]
+        components = amplitude[:, np.newaxis] * state.signals[block][0].real * unit
+        baseline = (model.nuisance.columns @ nuisances)[:half] * unit
+        data = (session.spectra[block] * model.turn(theta)).real * unit
         amplitudes.append(amplitude)
-        curves.append((data, components.sum(axis=0) + rest, rest, components))
-        quality.append(_quality(session, state, block))
+        curves.append((data, components.sum(axis=0) + baseline, baseline, components))
+        quality.append(fit_quality.describe(session, state, block, noise[block]))
     data, fitted, baseline, components = (np.array(part) for part in zip(*curves, strict=True))
+    dimension = fit_solver.effective_dimension(session, covariance, "baseline")
+    for row in quality:
+        row["baseline_dimension"] = dimension
     return FitResult(
-        model.names, np.array(amplitudes), joint, quality, model.ppm, data, fitted, baseline, components, "",
+        names=model.names,
+        amplitudes=np.array(amplitudes),
+        joint_covariance=joint,
+        quality=quality,
+        ppm=model.ppm,
+        data=data,
+        fit=fitted,
+        baseline=baseline,
+        components=components,
+        constraints=constraints(model),
+        coefficients=state.z[: session.n_amplitudes],
+        coefficient_covariance=amplitude_covariance,
     )
 
 
-def _quality(session: Session, state: State, block: int) -> dict[str, Any]:
-    model = session.model
-    amplitude, theta, _ = session.local(state.z, block)
-    return {
-        "shift_hz": float(theta[model.shape.shift]),
-        "phase_deg": float(np.degrees(theta[model.shape.phase0])),
-        "residual_ratio": float(np.sqrt(np.mean(state.residual[block] ** 2))),
-    }
+def constraints(model: Model) -> str:
+    """Every prior in use, in words."""
+    names = [name for name, broad in zip(model.names, model.broad, strict=True) if broad]
+    broad = f" ({', '.join(names)}: {SD_BROAD_BROADENING_HZ:g} Hz and {SD_BROAD_SHIFT_PPM:g} ppm)" if names else ""
+    return (
+        f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}; "
+        f"first-order phase 0 +/- {SD_FIRST_ORDER_RAD:g} rad at the edges; "
+        "baseline, lipid and water tail 0 with variance from the data; none on amplitudes or their ratios"
+    )

@@ -4,9 +4,9 @@ A block's parameters stand in one vector, `Shape` saying where:
 
     signal_m(t) = b_m(t) · exp(-π (L + dL_m) t - GAUSS · G² t² + 2πi (f + df_m) t + Σ_k (u_k + i v_k) φ_k(t))
 
-with the Voigt line common to all signals (Marshall et al. 1997, doi:10.1002/mrm.1910370510), small own broadenings and
-shifts (Wilson et al. 2011, doi:10.1002/mrm.22579) and a common smooth departure from the Voigt shape. Zero- and first-order phase turn the data
-instead of the model, which leaves white noise white.
+with the Voigt line common to all signals (Clarke et al. 2021, doi:10.1002/mrm.28630), small own
+broadenings and shifts (Wilson et al. 2011, doi:10.1002/mrm.22579) and a common smooth departure from the Voigt shape.
+Zero- and first-order phase turn the data instead of the model, which leaves white noise white.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from mrsflow import axes, nuisance
+from mrsflow import axes, nuisance, singlets
 from mrsflow.basis import Basis
 from mrsflow.errors import InputError
 from mrsflow.nuisance import GAUSS, stacked
@@ -29,12 +29,12 @@ SD_BROAD_SHIFT_PPM = 0.04
 """The same for macromolecules and lipids, whose positions were measured elsewhere, with their own reference."""
 SD_FIRST_ORDER_RAD = 0.3
 """First-order phase at the edges of the fitted range: delays of a few tens of microseconds."""
+SD_BROAD_BROADENING_HZ = 3.0
+"""Likewise for their widths, of 15 to 50 Hz."""
 BROAD_MS = 3.0
 """A signal whose energy is half gone by then is broad: macromolecules, lipids."""
 SHAPE_TIMES_S = ()
 """Time constants of the departure from the Voigt shape: those of eddy currents and of shim imperfections."""
-REFERENCE_PPM = 0.2
-"""Basis sets for LCModel hold a reference singlet at 0 ppm, which no brain has; it is removed within this distance."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ class Model:
             )
         middle = (self.ppm[0] + self.ppm[-1]) / 2
         self.tilt = (middle - self.ppm) / (self.ppm[0] - middle)
-        self.fids = np.array([_without_reference(fid, basis) for fid in basis.fids])
+        sampling = (self.dwell_time, self.spectrometer_frequency)
+        self.fids = np.array([singlets.without_reference(fid, *sampling) for fid in basis.fids])
         self.shape = Shape(len(self.names), len(SHAPE_TIMES_S))
         self.functions = shape_functions(self.time)
         self.nuisance = nuisance.build(self.points, self.n_points, self.dwell_time, self.spectrometer_frequency)
@@ -112,7 +113,7 @@ class Model:
         self.visible = inside > 0.02 * np.maximum(everywhere, 1e-300)
         if not self.visible.any():
             raise InputError(
-                f"no metabolite of the basis has a signal between {ppm[0]:g} and {ppm[1]:g} ppm; widen the range (--ppm)"
+                f"no metabolite of the basis has a signal from {ppm[0]:g} to {ppm[1]:g} ppm; widen the range (--ppm)"
             )
 
     @cached_property
@@ -128,7 +129,7 @@ class Model:
         shape = self.shape
         precision = np.zeros(shape.size)
         precision[shape.phase1] = 1 / SD_FIRST_ORDER_RAD**2
-        precision[shape.broadenings] = 1 / SD_BROADENING_HZ**2
+        precision[shape.broadenings] = np.where(self.broad, SD_BROAD_BROADENING_HZ, SD_BROADENING_HZ) ** -2.0
         sd = np.where(self.broad, SD_BROAD_SHIFT_PPM * self.spectrometer_frequency, SD_SHIFT_HZ)
         precision[shape.shifts] = 1 / sd**2
         return precision
@@ -155,7 +156,7 @@ class Model:
         return both[: len(fids)], both[len(fids) :], fids
 
     def derivatives(self, theta: NDArray, amplitudes: NDArray, signals: tuple, everything: NDArray) -> NDArray:
-        """Derivatives (2P, n) of the model by the shape parameters.
+        """Differentiate the model (2P) by the shape parameters (n): (2P, n).
 
         Parameters
         ----------
@@ -193,38 +194,3 @@ def _powers(exponents: NDArray, n: int, step: int = 64) -> NDArray[np.complexflo
     fine = np.exp(exponents[:, np.newaxis] * np.arange(step))
     coarse = np.exp(exponents[:, np.newaxis] * (step * np.arange(-(-n // step))))
     return (coarse[:, :, np.newaxis] * fine[:, np.newaxis, :]).reshape(exponents.size, -1)[:, :n]
-
-
-def _without_reference(fid: NDArray, basis: Basis) -> NDArray[np.complexfloating]:
-    """Basis signal without a reference singlet at 0 ppm.
-
-    A Lorentzian line on a smooth background is fitted to the points around 0 ppm and taken off where it explains
-    nearly all of what is there.
-    """
-    from scipy.optimize import least_squares
-
-    hz = np.fft.fftfreq(fid.size, basis.dwell_time)
-    near = np.flatnonzero(np.abs(axes.hz_to_ppm(hz, basis.spectrometer_frequency)) < REFERENCE_PPM)
-    target = fft.fft(fid)[near]
-    if near.size < 12 or not np.any(target):
-        return fid
-    x = np.linspace(-1, 1, near.size)[np.argsort(np.argsort(hz[near]))]
-    smooth = np.vander(x, 4).astype(complex)
-    centre = axes.ppm_to_hz(0.0, basis.spectrometer_frequency)
-
-    def columns(line: NDArray) -> NDArray:
-        z = (2j * np.pi * (centre + line[0]) - np.pi * line[1]) * basis.dwell_time
-        step = np.exp(z - 2j * np.pi * hz[near] * basis.dwell_time)
-        return np.concatenate([((1 - np.exp(z * fid.size)) / (1 - step))[:, np.newaxis], smooth], axis=1)
-
-    def residual(line: NDArray) -> NDArray:
-        design = columns(line)
-        return stacked(target - design @ np.linalg.lstsq(design, target, rcond=None)[0])
-
-    found = least_squares(residual, [0.0, 2.0], bounds=([-5.0, 0.0], [5.0, 12.0])).x
-    rest = target - smooth @ np.linalg.lstsq(smooth, target, rcond=None)[0]
-    if np.sum(residual(found) ** 2) > 0.05 * np.sum(np.abs(rest) ** 2):
-        return fid
-    amplitude = np.linalg.lstsq(columns(found), target, rcond=None)[0][0]
-    time = axes.time_axis(fid.size, basis.dwell_time)
-    return fid - amplitude * np.exp((2j * np.pi * (centre + found[0]) - np.pi * found[1]) * time)

@@ -174,9 +174,7 @@ def normal_equations(session: Session, state: State) -> tuple[NDArray, NDArray]:
     model, m = session.model, len(session.model.names)
     gram = np.zeros((session.size, session.size))
     gradient = np.zeros(session.size)
-    for block, (signals, design, residual) in enumerate(
-        zip(state.signals, state.linear, state.residual, strict=True)
-    ):
+    for block, (signals, design, residual) in enumerate(zip(state.signals, state.linear, state.residual, strict=True)):
         amplitudes, theta, nuisances = session.local(state.z, block)
         fitted = design @ np.concatenate([amplitudes, nuisances])
         half = fitted.size // 2
@@ -188,9 +186,7 @@ def normal_equations(session: Session, state: State) -> tuple[NDArray, NDArray]:
     return gram, gradient
 
 
-def climb(
-    session: Session, z: NDArray, steps: int, stiffness: float = 1.0, evidence: int = 0
-) -> tuple[State, int]:
+def climb(session: Session, z: NDArray, steps: int, stiffness: float = 1.0, evidence: int = 0) -> tuple[State, int]:
     """Climb the posterior from the shape parameters of `z`; the first `evidence` steps estimate variances too."""
     precision = session.precision(stiffness)
     state = project(session, z, precision)
@@ -267,6 +263,12 @@ def _bounded(session: Session, z: NDArray) -> NDArray[np.floating]:
     return z
 
 
+def effective_dimension(session: Session, covariance: NDArray, name: str) -> float:
+    """How many parameters of a group the data determine (MacKay 1992): 0 to its size."""
+    group = session.groups[name]
+    return float(group.indices.size - group.precision * covariance[group.indices, group.indices].sum())
+
+
 def rescaled(session: Session, factor: NDArray) -> Session:
-    """The same session with noise SDs larger by `factor` (B), the estimated variances kept."""
+    """Give the same session with noise SDs larger by `factor` (B)."""
     return replace(session, spectra=session.spectra / factor[:, np.newaxis], scale=session.scale / factor)

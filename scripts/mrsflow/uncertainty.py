@@ -35,9 +35,7 @@ def total(weights: NDArray, amplitudes: NDArray, covariance: NDArray) -> tuple[f
     return float(weights @ amplitudes), float(np.sqrt(weights @ covariance @ weights))
 
 
-def ratio(
-    numerator: NDArray, denominator: NDArray, amplitudes: NDArray, covariance: NDArray
-) -> tuple[float, float]:
+def ratio(numerator: NDArray, denominator: NDArray, amplitudes: NDArray, covariance: NDArray) -> tuple[float, float]:
     """Ratio of two weighted sums and its standard deviation, to first order in the covariance (delta method)."""
     below = float(denominator @ amplitudes)
     value = float(numerator @ amplitudes) / below

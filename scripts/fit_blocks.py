@@ -1,0 +1,56 @@
+"""By hand: linear-combination fit of the spectra of one file."""
+
+from pathlib import Path
+from typing import Literal
+
+from mrsflow.run import run
+
+
+def main(
+    spectra: Path,
+    basis: Path,
+    out: Path,
+    reference: Path | None = None,
+    model: Literal["independent", "dynamic"] = "independent",
+    design: Path | None = None,
+    ppm: tuple[float, float] = (0.5, 4.2),
+    constants: str = "fsl",
+    constant: list[str] | None = None,
+    free: list[str] | None = None,
+) -> None:
+    """Fit spectra with a basis set and write amplitudes with standard deviations.
+
+    Beside OUT stand OUT_quality.tsv (a row for each spectrum) and, for a dynamic fit, OUT_terms.tsv.
+
+    Parameters
+    ----------
+    spectra : Path
+        NIfTI-MRS file; every spectrum along DIM_DYN is fitted.
+    basis : Path
+        Basis set: LCModel .BASIS, or a folder of .RAW, jMRUI text or JSON files.
+    out : Path
+        Table to write: spectrum, metabolite, amplitude, sd and ratios.
+    reference : Path
+        NIfTI-MRS file of unsuppressed water, for molar concentrations.
+    model : str
+        Amplitudes free in each spectrum, or as the time models of the design say.
+    design : Path
+        Table: spectrum, session, onset_s, duration_s, and a column for each time model. Spectra of one session are
+        fitted together. Without it every spectrum is fitted alone.
+    ppm : tuple of float
+        Fitted range.
+    constants : str
+        Set of constants for molar concentrations: fsl or challenge.
+    constant : list of str
+        Dynamic: metabolites that do not change over the session.
+    free : list of str
+        Dynamic: metabolites that follow no time model.
+    """
+    from mrsflow.fit_files import fit_by_hand
+
+    options = (tuple(constant or ()), tuple(free or ()))
+    fit_by_hand(spectra, basis, out, reference, model, design, ppm, constants, *options)
+
+
+if __name__ == "__main__":
+    run(main)

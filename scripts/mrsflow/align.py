@@ -33,6 +33,9 @@ ITERATIONS = 8
 WEIGHT_BINS = 9
 """Neighbouring bins whose residuals are averaged to give a bin's weight."""
 
+LEAST_STRENGTH = 2.8
+"""Median `strength` that frames need to be aligned one by one."""
+
 MINIMUM_TO_WHITEN = 24
 """Transients that tell how much the background varies; with fewer it is projected out."""
 
@@ -169,12 +172,34 @@ def coarse(
     max_shift_hz : float
         Largest shift that is tried.
     """
+    shifts, filtered = _filtered(fids, limits.matched(template), limits.dwell_time, max_shift_hz)
+    best = np.argmax(np.abs(filtered), axis=-1)
+    return shifts[best], np.angle(filtered[np.arange(len(fids)), best])
+
+
+def _filtered(
+    fids: NDArray[np.complexfloating], matched: NDArray[np.complexfloating], dwell_time: float, max_shift_hz: float
+) -> tuple[NDArray[np.floating], NDArray[np.complexfloating]]:
+    """Shifts (m) that are tried, and the output (n, m) of the matched filter there."""
     n_fine = 2 * fids.shape[-1]
-    filtered = np.fft.fft(fids * np.conj(limits.matched(template)), n_fine, axis=-1)
-    frequencies = np.fft.fftfreq(n_fine, limits.dwell_time)
-    allowed = np.flatnonzero(np.abs(frequencies) <= max_shift_hz)
-    best = allowed[np.argmax(np.abs(filtered[:, allowed]), axis=-1)]
-    return frequencies[best], np.angle(filtered[np.arange(len(fids)), best])
+    shifts = np.fft.fftfreq(n_fine, dwell_time)
+    allowed = np.flatnonzero(np.abs(shifts) <= max_shift_hz)
+    return shifts[allowed], np.fft.fft(fids * np.conj(matched), n_fine, axis=-1)[:, allowed]
+
+
+def strength(
+    fids: NDArray[np.complexfloating], template: NDArray[np.complexfloating], limits: Window, max_shift_hz: float
+) -> NDArray[np.floating]:
+    """Largest output of the matched filter over the rms that noise alone gives it, for each transient.
+
+    Noise is that of the last quarter of the FID. Where nothing but noise is aligned, its mean comes out like the
+    template; so what is to be aligned must stand out before: the largest of some 75 independent values is about 2 for
+    noise.
+    """
+    matched = limits.matched(template)
+    filtered = _filtered(fids, matched, limits.dwell_time, max_shift_hz)[1]
+    noise = np.mean(np.abs(fids[:, 3 * fids.shape[-1] // 4 :]) ** 2, axis=-1)
+    return np.abs(filtered).max(axis=-1) / np.sqrt(np.maximum(noise, 1e-300) * np.sum(np.abs(matched) ** 2))
 
 
 def refine(

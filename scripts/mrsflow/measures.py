@@ -138,7 +138,10 @@ def _shares(contributions: NDArray[np.floating]) -> list[float]:
 
 
 def _drift(shift_hz: NDArray[np.floating]) -> float:
-    return float(np.ptp(align.slow(shift_hz)))
+    from scipy.signal import savgol_filter
+
+    width = min(align.NEIGHBOURS, len(shift_hz) - (len(shift_hz) + 1) % 2)
+    return float(np.ptp(savgol_filter(shift_hz, width, 1) if width >= 3 else shift_hz))
 
 
 def _drift_after(session: Session) -> float | None:

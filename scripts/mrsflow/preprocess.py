@@ -181,7 +181,7 @@ def combined(runs: list[Run], settings: Settings) -> Session:
     arrays = [run.scan.ordered("DIM_COIL", "DIM_DYN") for run in runs]
     fids = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
     times = blocks.joined([run.times for run in runs])
-    if not np.all(np.isfinite(fids[:, :, :: max(fids.shape[-1] // 64, 1)])):
+    if not all(np.isfinite(own).all() for own in fids):
         raise InputError("the FIDs contain NaN or infinite values; convert the raw file again")
     references = [run.reference for run in runs if run.reference is not None]
     n_coils = len(fids)
@@ -250,8 +250,15 @@ def aligned(session: Session, settings: Settings) -> Session:
     n_points = session.scan.n_points
     limits = align.window(n_points, dwell_time, frequency, settings.align_ppm)
     start = align.singlets(n_points, dwell_time, frequency, settings.align_ppm, align.START_LINEWIDTH).sum(axis=0)
-    weights = session.times.excitations
-    found = align.register(session.fids, start, limits, settings.max_shift_ppm * frequency, weights)
+    limit = settings.max_shift_ppm * frequency
+    strength = float(np.median(align.strength(session.fids, start, limits, limit)))
+    if strength < align.LEAST_STRENGTH:
+        raise InputError(
+            "no tNAA, tCr and tCho stand out of the noise of the frames (matched filter "
+            f"{strength:.1f}, {align.LEAST_STRENGTH:g} needed), so they cannot be aligned; "
+            "check the scan, or average more excitations per frame"
+        )
+    found = align.register(session.fids, start, limits, limit, session.times.excitations)
     linewidth = referencing.fit_singlets(found.template, dwell_time, frequency).linewidth_hz
     reasons = align.spoiled(found, linewidth, settings.phase_cycle)
     if not np.any(reasons == ""):

@@ -115,10 +115,10 @@ def test_a_condition_named_nan_stays_a_condition(tmp_path):
 
 
 def test_a_blank_line_leaves_the_line_numbers_of_the_file(tmp_path):
-    with pytest.raises(InputError, match="samples.tsv, line 5: protocol 'b'"):
+    with pytest.raises(InputError, match=r"samples.tsv, line 5: protocol 'b'"):
         study_of(tmp_path, samples=TABLES["samples"].replace("\n", "\n\n").replace("svs\ta\tx/2.", "svs\tb\tx/2."))
     first, rest = TABLES["samples"].split("\n", 1)
-    with pytest.raises(InputError, match="samples.tsv, line 5: protocol 'b'"):
+    with pytest.raises(InputError, match=r"samples.tsv, line 5: protocol 'b'"):
         study_of(tmp_path, samples=f"{first}\n\n\n" + rest.replace("svs\ta\tx/2.", "svs\tb\tx/2."))
 
 

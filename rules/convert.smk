@@ -42,7 +42,7 @@ rule describe_dataset:
     conda:
         "../envs/mrsflow.yaml"
     params:
-        config=settings("study"),
+        config=settings("study", "protocols"),
         samples=digest_of(
             STUDY.samples.drop(columns="line").astype(str).values.tolist()
         ),

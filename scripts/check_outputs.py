@@ -16,6 +16,7 @@ def main(config: str) -> None:
     from mrsflow.config import load, read_study
     from mrsflow.errors import InputError
     from mrsflow.files import read_json, write_text
+    from mrsflow.formats import files_of
     from mrsflow.identity import harvest, scan_outputs
 
     settings = load(config)
@@ -28,7 +29,7 @@ def main(config: str) -> None:
     missing = sorted(set(study.keys) - {r["session"] for r in records if r["stage"] == "convert"})
     problems = [f"convert: {key}: was not run" for key in missing]
     problems += [f"{r['stage']}: {r['session']}: {r['status']}: {r['reason']}" for r in wanted]
-    secrets = set().union(*(harvest(path) for paths in study.samples["raw"] for path in paths))
+    secrets = set().union(*(harvest(path) for paths in study.samples["raw"] for path in files_of(paths)))
     problems += [f"identity: {name}: {what}" for name, what in scan_outputs(output, secrets)]
     for problem in problems:
         print(problem)

@@ -197,9 +197,9 @@ def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> lis
         logger.info("%s, line %s: %s", key, row["line"], note)
     labels = {"task": row.get("task"), "run": row.get("run")}
     name = f"{bids.entities(key, **labels)}_{row['role']}"
-    scan = _with_onsets(converted.scan, protocol["excitations_per_frame"])
     if row["role"] == "mrsref":
-        return [Item(name, "mrsref", scan, row)]
+        return [Item(name, "mrsref", converted.scan, row)]
+    scan = _with_onsets(converted.scan, protocol["excitations_per_frame"])
     scan, water = checks.split_water(scan, protocol["water_frames"])
     if protocol["use_frames"] != "all" and "DIM_DYN" in scan.dims:
         first = 0 if protocol["use_frames"] == "odd" else 1
@@ -217,7 +217,7 @@ def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> lis
 def _with_onsets(scan: Scan, excitations_per_frame: int) -> Scan:
     """Write into the dimension header when each frame began, counted from the first excitation of the file (s)."""
     repetition_time = scan.header.get("RepetitionTime")
-    if "DIM_DYN" not in scan.dims or repetition_time is None:
+    if "DIM_DYN" not in scan.dims or repetition_time is None or scan.dimension_header("DIM_DYN").get("FrameOnset"):
         return scan
     onsets = np.arange(scan.size("DIM_DYN")) * excitations_per_frame * repetition_time
     number = scan.dims.index("DIM_DYN") + 5

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mrsflow import ge
 from mrsflow.errors import InputError
 
 
@@ -98,7 +99,7 @@ def _detect_file(path: Path) -> Raw:
         raise InputError(f"{path}: is a basis set, not a scan; name it under basis of its protocol")
     if re.search(r"\$(NMID|SEQPAR)\b", text, re.IGNORECASE):
         return Raw("raw", [path])
-    if b"GE_MED_NMR" in head[:64] or b"INVALIDNMR" in head[:64] or suffix == ".7":
+    if ge.has_logo(head) or suffix == ".7":
         return Raw("ge", [path])
     if suffix == ".dat" or _is_twix(head):
         return Raw("twix", [path])

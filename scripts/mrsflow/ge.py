@@ -12,6 +12,11 @@ OLD_DATA_START = {9: 61464}
 """First byte of the frames in P-files of header revisions that spec2nii does not open."""
 
 
+def has_logo(head: bytes) -> bool:
+    """Whether the first bytes of a file carry the mark of a P-file, which moved with revision 26."""
+    return any(mark in head[:128] for mark in (b"GE_MED_NMR", b"INVALIDNMR"))
+
+
 def revision(path: Path) -> int:
     """Major revision of a P-file's header, 0 where it cannot be one."""
     head = _head(path, 4)

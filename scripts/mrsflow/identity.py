@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mrsflow import ge
 from mrsflow.nifti_mrs import EXTENSION_CODE, Scan
 
 logger = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ def harvest(path: Path) -> set[str]:
         return set()
     if head[128:132] == b"DICM":
         return secrets_in(_dicom_values(path))
-    if b"GE_MED_NMR" in head[:64] or b"INVALIDNMR" in head[:64]:
+    if ge.has_logo(head):
         return secrets_in(_ge_values(path))
     if path.name.endswith((".nii", ".nii.gz")):
         return secrets_in(
@@ -195,8 +196,6 @@ def _dicom_values(path: Path) -> list[str]:
 
 
 def _ge_values(path: Path) -> list[str]:
-    from mrsflow import ge
-
     header = ge.header(path)
     values = [getattr(header, name, b"") for name in _GE]
     return [v.split(b"\0")[0].decode("latin-1") for v in values if isinstance(v, bytes)]

@@ -1,0 +1,119 @@
+"""Names, sidecars, events and tables of a dataset; the reader gives back what was written."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrsflow import bids, bids_reader
+from mrsflow.config import Study
+from mrsflow.errors import InputError
+from mrsflow.files import read_json, read_table
+from mrsflow.nifti_mrs import Scan
+
+HEADER = {
+    "SpectrometerFrequency": [127.728], "ResonantNucleus": ["1H"], "EchoTime": 0.03, "RepetitionTime": 2.0,
+    "ExcitationFlipAngle": 90.0, "WaterSuppressed": True, "Manufacturer": "GE", "dim_5": "DIM_DYN",
+    "dim_5_header": {"FrameOnset": {"Value": [0.0, 16.0, 32.0], "Description": "s"}},
+}  # fmt: skip
+SCAN = Scan(np.ones((3, 64), complex), ("DIM_DYN",), 5e-4, HEADER, np.diag([20.0, 30.0, 25.0, 1.0]))
+
+
+def test_sidecar_has_what_bids_requires_and_what_places_frames_in_time():
+    content = bids.sidecar(SCAN, 8, "semi_laser", "ketamine")
+    assert content == {
+        "ResonantNucleus": ["1H"], "SpectrometerFrequency": [127.728], "SpectralWidth": 2000.0,
+        "EchoTime": 0.03, "RepetitionTime": 2.0, "FlipAngle": 90.0, "WaterSuppression": True, "Manufacturer": "GE",
+        "NumberOfSpectralPoints": 64, "NumberOfTransients": 24, "ExcitationsPerFrame": 8,
+        "FrameOnset": [0.0, 16.0, 32.0], "PulseSequenceType": "sLASER", "MagneticFieldStrength": 3.0,
+        "AcquisitionVoxelSize": [20.0, 30.0, 25.0], "TaskName": "ketamine",
+    }  # fmt: skip
+
+
+def test_what_is_not_known_is_left_out():
+    scan = Scan(SCAN.fid[0], (), 5e-4, {"SpectrometerFrequency": [127.7], "ResonantNucleus": ["1H"]})
+    content = bids.sidecar(scan, 1, "other", None)
+    assert not {"EchoTime", "RepetitionTime", "AcquisitionVoxelSize", "TaskName", "PulseSequenceType"} & set(content)
+
+
+def test_events_count_from_the_first_excitation():
+    session = {"key": "k", "dose_time": "09:48:00", "infusion_start": "10:36:00", "infusion_stop": "11:16:00"}
+    assert bids.events(session, "10:28:00") == [
+        {"onset": -2400.0, "duration": 0.0, "trial_type": "dose"},
+        {"onset": 480.0, "duration": 2400.0, "trial_type": "infusion"},
+    ]
+
+
+def test_events_know_midnight_and_refuse_an_infusion_that_ends_before_it_starts():
+    night = {"key": "k", "infusion_start": "00:05:00", "infusion_stop": "00:45:00"}
+    assert bids.events(night, "23:57:30.5")[0]["onset"] == 449.5
+    with pytest.raises(InputError, match="infusion_stop 10:00:00 of k is not after"):
+        bids.events({"key": "k", "infusion_start": "10:30:00", "infusion_stop": "10:00:00"}, "10:00:00")
+
+
+TIMES = st.times().map(lambda t: t.strftime("%H:%M:%S"))
+
+
+@given(TIMES, TIMES)
+def test_times_between_clocks_undo_each_other(first, second):
+    forward = bids.seconds_between(first, second)
+    assert -43200 <= forward < 43200
+    assert (bids.clock(first) + forward - bids.clock(second)) % 86400 == 0
+
+
+def study() -> Study:
+    rows = [(p, s) for p in ("01", "02") for s in ("a", "b")]
+    keys = [f"sub-{p}_ses-{s}" for p, s in rows]
+    samples = pd.DataFrame({"participant": [p for p, _ in rows], "session": [s for _, s in rows], "key": keys})
+    participants = pd.DataFrame({"line": [2, 3, 4], "participant": ["01", "02", "99"], "sex": ["F", "M", "F"]})
+    sessions = pd.DataFrame(
+        {
+            "line": [2, 3, 4, 5], "participant": samples["participant"], "session": samples["session"], "key": keys,
+            "visit": [1, 2, 2, 1], "arm": ["x", "y", "x", "y"], "dose_time": ["09:00:00", None, "10:00:00", None],
+            "infusion_start": ["09:45:00", None, "10:50:00", None], "madrs_pre": ["30", "28", None, "25"],
+            "madrs_day1": ["12", "13", "14", "15"], "nurse": ["red", "blue", "red", None],
+        }
+    )  # fmt: skip
+    return Study(samples, participants, sessions)
+
+
+def test_tables_carry_no_clock_time_and_only_those_who_were_scanned(tmp_path):
+    written = bids.describe(study(), "A study", tmp_path)
+    assert all(path.is_file() for path in written)
+    people = read_table(tmp_path / "bids/participants.tsv", text_columns=True)
+    assert people["participant_id"].tolist() == ["sub-01", "sub-02"]
+    visits = read_table(tmp_path / "bids/sub-01/sub-01_sessions.tsv")
+    assert visits.columns.tolist() == ["session_id", "visit", "arm", "nurse", "dose_to_infusion_min"]
+    assert visits["dose_to_infusion_min"].tolist()[0] == 45
+    scores = read_table(tmp_path / "bids/phenotype/madrs.tsv")
+    assert scores.set_index("participant_id").loc["sub-02", "madrs_pre_ses-b"] == 25
+    described = read_json(tmp_path / "bids/phenotype/madrs.json")
+    assert set(scores.columns[1:]) <= set(described)
+
+
+def test_the_reader_gives_back_the_tables(tmp_path):
+    original = study()
+    bids.describe(original, "A study", tmp_path)
+    for key in original.keys:
+        folder = bids.session_folder(tmp_path / "bids", key) / "mrs"
+        folder.mkdir(parents=True)
+        (folder / f"{key}_task-k_svs.nii.gz").write_bytes(b"x")
+    back = bids_reader.read_dataset(tmp_path / "bids", {"only": {}})
+    assert back.keys == original.keys
+    assert back.samples[["role", "task", "protocol"]].drop_duplicates().values.tolist() == [["svs", "k", "only"]]
+    columns = ["key", "visit", "arm", "madrs_pre", "madrs_day1"]
+    expected = original.sessions[columns].assign(madrs_pre=[30, 28, np.nan, 25], madrs_day1=[12, 13, 14, 15])
+    pd.testing.assert_frame_equal(back.sessions[columns], expected, check_dtype=False)
+
+
+@pytest.mark.parametrize(("gone", "named"), [("dataset_description.json", "dataset_description"), ("sub-01", "sub-01")])
+def test_a_dataset_without_its_tables_is_refused(tmp_path, gone, named):
+    bids.describe(study(), "A study", tmp_path)
+    for key in study().keys:
+        folder = bids.session_folder(tmp_path / "bids", key) / "mrs"
+        folder.mkdir(parents=True)
+        (folder / f"{key}_svs.nii.gz").write_bytes(b"x")
+    (tmp_path / "bids" / (gone if gone.endswith("json") else "sub-01/sub-01_sessions.tsv")).unlink()
+    with pytest.raises(InputError, match=named):
+        bids_reader.read_dataset(tmp_path / "bids", {"only": {}})

@@ -1,0 +1,216 @@
+"""The whole stage on simulated scanner files of three vendors, and what happens to sessions that cannot be used."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from mrsflow import checks, config, convert, files, nifti_mrs, records
+from mrsflow.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+SITES = ("ge", "siemens", "philips")
+KEYS = ("sub-01_ses-01", "sub-01_ses-02", "sub-02_ses-01", "sub-03_ses-02")
+
+
+def script(name: str, folder: Path, *arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, ROOT / f"scripts/{name}.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory) -> Path:
+    """A folder with one participant per vendor, some of their visits converted, and described."""
+    folder = tmp_path_factory.mktemp("trial")
+    made = script("simulate_trial", folder, "--out", "demo", "--participants", 3, "--sites", *SITES)
+    assert made.returncode == 0, made.stderr
+    table = files.read_table(folder / "demo/config/samples.tsv", text_columns=True)
+    kept = ("sub-" + table["participant"] + "_ses-" + table["session"]).isin(KEYS)
+    kept &= table["run"].fillna("1").astype(int) <= 2
+    files.write_table(table[kept], folder / "demo/config/samples.tsv")
+    done = stage(folder, *KEYS)
+    assert done.returncode == 0, done.stderr
+    described = script("describe_dataset", folder, "--config", "demo/config/config.yaml")
+    assert described.returncode == 0, described.stderr
+    return folder
+
+
+def stage(folder: Path, *keys: str, settings: str = "demo/config/config.yaml") -> subprocess.CompletedProcess:
+    table = "demo/results/status/convert/batches/all.tsv"
+    return script("convert", folder, "--config", settings, "--sessions", *keys, "--status", table)
+
+
+def mrs(trial: Path, key: str) -> Path:
+    return trial / "demo/results/bids" / key.replace("_", "/") / "mrs"
+
+
+@pytest.mark.parametrize(("key", "coils", "frames", "runs"), [("sub-01_ses-01", 8, 180, 1), ("sub-03_ses-02", 1, 1, 2)])
+def test_scans_come_out_with_their_frames_placed_in_time(trial, key, coils, frames, runs):
+    scans = sorted(mrs(trial, key).glob("*_svs.nii.gz"))
+    assert len(scans) == runs
+    scan = nifti_mrs.read(scans[0])
+    sidecar = files.read_json(scans[0].with_name(scans[0].name.replace(".nii.gz", ".json")))
+    assert (scan.size("DIM_COIL"), scan.size("DIM_DYN")) == (coils, frames)
+    assert checks.metabolite_side(scan) == 1
+    duration = sidecar["ExcitationsPerFrame"] * sidecar["RepetitionTime"]
+    onsets = scan.dimension_header("DIM_DYN").get("FrameOnset", [0.0])
+    np.testing.assert_allclose(onsets, np.arange(frames) * duration)
+    assert sidecar["NumberOfTransients"] == frames * sidecar["ExcitationsPerFrame"]
+    assert sidecar["ReferenceSignal"].startswith(f"bids::{key.replace('_', '/')}/mrs/")
+    assert (trial / "demo/results/bids" / sidecar["ReferenceSignal"].removeprefix("bids::")).is_file()
+
+
+def test_the_events_are_those_of_the_sessions_table(trial):
+    study = config.read_study({**config.load(str(trial / "demo/config/config.yaml")), "inputs": tables(trial)})
+    row = study.sessions.set_index("key").loc["sub-02_ses-01"]
+    start = study.samples.set_index(["key", "role"]).loc[("sub-02_ses-01", "svs"), "start_time"]
+    events = files.read_table(next(mrs(trial, "sub-02_ses-01").glob("*_events.tsv"))).set_index("trial_type")
+    wanted = (np.datetime64(f"2000-01-01T{row['infusion_start']}") - np.datetime64(f"2000-01-01T{start}")).astype(float)
+    assert events.loc["infusion", "onset"] == wanted
+    assert events.loc["dose", "onset"] < 0
+
+
+def tables(trial: Path) -> dict[str, str | None]:
+    names = ("samples", "participants", "sessions")
+    return {name: str(trial / f"demo/config/{name}.tsv") for name in names} | {"bids": None}
+
+
+def test_the_official_validator_finds_no_error(trial):
+    program = Path(sys.executable).with_name("bids-validator-deno")
+    if not program.is_file():
+        pytest.skip("needs bids-validator-deno (make env)")
+    done = subprocess.run([program, "--json", trial / "demo/results/bids"], capture_output=True, text=True, check=False)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
+
+
+def test_a_second_run_does_nothing_and_fresh_ones_give_the_same_bytes(trial, tmp_path):
+    image = next(mrs(trial, "sub-01_ses-01").glob("*_svs.nii.gz"))
+    before = image.stat().st_mtime_ns, image.read_bytes()
+    assert stage(trial, "sub-01_ses-01").returncode == 0
+    assert (image.stat().st_mtime_ns, image.read_bytes()) == before
+    settings = config.load(str(trial / "demo/config/config.yaml"))
+    settings |= {"inputs": tables(trial)}
+    study = config.read_study(settings)
+    again = convert.convert_session("sub-01_ses-01", study, settings, tmp_path)
+    known = trial / "demo/results"
+    assert {p.relative_to(tmp_path): p.read_bytes() for p in again} == {
+        p.relative_to(tmp_path): (known / p.relative_to(tmp_path)).read_bytes() for p in again
+    }
+
+
+def test_no_fictional_identity_is_left_and_a_planted_one_is_found(trial):
+    done = script("check_outputs", trial, "--config", "demo/config/config.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (trial / "demo/results/status/complete.txt").is_file()
+    planted = trial / "demo/results/report.html"
+    planted.write_text("<b>fictional person01</b>")
+    done = script("check_outputs", trial, "--config", "demo/config/config.yaml")
+    planted.unlink()
+    assert done.returncode == 1
+    assert "identity: report.html: a value of a raw header in its text" in done.stdout
+    assert "person01" not in done.stdout.casefold()
+    assert not (trial / "demo/results/status/complete.txt").exists()
+
+
+@pytest.fixture
+def faulty(trial, tmp_path) -> Path:
+    """Copy of the tables and of two raw sessions, to be spoiled."""
+    shutil.copytree(trial / "demo/config", tmp_path / "demo/config")
+    for key in ("sub-01_ses-01", "sub-02_ses-01"):
+        shutil.copytree(trial / f"demo/raw/{key}", tmp_path / f"demo/raw/{key}")
+    return tmp_path
+
+
+def record(folder: Path, key: str) -> dict:
+    return records.read_record(folder / "demo/results", "convert", key)
+
+
+def changed(folder: Path, name: str, **protocol: object) -> None:
+    path = folder / "demo/config/config.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["protocols"][name] |= protocol
+    path.write_text(yaml.safe_dump(content))
+
+
+def test_a_bad_session_is_recorded_and_the_others_go_on(faulty):
+    raw = next((faulty / "demo/raw/sub-01_ses-01").iterdir())
+    raw.write_bytes(raw.read_bytes()[:300_000])
+    changed(faulty, "siemens", use_frames="even")
+    done = stage(faulty, "sub-01_ses-01", "sub-01_ses-02", "sub-02_ses-01")
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert record(faulty, "sub-02_ses-01")["status"] == "ok"
+    half = nifti_mrs.read(next(mrs(faulty, "sub-02_ses-01").glob("*_svs.nii.gz")))
+    assert half.dimension_header("DIM_DYN")["FrameOnset"][:3] == [16.0, 48.0, 80.0]
+    reasons = [record(faulty, key)["reason"] for key in ("sub-01_ses-01", "sub-01_ses-02")]
+    assert "truncated" in reasons[0] and "no such file" in reasons[1]
+    assert all("demo/config/samples.tsv, line" in reason and str(faulty) not in reason for reason in reasons)
+    assert not mrs(faulty, "sub-01_ses-01").exists()
+    done = script("check_outputs", faulty, "--config", "demo/config/config.yaml")
+    assert done.returncode == 1 and "convert: sub-01_ses-01: failed: " in done.stdout
+
+
+def test_a_failed_check_stops_the_scan_and_says_what_settles_it(faulty):
+    changed(faulty, "ge", echo_time_ms=35.0, phase_cycle=16)
+    changed(faulty, "siemens", water_frames="first 180")
+    assert stage(faulty, "sub-01_ses-01", "sub-02_ses-01").returncode == 0
+    found = [record(faulty, key) for key in ("sub-01_ses-01", "sub-02_ses-01")]
+    assert [r["status"] for r in found] == ["failed", "failed"]
+    for named in ("protocols.ge.echo_time_ms", "protocols.ge.phase_cycle", "line 2"):
+        assert named in found[0]["reason"]
+    assert "water_frames" in found[1]["reason"]
+
+
+def test_on_error_stop_ends_the_run(faulty):
+    shutil.rmtree(faulty / "demo/raw/sub-01_ses-01")
+    path = faulty / "demo/config/config.yaml"
+    path.write_text(path.read_text() + "on_error: stop\n")
+    done = stage(faulty, "sub-01_ses-01", "sub-02_ses-01")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert record(faulty, "sub-02_ses-01") is None
+
+
+def test_what_the_events_need_is_asked_for(faulty):
+    path = faulty / "demo/config/samples.tsv"
+    table = files.read_table(path, text_columns=True)
+    table.loc[0, "start_time"], table.loc[table["participant"] == "02", "task"] = None, None
+    files.write_table(table, path)
+    assert stage(faulty, "sub-01_ses-01", "sub-02_ses-01").returncode == 0
+    assert "line 2: start_time is empty" in record(faulty, "sub-01_ses-01")["reason"]
+    assert "task is empty" in record(faulty, "sub-02_ses-01")["reason"]
+
+
+def test_an_existing_bids_dataset_passes_through(trial, tmp_path):
+    settings = config.load(str(trial / "demo/config/config.yaml"))
+    settings["inputs"] = tables(trial) | {"bids": str(trial / "demo/results/bids")}
+    settings["output"] = str(tmp_path)
+    study = config.read_study(settings)
+    assert sorted(study.keys) == list(KEYS)
+    for key in ("sub-01_ses-01", "sub-03_ses-02"):
+        convert.convert_session(key, study, settings, tmp_path)
+        original = mrs(trial, key)
+        for path in original.glob("*.nii.gz"):
+            copy = tmp_path / "bids" / key.replace("_", "/") / "mrs" / path.name
+            np.testing.assert_array_equal(nifti_mrs.read(copy).fid, nifti_mrs.read(path).fid)
+            sidecars = [files.read_json(p.with_name(p.name.replace(".nii.gz", ".json"))) for p in (copy, path)]
+            assert {**sidecars[0], "OriginalChecksum": 0} == {**sidecars[1], "OriginalChecksum": 0}
+        events = [p.read_bytes() for p in sorted(original.glob("*_events.tsv"))]
+        copied = tmp_path / "bids" / key.replace("_", "/") / "mrs"
+        assert events == [p.read_bytes() for p in sorted(copied.glob("*_events.tsv"))]
+
+
+def test_by_hand_writes_scan_and_reference_or_nothing(trial, tmp_path):
+    raw = next((trial / "demo/raw/sub-01_ses-01").iterdir())
+    written = convert.convert_by_hand([raw], tmp_path / "a.nii.gz", {"MixingTime": "0.01"})
+    assert sorted(p.name for p in written) == ["a.json", "a.nii.gz", "a_mrsref.json", "a_mrsref.nii.gz"]
+    assert files.read_json(tmp_path / "a.json")["MixingTime"] == 0.01
+    with pytest.raises(InputError, match=r"EchoTime .*--set EchoTime"):
+        convert.convert_by_hand([raw], tmp_path / "b.nii.gz", {"EchoTime": "30"})
+    with pytest.raises(InputError, match=r"must end in \.nii\.gz"):
+        convert.convert_by_hand([raw], tmp_path / "b.json", {})
+    assert not list(tmp_path.glob("b*"))

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -81,6 +82,8 @@ def checked(content: Any, source: str = "config") -> dict[str, Any]:
     if isinstance(content, dict):
         _fill(content, schema("config"))
     _check(content, "config", source, "see config/schemas/config.schema.yaml")
+    for key in _not_finite(content):
+        raise InputError(f"{source}: {key} is not a finite number; see config/schemas/config.schema.yaml")
     for name, protocol in content["protocols"].items():
         if protocol["sequence"] == "other" and not protocol["basis"]:
             raise InputError(f"{source}: protocols.{name}.basis is needed, as sequence 'other' cannot be simulated")
@@ -98,6 +101,15 @@ def checked(content: Any, source: str = "config") -> dict[str, Any]:
     if content["study"]["design"] != "single_arm" and len(content["study"]["conditions"]) < 2:
         raise InputError(f"{source}: study.conditions has one code; a {content['study']['design']} needs two or more")
     return content
+
+
+def _not_finite(value: Any, key: str = "") -> Iterator[str]:
+    """Keys whose value is infinite or no number, which a range in the schema does not refuse."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield key
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in items:
+        yield from _not_finite(inner, f"{key}.{name}" if key else str(name))
 
 
 def _fill(content: dict[str, Any], rules: dict[str, Any]) -> None:

@@ -1,0 +1,93 @@
+"""Configurations with a fault: one line that names the key and what is allowed, before any job."""
+
+import copy
+
+import pytest
+from faulty import CONFIG
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrsflow import config
+from mrsflow.errors import InputError
+
+
+def changed(key, value):
+    content = copy.deepcopy(CONFIG)
+    place = content
+    *parents, last = key.split(".")
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    if value is KeyError:
+        del place[last]
+    else:
+        place[last] = value
+    return content
+
+
+FAULTS = {
+    "unknown section": ("stduy", {}, "unknown key 'stduy', did you mean 'study'"),
+    "unknown key": ("study.freze", True, "study: unknown key 'freze', did you mean 'freeze'"),
+    "unknown key of a protocol": ("protocols.a.te", 30, "protocols.a: unknown key 'te'"),
+    "text for a number": ("batch_size", "many", "batch_size: 'many' is not of type 'integer'"),
+    "number for text": ("study.conditions", ["placebo", 5], "study.conditions.1: 5 is not of type 'string'"),
+    "list for one value": ("output", ["results"], "output: .* is not of type 'string'"),
+    "YAML's no for a code": ("study.conditions", ["yes", False], "False is not of type 'string'"),
+    "section missing": ("protocols", KeyError, "'protocols' is a required property"),
+    "section empty": ("study", None, "study: None is not of type 'object'"),
+    "TE in s": ("protocols.a.echo_time_ms", 0.03, r"a.echo_time_ms: 0.03 is less than the minimum of 1 \(TE \(ms\)"),
+    "TR in s": ("protocols.a.repetition_time_ms", 2, "a.repetition_time_ms: 2 is less than the minimum of 100"),
+    "frequency in Hz": ("protocols.a.spectrometer_frequency_mhz", 127.73e6, "greater than the maximum of 1000"),
+    "TE not a number": ("protocols.a.echo_time_ms", float("nan"), "protocols.a.echo_time_ms is not a finite number"),
+    "bin without end": ("blocks.bins.infusion", [0, float("inf")], "blocks.bins.infusion.1 is not a finite number"),
+    "no bins": ("blocks.bins", {}, "blocks.bins: "),
+    "empty bin": ("blocks.bins.infusion", [8, 8], "blocks.bins.infusion is .*; the end must be after the start"),
+    "reversed bin": ("blocks.bins.infusion", [8, 0], "blocks.bins.infusion is .*; the end must be after the start"),
+    "overlapping bins": ("blocks.bins.infusion", [-1, 8], "baseline and blocks.bins.infusion overlap"),
+    "bin of three numbers": ("blocks.bins.infusion", [0, 4, 8], "blocks.bins.infusion: "),
+    "baseline that is no bin": ("blocks.baseline", ["before"], "'before', which is not in blocks.bins"),
+    "crossover of one": ("study.conditions", ["placebo"], "study.conditions has one code; a crossover needs two"),
+    "same condition twice": ("study.conditions", ["drug", "drug"], "study.conditions: .* non-unique"),
+    "sequence without basis": ("protocols.a.sequence", "other", "protocols.a.basis is needed"),
+    "STEAM without TM": ("protocols.a.sequence", "steam", "protocols.a.mixing_time_ms is needed"),
+    "no sessions in a job": ("batch_size", 0, "batch_size: 0 is less than the minimum of 1"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_the_configuration_is_one_line_that_names_the_key(fault):
+    key, value, said = FAULTS[fault]
+    with pytest.raises(InputError, match=said) as error:
+        config.checked(changed(key, value), "config.yaml")
+    assert str(error.value).startswith("config.yaml: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "study: [", "- a\n- b\n", "study: &a [*a]\n", "\t study: x", "a: !!python/object/apply:os.system [id]", "\0"],
+    ids=["empty", "open bracket", "list", "recursive", "tab", "code", "null byte"],
+)
+def test_a_file_that_is_no_configuration_is_one_line(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"config.yaml") as error:
+        config.load(str(path))
+    assert len(str(error.value)) < 600
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = ["study", "inputs", "output", "protocols", "protocols.a", "blocks", "blocks.bins", "fit", "group", "quality"]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.sampled_from(KEYS), VALUES)
+def test_any_value_at_any_key_is_accepted_or_one_line(key, value):
+    try:
+        config.checked(changed(key, value))
+    except InputError as error:
+        assert str(error).startswith("config: ")
+        assert "\n" not in str(error)

@@ -31,12 +31,9 @@ RESULT_COLUMNS = {
     "analysis": ("Analysis", 0),
     "outcome": ("Outcome", 0),
     "contrast": ("Contrast", 0),
-    "n_participants": ("Participants", 0),
-    "n_sessions": ("Sessions", 0),
-    "n_blocks": ("Blocks", 0),
+    "n": ("Participants / sessions / blocks", 0),
     "estimate": ("Estimate", 4),
-    "ci_low": ("95 % low", 4),
-    "ci_high": ("95 % high", 4),
+    "interval": ("95 % interval", 0),
     "df": ("df", 1),
     "df_method": ("df method", 0),
     "p": ("p", 4),
@@ -99,7 +96,7 @@ def write(config: dict[str, Any]) -> Path:
         "failures": _failures(trial),
         "pictures": _pictures(output / "figures"),
         "headline": _headline(read_json(output / "group" / "headline.json")),
-        "results": [(title, _shown(trial.tables.get(name), RESULT_COLUMNS)) for title, name in RESULTS],
+        "results": [(title, _results(trial.tables.get(name))) for title, name in RESULTS],
         "losses": _shown(trial.tables.get("loss_by_condition"), LOSS_COLUMNS),
         "reliability": _shown(trial.tables["reliability"], RELIABILITY_COLUMNS),
         "session_columns": SESSION_COLUMNS,
@@ -217,6 +214,17 @@ def _headline(content: dict[str, Any]) -> list[tuple[str, str | None]]:
         interval = "[{ci_low:.2f}, {ci_high:.2f}]".format(**found) if found["bounded"] else "not bounded"
         rows.append(("Attenuation (fraction)", f"{found['fraction']:.2f} {interval}"))
     return [(label, value.replace("-", "−") if label not in ("Contrast", "p") else value) for label, value in rows]
+
+
+def _results(table: pd.DataFrame | None) -> dict[str, Any] | None:
+    """Show a table of tests, its counts and limits in one column each."""
+    if table is None:
+        return None
+    counts = table[["n_participants", "n_sessions", "n_blocks"]].to_numpy()
+    limits = table[["ci_low", "ci_high"]].to_numpy(float)
+    n = [" / ".join(_cell(v, 0) for v in row) if row[0] == row[0] else "n/a" for row in counts]
+    interval = [f"{low:.4f} to {high:.4f}" if np.isfinite(low + high) else "n/a" for low, high in limits]
+    return _shown(table.assign(n=n, interval=interval), RESULT_COLUMNS)
 
 
 def _shown(table: pd.DataFrame | None, columns: dict[str, tuple[str, int]]) -> dict[str, Any] | None:

@@ -1,0 +1,189 @@
+"""The pages in a browser: no errors, nothing fetched, links resolve, controls react, text from the data stays text."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from made_results import write_study
+
+from mrsflow import group_figures, group_page, group_read, session_page
+from mrsflow.files import read_table
+
+pytestmark = pytest.mark.browser
+HOSTILE = "<script>window.hit = 1</script><b>$x_1$</b>"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("needs Chromium (Debian: apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (make env)")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+def make_pages(output: Path, participants: int, frozen: bool = True, name: str = "Made-up trial") -> dict:
+    """Write figures, session pages and the group page of a made-up trial; gives its configuration."""
+    config = write_study(output, participants, frozen, name=name)
+    trial = group_read.load(config)
+    group_figures.draw_all(trial, output / "figures")
+    for key in trial.sessions:
+        session_page.write(output, key, config)
+    group_page.write(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """Folder of the pages of a small trial with a hostile study name."""
+    output = tmp_path_factory.mktemp("report")
+    make_pages(output, 6, name=f"Trial {HOSTILE}")
+    return output / "report"
+
+
+class Opened:
+    """A page with what went wrong while it loaded."""
+
+    def __init__(self, browser, path: Path, width: int = 1200):
+        self.problems, self.requests = [], []
+        self.page = browser.new_page(viewport={"width": width, "height": 900})
+        self.page.on("console", lambda m: self.problems.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda e: self.problems.append(str(e)))
+        self.page.on("request", lambda r: self.requests.append(r.url))
+        self.page.goto(path.as_uri())
+        self.path = path
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.page.close()
+
+
+PAGES = ("index.html", "sub-001_ses-v1.html", "sub-006_ses-v2.html")
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("width", [1200, 390])
+def test_page_opens_without_errors_or_requests_and_fits_the_screen(browser, report, name, width):
+    with Opened(browser, report / name, width) as opened:
+        assert opened.problems == []
+        assert [u for u in opened.requests if not u.startswith(("file:", "data:"))] == []
+        assert len([u for u in opened.requests if u.startswith("file:")]) == 1
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_resolve(browser, report, name):
+    with Opened(browser, report / name) as opened:
+        links = opened.page.eval_on_selector_all("a[href]", "all => all.map(a => a.getAttribute('href'))")
+        assert links
+        for link in links:
+            if link.startswith("#"):
+                assert opened.page.query_selector(link) is not None, link
+            elif not link.startswith("https://doi.org/"):
+                assert (report / link).is_file(), link
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_text_from_the_data_stays_text(browser, report, name):
+    with Opened(browser, report / name) as opened:
+        assert opened.page.evaluate("window.hit") is None
+        assert HOSTILE in opened.page.inner_text("body")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_can_be_read_by_machines(browser, report, name):
+    with Opened(browser, report / name) as opened:
+        page = opened.page
+        assert page.get_attribute("html", "lang") == "en"
+        assert page.eval_on_selector_all("img", "all => all.filter(i => !i.alt || !i.naturalWidth).length") == 0
+        assert (
+            page.eval_on_selector_all("svg[role=img]", "all => all.filter(s => !s.getAttribute('aria-label')).length")
+            == 0
+        )
+        assert page.eval_on_selector_all("table", "all => all.filter(t => !t.querySelector('th[scope]')).length") == 0
+        ids = page.eval_on_selector_all("[id]", "all => all.map(e => e.id)")
+        assert len(ids) == len(set(ids))
+
+
+def test_spectra_run_from_high_to_low_shift_with_the_peak_of_naa_in_place(browser, report):
+    with Opened(browser, report / PAGES[1]) as opened:
+        ticks = opened.page.eval_on_selector_all(
+            "[data-block='0'] .xtick", "all => all.map(t => [Number(t.textContent), Number(t.getAttribute('x'))])"
+        )
+        values, places = zip(*sorted(ticks), strict=True)
+        assert list(places) == sorted(places, reverse=True)
+        path = opened.page.get_attribute("[data-block='0'] path[data-series=fit]", "d")
+        points = [tuple(map(float, p.split(","))) for p in re.findall(r"[\d.]+,[\d.]+", path)]
+        highest = min(points, key=lambda p: p[1])[0]
+        slope = (values[-1] - values[0]) / (places[-1] - places[0])
+        assert values[0] + slope * (highest - places[0]) == pytest.approx(2.008, abs=0.02)
+        assert opened.page.text_content("[data-block='0'] .xlabel") == "Chemical shift (ppm)"
+
+
+def test_components_come_and_go(browser, report):
+    with Opened(browser, report / PAGES[1]) as opened:
+        page, drawn = opened.page, "path[data-series='Gln']"
+        assert page.locator(drawn).count() == 0
+        page.get_by_role("button", name="Glu and Gln").click()
+        assert page.locator(drawn).count() == 6
+        page.get_by_label("Gln", exact=True).uncheck()
+        assert page.locator(drawn).count() == 0 and page.locator("path[data-series='Glu']").count() == 6
+        page.get_by_role("button", name="none").click()
+        assert page.locator("path[data-series='Glu']").count() == 0
+        assert opened.problems == []
+
+
+def test_rejected_transients_say_why(browser, report):
+    rejected = read_table(next(report.parent.rglob("sub-001_ses-v1_*transients_quality.tsv")))["rejected"].astype(str)
+    with Opened(browser, report / PAGES[1]) as opened:
+        marks = opened.page.eval_on_selector_all(
+            "[data-course=shift_hz] [data-series=rejected] title", "all => all.map(t => t.textContent)"
+        )
+        assert len(marks) == (rejected == "True").sum() > 0
+        assert set(marks) == {"amplitude 50 % low"}
+
+
+def test_table_of_metabolites_changes_its_measure(browser, report):
+    with Opened(browser, report / PAGES[1]) as opened:
+        visible = "table[data-measure]:visible"
+        assert opened.page.locator(visible).get_attribute("data-measure") == "per_tcr"
+        opened.page.locator("select[data-measure]").select_option("crlb_percent")
+        assert opened.page.locator(visible).count() == 1
+        assert opened.page.locator(visible).get_attribute("data-measure") == "crlb_percent"
+
+
+def test_sessions_can_be_searched_and_filtered(browser, report):
+    with Opened(browser, report / "index.html") as opened:
+        page, rows = opened.page, "#session-table tbody tr:visible"
+        assert page.locator(rows).count() == 12
+        page.get_by_label("only with a problem").check()
+        assert page.locator(rows).count() == 2
+        assert "2 of 12" in page.inner_text("#shown")
+        page.get_by_label("only with a problem").uncheck()
+        page.fill("#find", "sub-003")
+        assert page.locator(rows).count() == 2
+
+
+def test_everything_is_there_in_print(browser, report):
+    with Opened(browser, report / "index.html") as opened:
+        opened.page.fill("#find", "sub-003")
+        opened.page.emulate_media(media="print")
+        assert opened.page.locator("#session-table tbody tr:visible").count() == 12
+        assert not opened.page.locator("nav").is_visible()
+
+
+def test_masked_pages_show_codes_and_no_comparison(browser, tmp_path):
+    make_pages(tmp_path, 4, frozen=False)
+    with Opened(browser, tmp_path / "report" / "index.html") as opened:
+        text = opened.page.content()
+        assert "placebo" not in text and "naltrexone" not in text
+        assert "Arms are masked" in text
+        assert opened.page.locator("#figure-sensitivity img").count() == 0
+        assert "Not drawn while arms are masked" in opened.page.inner_text("#figure-sensitivity")

@@ -135,7 +135,7 @@ def mood_time_rows(plan: Plan, rows: Rows, before: str, after: str, outcome: str
         ]
 
     return [
-        row | {"outcome": outcome}
+        row | {"outcome": outcome, "n_dropped": rows.n_dropped}
         for row in attempt(make, "scores treated as independent (condition x time)", contrast.name)
     ]
 
@@ -254,6 +254,12 @@ def link_rows(plan: Plan, rows: Rows, mood: Rows, outcome: str) -> list[Row]:
     }
     remark = "points of mood per 1 % of baseline; exploratory, no claim of mediation"
     return [
-        row | {"outcome": outcome, "per_sd": row["estimate"] * float(spread[row["contrast"]]), "remark": remark}
+        row
+        | {
+            "outcome": outcome,
+            "n_dropped": mood.n_dropped,
+            "per_sd": row["estimate"] * float(spread[row["contrast"]]),
+            "remark": remark,
+        }
         for row in found
     ]

@@ -10,7 +10,7 @@ adjustment); Fai & Cornelius 1996, doi:10.1080/00949659608811740 and Kuznetsova 
 (Satterthwaite).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -73,6 +73,11 @@ class Fit:
     _kr_w: NDArray  # (..., K+1, K+1) with sigma = 1
     _jacobian: NDArray  # (..., K+1, p, p) of the covariance by (variance ratios, sigma^2)
     _parameters: NDArray  # (..., K+1, K+1) covariance of (variance ratios, sigma^2)
+
+    def __getitem__(self, index: int) -> "Fit":
+        """Take one data set out of a stack."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Fit(**{k: v if k in ("names", "groups") else v[index] for k, v in kept.items()})
 
     def contrast(self, weights: ArrayLike, method: DfMethod = "kenward-roger", level: float = 0.95) -> Inference:
         """Test a linear combination of the fixed effects against zero (two-sided).
@@ -200,6 +205,7 @@ def fit(
         raise InputError("the model needs finite values in every row; infinite or missing ones must be left out first")
     layout = reml.arrange(groups)
     sums, triangle, beta_ols = reml.sum_up(x, y, weights, layout, names)
+    reml.refuse_unidentified(sums, tuple(groups))
     ends = [reml.minimise(sums, np.full((*sums.rss.shape, len(layout.terms)), start)) for start in STARTS]
     better = ends[1][1] < ends[0][1] - 1e-9
     gamma = np.where(better[..., np.newaxis], ends[1][0], ends[0][0])

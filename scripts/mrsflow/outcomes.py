@@ -135,7 +135,7 @@ def huber_location(values: NDArray[np.float64]) -> NDArray[np.float64]:
     1964, doi:10.1214/aoms/1177703732.
 
     >>> huber_location(np.array([[1.0, 1.1, 0.9, 1.0, 9.0], [2.0, 2.1, 1.9, 2.0, np.nan]])).round(2)
-    array([1.03, 2.  ])
+    array([1.05, 2.  ])
     """
     centre = np.nanmedian(values, axis=1)
     scale = 1.4826 * np.nanmedian(np.abs(values - centre[:, np.newaxis]))

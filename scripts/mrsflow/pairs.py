@@ -177,7 +177,7 @@ def noncentral_interval(t: float, df: float, level: float = 0.95) -> tuple[float
     """Confidence limits of the noncentrality of a t statistic (Cumming & Finch 2001, doi:10.1177/0013164401614002).
 
     >>> [round(v, 3) for v in noncentral_interval(2.0, 20)]
-    [-0.064, 4.024]
+    [-0.077, 4.032]
     """
     from scipy.optimize import brentq
     from scipy.stats import nct

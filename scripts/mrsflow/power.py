@@ -5,17 +5,13 @@ dimensions), so that a thousand trials take seconds.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow import mixed
-from mrsflow.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 BATCH = 250  # trials fitted together
 
@@ -212,7 +208,7 @@ def power_of(scenario: Scenario, count: int, seed: int) -> dict[str, float]:
         power with its Monte-Carlo interval, the mean half width of the 95 % interval in percent of baseline, and the
         bias of the estimate with its Monte-Carlo standard error.
     """
-    tests = [fit_primary(t).contrast(_condition(t)) for t in batches(scenario, count, seed)]
+    tests = [fit_primary(t).contrast(condition_weights(t)) for t in batches(scenario, count, seed)]
     p = np.concatenate([t.p for t in tests])
     estimate = np.concatenate([t.estimate for t in tests])
     half = np.concatenate([(t.ci_high - t.ci_low) / 2 for t in tests])
@@ -225,7 +221,8 @@ def power_of(scenario: Scenario, count: int, seed: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _condition(trials: Trials) -> NDArray[np.float64]:
+def condition_weights(trials: Trials) -> NDArray[np.float64]:
+    """Weights that pick the condition effect of `fit_primary`."""
     blocks, visits = trials.y.shape[-1] - trials.n_baseline, trials.y.shape[2]
     weights = np.zeros(2 + blocks - 1 + (3 if visits == 2 else 1))
     weights[1] = 1
@@ -243,81 +240,3 @@ def wilson(successes: int, count: int) -> tuple[float, float]:
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
     return float(middle - half), float(middle + half)
-
-
-def components_of(blocks: "pd.DataFrame", outcome: str) -> dict[str, float]:
-    """Estimate a cohort's own variance components, as fractions of its mean baseline.
-
-    Parameters
-    ----------
-    blocks : DataFrame
-        blocks_wide.tsv of the group stage.
-    outcome : str
-
-    Returns
-    -------
-    dict
-        The ``sd_*`` fields of `Scenario`. The response is the difference of two phases, so its variance is twice that
-        of a phase's own intercept.
-
-    Raises
-    ------
-    InputError
-        No outcome, no baseline blocks, or a single visit.
-    """
-    from mrsflow.models import fit_table
-
-    if outcome not in blocks:
-        raise InputError(f"the table of blocks has no column {outcome!r}; run the group stage with this outcome")
-    used = blocks[(blocks["excluded"].astype(str).str.lower() == "false") & blocks[outcome].notna()]
-    used = used.rename(columns={outcome: "outcome"}).reset_index(drop=True)
-    if set(used["phase"]) != {"baseline", "infusion"} or used["visit"].nunique() < 2:
-        raise InputError("variance components need blocks of two phases and two visits; give power.components instead")
-    text = "outcome ~ arm*phase + visit + (1|participant) + (1|participant:session) + (1|participant:phase)"
-    model = fit_table(used, text + " + (1|participant:session:phase)", {"phase": "baseline"})
-    mean = used.loc[used["phase"] == "baseline", "outcome"].mean()
-    variance = dict(zip(model.fit.groups, model.fit.variances, strict=True))
-    person, visit = variance["participant:phase"], variance["participant:session:phase"]
-    found = {
-        "sd_participant": variance["participant"] + person, "sd_session": variance["participant:session"] + visit,
-        "sd_block": model.fit.residual_variance, "sd_response_participant": 2 * person,
-        "sd_response_session": 2 * visit,
-    }  # fmt: skip
-    return {name: float(np.sqrt(value) / mean) for name, value in found.items()}
-
-
-def grid(settings: dict[str, Any], scenario: Scenario, seed: int) -> "pd.DataFrame":
-    """Power over designs, participants, effects and losses.
-
-    Parameters
-    ----------
-    settings : dict
-        Section ``power`` of the configuration.
-    scenario : Scenario
-        What all cells share.
-    seed : int
-    """
-    import pandas as pd
-
-    rows = []
-    for design in settings["designs"]:
-        for losses in settings["lost_blocks"]:
-            for attenuation in settings["attenuation"]:
-                for n in settings["participants"]:
-                    dropouts = settings["dropouts"] if design == "crossover" else 0.0
-                    change = {"attenuation": attenuation, "lost_blocks": losses, "dropouts": dropouts}
-                    cell = replace(scenario, design=design, n=n, **change)
-                    found = power_of(cell, settings["trials"], seed)
-                    rows.append({
-                        "design": design, "n_participants": n, "rise": scenario.rise, "attenuation": attenuation,
-                        "effect_percent": 100 * cell.effect, "lost_blocks": losses, "dropouts": dropouts, **found,
-                        "trials": settings["trials"], "seed": seed,
-                    })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def scenario_of(settings: dict[str, Any], components: dict[str, float]) -> Scenario:
-    """Make the scenario that all cells share from section ``power`` and the variance components."""
-    names = {f.name for f in fields(Scenario)}
-    own = {k: v for k, v in settings.items() if k in names and k not in ("lost_blocks", "attenuation", "dropouts")}
-    return replace(Scenario(), **own, **components)

@@ -259,6 +259,21 @@ def differentiate(sums: Sums, state: State) -> Derivatives:
     )
 
 
+def refuse_unidentified(sums: Sums, names: tuple[str, ...]) -> None:
+    """Refuse a variance that the rows carry no information about.
+
+    Raises
+    ------
+    InputError
+        Names the random intercept.
+    """
+    information = differentiate(sums, evaluate(sums, np.ones((*sums.rss.shape, len(names))))).expected
+    empty = np.einsum("...ii->...i", information) <= 1e-9
+    if empty.any():
+        name = names[np.argwhere(empty.reshape(-1, len(names)).any(axis=0))[0, 0]]
+        raise InputError(f"random intercept {name}: the rows are too few to tell it from the residual; more are needed")
+
+
 def minimise(sums: Sums, gamma: NDArray, rounds: int = 200) -> tuple[NDArray, NDArray, NDArray]:
     """Minimise the deviance over variance ratios >= 0 by projected Newton steps.
 

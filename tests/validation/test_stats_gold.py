@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mrsflow import pairs
 from mrsflow.models import fit_table
 
 NAMES = ("balanced", "missing", "singular")
@@ -124,3 +125,25 @@ def test_changes_by_condition_and_their_covariance(gold, method):
         check(model.test(w, METHODS[method]), row, "estimate")
     covariance = model.fit.covariance if method == "satterthwaite" else model.fit.covariance_kr
     np.testing.assert_allclose(weights @ covariance @ weights.T, known["changes"][method]["vcov"], atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("analysis", "y", "baseline"), [("crossover_t", "change", False), ("crossover_ancova", "y", True)]
+)
+def test_crossover_analyses_of_session_means(gold, analysis, y, baseline):
+    known = gold[0]["session_summary"]
+    fit = pairs.crossover(session_means(gold[1]), ("placebo", "naltrexone"), "naltrexone", "placebo", y, baseline)
+    row = known[analysis]
+    assert fit.n_participants == known["n_pairs"]
+    np.testing.assert_allclose(
+        [fit.test.estimate, fit.test.t, fit.test.df, fit.test.p, fit.test.ci_low, fit.test.ci_high],
+        [row[k] for k in ("estimate", "t", "df", "p", "ci_low", "ci_high")],
+        rtol=1e-8,
+    )
+
+
+def session_means(blocks):
+    blocks = blocks[blocks.groupby("participant")["session"].transform("nunique") == 2]
+    keys = ["participant", "session", "condition", "period"]
+    wide = blocks.pivot_table(index=keys, columns="phase", values="glx_tnaa").reset_index()
+    return wide.rename(columns={"infusion": "y", "baseline": "bl"}).assign(change=wide["infusion"] - wide["baseline"])

@@ -1,0 +1,34 @@
+"""Power and precision of a trial to be planned."""
+
+from pathlib import Path
+
+from mrsflow.run import run
+
+
+def main(config: str, out: Path | None = None) -> None:
+    """Simulate trials over a grid of designs, participants, effects and losses; write a table and a figure.
+
+    Settings are in section power of the configuration; the variance components may be those of the study's own group
+    tables (components: cohort).
+
+    Parameters
+    ----------
+    config : str
+        Configuration: a YAML file, or JSON text.
+    out : path, optional
+        Folder of power.tsv, power.json, power.png and power.svg; by default power in the output folder.
+    """
+    from threadpoolctl import threadpool_limits
+
+    from mrsflow import power_plan
+    from mrsflow.config import load
+
+    settings = load(config)
+    with threadpool_limits(1):
+        table = power_plan.plan(settings, out or Path(settings["output"]) / "power")
+    shown = ["design", "n_participants", "attenuation", "lost_blocks", "power", "half_width_percent"]
+    print(table[shown].to_string(index=False, float_format="%.3g"))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,403 @@
+"""The group stage on the tables of simulated trials: its numbers, its masking, its losses, its refusals."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from fitted_trial import table, write
+from scipy import stats
+
+from mrsflow import config as study_config
+from mrsflow import files, group, masking
+from mrsflow.errors import InputError
+
+NAMES = ["placebo", "naltrexone"]
+
+
+def run(made, status=True):
+    return group.run(study_config.load(str(made.config)), [made.status] if status else None)
+
+
+def read(made, name):
+    return files.read_table(made.output / "group" / f"{name}.tsv")
+
+
+def row_of(made, analysis, name="contrasts"):
+    found = read(made, name)
+    return found[found["analysis"] == analysis].iloc[0]
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory):
+    group_settings = {"moderators": ["sex", "age", "occupancy", "site"]}
+    made = write(tmp_path_factory.mktemp("trial"), n=24, group=group_settings)
+    run(made)
+    return made
+
+
+def session_means(made):
+    rows = []
+    for i in range(24):
+        for visit in (1, 2):
+            values = made.values[f"sub-{i + 1:03d}_ses-{visit}"]
+            arm = NAMES[(i + visit - 1) % 2]
+            rows.append((i, visit, arm, values[0], values[1:].mean()))
+    return pd.DataFrame(rows, columns=["participant", "period", "arm", "bl", "y"])
+
+
+def test_primary_estimate_is_the_crossover_ancova_done_by_hand(trial):
+    wide = session_means(trial).pivot(index="participant", columns="arm")
+    sequence = np.where(wide["period"]["placebo"] == 1, 1.0, -1.0)
+    x = np.column_stack([np.ones(24), sequence, wide["bl"]["naltrexone"] - wide["bl"]["placebo"]])
+    known = sm.OLS((wide["y"]["naltrexone"] - wide["y"]["placebo"]).to_numpy(), x).fit()
+    for analysis in ("primary", "pair means"):
+        row = row_of(trial, analysis)
+        np.testing.assert_allclose(
+            [row["estimate"], row["se"], row["df"], row["p"]],
+            [known.params[0], known.bse[0], known.df_resid, known.pvalues[0]],
+            rtol=1e-6,
+        )
+
+
+def test_participant_only_model_has_the_published_degrees_of_freedom(trial):
+    row = row_of(trial, "blocks treated as independent (condition x time)")
+    assert row["df"] == pytest.approx(253, abs=1e-6)
+    assert row["df_method"] == "satterthwaite"
+    assert "not a valid test" in row["remark"]
+
+
+def test_every_row_of_contrasts_tells_what_it_used(trial):
+    found = read(trial, "contrasts")
+    done = found[found["estimate"].notna()]
+    for column in ("n_participants", "n_sessions", "n_dropped", "random", "df_method"):
+        assert done[column].notna().all(), column
+    assert (done["n_participants"] == 24).all()
+
+
+def test_sensitivity_has_one_row_for_each_analysis(trial):
+    found = read(trial, "sensitivity")
+    assert found["analysis"].is_unique
+    wanted = {
+        "primary", "pair means", "re-randomisation", "blocks treated as independent", "all blocks", "QC-passed only",
+        "denominator tCr", "denominator water", "complete pairs", "change score", "period 1 only", "carry-over",
+        "Huber summary", "log scale", "CRLB-weighted", "leave one participant out", "with site", "with vendor",
+        "linewidth as covariate",
+    }  # fmt: skip
+    assert wanted <= set(found["analysis"])
+
+
+def test_period_1_and_change_score_by_hand(trial):
+    means = session_means(trial)
+    first = means[means["period"] == 1]
+    x = np.column_stack([first["arm"] == "naltrexone", np.ones(24), first["bl"]]).astype(float)
+    known = sm.OLS(first["y"].to_numpy(), x).fit()
+    row = row_of(trial, "period 1 only", "sensitivity")
+    np.testing.assert_allclose([row["estimate"], row["se"]], [known.params[0], known.bse[0]], rtol=1e-6)
+    change = means.assign(change=means["y"] - means["bl"]).pivot(index="participant", columns="period", values="change")
+    treated_second = means[means["period"] == 2].set_index("participant")["arm"] == "naltrexone"
+    difference = change[2] - change[1]
+    known_t = stats.ttest_ind(difference[treated_second], difference[~treated_second])
+    row = row_of(trial, "change score", "sensitivity")
+    np.testing.assert_allclose([row["t"], row["p"]], [known_t.statistic, known_t.pvalue], rtol=1e-6)
+
+
+def test_attenuation_is_the_ratio_of_the_mean_changes(trial):
+    means = session_means(trial)
+    change = (means["y"] - means["bl"]).groupby(means["arm"]).mean()
+    row = read(trial, "attenuation").iloc[0]
+    assert row["fraction"] == pytest.approx(1 - change["naltrexone"] / change["placebo"], rel=1e-6)
+    assert row["ci_low"] < row["fraction"] < row["ci_high"]
+
+
+def test_effect_sizes_and_percent(trial):
+    means = session_means(trial)
+    change = means.assign(change=means["y"] - means["bl"]).pivot(index="participant", columns="arm", values="change")
+    difference = change["naltrexone"] - change["placebo"]
+    row = row_of(trial, "primary")
+    assert row["d_z"] == pytest.approx(difference.mean() / difference.std(ddof=1), rel=1e-6)
+    assert row["percent_of_baseline"] == pytest.approx(100 * row["estimate"] / means["bl"].mean(), rel=1e-6)
+
+
+def test_clinical_outcome_follows_the_primary_in_fixed_sequence(trial):
+    primary, clinical = row_of(trial, "primary"), row_of(trial, "clinical outcome")
+    assert clinical["p_adjusted"] == pytest.approx(max(primary["p"], clinical["p"]))
+    assert clinical["n_blocks"] == 48
+    independent = row_of(trial, "scores treated as independent (condition x time)")
+    assert independent["df"] == pytest.approx(3 * 23 - 1, abs=0.01)  # one period term
+
+
+def test_families_are_adjusted(trial):
+    found = read(trial, "contrasts")
+    secondary = found[found["analysis"] == "secondary"]
+    np.testing.assert_allclose(secondary["p_adjusted"], stats.false_discovery_control(secondary["p"]), rtol=1e-6)
+    moderators = found[(found["analysis"] == "moderator") & found["p"].notna()]
+    order = np.argsort(moderators["p"].to_numpy())
+    holm = np.maximum.accumulate(moderators["p"].to_numpy()[order] * np.arange(len(order), 0, -1)).clip(max=1)
+    np.testing.assert_allclose(moderators["p_adjusted"].to_numpy()[order], holm, rtol=1e-6)
+
+
+def test_moderators_are_estimates_first_with_subgroups_beside(trial):
+    found = read(trial, "contrasts")
+    names = set(found.loc[found["analysis"] == "moderator", "contrast"])
+    assert {
+        "naltrexone - placebo x sex (M - F)",
+        "naltrexone - placebo x age (per unit)",
+        "naltrexone - placebo x occupancy (within participants, per unit)",
+        "naltrexone - placebo x occupancy (between participants, per unit)",
+    } <= names
+    sexes = found[found["analysis"] == "subgroup"].set_index("contrast")["estimate"]
+    interaction = found.set_index("contrast").loc["naltrexone - placebo x sex (M - F)", "estimate"]
+    assert sexes["naltrexone - placebo in sex M"] - sexes["naltrexone - placebo in sex F"] == pytest.approx(interaction)
+    few = found[found["contrast"].str.contains("in site")]
+    assert few["remark"].str.contains("few participants").all()
+
+
+def test_time_course_means_and_blocks(trial):
+    course = read(trial, "time_course")
+    own = course[(course["outcome"] == "Glx/tNAA") & (course["condition"] == "placebo")]
+    known = np.mean([v for k, v in trial.values.items() if (int(k[4:7]) - 1 + int(k[-1]) - 1) % 2 == 0], axis=0)
+    np.testing.assert_allclose(own["mean"], known, rtol=1e-6)
+    tests = read(trial, "time_tests")
+    blocks = tests[tests["analysis"] == "block"]
+    assert list(blocks["block"]) == [f"infusion{i}" for i in range(1, 6)]
+    assert (blocks["p_adjusted"] >= blocks["p"]).all()
+
+
+def test_link_has_within_and_between_slopes(trial):
+    found = read(trial, "link")
+    assert list(found["contrast"]) == ["within participants slope", "between participants slope"]
+    assert (found["df"] < 24).all()
+
+
+def test_data_dictionaries_describe_every_column(trial):
+    folder = trial.output / "group"
+    for path in folder.glob("*.tsv"):
+        known = json.loads(path.with_suffix(".json").read_text())
+        header = path.open().readline().rstrip("\n").split("\t")
+        assert list(known) == header
+        assert all(entry["Description"] for entry in known.values())
+
+
+def test_long_table_has_every_row_of_every_fit(trial):
+    long = read(trial, "blocks_long")
+    assert len(long) == 48 * 6 * 10
+    first = long[(long["participant"] == "001") & (long["session"] == 1) & (long["metabolite"] == "Glx")]
+    np.testing.assert_allclose(first["per_tnaa"], trial.values["sub-001_ses-1"], rtol=1e-7)
+    assert set(first["arm"]) == {"placebo"}
+
+
+def test_headline_agrees_with_the_table(trial):
+    headline = files.read_json(trial.output / "group" / "headline.json")
+    row = row_of(trial, "primary")
+    assert headline["estimate"] == pytest.approx(row["estimate"], rel=1e-9)
+    assert headline["masked"] is False
+    assert headline["attenuation"]["bounded"] in (True, False)
+
+
+def test_a_second_run_gives_the_same_bytes(tmp_path):
+    made = write(tmp_path, n=6)
+    run(made)
+    first = {p.name: p.read_bytes() for p in (made.output / "group").iterdir()}
+    run(made, status=False)  # records instead of the batch table
+    assert {p.name: p.read_bytes() for p in (made.output / "group").iterdir()} == first
+
+
+def test_masked_arms_are_neither_named_nor_compared(tmp_path):
+    made = write(tmp_path, n=6, freeze=True)
+    run(made)
+    record = (made.output / "group" / "unmasking.json").read_bytes()
+    made.config.write_text(made.config.read_text().replace("freeze: true", "freeze: false"))
+    headline = run(made)
+    assert headline["estimate"] is None
+    assert headline["masked"] is True
+    folder = made.output / "group"
+    assert not [n for n in ("contrasts", "sensitivity", "mood", "time_course") if (folder / f"{n}.tsv").exists()]
+    for path in folder.iterdir():
+        if path.name != "unmasking.json":
+            assert not any(name in path.read_text() for name in NAMES), path.name
+    assert (folder / "unmasking.json").read_bytes() == record
+    assert set(read(made, "blocks_wide")["arm"]) == {"arm A", "arm B"}
+
+
+def test_unmasking_is_recorded_once_for_each_configuration(tmp_path):
+    config = {"study": {"freeze": True}, "group": {"seed": 1}}
+    path = tmp_path / "unmasking.json"
+    first = masking.record_unmasking(path, config)
+    assert masking.record_unmasking(path, config) == first
+    assert len(masking.record_unmasking(path, {**config, "group": {"seed": 2}})) == 2
+    assert masking.record_unmasking(path, config)[0] == first[0]
+
+
+def edit_quality(made, key, change):
+    path = next(made.output.rglob(f"{key}_desc-blocks_quality.tsv"))
+    content = files.read_table(path, text_columns=True)
+    change(content)
+    files.write_table(content, path)
+
+
+def test_excluded_blocks_leave_the_primary_and_stay_in_the_row_of_all_blocks(tmp_path):
+    made = write(tmp_path, n=8)
+    edit_quality(made, "sub-002_ses-1", lambda t: t.__setitem__("linewidth_ppm", ["0.05"] * 4 + ["0.2", "0.05"]))
+    run(made)
+    assert row_of(made, "primary")["n_blocks"] == 79
+    assert row_of(made, "primary")["n_dropped"] == 1
+    assert row_of(made, "all blocks", "sensitivity")["n_blocks"] == 80
+    excluded = read(made, "exclusions")
+    assert list(excluded[["participant", "block", "action"]].iloc[0]) == ["002", "infusion4", "exclude"]
+    assert "linewidth_ppm" in excluded["reason"].iloc[0]
+    wide = read(made, "blocks_wide").astype({"excluded": str})
+    assert wide.loc[wide["excluded"].str.lower() == "true", "block"].tolist() == ["infusion4"]
+
+
+def test_a_session_without_baseline_is_left_out_by_name(tmp_path):
+    made = write(tmp_path, n=8)
+    edit_quality(made, "sub-003_ses-2", lambda t: t.__setitem__("linewidth_ppm", ["0.2"] + ["0.05"] * 5))
+    headline = run(made)
+    assert headline["notes"] == ["session 2 of 003 left out: no usable baseline block"]
+    assert row_of(made, "primary")["n_sessions"] == 15
+    assert "7 of 8" in row_of(made, "pair means")["remark"] or "1 participants" in row_of(made, "pair means")["remark"]
+    assert (read(made, "exclusions")["action"] == "left out").any()
+
+
+def test_a_failed_session_is_counted_and_the_rest_analysed(tmp_path):
+    made = write(tmp_path, n=8)
+    made.status.write_text(
+        made.status.read_text().replace("sub-004_ses-1\tok\t", "sub-004_ses-1\tfailed\tfile is empty")
+    )
+    run(made)
+    lost = read(made, "exclusions").iloc[-1]
+    assert (lost["participant"], lost["action"], lost["reason"]) == ("004", "lost", "failed: file is empty")
+    flow = read(made, "flow")
+    assert flow[(flow["step"] == "lost before the fit") & (flow["condition"] == "all")]["n_sessions"].iloc[0] == 1
+
+
+def test_parallel_groups_are_the_ancova_of_participants(tmp_path):
+    made = write(tmp_path, n=20, design="parallel")
+    run(made)
+    arm = np.arange(20) % 2
+    values = np.array([made.values[f"sub-{i + 1:03d}_ses-1"] for i in range(20)])
+    x = np.column_stack([np.ones(20), arm, values[:, 0]])
+    known = sm.OLS(values[:, 1:].mean(axis=1), x).fit()
+    row = row_of(made, "primary")
+    np.testing.assert_allclose([row["estimate"], row["se"], row["df"]], [known.params[1], known.bse[1], 17], rtol=1e-6)
+    robust = row_of(made, "HC3 standard error", "sensitivity")
+    assert robust["se"] == pytest.approx(sm.OLS(known.model.endog, x).fit(cov_type="HC3").bse[1], rel=1e-6)
+    assert row_of(made, "clinical outcome")["df"] == 17
+
+
+def test_single_arm_is_the_one_sample_test_of_changes(tmp_path):
+    made = write(tmp_path, n=10, design="single_arm", conditions=("ketamine",))
+    run(made)
+    changes = [v[1:].mean() - v[0] for v in made.values.values()]
+    known = stats.ttest_1samp(changes, 0)
+    row = row_of(made, "pair means")
+    np.testing.assert_allclose([row["estimate"], row["t"], row["p"]], [np.mean(changes), *known[:2]], rtol=1e-6)
+    assert row_of(made, "primary")["estimate"] == pytest.approx(np.mean(changes), rel=1e-6)
+
+
+def test_three_conditions_have_named_contrasts_and_attenuation_by_the_control(tmp_path):
+    named = [
+        {"name": "block", "treated": "naltrexone", "reference": "placebo"},
+        {"name": "drug", "treated": "placebo", "reference": "saline"},
+    ]
+    settings = {"contrasts": named, "control": "saline"}
+    made = write(tmp_path, n=12, conditions=("placebo", "naltrexone", "saline"), group=settings)
+    run(made)
+    found = read(made, "contrasts")
+    primary = found[found["analysis"] == "primary"].set_index("contrast")
+    assert list(primary.index) == ["block", "drug"]
+    low, high = sorted(primary["p"])
+    assert sorted(primary["p_adjusted"]) == pytest.approx(sorted([min(2 * low, 1), max(2 * low, high)]))
+    fraction = read(made, "attenuation").iloc[0]
+    assert fraction["contrast"] == "block"
+    drug = primary.loc["drug", "estimate"]
+    assert fraction["fraction"] == pytest.approx(1 - (drug + primary.loc["block", "estimate"]) / drug, rel=1e-6)
+
+
+def change_sessions(made, change):
+    path = made.config.parent / "sessions.tsv"
+    content = files.read_table(path, text_columns=True)
+    change(content)
+    table(path, content.columns, content.to_numpy())
+
+
+def test_condition_aliased_with_period_is_not_estimated(tmp_path):
+    made = write(tmp_path, n=6)
+    change_sessions(made, lambda t: t.__setitem__("arm", np.where(t["visit"] == "1", "placebo", "naltrexone")))
+    headline = run(made)
+    assert headline["estimate"] is None
+    assert "condition and period change together" in headline["reason"]
+
+
+def test_moderator_aliased_with_sequence_is_not_estimated(tmp_path):
+    made = write(tmp_path, n=8, group={"moderators": ["order"]})
+    change_sessions(made, lambda t: t.__setitem__("order", np.where(t["participant"].astype(int) % 2 == 0, "x", "y")))
+    run(made)
+    row = row_of(made, "moderator")
+    assert pd.isna(row["estimate"])
+    assert "changes together with the sequence" in row["remark"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda t: t.__setitem__("madrs_day1", ["12", "thirteen", *t["madrs_day1"][2:]]),
+            "line 3: madrs_day1 is 'thirteen'",
+        ),
+        (lambda t: t.__setitem__("madrs_pre", ["inf", *t["madrs_pre"][1:]]), "line 2: madrs_pre is 'inf'"),
+        (lambda t: t.__setitem__("arm", "placebo"), "has condition 'placebo' in more than one session"),
+        (lambda t: t.drop(columns="visit", inplace=True), "column 'visit' is missing"),
+    ],
+)
+def test_a_bad_sessions_table_is_one_clear_line(tmp_path, change, message):
+    made = write(tmp_path, n=4)
+    change_sessions(made, change)
+    with pytest.raises(InputError, match=message):
+        run(made)
+
+
+def test_a_participant_in_both_arms_of_a_parallel_trial_is_refused(tmp_path):
+    made = write(tmp_path, n=4)
+    made.config.write_text(made.config.read_text().replace("design: crossover", "design: parallel"))
+    with pytest.raises(InputError, match="participant 001 is in more than one arm of a parallel trial"):
+        run(made)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("infusion2\tinfusion", "infusion1\tinfusion", "block 'infusion1' stands twice"),
+        ("\t240\t7\t0\tGlx\t", "\t240\t7\t0\tGlx\tmuch", "cannot be read"),
+    ],
+)
+def test_a_bad_table_of_fits_names_the_session(tmp_path, old, new, message):
+    made = write(tmp_path, n=3)
+    path = next(made.output.rglob("sub-002_ses-1_desc-blocks_mrsfit.tsv"))
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(InputError, match=rf"sub-002_ses-1: .*{message}"):
+        run(made)
+
+
+def test_an_infinite_ratio_is_refused(tmp_path):
+    made = write(tmp_path, n=3)
+    path = next(made.output.rglob("sub-002_ses-1_desc-blocks_mrsfit.tsv"))
+    lines = path.read_text().splitlines()
+    bad = next(i for i, line in enumerate(lines) if "\tGlx\t" in line)
+    cells = lines[bad].split("\t")
+    cells[15] = "inf"
+    lines[bad] = "\t".join(cells)
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match="sub-002_ses-1: Glx/tNAA of block 'baseline' is infinite"):
+        run(made)
+
+
+def test_an_unknown_outcome_or_contrast_is_refused(tmp_path):
+    made = write(tmp_path, n=3, group={"outcome": "XYZ/tNAA"})
+    with pytest.raises(InputError, match="XYZ/tNAA is not in the fits"):
+        run(made)
+    made = write(tmp_path / "b", n=3, group={"contrasts": [{"name": "a", "treated": "nope", "reference": "placebo"}]})
+    with pytest.raises(InputError, match="names 'nope'"):
+        run(made)

@@ -18,6 +18,7 @@ def main(config: str) -> None:
     from mrsflow.files import read_json, write_text
     from mrsflow.formats import files_of
     from mrsflow.identity import harvest, scan_outputs
+    from mrsflow.records import write_inventory
 
     settings = load(config)
     study = read_study(settings)
@@ -31,6 +32,7 @@ def main(config: str) -> None:
     problems += [f"{r['stage']}: {r['session']}: {r['status']}: {r['reason']}" for r in wanted]
     secrets = set().union(*(harvest(path) for paths in study.samples["raw"] for path in files_of(paths)))
     problems += [f"identity: {name}: {what}" for name, what in scan_outputs(output, secrets)]
+    write_inventory(output)
     for problem in problems:
         print(problem)
     if problems:

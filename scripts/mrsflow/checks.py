@@ -99,8 +99,6 @@ def refuse_implausible(scan: Scan, name: str) -> None:
         raise InputError(f"{name}: the signal holds NaN or infinite values; copy the raw file again")
     if not np.any(scan.fid):
         raise InputError(f"{name}: the signal is zero throughout; copy the raw file again")
-    if growth(scan) > 0.95 and line_power(scan)[1].max() > 100:
-        raise InputError(f"{name}: the signal does not decay as an FID does; was it blanked, or is it a spectrum?")
 
 
 def growth(scan: Scan) -> float:
@@ -300,6 +298,11 @@ def _check_frames(scan: Scan, role: str, protocol: dict[str, Any], key: str) -> 
     odd = np.flatnonzero(strength > 10 * np.median(strength)) if role == "svs" else np.array([])
     message = f"frames {_listed(odd)} look like unsuppressed water; set {key}.water_frames" if odd.size else ""
     rows.append(Check("water_frames", str(odd.size), "0", "fail" if odd.size else "pass", message))
+    remains = growth(scan)
+    undecayed = remains > 0.95 and line_power(scan)[1].max() > 100
+    message = "the signal does not decay as an FID does; was it blanked, or is it a spectrum?" if undecayed else ""
+    found = f"{remains:.3g} of the power is left"
+    rows.append(Check("decay", found, "less than 0.95, or noise", "fail" if undecayed else "pass", message))
     return rows
 
 

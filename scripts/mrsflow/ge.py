@@ -8,7 +8,7 @@ import numpy as np
 
 from mrsflow.errors import InputError
 
-OLD_DATA_START = {9: 61464}
+OLD_DATA_START = {9: 61464, 11: 66072}
 """First byte of the frames in P-files of header revisions that spec2nii does not open."""
 
 

@@ -67,12 +67,22 @@ def _twix_size(head: bytes) -> int | None:
     return int((entries[1::19] + entries[2::19]).max())
 
 
+_SPAR_LINES = {  # that spec2nii needs and does not write where they are empty
+    b"spectrum_inversion_time": b"spectrum_inversion_time : 0\n",
+    b"scan_id": b'scan_id : ""\n',
+    b"patient_position": b'patient_position : ""\n',
+    b"patient_orientation": b'patient_orientation : ""\n',
+}
+
+
 def mended_spar(path: Path, notes: list[str]) -> bytes:
-    """Text of a SPAR file with the key that spec2nii needs and that old exports lack."""
+    """Text of a SPAR file with the keys that spec2nii needs and that old exports lack."""
     content = path.read_bytes()
+    lacking = [line for key, line in _SPAR_LINES.items() if key not in content]
     if b"spectrum_inversion_time" not in content:
         notes.append("SPAR without spectrum_inversion_time read as an acquisition without inversion")
-        content = content.rstrip(b"\r\n\x1a") + b"\nspectrum_inversion_time : 0\n"
+    if lacking:
+        content = content.rstrip(b"\r\n\x1a") + b"\n" + b"".join(lacking)
     return content
 
 
@@ -106,7 +116,7 @@ def _procpar_values(path: Path, *names: str) -> dict[str, str]:
     text = path.read_text(encoding="latin-1")
     found = {}
     for name in names:
-        if match := re.search(rf'(?m)^{name} .*\n\d+ "?([^"\n]*?)"?\s*$', text):
+        if match := re.search(rf'(?m)^{name} .*\n1 "?([^"\n]*?)"?\s*$', text):
             found[name] = match.group(1)
     return found
 
@@ -195,9 +205,6 @@ def split_reference_phase(scan: Scan, raw: Raw, notes: list[str]) -> tuple[Scan,
     first, second = (scan.with_data(scan.fid[..., i, :], scan.dims[:-1]) for i in (0, 1))
     strength = [float(np.linalg.norm(s.fid[..., : s.n_points // 8])) for s in (first, second)]
     if scan.size("DIM_USER_0") != 2 or strength[0] < 3 * strength[1]:
-        raise InputError(
-            f"{raw.files[0]}: has a dimension of {scan.size('DIM_USER_0')} beside coils that is not understood; "
-            "convert it with spec2nii by hand (options -d5, -t5) and name the NIfTI-MRS file"
-        )
+        return scan, {}
     notes.append("twix: the first phase is the unsuppressed water reference")
     return second, {"ecc": first}

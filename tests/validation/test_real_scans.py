@@ -90,7 +90,6 @@ def test_what_comes_out(shared, case):
 
 
 BAD = [
-    ("siemens-rda-blank-fid/single_voxel_example.rda", "does not decay"),
     ("siemens-twix-ve11-incomplete/svslcosy_incomplete.dat", "incomplete"),
     ("bruker-pv6-steam-phantom/8/pdata/1/2dseq", "name the fid or rawdata.job0"),
     ("siemens-dicom-megapress-te68", "2 DICOM series"),
@@ -108,6 +107,14 @@ def test_what_is_refused(shared, path, reason):
     with pytest.raises(InputError, match=reason) as caught:
         vendors.convert([shared / "data" / path])
     assert "\n" not in str(caught.value)
+
+
+def test_a_blanked_signal_keeps_its_header_and_fails_its_checks(shared):
+    scan = vendors.convert([shared / "data/siemens-rda-blank-fid/single_voxel_example.rda"]).scan
+    assert (scan.n_points, scan.header["EchoTime"]) == (1024, 0.03)
+    protocol = {"echo_time_ms": 30, "repetition_time_ms": 2000, "spectrometer_frequency_mhz": 123.26, "nucleus": "1H"}
+    rows = checks.check_scan(scan, "svs", {**protocol, "coils": "any", "phase_cycle": 1, "voxel_volume_ml": 8}, "p")
+    assert [row.check for row in rows if row.status == "fail"] == ["decay"]
 
 
 def test_old_ge_frames_are_those_of_the_file(shared):
@@ -183,7 +190,7 @@ def test_by_hand_nothing_of_a_person_comes_out(shared, root, tmp_path, path):
     assert not [finding for finding in found if "absolute path" not in finding[1] or finding[0] != "log.txt"]
 
 
-@pytest.mark.parametrize("path", [BAD[0][0], BAD[3][0]])
+@pytest.mark.parametrize("path", [BAD[0][0], BAD[2][0]])
 def test_by_hand_a_refusal_is_one_line_and_no_file(shared, root, tmp_path, path):
     done = by_hand(root, "--raw", shared / "data" / path, "--out", tmp_path / "scan.nii.gz")
     assert done.returncode != 0

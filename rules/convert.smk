@@ -27,14 +27,13 @@ rule convert:
 
 rule describe_dataset:
     input:
+        tables_of("convert"),
         code=lib("describe_dataset"),
-        tables=[
-            path
-            for path in (
-                config["inputs"]["participants"],
-                config["inputs"]["sessions"],
-            )
-        ],
+        tables=(
+            []
+            if config["inputs"]["bids"]
+            else [config["inputs"]["participants"], config["inputs"]["sessions"]]
+        ),
     output:
         f"{OUTPUT}/bids/dataset_description.json",
     log:
@@ -42,7 +41,7 @@ rule describe_dataset:
     conda:
         "../envs/mrsflow.yaml"
     params:
-        config=settings("study", "protocols"),
+        config=settings("study", "protocols", "convert"),
         samples=digest_of(
             STUDY.samples.drop(columns="line").astype(str).values.tolist()
         ),

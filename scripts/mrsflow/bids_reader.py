@@ -46,6 +46,7 @@ def read_dataset(root: Path | str, protocols: dict[str, Any]) -> "Study":
     participants = read_table(root / "participants.tsv", text_columns=True)
     participants = participants.rename(columns={"participant_id": "participant"})
     participants["participant"] = participants["participant"].str.removeprefix("sub-")
+    participants.insert(0, "line", range(2, len(participants) + 2))
     sessions = _read_sessions(root)
     missing = set(table["key"]) - set(sessions["key"])
     if missing:
@@ -71,6 +72,7 @@ def _read_sessions(root: Path) -> "pd.DataFrame":
     sessions["key"] = "sub-" + sessions["participant"] + "_ses-" + sessions["session"]
     for path in sorted((root / "phenotype").glob("*.tsv")):
         sessions = sessions.merge(_scores(read_table(path)), on="key", how="left")
+    sessions.insert(0, "line", range(1, len(sessions) + 1))
     return sessions
 
 

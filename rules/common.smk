@@ -122,8 +122,18 @@ def state_of(path):
         return None
 
 
+def remove_damaged():
+    """Remove outputs that were cut off, so that they are made again; not while another run may be writing them."""
+    if workflow.dryrun or any(Path(".snakemake", "locks").glob("*")):
+        return
+    for path in records.damaged(OUTPUT, STAGES, STUDY.keys):
+        print(f"{path}: is not as it was written; it is made again", file=sys.stderr)
+        path.unlink()
+
+
 def missing_outputs(wildcards):
     """Outputs that a finished session's records name and that are gone: rule `restore` makes them again."""
+    remove_damaged()
     gone = []
     for stage in STAGES:
         finished = {

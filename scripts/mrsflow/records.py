@@ -7,6 +7,7 @@ is not done again. A job of K sessions ends with a table of its K records; that 
 """
 
 import ast
+import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterable
@@ -126,6 +127,7 @@ def each_session(
             logger.info("%s: %s", stage, item.key)
             written = do(item)
             record["outputs"] = {str(p.relative_to(output)): checksum(p) for p in sorted(set(written))}
+            record["sizes"] = {name: (output / name).stat().st_size for name in record["outputs"]}
             record["fingerprint"] = fingerprint
         except Skipped as error:
             record |= {"status": "skipped", "reason": str(error), "outputs": {}}
@@ -155,6 +157,36 @@ def each_session(
         )
     lines = ["session\tstatus\treason", *("\t".join(map(_cell, row.values())) for row in rows)]
     write_text("\n".join(lines) + "\n", table)
+
+
+def write_inventory(output: Path) -> None:
+    """Note the sizes of the files of the whole study, so that the next run sees when one was damaged."""
+    folders = ("basis", "bids", "figures", "group", "report")
+    found = [p for name in folders for p in sorted(Path(output, name).glob("*")) if p.is_file()]
+    write_json({str(p.relative_to(output)): p.stat().st_size for p in found}, Path(output, "status", "inventory.json"))
+
+
+def damaged(output: Path, stages: Iterable[str], keys: Iterable[str]) -> list[Path]:
+    """Files that are there but are not what was written: of another size than noted, or records that cannot be read.
+
+    Sizes alone tell, as planning ten thousand sessions leaves no time for checksums.
+    """
+    output = Path(output)
+    sizes: dict[str, int] = {}
+    found = []
+    for stage, key in [(stage, key) for stage in stages for key in keys]:
+        record = read_record(output, stage, key)
+        if record is not None:
+            sizes |= record.get("sizes", {})
+        elif (path := record_path(output, stage, key)).is_file():
+            found.append(path)
+    with contextlib.suppress(InputError):
+        sizes |= read_json(output / "status" / "inventory.json")
+    for name, size in sizes.items():
+        path = output / name
+        if path.is_file() and path.stat().st_size != size:
+            found.append(path)
+    return found
 
 
 def is_of_the_machine(error: BaseException) -> bool:

@@ -79,6 +79,8 @@ if __name__ == "__main__":
 
 CHECK = """
     import json
+    from mrsflow.records import write_inventory
+    write_inventory(output)
     failed = [json.loads(p.read_text()) for p in sorted(output.glob("status/*/sub-*.json"))]
     failed = [r for r in failed if r["status"] != "ok"]
     if failed:

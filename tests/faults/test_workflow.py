@@ -1,0 +1,266 @@
+"""The workflow killed, its files cut, its disk full or closed: nothing is lost and the rest is done.
+
+The rules are the real ones; the stages are stand-ins that copy text, so that a run takes seconds.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from stand_in import Project
+
+from mrsflow.files import checksum, read_json
+
+SLOW = pytest.mark.slow
+
+
+def outputs(project: Project) -> dict[str, str]:
+    """Checksum of every output but logs, benchmarks and tables of jobs."""
+    base = project.folder / "results"
+    folders = ("bids", "derivatives", "group", "figures", "report", "basis")
+    return {str(p.relative_to(base)): checksum(p) for f in folders for p in (base / f).rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory) -> dict[str, str]:
+    """What an undisturbed run of six sessions gives."""
+    project = Project(tmp_path_factory.mktemp("undisturbed") / "p", sessions=6)
+    result = project.snakemake()
+    assert result.returncode == 0, result.stderr
+    return outputs(project)
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    return Project(tmp_path / "p", sessions=6)
+
+
+def slowed(project: Project, seconds: float) -> Project:
+    """Make every stage take a while and write its output in two halves, so that a kill can fall between them."""
+    for name in ("convert", "preprocess", "fit", "report_sessions"):
+        script = project.folder / f"scripts/{name}.py"
+        whole = 'path.write_text(text + STAGE + "\\n")'
+        halves = f'path.write_text(text); __import__("time").sleep({seconds}); path.write_text(text + STAGE + "\\n")'
+        assert whole in script.read_text()
+        script.write_text(script.read_text().replace(whole, halves))
+    return project
+
+
+def start(project: Project, *options: str) -> subprocess.Popen:
+    """Start a run in a session of its own."""
+    log = (project.folder / "said.txt").open("a")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *options]
+    return subprocess.Popen(command, cwd=project.folder, stdout=log, stderr=log, start_new_session=True)
+
+
+def children(pid: int) -> list[int]:
+    """Processes below a process."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found += [child, *children(child)]
+    return found
+
+
+def assert_records_hold(project: Project) -> None:
+    """Whatever a record calls finished is there, whole."""
+    base = project.folder / "results"
+    for path in base.glob("status/*/sub-*.json"):
+        record = read_json(path)
+        assert {name: checksum(base / name) for name in record["outputs"]} == record["outputs"]
+
+
+@pytest.mark.parametrize("moments", [pytest.param(4, id="4 moments"), pytest.param(20, id="20 moments", marks=SLOW)])
+def test_kill_9_of_the_whole_run_at_random_moments(project, expected, moments):
+    slowed(project, 0.3)
+    rng = random.Random(moments)
+    for _ in range(moments):
+        run = start(project)
+        locks = project.folder / ".snakemake" / "locks"
+        deadline = time.monotonic() + 60
+        while run.poll() is None and not any(locks.glob("*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 3))
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        assert_records_hold(project)
+        assert project.snakemake("--unlock").returncode == 0
+    finished = len(list(project.folder.glob("results/status/*/sub-*.json")))
+    result = project.snakemake()
+    assert result.returncode == 0, result.stderr
+    assert outputs(project) == expected
+    done = [line for line in project.done() if " " in line]
+    assert len(done) - 24 <= 2 * moments  # each kill costs at most the sessions that were in work
+    assert finished or moments < 5
+    assert "Nothing to be done" in project.snakemake().stderr
+
+
+@pytest.mark.parametrize("moments", [pytest.param(3, id="3 moments"), pytest.param(20, id="20 moments", marks=SLOW)])
+def test_kill_9_of_jobs_at_random_moments(project, expected, moments):
+    slowed(project, 0.3)
+    rng = random.Random(moments)
+    run = start(project, "--retries", "30")
+    killed = 0
+    while run.poll() is None:
+        time.sleep(rng.uniform(0.2, 0.8))
+        jobs = [pid for pid in children(run.pid) if b".py\0--config" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        if jobs and killed < moments:
+            os.kill(rng.choice(jobs), signal.SIGKILL)
+            killed += 1
+    assert run.wait() == 0, (project.folder / "said.txt").read_text()[-2000:]
+    assert killed
+    assert_records_hold(project)
+    assert outputs(project) == expected
+
+
+def every_kind(expected: dict[str, str]) -> list[str]:
+    """One output of each kind: of each stage of one session, and of the whole study."""
+    return [name for name in sorted(expected) if "sub-" not in name or "sub-00002_ses-1" in name]
+
+
+@pytest.mark.parametrize("share", [pytest.param(0.5, id="half"), pytest.param(0, id="all", marks=SLOW)])
+def test_any_output_that_is_cut_off_is_made_again(project, expected, share):
+    assert project.snakemake().returncode == 0
+    project.done()
+    names = every_kind(expected)
+    for name in names:
+        path = project.folder / "results" / name
+        os.truncate(path, int(path.stat().st_size * share))
+    record = project.folder / "results/status/fit/sub-00001_ses-1.json"
+    os.truncate(record, 100)
+    result = project.snakemake()
+    assert result.returncode == 0, result.stderr
+    assert "is not as it was written; it is made again" in result.stderr
+    assert outputs(project) == expected
+    touched = {line.split()[1] for line in project.done() if " " in line}
+    assert touched == {"sub-00002_ses-1", "sub-00001_ses-1"}
+    assert "Nothing to be done" in project.snakemake().stderr
+
+
+def test_a_dry_run_removes_nothing(project):
+    assert project.snakemake().returncode == 0
+    path = next(project.folder.glob("results/bids/sub-*/*/*.txt"))
+    os.truncate(path, 1)
+    assert project.snakemake("--dry-run").returncode == 0
+    assert path.stat().st_size == 1
+
+
+@pytest.fixture
+def small_disk(project):
+    """The results folder on a file system of its own."""
+    folder = project.folder / "results"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=500k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs root and the right to mount a tmpfs")
+
+    def remount(options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+    yield remount
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_stops_the_run_and_space_lets_it_go_on(project, small_disk):
+    for i in range(6):
+        project.raw(i).write_text(f"{i}" * 50_000 + "\n")
+    result = project.snakemake()
+    said = result.stdout + result.stderr
+    assert result.returncode != 0
+    assert "No space left on device" in said
+    assert "disk and memory suffice, then run the same command again" in said
+    assert "Traceback" not in said
+    assert_records_hold(project)
+    kept = [line for line in project.done() if " " in line]
+    small_disk("size=50m")
+    result = project.snakemake()
+    assert result.returncode == 0, result.stderr
+    assert_records_hold(project)
+    again = [line for line in project.done() if " " in line]
+    assert len(set(kept) | set(again)) == 24
+    other = Project(project.folder.parent / "undisturbed", sessions=6)
+    for i in range(6):
+        other.raw(i).write_text(f"{i}" * 50_000 + "\n")
+    assert other.snakemake().returncode == 0
+    assert outputs(project) == outputs(other)
+
+
+def test_a_results_folder_that_is_read_only_stops_the_run_before_any_job(project, small_disk):
+    small_disk("ro,size=50m")
+    result = project.snakemake()
+    assert result.returncode != 0
+    assert "results: cannot be written (output in the configuration)" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert project.done() == []
+    small_disk("rw")
+    assert project.snakemake().returncode == 0
+
+
+def test_a_disk_that_becomes_read_only_in_the_middle(project, small_disk, expected):
+    small_disk("size=50m")
+    assert project.snakemake("--until", "preprocess").returncode == 0
+    project.done()
+    slowed(project, 0)
+    small_disk("ro")
+    assert project.snakemake().returncode != 0
+    small_disk("rw")
+    result = project.snakemake()
+    assert result.returncode == 0, result.stderr
+    assert outputs(project) == expected
+
+
+def test_a_file_for_the_results_folder(project):
+    (project.folder / "results").write_text("not a folder")
+    result = project.snakemake()
+    assert result.returncode != 0
+    assert "results: cannot be written" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_second_run_beside_the_first_is_refused_and_harms_nothing(project, expected):
+    slowed(project, 1.0)
+    run = start(project)
+    deadline = time.monotonic() + 60
+    while not list(project.folder.glob("results/status/convert/sub-*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    second = project.snakemake()
+    assert run.poll() is None, "the first run ended too soon for this test"
+    assert second.returncode != 0
+    assert "cannot be locked" in second.stdout + second.stderr
+    assert "Traceback" not in second.stderr
+    assert run.wait(timeout=200) == 0
+    assert outputs(project) == expected
+
+
+def test_a_stage_that_crashes_costs_its_session_and_is_named(project):
+    script = project.folder / "scripts/fit.py"
+    script.write_text(
+        script.read_text().replace("def do(item):", "def do(item):\n        1 / (item.key != 'sub-00002_ses-1')")
+    )
+    result = project.snakemake()
+    assert result.returncode != 0
+    assert "fit: sub-00002_ses-1: unexpected ZeroDivisionError" in result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    assert "Traceback" in (project.folder / "results/logs/fit/sub-00002_ses-1.log").read_text()
+    assert len([line for line in project.done() if line.startswith("fit ")]) == 5
+
+
+def test_the_last_lines_list_every_failed_session(project):
+    for i in (0, 3, 5):
+        project.raw(i).write_text("bad")
+    result = project.snakemake()
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-9:]
+    start = next(i for i, line in enumerate(last) if line.startswith("3 failed; mend these and run"))
+    assert last[start + 1 : start + 4] == [
+        "convert: sub-00001_ses-1: 0.txt: is bad",
+        "convert: sub-00002_ses-2: 3.txt: is bad",
+        "convert: sub-00003_ses-2: 5.txt: is bad",
+    ]
+    assert "Traceback" not in result.stdout + result.stderr

@@ -72,4 +72,5 @@ rule check_outputs:
 
 
 onerror:
-    print(*advice(log), sep="\n", file=sys.stderr)
+    for line in advice(log):
+        print(line, file=sys.stderr)

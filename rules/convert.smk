@@ -76,5 +76,5 @@ rule restore:
     message:
         "Making {wildcards.path} again"
     shell:
-        "{PYTHON} {SCRIPTS:q}/{params.stage}.py --config {params.config:q} --sessions {params.key:q}"
-        " --status {OUTPUT:q}/status/{params.stage}/restored/{params.key}.tsv --log {log:q}"
+        "{PYTHON} {SCRIPTS:q}/{params.stage:q}.py --config {params.config:q} --sessions {params.key:q}"
+        " --status {OUTPUT:q}/status/{params.stage:q}/restored/{params.key:q}.tsv --log {log:q}"

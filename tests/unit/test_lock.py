@@ -1,0 +1,43 @@
+"""Pinned packages: every one with hashes, and the same versions wherever they are named."""
+
+import re
+
+import yaml
+
+
+def locked(root):
+    """Version and number of hashes of each package of the lock file."""
+    text = (root / "requirements.lock").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    found = {}
+    for line in lines:
+        match = re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;]+)", line)
+        assert match, f"not pinned: {line[:80]}"
+        found.setdefault(match[1].lower().replace("_", "-"), []).append((match[2], line.count("--hash=sha256:")))
+    return found
+
+
+def test_every_package_is_pinned_with_hashes(root):
+    packages = locked(root)
+    assert len(packages) > 50
+    assert not [name for name, entries in packages.items() for _, hashes in entries if hashes == 0]
+
+
+def test_the_conda_environment_has_the_locked_versions(root):
+    environment = yaml.safe_load((root / "envs/mrsflow.yaml").read_text())
+    packages = locked(root)
+    for dependency in environment["dependencies"]:
+        name, version = re.fullmatch(r"(\S+) =(\S+)", dependency).groups()
+        if name == "python":
+            continue
+        name = name.removesuffix("-base")
+        assert version in {v for v, _ in packages[name]}, name
+
+
+def test_every_declared_dependency_is_locked(root):
+    import tomllib
+
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *(d for group in project["optional-dependencies"].values() for d in group)]
+    names = {re.match(r"[A-Za-z0-9._-]+", d)[0].lower().replace("_", "-") for d in declared}
+    assert names <= set(locked(root))

@@ -43,10 +43,14 @@ def lib(script):
 
 
 def settings(*sections):
-    """The part of the configuration that a script reads, as JSON text for its --config option."""
-    return json.dumps(
+    """The part of the configuration that a script reads, as JSON text for its --config option.
+
+    It is given by a function, as Snakemake takes braces in the text of a parameter for wildcards.
+    """
+    text = json.dumps(
         {name: config[name] for name in ("inputs", "output", "on_error", *sections)}
     )
+    return lambda wildcards: text
 
 
 def in_batches(keys, size):

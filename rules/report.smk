@@ -45,7 +45,7 @@ rule report:
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
     params:
-        config=json.dumps(config),
+        config=lambda wildcards: json.dumps(config),
     message:
         "Writing the group page"
     shell:

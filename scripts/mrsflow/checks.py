@@ -329,7 +329,11 @@ def _check_sense(scan: Scan, role: str, key: str) -> Check:
         )
         return Check("sense", "mirrored", "lines below 4.65 ppm", "fail", message)
     if side == 0:
-        return Check("sense", "undecided", "lines below 4.65 ppm", "warn", "no metabolite lines stand out; look at it")
+        water = looks_like_water(scan)
+        message = (
+            "water alone; is the role of this row mrsref?" if water else "no metabolite lines stand out; look at it"
+        )
+        return Check("sense", "water" if water else "undecided", "lines below 4.65 ppm", "warn", message)
     return Check("sense", "lines below 4.65 ppm", "lines below 4.65 ppm", "pass")
 
 

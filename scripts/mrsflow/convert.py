@@ -36,6 +36,7 @@ class Item:
     role: str
     scan: Scan
     row: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def convert_by_hand(paths: list[Path], out: Path, given: dict[str, str], keep: list[str] | None = None) -> list[Path]:
@@ -162,6 +163,7 @@ def convert_session(key: str, study: Study, config: dict[str, Any], output: Path
             item.scan, item.role, config["protocols"][item.row["protocol"]], item.row["protocol"]
         )
     ]
+    results += [(item, checks.Check("read", "put right", "", "warn", note)) for item in items for note in item.notes]
     folder = bids.session_folder(Path(output, "derivatives", "mrsflow"), key) / "mrs"
     task = next((item.row.get("task") for item in items if item.row.get("task")), None)
     quality = folder / f"{bids.entities(key, task)}_desc-convert_quality.tsv"
@@ -169,15 +171,20 @@ def convert_session(key: str, study: Study, config: dict[str, Any], output: Path
     for item in items:
         if problem := checks.failure([check for of, check in results if of is item]):
             raise InputError(f"{table}, line {item.row['line']}: {problem}")
-    written = [quality]
-    for item in items:
-        written += _write_item(item, _reference_of(item, items), config, Path(output, "bids"), key)
-    for row in rows:
-        if row["role"] == "T1w":
-            written.append(_write_t1w(row, Path(output, "bids"), key, table))
-        elif row["role"] == "svs":
-            written += _write_events(row, session, Path(output, "bids"), key, config)
-    return written
+    written: list[Path] = []
+    try:
+        for item in items:
+            written += _write_item(item, _reference_of(item, items), config, Path(output, "bids"), key)
+        for row in rows:
+            if row["role"] == "T1w":
+                written.append(_write_t1w(row, Path(output, "bids"), key, table))
+            elif row["role"] == "svs":
+                written += _write_events(row, session, Path(output, "bids"), key, config)
+    except BaseException:
+        for path in written:  # a session is there whole or not at all
+            path.unlink(missing_ok=True)
+        raise
+    return [quality, *written]
 
 
 def plain_paths(error: object) -> str:
@@ -193,12 +200,10 @@ def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> lis
         if value is not None and value == value:
             given[header] = str(value) if factor is None else repr(float(value) * factor)
     converted = vendors.convert(row["raw"], row.get("format") or None, given)
-    for note in converted.notes:
-        logger.info("%s, line %s: %s", key, row["line"], note)
     labels = {"task": row.get("task"), "run": row.get("run")}
     name = f"{bids.entities(key, **labels)}_{row['role']}"
     if row["role"] == "mrsref":
-        return [Item(name, "mrsref", converted.scan, row)]
+        return [Item(name, "mrsref", converted.scan, row, tuple(converted.notes))]
     scan = _with_onsets(converted.scan, protocol["excitations_per_frame"])
     scan, water = checks.split_water(scan, protocol["water_frames"])
     if protocol["use_frames"] != "all" and "DIM_DYN" in scan.dims:
@@ -207,7 +212,7 @@ def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> lis
     references = {**converted.references} if water is None else {**converted.references, "ecc": water}
     if protocol["water_frames"] == "none":
         references = {}
-    items = [Item(name, "svs", scan, row)]
+    items = [Item(name, "svs", scan, row, tuple(converted.notes))]
     for use, reference in references.items():
         stem = bids.entities(key, **labels, acq=None if use == "ecc" else use)
         items.append(Item(f"{stem}_mrsref", "mrsref", reference, row))

@@ -34,6 +34,7 @@ class Spec2niiInputSpec(CommandLineInputSpec):
     out_dir = Directory("out", usedefault=True, argstr="-o %s", desc="folder for the converted files")
     out_name = traits.Str("scan", usedefault=True, argstr="-f %s", desc="stem of the converted files")
     evalinfo = traits.Str(argstr="-e %s", desc="twix: kind of scans")
+    multiraid = traits.Int(argstr="-m %d", desc="twix: which measurement of a multi-RAID file, from 1")
     quiet = traits.Bool(argstr="-q", desc="twix: no progress")
     mode = traits.Enum("FID", "RAWDATA", "2DSEQ", argstr="-m %s", desc="bruker: which of its files")
     frequency = traits.Float(argstr="-i %r", desc="text, raw: spectrometer frequency (MHz)")

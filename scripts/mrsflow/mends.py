@@ -58,11 +58,17 @@ def refuse_truncated(raw: Raw) -> None:
         )
 
 
-def _twix_size(head: bytes) -> int | None:
-    """Bytes that the directory of a multi-RAID twix file says there are; older layouts have none."""
+def twix_measurements(head: bytes) -> int:
+    """Measurements in a multi-RAID twix file, 0 for the older layout that holds one without a directory."""
     first, count = np.frombuffer(head[:8].ljust(8, b"\0"), "<u4")
-    entries = np.frombuffer(head[8 : 8 + 152 * int(count)], "<u8")
-    if first >= 10_000 or not 1 <= count <= 64 or entries.size < 19 * count:
+    return int(count) if first < 10_000 and 1 <= count <= 64 else 0
+
+
+def _twix_size(head: bytes) -> int | None:
+    """Bytes that the directory of a multi-RAID twix file says there are."""
+    count = twix_measurements(head)
+    entries = np.frombuffer(head[8 : 8 + 152 * count], "<u8")
+    if not count or entries.size < 19 * count:
         return None
     return int((entries[1::19] + entries[2::19]).max())
 

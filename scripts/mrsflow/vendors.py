@@ -287,6 +287,8 @@ def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -
         options["in_files"] = [link(first, "scan" + simple[raw.format])]
     if raw.format == "twix":
         options |= {"evalinfo": "image", "quiet": True}
+        if measurements := mends.twix_measurements(head_of(first, 8)):
+            options["multiraid"] = measurements  # adjustments come first, the scan last
     elif raw.format == "philips_sdat":
         (source / "scan.spar").write_bytes(mends.mended_spar(raw.files[1], notes))
         options |= {"subcommand": "philips", "in_files": [link(first, "scan.sdat"), "in/scan.spar"]}
@@ -363,10 +365,23 @@ def _finished(scan: Scan, references: dict[str, Scan], raw: Raw, values: dict[st
         references = {name: mend(reference, raw, notes) for name, reference in references.items()}
     if raw.format == "twix" and scan.dims[-1:] == ("DIM_USER_0",):
         scan, references = mends.split_reference_phase(scan, raw, notes)
+    notes += _replaced(scan, values)
     scan, *waters = [_with_given(s, values) for s in (scan, *references.values())]
     for item in (scan, *waters):
         checks.refuse_implausible(item, str(raw.files[0]))
     return Converted(scan, dict(zip(references, waters, strict=True)), list(dict.fromkeys(notes)))
+
+
+def _replaced(scan: Scan, values: dict[str, Any]) -> list[str]:
+    """Header values that differ from those given, in words."""
+    header = {**scan.header, "DwellTime": scan.dwell_time}
+    header |= {key: (header.get(key) or [None])[0] for key in ("SpectrometerFrequency", "ResonantNucleus")}
+    differing = {k: v for k, v in values.items() if isinstance(v, float) and isinstance(header.get(k), float | int)}
+    return [
+        f"{key} {header[key]:g} {GIVEN[key]} of the header replaced by the {value:g} that was given"
+        for key, value in differing.items()
+        if not np.isclose(header[key], value, rtol=1e-3)
+    ]
 
 
 def _with_given(scan: Scan, values: dict[str, Any]) -> Scan:

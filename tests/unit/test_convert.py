@@ -183,6 +183,7 @@ def test_what_the_events_need_is_asked_for(faulty):
     assert stage(faulty, "sub-01_ses-01", "sub-02_ses-01").returncode == 0
     assert "line 2: start_time is empty" in record(faulty, "sub-01_ses-01")["reason"]
     assert "task is empty" in record(faulty, "sub-02_ses-01")["reason"]
+    assert not list((faulty / "demo/results/bids").rglob("*.*"))
 
 
 def test_an_existing_bids_dataset_passes_through(trial, tmp_path):

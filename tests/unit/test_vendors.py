@@ -156,3 +156,9 @@ def test_truncated_files_are_refused(tmp_path, part):
         path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
         with pytest.raises(InputError, match="truncated"):
             vendors.convert([path])
+
+
+def test_a_value_given_against_the_header_is_noted(tmp_path):
+    rawfiles.write_ge_pfile(tmp_path / "P1.7", lines(1, 1), 1e3 * lines(1, 2), HEADER)
+    notes = vendors.convert([tmp_path / "P1.7"], given={"EchoTime": "0.035", "RepetitionTime": "2"}).notes
+    assert notes == ["EchoTime 0.03 s of the header replaced by the 0.035 that was given"]

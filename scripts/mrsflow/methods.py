@@ -143,7 +143,7 @@ def _acquisition(config: dict, sidecars: list[dict], blocks: Any, said: dict[str
         ),
         (name, "2c", "Volume of interest: nominal size", summarise(sidecars, "AcquisitionVoxelSize", "mm")),
         (name, "2d", "TR and TE", "; ".join(times) or None),
-        (name, "2e", "Excitations per scan", summarise(sidecars, "NumberOfTransients", "stored transients")),
+        (name, "2e", "Excitations per scan", summarise(sidecars, "NumberOfTransients", "excitations")),
         (name, "2e i", "Time series: averages per time point", used),
         (name, "2e ii", "Time series: averaging method", f"block-wise, not overlapping: {'; '.join(bins)}"),
         (name, "2e iii", "Time series: spectra per session", spectra),

@@ -38,7 +38,7 @@ SIDECAR_FACTS = (
     ("Spectrometer frequency", "SpectrometerFrequency", "MHz"),
     ("Spectral width", "SpectralWidth", "Hz"),
     ("Points", "NumberOfSpectralPoints", ""),
-    ("Stored transients", "NumberOfTransients", ""),
+    ("Excitations", "NumberOfTransients", ""),
     ("Excitations per stored transient", "ExcitationsPerFrame", ""),
     ("Voxel", "AcquisitionVoxelSize", "mm"),
 )
@@ -139,7 +139,7 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
         "name": name,
         "facts": facts_of(sidecar, session, "mrsref.json" in files),
         "overlay": _overlay(files),
-        "checks": _all_columns(tables.get("convert_quality.tsv")),
+        "checks": _checks(tables.get("convert_quality.tsv")),
         "alignment": "preproc_figure.npz" in files,
         "transients": None if transients is None else _transient_summary(transients, session),
         "spectra": None if spectra is None else _spectra_controls(spectra, titles),
@@ -335,11 +335,15 @@ def _fit_quality(fitted: Any) -> dict[str, Any]:
         "phase_deg": ("Phase (degrees)", 1),
         "residual_ratio": ("Residual SD / noise SD", 2),
         "whiteness_p": ("Whiteness p", 3),
-        "constraints": ("Constraints in use", 0),
     }
     present = [name for name in wanted if name in fitted]
     rows = [[str(row["block"]), *(number(row[n], wanted[n][1]) for n in present)] for row in fitted.to_dict("records")]
-    return {"columns": _columns("Block", *(wanted[n][0] for n in present)), "rows": rows}
+    constraints = list(fitted["constraints"].dropna().astype(str).unique()) if "constraints" in fitted else []
+    return {
+        "columns": _columns("Block", *(wanted[n][0] for n in present)),
+        "rows": rows,
+        "constraints": "; ".join(constraints),
+    }
 
 
 def verdict(value: float | None, rule: dict[str, Any]) -> str:
@@ -384,11 +388,15 @@ def _definitions(blocks: Any) -> str:
     return "SNR: " + "; ".join(dict.fromkeys(blocks["snr_definition"].dropna().astype(str))) + "."
 
 
-def _all_columns(table: Any) -> dict[str, Any] | None:
+def _checks(table: Any) -> dict[str, Any] | None:
+    """Table of the checks at conversion and one line that sums it up."""
     if table is None:
         return None
-    rows = [[number(v) if isinstance(v, float) else str(v) for v in row] for row in table.itertuples(index=False)]
-    return {"columns": [{"label": str(name), "number": False} for name in table], "rows": rows}
+    rows = [["" if v != v else str(v) for v in row] for row in table.itertuples(index=False)]
+    counts = table["status"].value_counts()
+    others = ", ".join(f"{n} {word}" for word, n in sorted(counts.items()) if word != "pass")
+    summary = f"{len(table)} checks at conversion, {others or 'all passed'}"
+    return {"columns": [{"label": str(n), "number": False} for n in table], "rows": rows, "summary": summary}
 
 
 def _processing(sidecar: dict[str, Any]) -> dict[str, Any] | None:

@@ -85,6 +85,8 @@ def test_page_tells_what_went_in_and_what_is_not_known(study):
     assert facts["Field strength"] == "missing"
     assert facts["Coils"] == "8"
     assert facts["Echo time"] == "30 ms"
+    assert facts["Excitations"] == "1440"
+    assert "2 checks at conversion, 1 warn" in html and "turned by 3 degrees" in html
 
 
 def test_page_never_names_the_arm(study):

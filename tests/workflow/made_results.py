@@ -131,20 +131,24 @@ def write_session(
         "ResonantNucleus": ["1H"],
         "SpectralWidth": 2000.0,
         "NumberOfSpectralPoints": 2048,
-        "NumberOfTransients": 180,
+        "NumberOfTransients": 1440,
+        "ExcitationsPerFrame": 8,
         "AcquisitionVoxelSize": [20, 20, 20],
         "ProcessingApplied": [
             {"Program": "mrsflow", "Version": "0.1", "Method": "RF coil combination", "Details": "SVD"}
         ],
     }
     write_json(sidecar, raw / f"{name}_svs.json")
+    checks = pd.DataFrame({"scan": f"{name}_svs", "check": ["echo_time", "voxel"], "found": ["30 ms", "20 mm"]})
+    checks = checks.assign(expected=["30 ms", "n/a"], status=["pass", "warn"], message=["", "turned by 3 degrees"])
+    write_table(checks, out / f"{name}_desc-convert_quality.tsv")
     write_json(sidecar, out / f"{name}_desc-blocks_svs.json")
     _write_quality(out / name, head, quality, rng, bad)
     write_table(table, Path(f"{out / name}_desc-blocks_mrsfit.tsv"))
     write_table(quality, Path(f"{out / name}_desc-blocks_fitquality.tsv"))
     _write_arrays(out / name, amplitudes, rng)
-    stages = {"convert": [raw / f"{name}_svs.json"]}
-    found = sorted(out.glob(f"{name}_*"))
+    stages = {"convert": [raw / f"{name}_svs.json", out / f"{name}_desc-convert_quality.tsv"]}
+    found = [p for p in sorted(out.glob(f"{name}_*")) if p not in stages["convert"]]
     stages["fit"] = [p for p in found if "fit" in p.name]
     stages["preprocess"] = [p for p in found if p not in stages["fit"]]
     for stage, paths in stages.items():

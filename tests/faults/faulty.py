@@ -19,3 +19,12 @@ TABLES = {
     "samples": "participant\tsession\trole\tprotocol\traw\tstart_time\techo_time_ms\n"
     "01\t1\tsvs\ta\tx/1.dat\t09:50:00\t30\n01\t2\tsvs\ta\tx/2.dat\t09:50:00\t30\n02\t1\tsvs\ta\tx/3.dat\t09:50:00\t30\n",
 }
+
+
+def edit_bytes(path, places) -> None:
+    """Turn over every bit of the bytes at some places of a file."""
+    content = bytearray(path.read_bytes())
+    for place in places:
+        if place < len(content):
+            content[place] ^= 0xFF
+    path.write_bytes(content)

@@ -190,7 +190,7 @@ def combined(runs: list[Run], settings: Settings) -> Session:
         weights, source = _weights(fids, references, scan, settings)
         details = f"noise-decorrelated SVD (WSVD) of {n_coils} coils, sensitivities from {source}, once per session"
         session = session.step("RF coil combination", details, fids=coils.combine(fids, weights), weights=weights)
-    return replace(session, reference=_averaged_reference(references, session.weights) if references else None)
+    return replace(session, reference=combined_reference(references, session.weights) if references else None)
 
 
 def _weights(
@@ -212,8 +212,21 @@ def _weights(
     )
 
 
-def _averaged_reference(references: list[Scan], weights: coils.Weights | None) -> Scan:
-    """One averaged water FID: coils combined like the metabolites', transients aligned."""
+def combined_reference(references: list[Scan], weights: coils.Weights | None = None) -> Scan:
+    """Average water references to one FID: coils combined, transients aligned.
+
+    Parameters
+    ----------
+    references : list of Scan
+        With DIM_COIL and DIM_DYN, or either, or neither.
+    weights : Weights, optional
+        Of the metabolite scan; without them a reference with several coils gets its own.
+
+    Raises
+    ------
+    InputError
+        The references do not fit together or to the weights.
+    """
     first = references[0]
     parts = []
     for scan in references:

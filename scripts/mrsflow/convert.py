@@ -145,46 +145,65 @@ def convert_session(key: str, study: Study, config: dict[str, Any], output: Path
     InputError
         A scan cannot be read, or a check failed; names the row.
     """
-    table = config["inputs"]["samples"]
-    rows, session = _rows_of(key, study)
+    try:
+        items = _read_items(key, study, config)
+        quality = _check_items(key, items, config, output)
+        return [quality, *_write_session(key, items, study, config, Path(output, "bids"))]
+    except InputError as error:
+        raise InputError(plain_paths(error)) from None
+
+
+def _read_items(key: str, study: Study, config: dict[str, Any]) -> list[Item]:
     items: list[Item] = []
-    for row in rows:
+    for row in _rows_of(key, study)[0]:
         if row["role"] == "T1w":
             continue
         try:
             items += _convert_row(key, row, config["protocols"][row["protocol"]])
         except InputError as error:
-            raise InputError(f"{table}, line {row['line']}: {plain_paths(error)}") from None
-    items = _without_doubles(items)
-    results = [
-        (item, check)
-        for item in items
-        for check in checks.check_scan(
-            item.scan, item.role, config["protocols"][item.row["protocol"]], item.row["protocol"]
-        )
-    ]
-    results += [(item, checks.Check("read", "put right", "", "warn", note)) for item in items for note in item.notes]
+            raise InputError(f"{_where(row, config)}: {error}") from None
+    return _without_doubles(items)
+
+
+def _where(row: dict[str, Any], config: dict[str, Any]) -> str:
+    return f"{config['inputs']['bids'] or config['inputs']['samples']}, line {row['line']}"
+
+
+def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Path) -> Path:
+    """Write the table of checks; the first scan that fails one stops the session."""
+    results = []
+    for item in items:
+        name = item.row["protocol"]
+        found = checks.check_scan(item.scan, item.role, config["protocols"][name], name)
+        found += [checks.Check("read", "put right", "", "warn", note) for note in item.notes]
+        results.append((item, found))
     folder = bids.session_folder(Path(output, "derivatives", "mrsflow"), key) / "mrs"
     task = next((item.row.get("task") for item in items if item.row.get("task")), None)
-    quality = folder / f"{bids.entities(key, task)}_desc-convert_quality.tsv"
-    write_table(checks.table([(item.name, check) for item, check in results]), quality)
-    for item in items:
-        if problem := checks.failure([check for of, check in results if of is item]):
-            raise InputError(f"{table}, line {item.row['line']}: {problem}")
+    path = folder / f"{bids.entities(key, task)}_desc-convert_quality.tsv"
+    write_table(checks.table([(item.name, check) for item, found in results for check in found]), path)
+    for item, found in results:
+        if problem := checks.failure(found):
+            raise InputError(f"{_where(item.row, config)}: {problem}")
+    return path
+
+
+def _write_session(key: str, items: list[Item], study: Study, config: dict[str, Any], root: Path) -> list[Path]:
+    """Write the files of a session, whole or not at all."""
+    rows, session = _rows_of(key, study)
     written: list[Path] = []
     try:
         for item in items:
-            written += _write_item(item, _reference_of(item, items), config, Path(output, "bids"), key)
+            written += _write_item(item, _reference_of(item, items), config, root, key)
         for row in rows:
             if row["role"] == "T1w":
-                written.append(_write_t1w(row, Path(output, "bids"), key, table))
+                written.append(_write_t1w(row, root, key, _where(row, config)))
             elif row["role"] == "svs":
-                written += _write_events(row, session, Path(output, "bids"), key, config)
+                written += _write_events(row, session, root, key, config)
     except BaseException:
-        for path in written:  # a session is there whole or not at all
+        for path in written:
             path.unlink(missing_ok=True)
         raise
-    return [quality, *written]
+    return written
 
 
 def plain_paths(error: object) -> str:
@@ -262,7 +281,7 @@ def _write_item(item: Item, reference: str | None, config: dict[str, Any], root:
     return [image, image.with_name(f"{item.name}.json")]
 
 
-def _write_t1w(row: dict[str, Any], root: Path, key: str, table: str) -> Path:
+def _write_t1w(row: dict[str, Any], root: Path, key: str, where: str) -> Path:
     """Copy an anatomical image without the texts of its header."""
     import nibabel
 
@@ -272,9 +291,9 @@ def _write_t1w(row: dict[str, Any], root: Path, key: str, table: str) -> Path:
         data = np.asanyarray(image.dataobj)
     except Exception:
         problem = "cannot be read as NIfTI; convert DICOM images with dcm2niix first"
-        raise InputError(f"{table}, line {row['line']}: {plain_paths(source)}: {problem}") from None
+        raise InputError(f"{where}: {source}: {problem}") from None
     if data.ndim != 3:
-        raise InputError(f"{table}, line {row['line']}: {plain_paths(source)}: has {data.ndim} dimensions, a T1w has 3")
+        raise InputError(f"{where}: {source}: has {data.ndim} dimensions, a T1w has 3")
     header = image.header.copy()
     header.extensions.clear()
     for text in ("descrip", "aux_file", "intent_name", "db_name"):
@@ -291,7 +310,7 @@ def _write_events(
 ) -> list[Path]:
     task, run = row.get("task"), row.get("run")
     path = bids.session_folder(root, key) / "mrs" / f"{bids.entities(key, task, run)}_events.tsv"
-    where = f"{config['inputs']['samples']}, line {row['line']}"
+    where = _where(row, config)
     if row.get("events"):
         with written_whole(path) as temporary:
             temporary.write_bytes(Path(row["events"]).read_bytes())

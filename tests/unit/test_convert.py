@@ -1,11 +1,13 @@
 """The whole stage on simulated scanner files of three vendors, and what happens to sessions that cannot be used."""
 
+import gzip
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import yaml
@@ -215,3 +217,42 @@ def test_by_hand_writes_scan_and_reference_or_nothing(trial, tmp_path):
     with pytest.raises(InputError, match=r"must end in \.nii\.gz"):
         convert.convert_by_hand([raw], tmp_path / "b.json", {})
     assert not list(tmp_path.glob("b*"))
+
+
+def test_an_anatomical_image_keeps_its_values_and_loses_its_texts(tmp_path):
+    data = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    image = nibabel.Nifti1Image(data, np.diag([1.0, 2.0, 3.0, 1.0]))
+    image.header["descrip"], image.header["db_name"] = b"DOE^JANE 1961", b"DOE"
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"DOE^JANE"))
+    nibabel.save(image, tmp_path / "t1.nii.gz")
+    path = convert._write_t1w({"raw": [tmp_path / "t1.nii.gz"]}, tmp_path / "bids", "sub-1_ses-a", "line 2")
+    assert path == tmp_path / "bids/sub-1/ses-a/anat/sub-1_ses-a_T1w.nii.gz"
+    copy = nibabel.load(path)
+    np.testing.assert_array_equal(np.asarray(copy.dataobj), data)
+    np.testing.assert_allclose(copy.affine, image.affine)
+    assert b"DOE" not in gzip.decompress(path.read_bytes())
+    (tmp_path / "t1.nii.gz").write_bytes(b"not an image")
+    with pytest.raises(InputError, match=r"line 2: .*dcm2niix"):
+        convert._write_t1w({"raw": [tmp_path / "t1.nii.gz"]}, tmp_path / "bids", "sub-1_ses-a", "line 2")
+
+
+def test_the_voxels_of_two_visits_are_compared(trial):
+    table = files.read_table(trial / "demo/results/derivatives/mrsflow/desc-voxel_quality.tsv")
+    assert table[["participant_id", "session_id", "reference_session_id"]].values.tolist() == [
+        ["sub-01", "ses-02", "ses-01"]
+    ]
+    affines = [nifti_mrs.read(next(mrs(trial, key).glob("*_svs.nii.gz"))).affine for key in KEYS[:2]]
+    shift = np.linalg.norm(affines[0][:3, 3] - affines[1][:3, 3])
+    assert 0 < shift < 10 and 0.6 < table["dice"][0] < 1
+
+
+@pytest.mark.parametrize(
+    ("message", "plain"),
+    [
+        ("/home/me/a b/P1.7: is empty", "a b/P1.7: is empty"),
+        ("samples.tsv, line 2: /data/x/y.dat: no", "samples.tsv, line 2: y.dat: no"),
+        ("raw/a.dat: Glx/tNAA and 1/2 stay", "raw/a.dat: Glx/tNAA and 1/2 stay"),
+    ],
+)
+def test_absolute_paths_leave_messages(message, plain):
+    assert convert.plain_paths(message) == plain

@@ -26,6 +26,10 @@ from mrsflow.fit_solver import Session, State
 
 TEMPLATE = {"NAA": 10.0, "Cr": 4.5, "PCr": 4.5, "GPC": 1.2, "PCh": 0.6, "PCho": 0.6, "tCr": 9.0, "tNAA": 10.0}
 """Signals by which a spectrum is recognised, in typical amounts (mM)."""
+MINOR = {"Asp": 0.057, "Asc": 0.038, "PE": 0.03, "Tau": 0.057, "Gly": 0.038, "Ala": 0.008, "sIns": 0.015}
+"""Minor metabolites as parts of tNAA + tCr + 3 tCho in healthy brain (Govindaraju et al. 2000, NMR Biomed. 13:129)."""
+MINOR_SPREAD = 0.5
+"""Standard deviation of these parts, relative; people differ by 0.1 to 0.2."""
 TEMPLATE_PPM = (1.8, 3.4)
 START_WIDTH_HZ, START_GAUSS_HZ2 = 4.0, 16.0
 LARGEST_SHIFT_PPM = 0.3
@@ -139,20 +143,42 @@ def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None) -> Fi
 
 
 def _fit_good(fids: NDArray, model: Model, matrix: NDArray) -> FitResult:
+    fids = with_whole_first_point(fids)
     noise = np.array([noise_sd(fid, model) for fid in fids])
     n_blocks, m = len(fids), len(model.names)
-    if n_blocks == 1:
-        theta, matrix_alone = None, matrix
-        fid, sd = fids[0], noise[0]
-    else:  # the mean spectrum shows where to start
-        matrix_alone, fid, sd = np.eye(m), fids.mean(axis=0), noise.mean() / np.sqrt(n_blocks)
-    single = Session(model, model.spectrum(fid)[np.newaxis] / sd, np.array([1 / sd]), matrix_alone)
-    session, state = _fit_from(single, _find_place(single, fid))
-    if n_blocks > 1:
-        theta = state.z[session.shape_at : session.nuisance_at]
-        session = Session(model, model.spectrum(fids) / noise[:, np.newaxis], 1 / noise, matrix)
+    alone = n_blocks == 1  # else the mean spectrum shows where to start
+    fid, sd = (fids[0], noise[0]) if alone else (fids.mean(axis=0), noise.mean() / np.sqrt(n_blocks))
+    single = Session(model, model.spectrum(fid)[np.newaxis] / sd, np.array([1 / sd]), matrix if alone else np.eye(m))
+    theta, amplitudes = _find_place(single, fid)
+    single = replace(single, **_minor_amounts(amplitudes, model))
+    session, state = _fit_from(single, theta)
+    if not alone:
+        theta, amplitudes = state.z[session.shape_at : session.nuisance_at], state.z[:m]
+        spectra = model.spectrum(fids) / noise[:, np.newaxis]
+        session = Session(model, spectra, 1 / noise, matrix, **_minor_amounts(amplitudes, model))
         session, state = _fit_from(session, theta)
     return _result(session, state, noise)
+
+
+def with_whole_first_point(fids: NDArray) -> NDArray[np.complexfloating]:
+    """FIDs (B, n) whose first point is not halved, as some programs leave it for the sake of the Fourier transform.
+
+    Halved is a first point nearer to half than to all of what the next points extrapolate to (cubic, backwards).
+    """
+    extrapolated = fids[:, 1:5] @ np.array([4.0, -6.0, 4.0, -1.0])
+    ratio = np.sum(np.abs(fids[:, 0])) / max(np.sum(np.abs(extrapolated)), 1e-300)
+    if ratio > 0.75:
+        return fids
+    return np.concatenate([2 * fids[:, :1], fids[:, 1:]], axis=1)
+
+
+def _minor_amounts(amplitudes: NDArray, model: Model) -> dict[str, NDArray[np.floating]]:
+    """Soft constraint on minor metabolites: their usual part of tNAA + tCr + 3 tCho, give or take `MINOR_SPREAD`."""
+    major = [(uncertainty.weights_of(model.names, name), k) for name, k in (("tNAA", 1), ("tCr", 1), ("tCho", 3))]
+    total = sum(k * float(weights @ amplitudes) for weights, k in major if weights is not None)
+    expected = np.array([MINOR.get(name, 0.0) for name in model.names]) * total
+    precision = np.divide(1 / MINOR_SPREAD**2, expected**2, out=np.zeros_like(expected), where=expected > 0)
+    return {"expected": np.maximum(expected, 0), "expected_precision": precision}
 
 
 def _problem_of(amplitudes: NDArray, names: tuple[str, ...]) -> str:
@@ -231,8 +257,8 @@ def _recognise(fid: NDArray, model: Model) -> tuple[float, float, float]:
     return lags[best] / (fine * model.dwell_time), float(np.angle(match[best])), float(np.abs(match[best]))
 
 
-def _find_place(session: Session, fid: NDArray) -> NDArray[np.floating]:
-    """Shape parameters to start from: recognised singlets, then short stiff fits from several places."""
+def _find_place(session: Session, fid: NDArray) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Shape parameters to start from, and amplitudes there: recognised singlets, then short stiff fits from several places."""
     model = session.model
     shape = model.shape
     theta = np.zeros(shape.size)
@@ -244,7 +270,8 @@ def _find_place(session: Session, fid: NDArray) -> NDArray[np.floating]:
         place, _ = fit_solver.climb(session, _placed(session, theta), fit_solver.FIRST_STEPS, fit_solver.STIFFNESS)
         places.append(place)
     best = min(places, key=lambda place: place.objective)
-    return best.z[session.shape_at : session.nuisance_at]
+    amplitudes = session.amplitude_map @ best.z[: session.n_amplitudes]
+    return best.z[session.shape_at : session.nuisance_at], amplitudes
 
 
 def _fit_from(session: Session, theta: NDArray) -> tuple[Session, State]:
@@ -266,7 +293,7 @@ def _placed(session: Session, theta: NDArray) -> NDArray[np.floating]:
 def _result(session: Session, state: State, noise: NDArray) -> FitResult:
     model = session.model
     gram, _ = fit_solver.normal_equations(session, state)
-    covariance = fit_solver.inverse(gram + np.diag(session.precision()))
+    covariance = fit_solver.posterior(session, gram)
     amplitude_covariance = covariance[: session.n_amplitudes, : session.n_amplitudes]
     joint = session.amplitude_map @ amplitude_covariance @ session.amplitude_map.T
     half = model.points.size
@@ -281,7 +308,7 @@ def _result(session: Session, state: State, noise: NDArray) -> FitResult:
         curves.append((data, components.sum(axis=0) + baseline, baseline, components))
         quality.append(fit_quality.describe(session, state, block, noise[block]))
     data, fitted, baseline, components = (np.array(part) for part in zip(*curves, strict=True))
-    dimension = fit_solver.effective_dimension(session, covariance, "baseline")
+    dimension = fit_solver.effective_dimension(session, gram, ("baseline",))
     for row in quality:
         row["baseline_dimension"] = dimension
     return FitResult(

@@ -15,6 +15,14 @@ from scipy import linalg, sparse
 from mrsflow.fit_model import Model
 from mrsflow.nuisance import stacked
 
+CAUTION = {"shape": 6.0, "baseline": 10.0}
+"""Own shapes and the smooth baseline are held this much more tightly (in variance) than they are expected to vary.
+
+That costs little accuracy and makes repeated spectra, whose shape is the same, scatter less; the standard deviations are
+those of the expected variation."""
+USUAL = {"baseline": (0.02, 6.0), "lipid": (0.002, 2.0), "water": (0.005, 2.0), "first_point": (0.012, 4.0)}
+"""Usual size of the nuisance signals of a good spectrum as part of its highest peak, and how many parameters' worth that
+knowledge counts beside the data's: few, so that a bad spectrum shows what it has."""
 STIFFNESS = 1e4
 """While a fit finds its place, own shifts and widths are held by their prior times this factor."""
 FIRST_STEPS, STEPS, EVIDENCE_STEPS = 6, 60, 30
@@ -29,11 +37,15 @@ PRECISIONS = (1e-10, 1e8)
 
 @dataclass
 class Group:
-    """Parameters of one unknown variance: indices in the vector of all parameters and the current precision."""
+    """Parameters of one unknown variance: indices in the vector of all parameters and the current precision.
+
+    `usual` is what is known beforehand: worth of so many parameters, of this variance.
+    """
 
     indices: NDArray[np.intp]
     precision: float
     bounds: tuple[float, float] = PRECISIONS
+    usual: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass
@@ -60,12 +72,16 @@ class Session:
         1 / noise SD: brings the basis to the units of `spectra`.
     amplitude_map : (B·M, n) float
         From amplitude coefficients to the amplitudes of the blocks, block after block; identity: all free.
+    expected, expected_precision : (M) float, optional
+        Soft constraint on the amplitudes of each block: mean, and precision (0: none).
     """
 
     model: Model
     spectra: NDArray[np.complexfloating]
     scale: NDArray[np.floating]
     amplitude_map: NDArray[np.floating]
+    expected: NDArray[np.floating] | None = None
+    expected_precision: NDArray[np.floating] | None = None
     maps: list = field(init=False)
     groups: dict[str, Group] = field(init=False)
     fixed: NDArray[np.floating] = field(init=False)
@@ -74,6 +90,8 @@ class Session:
         model, n_blocks = self.model, len(self.spectra)
         self.n_amplitudes = self.amplitude_map.shape[1]
         m, n_shape, n_nuisance = len(model.names), model.shape.size, model.nuisance.columns.shape[1]
+        if self.expected is None or self.expected_precision is None:
+            self.expected, self.expected_precision = np.zeros(m), np.zeros(m)
         own_shape = np.array([model.shape.phase0, model.shape.shift, model.shape.lorentz])
         own_nuisance = np.flatnonzero(model.nuisance.per_block)
         if n_blocks == 1:
@@ -100,6 +118,8 @@ class Session:
         for block in range(n_blocks):
             nonlinear[own_at + block * n_own : own_at + block * n_own + own_shape.size] = True
         self.nonlinear, self.linear = np.flatnonzero(nonlinear), np.flatnonzero(~nonlinear)
+        rows = np.r_[:m, m + n_shape : local]
+        self.linear_maps = [mapping[rows][:, self.linear] for mapping in self.maps]
 
     def _set_priors(self, own_at: int, n_own: int, own_shape: NDArray, own_nuisance: NDArray) -> None:
         model, n_blocks = self.model, len(self.spectra)
@@ -111,8 +131,9 @@ class Session:
         self.groups = {}
         for name, part in model.nuisance.groups.items():
             members = np.arange(part.start, part.stop)
-            if name != "first_point":
-                self.groups[name] = Group(self.nuisance_at + members, (0.1 * height) ** -2)
+            size, weight = USUAL[name]
+            group = Group(self.nuisance_at + members, (0.1 * height) ** -2, usual=(weight, (size * height) ** 2))
+            self.groups[name] = group
             own = np.flatnonzero(np.isin(own_nuisance, members)) + own_shape.size
             if own.size and n_blocks > 1:
                 self.groups[f"{name} of blocks"] = Group((first + own).ravel(), (0.01 * height) ** -2)
@@ -124,15 +145,24 @@ class Session:
                 self.groups[f"{name} of blocks"] = Group((first + k).ravel(), sd**-2, (1e-3 / sd**2, 1e6 / sd**2))
 
     def precision(self, stiffness: float = 1.0) -> NDArray[np.floating]:
-        """Prior precision of every parameter."""
+        """Prior precision of every parameter as it is expected; own shapes of narrow signals times `stiffness`."""
         precision = self.fixed.copy()
-        shape, at = self.model.shape, self.shape_at
-        own = np.r_[shape.broadenings, shape.shifts]
-        narrow = np.tile(~self.model.broad, 2)
-        precision[at + own[narrow]] *= stiffness
+        precision[self._own_shapes()] *= stiffness
         for group in self.groups.values():
             precision[group.indices] = group.precision
         return precision
+
+    def cautious(self, stiffness: float = 1.0) -> NDArray[np.floating]:
+        """Prior precision of every parameter as the fit applies it."""
+        precision = self.precision(stiffness)
+        precision[self._own_shapes()] *= CAUTION["shape"]
+        precision[self.groups["baseline"].indices] *= CAUTION["baseline"]
+        return precision
+
+    def _own_shapes(self) -> NDArray[np.intp]:
+        shape = self.model.shape
+        own = np.r_[shape.broadenings, shape.shifts]
+        return self.shape_at + own[np.tile(~self.model.broad, 2)]
 
     def local(self, z: NDArray, block: int) -> tuple[NDArray, NDArray, NDArray]:
         """Amplitudes, shape and nuisance coefficients of a block."""
@@ -144,33 +174,36 @@ class Session:
 def project(session: Session, z: NDArray, precision: NDArray) -> State:
     """Solve for the linear parameters at the shape parameters of `z`."""
     model, m = session.model, len(session.model.names)
-    n_shape, linear = model.shape.size, session.linear
+    linear = session.linear
     normal = np.diag(precision[linear])
     right = np.zeros(linear.size)
-    signals, designs, targets, maps = [], [], [], []
+    signals, designs, targets = [], [], []
     for block, (spectrum, scale) in enumerate(zip(session.spectra, session.scale, strict=True)):
         _, theta, _ = session.local(z, block)
         parts = tuple(scale * part for part in model.signals(theta))
         design = np.concatenate([stacked(parts[0].T), model.nuisance.columns], axis=1)
         target = stacked(spectrum * model.turn(theta))
-        rows = np.r_[:m, m + n_shape : session.maps[block].shape[0]]
-        mapping = session.maps[block][rows][:, linear]
-        normal += mapping.T @ (mapping.T @ (design.T @ design)).T
-        right += mapping.T @ (design.T @ target)
+        gram, by_target = design.T @ design, design.T @ target
+        gram[range(m), range(m)] += session.expected_precision
+        by_target[:m] += session.expected_precision * session.expected
+        mapping = session.linear_maps[block]
+        normal += mapping.T @ (mapping.T @ gram).T
+        right += mapping.T @ by_target
         signals.append(parts)
         designs.append(design)
         targets.append(target)
-        maps.append(mapping)
     solution = _solve(normal, right)
     z = z.copy()
     z[linear] = solution
-    residual = [t - d @ (k @ solution) for t, d, k in zip(targets, designs, maps, strict=True)]
-    objective = 0.5 * (sum(r @ r for r in residual) + precision @ z**2)
+    local = [mapping @ solution for mapping in session.linear_maps]
+    residual = [t - d @ x for t, d, x in zip(targets, designs, local, strict=True)]
+    off = sum(session.expected_precision @ (x[:m] - session.expected) ** 2 for x in local)
+    objective = 0.5 * (sum(r @ r for r in residual) + precision @ z**2 + off)
     return State(z, float(objective), signals, designs, residual)
 
 
 def normal_equations(session: Session, state: State) -> tuple[NDArray, NDArray]:
-    """Gram matrix of the Jacobian of all blocks, and its product with the residuals."""
+    """Gram matrix of the Jacobian of all blocks, soft constraints included, and its product with the residuals."""
     model, m = session.model, len(session.model.names)
     gram = np.zeros((session.size, session.size))
     gradient = np.zeros(session.size)
@@ -180,22 +213,25 @@ def normal_equations(session: Session, state: State) -> tuple[NDArray, NDArray]:
         half = fitted.size // 2
         by_shape = model.derivatives(theta, amplitudes, signals, fitted[:half] + 1j * fitted[half:])
         jacobian = np.concatenate([design[:, :m], by_shape, design[:, m:]], axis=1)
+        own, by_residual = jacobian.T @ jacobian, jacobian.T @ residual
+        own[range(m), range(m)] += session.expected_precision
+        by_residual[:m] += session.expected_precision * (session.expected - amplitudes)
         mapping = session.maps[block]
-        gram += mapping.T @ (mapping.T @ (jacobian.T @ jacobian)).T
-        gradient += mapping.T @ (jacobian.T @ residual)
+        gram += mapping.T @ (mapping.T @ own).T
+        gradient += mapping.T @ by_residual
     return gram, gradient
 
 
 def climb(session: Session, z: NDArray, steps: int, stiffness: float = 1.0, evidence: int = 0) -> tuple[State, int]:
     """Climb the posterior from the shape parameters of `z`; the first `evidence` steps estimate variances too."""
-    precision = session.precision(stiffness)
+    precision = session.cautious(stiffness)
     state = project(session, z, precision)
     damping, small, settled = 1e-3, 0, evidence == 0
     for step in range(steps):
         gram, gradient = normal_equations(session, state)
         if not settled:
             settled = estimate_variances(session, gram, gradient + gram @ state.z) or step + 1 >= evidence
-            precision = session.precision(stiffness)
+            precision = session.cautious(stiffness)
             state = project(session, state.z, precision)
             gram, gradient = normal_equations(session, state)
         gradient = gradient - precision * state.z
@@ -228,7 +264,8 @@ def estimate_variances(session: Session, gram: NDArray, right: NDArray, rounds: 
             size = group.indices.size
             determined = size - group.precision * covariance[group.indices, group.indices].sum()
             square = mean[group.indices] @ mean[group.indices]
-            new = max(determined, 1e-3) / max(square, 1e-12)
+            weight, variance = group.usual
+            new = max(determined + weight, 1e-3) / max(square + weight * variance, 1e-12)
             group.precision = float(np.clip(new, *group.bounds))
     return all(abs(np.log(group.precision / before[name])) < 0.02 for name, group in session.groups.items())
 
@@ -263,10 +300,20 @@ def _bounded(session: Session, z: NDArray) -> NDArray[np.floating]:
     return z
 
 
-def effective_dimension(session: Session, covariance: NDArray, name: str) -> float:
-    """How many parameters of a group the data determine (MacKay 1992): 0 to its size."""
-    group = session.groups[name]
-    return float(group.indices.size - group.precision * covariance[group.indices, group.indices].sum())
+def posterior(session: Session, gram: NDArray) -> NDArray[np.floating]:
+    """Covariance of the errors of all parameters: noise, and what the priors hold back of the expected variation."""
+    applied, expected = session.cautious(), session.precision()
+    excess = np.divide(applied**2, expected, out=np.zeros_like(applied), where=expected > 0)
+    inner = inverse(gram + np.diag(applied))
+    return inner @ (gram + np.diag(excess)) @ inner
+
+
+def effective_dimension(session: Session, gram: NDArray, names: tuple[str, ...]) -> float:
+    """How many parameters of some groups the data determine (MacKay 1992): 0 to their number."""
+    precision = session.cautious()
+    covariance = np.diag(inverse(gram + np.diag(precision)))
+    members = np.concatenate([session.groups[name].indices for name in names])
+    return float(members.size - np.sum(precision[members] * covariance[members]))
 
 
 def rescaled(session: Session, factor: NDArray) -> Session:

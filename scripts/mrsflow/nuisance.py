@@ -12,8 +12,9 @@ from scipy import fft
 
 from mrsflow import axes
 
-BASELINE_LENGTH_PPM = 0.5
-"""Correlation length of the baseline (ppm): broader than any resonance, narrower than the fitted range."""
+BASELINE_LENGTHS_PPM = {"baseline": 0.8}
+"""Correlation lengths (ppm) of the two parts of the baseline: one broader than any resonance, and one as narrow as
+macromolecules, which a basis may lack."""
 LIPID_LINES_PPM = np.arange(0.7, 1.65, 0.1)
 """Centres of the lines of which out-of-voxel lipid is composed (methyl 0.9, methylene 1.3 ppm, displaced)."""
 LIPID_WIDTHS_HZ = (15.0, 20.0)
@@ -38,7 +39,7 @@ class Nuisance:
     columns : (2P, n) float
         Real above imaginary part.
     groups : dict of str to slice
-        Columns that share a variance; ``first_point`` has none: it is free.
+        Columns that share a variance; the last, ``first_point``, is a constant.
     per_block : (n) bool
         Whether the coefficient may differ between the blocks of a session.
     """
@@ -79,7 +80,7 @@ def build(points: NDArray, n_points: int, dwell_time: float, spectrometer_freque
     shift = axes.hz_to_ppm(np.fft.fftfreq(n_points, dwell_time), spectrometer_frequency)
     flat = np.ones((points.size, 1), dtype=complex)
     parts = {
-        "baseline": stacked(_baseline(shift, points)),
+        **{name: stacked(_baseline(shift, points, length)) for name, length in BASELINE_LENGTHS_PPM.items()},
         "lipid": lines(LIPID_LINES_PPM, *LIPID_WIDTHS_HZ),
         "water": lines(WATER_LINES_PPM, WATER_WIDTH_HZ, 0.0),
         "first_point": np.concatenate([stacked(flat), stacked(1j * flat)], axis=1),
@@ -103,16 +104,16 @@ def _principal(columns: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDA
     return left[:, kept] * strength / np.abs(left[:, 0]).max(), strength
 
 
-def _baseline(shift: NDArray[np.floating], points: NDArray, spacing: float = 0.25) -> NDArray[np.complexfloating]:
+def _baseline(shift: NDArray[np.floating], points: NDArray, length: float) -> NDArray[np.complexfloating]:
     """Smooth causal signals: (P, n) complex, whose sum with independent coefficients is a smooth random function.
 
     Gaussian bumps on a regular grid are the discrete form of a Gaussian process with squared-exponential covariance
     (Rasmussen and Williams 2006, ch. 4, doi:10.7551/mitpress/3206.001.0001). The imaginary part is that of a signal
     that starts at time zero.
     """
-    margin = 2 * BASELINE_LENGTH_PPM
+    margin, spacing = 2 * length, length / 2
     centres = np.arange(shift[points].min() - margin, shift[points].max() + margin + spacing, spacing)
-    width = BASELINE_LENGTH_PPM / np.sqrt(2)
+    width = length / np.sqrt(2)
     bumps = np.exp(-0.5 * ((shift - centres[:, np.newaxis]) / width) ** 2)
     fids = fft.ifft(bumps)
     half = shift.size // 2

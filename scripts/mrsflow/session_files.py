@@ -41,13 +41,13 @@ def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], 
         Nothing to preprocess, missing metadata, or data that cannot be used; names the file.
     """
     scans = sorted(path for path in converted if path.name.endswith(("_svs.nii.gz", "_svs.nii")))
+    folder = Path(output, "derivatives", "mrsflow", *key.split("_"), "mrs")
     if not scans:
-        raise InputError(f"{key}: conversion gave no metabolite scan (role svs); add one to the samples table")
+        return _water_alone(key, converted, folder)
     cycles = {protocol["phase_cycle"] for protocol in config["protocols"].values()}
     if len(cycles) > 1:
         raise InputError(f"{key}: its protocols differ in phase_cycle; one session needs one phase cycle")
     settings = settings_of(config, cycles.pop() if cycles else 1)
-    folder = Path(output, "derivatives", "mrsflow", *key.split("_"), "mrs")
     written = []
     for stem in dict.fromkeys(_session_stem(path) for path in scans):
         own = [path for path in scans if _session_stem(path) == stem]
@@ -56,6 +56,19 @@ def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], 
         except InputError as error:
             raise InputError(f"{stem}: {error}") from None
         written += write(session, settings, config["blocks"]["baseline"], read_json(_sidecar(own[0])), folder / stem)
+    return written
+
+
+def _water_alone(key: str, converted: list[Path], folder: Path) -> list[Path]:
+    """Combine and average the water of a session that has nothing else."""
+    found = sorted(path for path in converted if path.name.endswith(("_mrsref.nii.gz", "_mrsref.nii")))
+    if not found:
+        raise InputError(f"{key}: conversion gave neither a metabolite scan nor water; add one to the samples table")
+    written = []
+    for stem in dict.fromkeys(_session_stem(path) for path in found):
+        scans = [nifti_mrs.read(path) for path in found if _session_stem(path) == stem]
+        written.append(folder / f"{stem}_desc-preproc_mrsref.nii.gz")
+        nifti_mrs.write(preprocess.combined_reference(scans), written[-1])
     return written
 
 

@@ -360,3 +360,13 @@ def test_a_block_with_too_few_transients_is_a_row_with_a_reason(session):
     assert found.made == (0, 2) and len(found.averages) == 2
     assert [bool(row["reason"]) for row in rows] == [False, True, False]
     assert "24 good excitations, blocks.minimum_transients is 30" in rows[1]["reason"]
+
+
+def test_a_session_with_water_alone_gets_it_combined(tmp_path, session):
+    files = [p for p in converted(tmp_path, session) if "_mrsref" in p.name]
+    config = {**CONFIG, "protocols": {}}
+    (written,) = session_files.preprocess_session("sub-01_ses-1", files, config, tmp_path)
+    assert written.name == f"{STEM}_desc-preproc_mrsref.nii.gz"
+    assert nifti_mrs.read(written).dims == ()
+    with pytest.raises(InputError, match="neither a metabolite scan nor water"):
+        session_files.preprocess_session("sub-01_ses-1", [], config, tmp_path)

@@ -35,7 +35,7 @@ def test_combination_gains_what_the_noise_covariance_predicts(steam):
 def test_water_reference_alone_is_combined(steam):
     water = preprocess.combined_reference([steam])
     assert water.dims == () and water.fid.shape == (4096,)
-    assert [step["Method"] for step in water.processing][0] == "RF coil combination"
+    assert water.processing[0]["Method"] == "RF coil combination"
     assert 5 < referencing.water_linewidth(water.fid, water.dwell_time, water.spectrometer_frequency) < 40
 
 

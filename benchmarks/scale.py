@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "workflow")]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(ROOT / "tests" / "workflow")]
 
 from mrsflow.run import run  # noqa: E402
 
-GOALS = {"plan_cpu_s": 30.0, "plan_mb": 500.0, "cpu_s_per_session": 0.3}
+GOALS = {"plan_cpu_s": 30.0, "plan_mb": 500.0, "cpu_s_per_session": 0.3, "group_s": 60.0, "group_mb": 2000.0}
 
 
 @dataclass
@@ -54,6 +54,17 @@ def measure_study(sessions: int, batch_size: int, cores: int, folder: Path) -> d
     }
 
 
+def measure_group(sessions: int, folder: Path) -> Cost:
+    """Run the group step on the tables that fits of two sessions per participant leave: 6 blocks, 30 metabolites."""
+    import fitted_trial
+
+    names = (*(f"M{i:02d}" for i in range(20)), *fitted_trial.METABOLITES)
+    trial = fitted_trial.write(folder / f"group{sessions}", n=sessions // 2, metabolites=names)
+    script = str(ROOT / "scripts" / "group.py")
+    command = [sys.executable, script, "--config", str(trial.config), "--status", str(trial.status)]
+    return measured(command, folder, folder / f"group{sessions}.log")
+
+
 def slope(sizes: list[int], costs: list[float]) -> float:
     """Exponent of cost against size (1: linear), from the two largest studies."""
     import math
@@ -62,7 +73,9 @@ def slope(sizes: list[int], costs: list[float]) -> float:
     return math.log(y2 / y1) / math.log(x2 / x1)
 
 
-def main(sessions: list[int] = (26, 260, 2600, 10000), batch_size: int = 20, cores: int = 2) -> None:
+def main(
+    sessions: list[int] = (26, 260, 2600, 10000), batch_size: int = 20, cores: int = 2, group: bool = True
+) -> None:
     """Measure the cost of the workflow's own machinery and print a table.
 
     Parameters
@@ -73,6 +86,8 @@ def main(sessions: list[int] = (26, 260, 2600, 10000), batch_size: int = 20, cor
         Sessions per job (K).
     cores : int
         Jobs at a time.
+    group : bool
+        Measure the group step too (tables, primary model, tests).
     """
     print(f"K = {batch_size}; CPU s with all children; memory of the largest process\n")
     print("| sessions | plan CPU s | plan MB | run CPU s | machinery CPU s per session | again CPU s | again s |")
@@ -96,6 +111,23 @@ def main(sessions: list[int] = (26, 260, 2600, 10000), batch_size: int = 20, cor
     if len(found) > 1:
         for name in ("plan", "run", "again"):
             print(f"{name}: CPU s grows as sessions^{slope(sorted(sessions), [c[name].cpu for c in found]):.2f}")
+
+    if group:
+        print_group(sorted(sessions))
+
+
+def print_group(sessions: list[int]) -> None:
+    """Measure the group step for studies of these sizes and print a table."""
+    print("\n| sessions | group step CPU s | s | MB |\n|---|---|---|---|")
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for size in sessions:
+            found.append(cost := measure_group(size, Path(folder)))
+            print(f"| {size:,} | {cost.cpu:.1f} | {cost.wall:.1f} | {cost.memory:.0f} |", flush=True)
+    goals = f"goals: < {GOALS['group_s']:.0f} s, < {GOALS['group_mb']:.0f} MB"
+    print(f"\n{goals} at {sessions[-1]:,}: {found[-1].cpu:.1f} CPU s, {found[-1].memory:.0f} MB")
+    if len(found) > 1:
+        print(f"group: CPU s grows as sessions^{slope(sessions, [c.cpu for c in found]):.2f}")
 
 
 if __name__ == "__main__":

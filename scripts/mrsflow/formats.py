@@ -46,7 +46,7 @@ def files_of(paths: list[Path]) -> list[Path]:
     """Every file whose content counts for a scan: those named, and partners; `paths` themselves where unreadable."""
     try:
         return sorted({file for raw in detect(paths) for file in raw.files})
-    except InputError:
+    except (InputError, OSError):  # conversion will say what is wrong
         return list(paths)
 
 
@@ -165,12 +165,12 @@ def _dicom_series(files: list[Path], named: Path) -> Raw:
             header = pydicom.dcmread(
                 path, specific_tags=["SeriesInstanceUID", "InstanceNumber", "Manufacturer"], stop_before_pixels=True
             )
+            number = header.get("InstanceNumber")
+            numbered.append((0 if number is None else int(number), path))
+            series.add(str(header.get("SeriesInstanceUID")))
+            maker = str(header.get("Manufacturer") or "")
         except Exception as error:
             raise InputError(f"{path}: is a damaged DICOM file ({type(error).__name__}); copy it again") from error
-        series.add(str(header.get("SeriesInstanceUID")))
-        number = header.get("InstanceNumber")
-        numbered.append((0 if number is None else int(number), path))
-        maker = str(header.get("Manufacturer") or "")
     if len(series) > 1:
         raise InputError(f"{named}: holds {len(series)} DICOM series; name a folder or files of one series")
     if len({number for number, _ in numbered}) < len(numbered):

@@ -1,5 +1,6 @@
 """Figures of the trial over time: courses by arm, mean spectra, change of each participant."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 POOLED = "all sessions"
 CONTROLS = {
     "linewidth_hz": "Linewidth (Hz)",
-    "snr": "SNR",
+    "snr": "SNR (height / SD of noise)",
 }
 
 
@@ -114,8 +115,13 @@ def _share_limits(panels: Any) -> None:
 
 def controls(trial: "Trial") -> "Figure":
     """Draw denominator, linewidth and SNR over time, any of which could pass for a change of the ratio."""
-    panels = {trial.denominator: f"{plain(trial.denominator)} (units of the fit)", **CONTROLS}
-    panels = {name: label for name, label in panels.items() if name in trial.used and trial.used[name].notna().any()}
+    name, used = trial.denominator, trial.used
+    panels = dict(CONTROLS)
+    if name in used:  # amplitudes of sessions differ by the units of their scanners
+        own = used.groupby(["participant", "session"])[name].transform("mean")
+        trial = replace(trial, blocks=used.assign(relative=100 * used[name] / own))
+        panels = {"relative": f"{plain(name)} (% of the session's mean)", **CONTROLS}
+    panels = {column: label for column, label in panels.items() if trial.used[column].notna().any()}
     figure, axes = new_figure(74, ncols=len(panels), squeeze=False)
     for panel, (column, label) in zip(axes[0], panels.items(), strict=True):
         draw_course(panel, course_of(trial, column))

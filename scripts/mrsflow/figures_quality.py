@@ -129,14 +129,7 @@ def _draw_metric(axes: "Axes", metric: "Judged") -> None:
     import seaborn as sns
 
     kept, lost = metric.values[~metric.excluded], metric.values[metric.excluded]
-    sns.histplot(
-        x=kept,
-        color=COLOURS[5],
-        edgecolor="white",
-        linewidth=0.4,
-        bins=min(30, max(8, int(np.sqrt(kept.size)))),
-        ax=axes,
-    )
+    sns.histplot(x=kept, color=COLOURS[5], edgecolor="white", linewidth=0.3, bins=_bins(kept, metric), ax=axes)
     axes.plot(
         lost, np.full(lost.size, 0.04 * axes.get_ylim()[1]), "x", color=COLOURS[1], markersize=5, markeredgewidth=1.3
     )
@@ -147,6 +140,16 @@ def _draw_metric(axes: "Axes", metric: "Judged") -> None:
     title = f"{lost.size} excluded" if metric.exclude is not None else "no exclusion limit"
     axes.set(xlabel=LABELS.get(metric.name, plain(metric.name)), ylabel=unit, title=title)
     axes.title.set(fontweight="normal", fontsize=7.5)
+
+
+def _bins(values: "NDArray", metric: "Judged") -> "NDArray":
+    """Edges over the values, never narrower than a fortieth of the axis that shows the limits too."""
+    if not values.size:
+        return np.array([0.0, 1.0])
+    low, high = values.min(), values.max()
+    shown = [low, high, *(limit for limit in (metric.warn, metric.exclude) if limit is not None)]
+    width = max((high - low) / min(30, max(8, int(np.sqrt(values.size)))), np.ptp(shown) / 40) or 1.0
+    return low + width * np.arange(int((high - low) / width) + 2)
 
 
 def reliability(trial: "Trial") -> "Figure | None":

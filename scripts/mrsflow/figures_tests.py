@@ -27,24 +27,39 @@ def draw_forest(axes: "Axes", rows: pd.DataFrame, label: str, emphasis: int = 1)
     ----------
     axes : Axes
     rows : DataFrame
-        name, estimate, ci_low, ci_high, p; an interval or estimate that is not finite is left out.
+        name, estimate, ci_low, ci_high, p; an interval or estimate that is not finite is left
+        out, one far wider than the first ends in an arrow.
     label : str
         Of the horizontal axis, with unit.
     emphasis : int
         Number of rows from the top set in colour: the primary analysis.
     """
     y = np.arange(len(rows))[::-1]
+    low, high = _span(rows)
     for n, (at, row) in enumerate(zip(y, rows.itertuples(), strict=True)):
         colour = COLOURS[0] if n < emphasis else INK
         if np.isfinite([row.ci_low, row.ci_high]).all():
-            axes.plot([row.ci_low, row.ci_high], [at, at], color=colour, linewidth=1.3)
-        axes.plot(row.estimate, at, "s", color=colour, markersize=5 if n < emphasis else 4)
+            ends = np.clip([row.ci_low, row.ci_high], low, high)
+            axes.plot(ends, [at, at], color=colour, linewidth=1.3)
+            for end, beyond, arrow in zip(ends, (row.ci_low < low, row.ci_high > high), "<>", strict=True):
+                if beyond:
+                    axes.plot(end, at, arrow, color=colour, markersize=4)
+        if low <= row.estimate <= high:
+            axes.plot(row.estimate, at, "s", color=colour, markersize=5 if n < emphasis else 4)
         axes.annotate(_numbers(row), (1.02, at), va="center", fontsize=7, xycoords=("axes fraction", "data"),
                       annotation_clip=False)  # fmt: skip
     axes.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
     axes.set(yticks=y, ylim=(-0.7, len(rows) - 0.3), xlabel=label)
     axes.set_yticklabels([plain(name) for name in rows["name"]])
     axes.tick_params(axis="y", length=0)
+
+
+def _span(rows: pd.DataFrame) -> tuple[float, float]:
+    """Limits beyond which intervals end in an arrow: the first row's interval, twice its width to either side."""
+    low, high = rows["ci_low"].iloc[0], rows["ci_high"].iloc[0]
+    if not np.isfinite([low, high]).all():
+        return -np.inf, np.inf
+    return low - 2 * (high - low), high + 2 * (high - low)
 
 
 def _numbers(row: Any) -> str:

@@ -159,7 +159,7 @@ def test_course_is_that_of_the_table(trial):
 
 def test_controls_show_denominator_linewidth_and_snr(trial):
     labels = [axes.get_ylabel() for axes in figures_course.controls(trial).axes]
-    assert labels == ["tNAA (units of the fit)", "Linewidth (Hz)", "SNR"]
+    assert labels == ["tNAA (% of the session's mean)", "Linewidth (Hz)", "SNR (height / SD of noise)"]
 
 
 def test_masked_figures_name_no_arm_and_draw_no_mean_of_one(hidden):
@@ -226,13 +226,37 @@ def test_forest_has_the_primary_row_on_top_with_its_interval():
     assert numbers == ["−4.00 [−7.00, −1.00]  p 0.012", "−3.00 [−8.00, 2.00]  p < 0.001", "not estimated"]
 
 
+def test_interval_far_wider_than_the_primary_one_ends_in_arrows():
+    rows = pd.DataFrame(
+        {
+            "name": ["a", "b"],
+            "estimate": [0.0, 99.0],
+            "ci_low": [-1.0, -500.0],
+            "ci_high": [1.0, 700.0],
+            "p": [0.5, 0.5],
+        }
+    )
+    _, axes = figures.new_figure(40)
+    figures_tests.draw_forest(axes, rows, "x")
+    arrows = {ln.get_marker(): ln.get_xdata()[0] for ln in axes.get_lines() if ln.get_marker() in "<>"}
+    assert arrows == {"<": -5.0, ">": 5.0}
+    assert np.ptp(axes.get_xlim()) < 12
+    assert any("99.00 [−500.00, 700.00]" in t.get_text() for t in axes.texts)
+
+
+def test_every_value_is_counted_in_its_histogram(trial):
+    figure = figures_quality.distributions(trial)
+    for axes, metric in zip(figure.axes, trial.judged, strict=False):
+        assert sum(bar.get_height() for bar in axes.patches) == (~metric.excluded).sum()
+
+
 @pytest.mark.parametrize("name", ["sensitivity", "contrasts"])
 def test_forests_draw_the_percent_columns_of_their_tables(trial, name):
     (axes,) = getattr(figures_tests, name)(trial).axes
     drawn = [tuple(ln.get_xdata()) for ln in axes.get_lines() if len(ln.get_xdata()) == 2 and ln.get_linestyle() == "-"]
     table = trial.tables[name].set_index("analysis")
     primary = table.loc[["primary"]].iloc[0]
-    assert drawn[0] == (primary["percent_ci_low"], primary["percent_ci_high"])
+    np.testing.assert_allclose(drawn[0], [primary["percent_ci_low"], primary["percent_ci_high"]])
     labels = [t.get_text() for t in axes.get_yticklabels()]
     wanted = {"sensitivity": ["pair means", "denominator tCr"], "contrasts": ["naltrexone - placebo in sex F"]}
     assert set(wanted[name]) <= set(labels)

@@ -11,6 +11,7 @@ include: "rules/preprocess.smk"
 include: "rules/basis.smk"
 include: "rules/fit.smk"
 include: "rules/group.smk"
+include: "rules/statistics.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
 

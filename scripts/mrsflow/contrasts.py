@@ -225,11 +225,11 @@ def complete_row(row: dict[str, Any], rows: "Rows", outcome: str) -> dict[str, A
     return {"outcome": outcome, "n_dropped": rows.n_dropped} | row | found
 
 
-def compare(plan: Plan, rows: "Rows", contrast: Contrast) -> list[dict[str, Any]]:
-    """Make every row of the primary comparison: the model by both methods, and what must stand beside it."""
-    extra = sizes(plan, rows, contrast)
+def compare(plan: Plan, rows: "Rows", contrast: Contrast, beside: bool = True) -> list[dict[str, Any]]:
+    """Make every row of the primary comparison: the model by both methods and, `beside`, what must stand with it."""
 
     def mixed_rows(session: bool) -> list[dict[str, Any]]:
+        extra = sizes(plan, rows, contrast)
         if not rows.blocks.duplicated("participant").any():  # one value each: nothing is random
             return [pair_means(plan, rows, contrast, analysis="primary") | extra]
         model = primary_model(plan, rows, session=session)
@@ -248,6 +248,8 @@ def compare(plan: Plan, rows: "Rows", contrast: Contrast) -> list[dict[str, Any]
         ]
 
     found = attempt(lambda: mixed_rows(True), "primary", contrast.name)
+    if not beside:
+        return [complete_row(row, rows, plan.outcome) for row in found[:1]]
     found += attempt(lambda: [pair_means(plan, rows, contrast)], "pair means", contrast.name)
     found += attempt(lambda: [rerandomised(plan, rows, contrast)], "re-randomisation", contrast.name)
     if plan.design == "crossover":

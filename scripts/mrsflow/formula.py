@@ -148,7 +148,10 @@ def design(formula: Formula, table: "pd.DataFrame", references: dict[str, str] |
     for column in dict.fromkeys(c for term in formula.fixed for c in term):
         if column in references or column.endswith("_f") or not pd.api.types.is_numeric_dtype(used[column]):
             levels[column] = _levels(used[column], column, references.get(column))
-            data[column] = pd.Categorical(_labels(used[column]), categories=levels[column])
+            codes, present = pd.factorize(used[column])
+            where_of = {label: i for i, label in enumerate(levels[column])}
+            order = np.array([where_of[label] for label in _labels(pd.Series(present))])
+            data[column] = pd.Categorical.from_codes(order[codes], categories=levels[column])
         else:
             data[column] = used[column].to_numpy(float)
     x, effects = _matrix(formula.fixed, data, levels, len(used))
@@ -197,7 +200,7 @@ def _levels(column: "pd.Series", name: str, reference: str | None) -> list[str]:
         present = set(column)
         levels = [str(v) for v in column.cat.categories if v in present]
     else:
-        levels = list(dict.fromkeys(_labels(column.sort_values())))
+        levels = _labels(pd.Series(column.unique()).sort_values())
     if reference is None:
         return levels
     number = re.fullmatch(NUMBER, reference) and f"{float(reference):.12g}"

@@ -27,6 +27,7 @@ from mrsflow import sensitivity as sensitivity_set
 from mrsflow.config import Study, read_study
 from mrsflow.contrasts import COLUMNS, Plan
 from mrsflow.errors import InputError
+from mrsflow.models import Model
 from mrsflow.outcomes import Rows
 
 logger = logging.getLogger(__name__)
@@ -53,15 +54,7 @@ def run(config: dict[str, Any], status: list[Path] | None = None) -> dict[str, A
     InputError
         Tables that cannot be used; the outputs of an earlier run are then left alone.
     """
-    output = Path(config["output"])
-    folder = output / "group"
-    study = read_study(config)
-    keys, lost = cohort.finished(status) if status else cohort.recorded(output, study.keys)
-    if unknown := sorted(set(keys) - set(study.sessions["key"])):
-        raise InputError(f"{unknown[0]} was fitted but is not in {config['inputs']['sessions']}; add its row")
-    located = cohort.locate(output, keys)
-    if not located:
-        raise InputError("no session was fitted, so there is nothing to analyse; see the status tables")
+    located, lost, study = find(config, status)
     everyone, verdicts = load(config, study, located)
     plan = contrasts.plan_of(config)
     plan = replace(plan, conditions=everyone.conditions) if not config["study"]["freeze"] else plan
@@ -70,8 +63,22 @@ def run(config: dict[str, Any], status: list[Path] | None = None) -> dict[str, A
     if config["study"]["freeze"]:
         tables |= analyse(everyone, plan, rows)
     headline = headline_of(config, plan, rows, tables)
-    write(folder, tables, headline, everyone, located)
+    write(Path(config["output"]) / "group", tables, headline, everyone, located)
     return headline
+
+
+def find(
+    config: dict[str, Any], status: list[Path] | None = None
+) -> tuple[list[cohort.SessionFiles], dict[str, str], Study]:
+    """Find the files of finished sessions, why others are lost, and the study's tables."""
+    output = Path(config["output"])
+    study = read_study(config)
+    keys, lost = cohort.finished(status) if status else cohort.recorded(output, study.keys)
+    if unknown := sorted(set(keys) - set(study.sessions["key"])):
+        raise InputError(f"{unknown[0]} was fitted but is not in {config['inputs']['sessions']}; add its row")
+    if not keys:
+        raise InputError("no session was fitted, so there is nothing to analyse; see the status tables")
+    return cohort.locate(output, keys), lost, study
 
 
 def load(
@@ -155,6 +162,31 @@ def judged(config: dict[str, Any], located: list[cohort.SessionFiles]) -> pd.Dat
         if metric in blocks:
             blocks[metric] = pd.to_numeric(blocks[metric])
     return quality.exclusions(blocks, cohort.session_values(located), rules)
+
+
+def models_of(config: dict[str, Any]) -> dict[str, Model]:
+    """Fit the main mixed models of a study again: primary, participant-only, condition x phase, clinical.
+
+    Raises
+    ------
+    InputError
+        Arms are masked, or a model cannot be estimated.
+    """
+    if not config["study"]["freeze"]:
+        raise InputError("arms are masked; set study.freeze to true when the analysis is final")
+    located, _, study = find(config)
+    everyone, _ = load(config, study, located)
+    plan = contrasts.plan_of(config)
+    rows = outcomes.prepare(everyone, plan.outcome)
+    found = {"primary": contrasts.primary_model(plan, rows)}
+    if plan.design == "crossover":
+        found["participant only"] = contrasts.primary_model(plan, rows, session=False)
+        usable = everyone.blocks[everyone.blocks[plan.outcome].notna() & ~everyone.blocks["excluded"]]
+        found["condition x phase"] = contrasts.phase_model(plan, usable.rename(columns={plan.outcome: "outcome"}))
+        if config["group"]["mood_scale"] is not None:
+            mood = clinical.mood_rows(config, everyone.sessions)
+            found["clinical outcome"] = contrasts.primary_model(replace(plan, adjust_for=()), mood)
+    return found
 
 
 def describe(everyone: cohort.Cohort, plan: Plan, rows: Rows, verdicts: pd.DataFrame, lost: dict[str, str]) -> Tables:
@@ -256,7 +288,7 @@ def secondary_rows(everyone: cohort.Cohort, plan: Plan, names: list[str]) -> lis
                 return contrasts.single_arm(own, rows, usable.rename(columns={name: "outcome"}).reset_index(drop=True))[
                     :1
                 ]
-            return contrasts.compare(own, rows, contrast)[:1]
+            return contrasts.compare(own, rows, contrast, beside=False)
 
         tested += [
             row | {"analysis": "secondary", "outcome": name}

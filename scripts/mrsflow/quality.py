@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mrsflow.axes import ppm_axis, to_spectrum
 from mrsflow.errors import InputError
 
-NOISE_RANGES_PPM = ((-2.5, -0.5), (9.0, 11.0), (8.6, 9.4))
-"""Where noise is taken, the first range that the spectrum covers; free of signal in brain spectra."""
+NOISE_RANGES_PPM = (((-2.5, -0.5), (9.5, 11.5)), ((-2.5, -0.5),), ((9.0, 11.0),), ((8.6, 9.4),))
+"""Where noise is taken, the first ranges that the spectrum covers; free of signal in brain spectra."""
 
 WATER_PPM_RANGE = (4.3, 5.0)
 LIPID_PPM_RANGE = (1.15, 1.45)
@@ -37,21 +37,23 @@ DEFINITIONS = {
 
 
 def noise(fid: NDArray[np.complexfloating], dwell_time: float, spectrometer_frequency: float) -> tuple[float, str]:
-    """Measure the SD of the real spectrum in a range without signal, a straight line removed; give the range too.
+    """Measure the SD of the real spectrum where there is no signal, a straight line removed; say where.
 
     Raises
     ------
     InputError
         The spectrum is too narrow to have such a range.
     """
+    from scipy.signal import detrend
+
     axis = ppm_axis(fid.shape[-1], dwell_time, spectrometer_frequency)
-    for low, high in NOISE_RANGES_PPM:
-        inside = np.flatnonzero((axis > low) & (axis < high))
-        if inside.size >= 24 and axis.min() < low and axis.max() > high:
-            real = to_spectrum(fid).real[inside]
-            x = np.linspace(-1, 1, inside.size)
-            left = real - np.polyval(np.polyfit(x, real, 1), x)
-            return float(np.sqrt(np.sum(left**2) / (inside.size - 2))), f"{low:g} to {high:g} ppm"
+    for ranges in NOISE_RANGES_PPM:
+        parts = [np.flatnonzero((axis > low) & (axis < high)) for low, high in ranges]
+        covered = axis.min() < min(ranges[0]) and axis.max() > max(ranges[-1])
+        if covered and min(part.size for part in parts) >= 24:
+            left = np.concatenate([detrend(to_spectrum(fid).real[part]) for part in parts])
+            named = " and ".join(f"{low:g} to {high:g}" for low, high in ranges)
+            return float(np.sqrt(np.sum(left**2) / (left.size - 2 * len(parts)))), f"{named} ppm"
     raise InputError(
         f"the spectrum covers {axis.min():.1f} to {axis.max():.1f} ppm and has no range without signal for the noise; "
         "a wider spectral width is needed"
@@ -157,11 +159,13 @@ def exclusions(block_quality: Any, session_quality: Any, rules: list[dict[str, A
     """
     import pandas as pd
 
+    by_session: dict[Any, list[dict[str, Any]]] = {}
+    for block in block_quality.to_dict("records"):
+        by_session.setdefault((block["participant"], block["session"]), []).append(block)
     rows = []
     for session in session_quality.to_dict("records"):
         own = {"participant": session["participant"], "session": session["session"]}
-        same = (block_quality["participant"] == own["participant"]) & (block_quality["session"] == own["session"])
-        blocks = block_quality[same].to_dict("records")
+        blocks = by_session.get((own["participant"], own["session"]), [])
         for verdict in judge(rules, "session", session):
             rows += [{**own, "block": block["block"], **verdict} for block in blocks]
         for block in blocks:

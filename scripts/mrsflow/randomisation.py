@@ -81,7 +81,7 @@ def _assignments(labels: NDArray, draws: int, seed: int) -> tuple[NDArray[np.int
             row[mask], row[~mask] = second, first
         return orders, True
     rng = np.random.default_rng(seed)
-    return rng.permuted(np.tile(np.arange(n), (draws, 1)), axis=1), False
+    return rng.permuted(np.tile(np.arange(n, dtype=np.int32), (draws, 1)), axis=1), False
 
 
 def _t_values(coded: NDArray, rest: NDArray, basis: NDArray, which: int, df: int, crossed: bool) -> NDArray[np.float64]:

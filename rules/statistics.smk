@@ -1,0 +1,46 @@
+"""On request: power planning, and the mixed models fitted by R as well. Neither is part of `all`."""
+
+
+rule plan_power:
+    input:
+        cohort=(rules.group.output if config["power"]["components"] == "cohort" else []),
+        code=lib("plan_power"),
+    output:
+        expand(
+            f"{OUTPUT}/power/power.{{kind}}", kind=["tsv", "json", "png", "svg", "pdf"]
+        ),
+    log:
+        f"{OUTPUT}/logs/plan_power.log",
+    benchmark:
+        f"{OUTPUT}/benchmarks/plan_power.tsv"
+    conda:
+        "../envs/mrsflow.yaml"
+    params:
+        config=settings("group", "power"),
+    message:
+        "Power of trials to be planned"
+    shell:
+        "{PYTHON} {SCRIPTS:q}/plan_power.py --config {params.config:q} --log {log:q}"
+
+
+rule compare_with_r:
+    input:
+        group=rules.group.output,
+        r=f"{SCRIPTS}/mixed_models.R",
+        code=lib("compare_with_r"),
+    output:
+        f"{OUTPUT}/group_r/differences.tsv",
+    log:
+        f"{OUTPUT}/logs/compare_with_r.log",
+    benchmark:
+        f"{OUTPUT}/benchmarks/compare_with_r.tsv"
+    conda:
+        "../envs/mrsflow.yaml"
+    params:
+        config=settings(
+            "study", "protocols", "blocks", "preprocess", "fit", "quality", "group"
+        ),
+    message:
+        "The mixed models of the study, fitted by R (lmerTest, pbkrtest) beside ours"
+    shell:
+        "{PYTHON} {SCRIPTS:q}/compare_with_r.py --config {params.config:q} --out {output:q} --log {log:q}"

@@ -31,11 +31,11 @@ def test_noise_is_that_of_the_points_times_the_root_of_their_number():
         for _ in range(30)
     ]
     expected = 0.3 * np.sqrt(POINTS)
-    assert np.mean(found) == pytest.approx(expected, abs=4 * expected / np.sqrt(2 * 250 * 30))
+    assert np.mean(found) == pytest.approx(expected, abs=4 * expected / np.sqrt(2 * 500 * 30))
 
 
 def test_noise_range_is_named_and_lies_in_the_spectrum():
-    assert quality.noise(line(2.0, 5), DWELL, FREQUENCY)[1] == "-2.5 to -0.5 ppm"
+    assert quality.noise(line(2.0, 5), DWELL, FREQUENCY)[1] == "-2.5 to -0.5 and 9.5 to 11.5 ppm"
     assert quality.noise(line(2.0, 5), 8.4e-4, FREQUENCY)[1] == "8.6 to 9.4 ppm"  # 1190 Hz: -0.18 to 9.48 ppm
     assert "-2.5 to -0.5 ppm" in quality.snr_definition("-2.5 to -0.5 ppm")
 

@@ -1,23 +1,23 @@
 """Print how close preprocessing comes to what is possible, on simulated raw sessions of known truth.
 
-python benchmarks/preprocess_truth.py [--parts truth cost bias] [--sessions N]
+python benchmarks/preprocess_truth.py [--parts truth cost bias real] [--sessions N]
 """
 
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-import mrsflow  # noqa: F401  (one BLAS thread, before numpy)
-
 import numpy as np
 
-from mrsflow import align, blocks, coils, nifti_mrs, preprocess, referencing, sequences, simulate
+from mrsflow import align, blocks, nifti_mrs, preprocess, referencing, sequences, simulate
 from mrsflow.axes import time_axis
 from mrsflow.basis import match
 from mrsflow.run import run
@@ -40,12 +40,16 @@ def content(acquisition, rng=None, factor=None, narrowing_hz=None):
     )
 
 
-def session(snr, n_coils, seed, n_frames=300, disturbances=HARD, made=[]):
+@cache
+def still_voxel():
+    """Content that does not change, of one excitation."""
+    return content(simulate.Acquisition(FREQUENCY, DWELL, POINTS, 1, 1, 1))
+
+
+def session(snr, n_coils, seed, n_frames=300, disturbances=HARD):
     """Simulate a session twice with the same chance: with noise, and without."""
     acquisition = simulate.Acquisition(FREQUENCY, DWELL, POINTS, n_frames, 1, n_coils)
-    if not made:
-        made.append(content(acquisition))
-    voxel = replace(made[0], factor=np.ones(n_frames), narrowing_hz=np.zeros(n_frames))
+    voxel = replace(still_voxel(), factor=np.ones(n_frames), narrowing_hz=np.zeros(n_frames))
     noisy, clean = (
         simulate.simulate_session(voxel, acquisition, replace(disturbances, snr=s), np.random.default_rng(seed))
         for s in (snr, 1e9)
@@ -105,7 +109,7 @@ def output_snr(voxel, result, noisy, clean):
 
 
 def coils_of(simulated, weights):
-    """Combined frames."""
+    """Combine the coils of the frames."""
     return np.tensordot(weights, simulated.fid, axes=1)
 
 
@@ -131,11 +135,11 @@ def truth_table(n_sessions):
 
 
 def bias(n_sessions):
-    """What preprocessing adds to Glx/tNAA: fit of the processed blocks less fit of the ideal ones, in two arms."""
+    """Print what preprocessing adds to Glx/tNAA: fit of processed blocks less fit of ideal ones, in two arms."""
     from mrsflow.fit import fit_session
     from mrsflow.fit_model import Model
 
-    n_blocks, per_block = 6, 40
+    n_blocks, per_block = 2, 120
     n = n_blocks * per_block
     basis = sequences.simulate(
         sequences.Sequence("press", 0.03), FREQUENCY, macromolecules=True, dwell_time=DWELL, n_points=POINTS
@@ -148,8 +152,8 @@ def bias(n_sessions):
         differences = []
         for seed in range(n_sessions):
             rng = np.random.default_rng([seed, int(1000 * rise)])
-            acquisition = simulate.Acquisition(FREQUENCY, DWELL, POINTS, n, 1, 8)
-            course = np.minimum(np.arange(n) / per_block / 2, 1.0)
+            acquisition = simulate.Acquisition(FREQUENCY, DWELL, POINTS, n, 1, 4)
+            course = (rows > 0).astype(float)
             voxel = content(acquisition, rng, 1 + rise * course, 0.2 * course)
             simulated = simulate.simulate_session(voxel, acquisition, replace(HARD, snr=5.0), rng)
             result = processed(simulated, bins=bins, remove_water=True)
@@ -211,13 +215,20 @@ def cost():
         os.waitpid(child, 0)
 
 
-def main(parts: list[str] = ("truth", "cost", "bias"), sessions: int = 3) -> None:
+def real():
+    """Print what alignment and coil combination gain on real scans: the validation tests measure and print it."""
+    root = Path(__file__).resolve().parents[1]
+    tests = root / "tests" / "validation" / "test_preprocess_real.py"
+    subprocess.run([sys.executable, "-m", "pytest", "-q", "-s", str(tests)], cwd=root, check=False)
+
+
+def main(parts: list[str] = ("truth", "cost", "bias", "real"), sessions: int = 3) -> None:
     """Print the figures.
 
     Parameters
     ----------
     parts : list of str
-        truth, cost, bias.
+        truth, cost, bias, real.
     sessions : int
         Simulated sessions for each condition.
     """
@@ -227,6 +238,8 @@ def main(parts: list[str] = ("truth", "cost", "bias"), sessions: int = 3) -> Non
         cost()
     if "bias" in parts:
         bias(sessions)
+    if "real" in parts:
+        real()
 
 
 if __name__ == "__main__":

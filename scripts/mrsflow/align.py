@@ -39,6 +39,20 @@ LEAST_STRENGTH = 2.8
 MINIMUM_TO_WHITEN = 24
 """Transients that tell how much the background varies; with fewer it is projected out."""
 
+PHASE_LIMIT_RAD = np.pi / 4
+"""A transient is spoiled when its phase differs by more from its neighbours'. Here and below: or by more than the
+session's own spread makes likely, where that is larger."""
+
+AMPLITUDE_LIMIT = 0.25
+"""A transient is spoiled when its amplitude differs by more than this share from its neighbours'."""
+
+BROADENING_LIMIT = 0.25
+"""A transient is spoiled when it is wider by more than this share of the line, to first order: about half of what a
+doubled line adds."""
+
+NEIGHBOURS = 31
+"""Transients over which slow courses are smoothed."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -345,16 +359,6 @@ def deviation(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """Distance from the median in robust standard deviations (median absolute deviation)."""
     centred = values - np.median(values)
     return centred / max(1.4826 * np.median(np.abs(centred)), 1e-3 * abs(np.median(values)), 1e-300)
-
-
-PHASE_LIMIT_RAD = np.pi / 4
-AMPLITUDE_LIMIT = 0.25
-BROADENING_LIMIT = 0.25
-"""A transient is spoiled when its phase is off by more than this from its neighbours', its amplitude by more than this
-share, or its width (first-order estimate: half of what a doubled line adds) by more than this share of the line; or
-by more than the session's own spread makes likely, where that is larger."""
-
-NEIGHBOURS = 31
 
 
 def spoiled(found: Registration, linewidth_hz: float, phase_cycle: int = 1) -> NDArray[np.str_]:

@@ -109,6 +109,8 @@ def event_onset(events: Any, event: str, run_start_known: bool, where: str) -> f
     InputError
         No such event, or more than one.
     """
+    if events is not None and (missing := [c for c in ("onset", "trial_type") if c not in events]):
+        raise InputError(f"{where}: has no column {missing[0]!r}, which names or places the events; add it")
     rows = [] if events is None else events.loc[events["trial_type"] == event, "onset"].tolist()
     if not rows and event == "start" and run_start_known:
         return 0.0

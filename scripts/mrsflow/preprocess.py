@@ -83,6 +83,8 @@ class Session:
         The blocks.
     with_water : (1 + n_made, n_points) complex
         Mean and blocks before water was removed, phased like the final ones.
+    eddy_phase : (n_points,) float or None
+        rad; what the Klose correction took out.
     singlets : SingletFit or None
         Model that gave phase and shift.
     broadening_hz : (n_made,) float

@@ -103,6 +103,11 @@ def test_a_missing_or_doubtful_event_is_refused(table, words):
         blocks.event_onset(table, "infusion", True, "e.tsv")
 
 
+def test_a_table_without_event_names_is_refused():
+    with pytest.raises(InputError, match="no column 'trial_type'"):
+        blocks.event_onset(pd.DataFrame({"onset": [1.0]}), "infusion", True, "e.tsv")
+
+
 def test_moving_average_is_the_mean_of_the_frames_around():
     rng = np.random.default_rng(2)
     fids = rng.normal(size=(30, 4)) + 0j

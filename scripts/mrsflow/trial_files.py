@@ -373,6 +373,7 @@ def _config_text(vendors: list[str], averaged: int, out: Path) -> str:
             "bins": {name: [(i - 1) * length, i * length] for i, name in enumerate(BLOCKS)},
             "baseline": ["baseline"],
         },
+        "group": {"moderators": ["sex"]},
     }
     title = "# Configuration of the simulated trial. Paths are relative to the folder Snakemake runs in.\n"
     return title + yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=None, width=110)

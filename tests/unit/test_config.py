@@ -74,7 +74,7 @@ def test_the_shipped_configuration_shows_every_key_with_its_default(root):
     shipped = yaml.safe_load((root / "config/config.yaml").read_text(encoding="utf-8"))
     full = config.checked(shipped)
     missing = [k for k in full if k not in shipped]
-    for section in ("study", "inputs", "convert", "blocks", "preprocess", "fit", "quality", "group", "report"):
+    for section in ("study", "inputs", "convert", "blocks", "preprocess", "fit", "quality", "group", "power", "report"):
         missing += [f"{section}.{k}" for k in full[section] if k not in shipped[section]]
     assert not missing
     protocol_keys = config.schema("config")["properties"]["protocols"]["additionalProperties"]["properties"]

@@ -125,6 +125,13 @@ def plain(text: object) -> str:
     return str(text).replace("$", r"\$")
 
 
+def panel_title(text: object, columns: int) -> str:
+    """Text for the title of one of several panels beside each other, folded where it would be cut."""
+    import textwrap
+
+    return plain(textwrap.fill(str(text), 76 // columns))
+
+
 def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Mean and half-width of its t interval over the finite values; the half-width is NaN for fewer than two."""
     from scipy.special import stdtrit

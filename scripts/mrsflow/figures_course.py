@@ -15,6 +15,7 @@ from mrsflow.figures import (
     legend_below,
     mean_interval,
     new_figure,
+    panel_title,
     plain,
     ppm_axis_of,
 )
@@ -94,12 +95,13 @@ def time_course(trial: "Trial") -> "Figure":
         draw_individuals(panel, own, "shown", styles[arm]["color"])
         mean = own.groupby("block").agg(minutes=("minutes", "mean"), shown=("shown", "mean")).sort_values("minutes")
         panel.plot(mean["minutes"], mean["shown"], color=INK, linewidth=1.6, marker="o", markersize=3)
-        panel.set(title=f"{plain(arm)} (n = {own['participant'].nunique()})", ylabel=unit)
+        title = f"{arm} (n = {own['participant'].nunique()})"
+        panel.set(title=panel_title(title, len(axes[0])), ylabel=unit)
         time_axis_of(panel, trial)
     _share_limits(axes[0][: len(arms)])
     if trial.frozen:
         draw_course(axes[0][-1], course_of(trial, "outcome"))
-        axes[0][-1].set(title="Means with 95 % interval", ylabel=f"{label} (ratio)")
+        axes[0][-1].set(title="Means", ylabel=f"{label} (ratio)")
         legend_below(figure, axes[0][-1])
         time_axis_of(axes[0][-1], trial)
     return figure
@@ -140,7 +142,7 @@ def other_outcomes(trial: "Trial") -> "Figure | None":
     figure, axes = new_figure(18 + 50 * rows, nrows=rows, ncols=3, squeeze=False)
     for name, panel in zip(names, axes.flat, strict=False):
         draw_course(panel, course_of(trial, name))
-        panel.set(title=plain(name), ylabel="Concentration (mM)" if name.endswith("/water") else "Ratio")
+        panel.set(title=panel_title(name, 3), ylabel="Concentration (mM)" if name.endswith("/water") else "Ratio")
         time_axis_of(panel, trial)
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()
@@ -193,15 +195,17 @@ def _draw_difference(axes: "Axes", spectra: Any, arm: str, reference: str, colou
         mean, freedom = a.mean(axis=0) - b.mean(axis=0), len(a) + len(b) - 2
         error = np.sqrt(a.var(axis=0, ddof=1) / len(a) + b.var(axis=0, ddof=1) / len(b))
     half = stdtrit(freedom, 0.975) * error
-    axes.plot(spectra.ppm, mean, color=INK, linewidth=0.9, label=f"{plain(arm)} − {plain(reference)}, 95 % interval")
+    axes.plot(spectra.ppm, mean, color=colour, linewidth=0.9, label=f"{plain(arm)} − {plain(reference)}, 95 % interval")
     axes.fill_between(spectra.ppm, mean - half, mean + half, color=colour, alpha=0.25, linewidth=0)
 
 
-def paired_change(trial: "Trial") -> "Figure":
+def paired_change(trial: "Trial") -> "Figure | None":
     """Draw the change of each participant in each arm, joined, with sex and order marked."""
     import seaborn as sns
 
     change = trial.changes
+    if change.empty:
+        return None
     order = trial.arms
     figure, axes = new_figure(80)
     first = change.sort_values("visit").drop_duplicates("participant").set_index("participant")["arm"]

@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mrsflow.figures import COLOURS, GREY, INK, PALE, arm_styles, legend_below, mean_interval, new_figure, plain
+from mrsflow.figures import (
+    COLOURS,
+    GREY,
+    INK,
+    PALE,
+    arm_styles,
+    legend_below,
+    mean_interval,
+    new_figure,
+    panel_title,
+    plain,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -144,16 +155,15 @@ def mood(trial: "Trial") -> "Figure | None":
         own = scores[scores["arm"] == arm]
         sns.lineplot(own, x="x", y="score", units="line", estimator=None, color=styles[arm]["color"], alpha=0.35,
                      linewidth=0.7, marker=styles[arm]["marker"], markersize=3, ax=panel)  # fmt: skip
-        panel.set(
-            title=f"{plain(arm)} (n = {own['participant'].nunique()})", ylabel=f"{trial.mood_label} score (points)"
-        )
+        panel.set_title(panel_title(f"{arm} (n = {own['participant'].nunique()})", len(axes[0])))
+        panel.set_ylabel(f"{trial.mood_label} score (points)")
         found = np.array([mean_interval(own.loc[own["time"] == t, "score"]) for t in times])
         x = np.arange(len(times)) + 0.05 * (n - (len(arms) - 1) / 2)
         axes[0, -1].errorbar(x, found[:, 0], found[:, 1], label=plain(arm), capsize=3, markersize=5, **styles[arm])
     for panel in axes[0]:
         panel.set(xlabel="Time point", xlim=(-0.3, len(times) - 0.7))
         panel.set_xticks(range(len(times)), [plain(t) for t in times])
-    axes[0, -1].set_title("Means with 95 % interval")
+    axes[0, -1].set_title("Means")
     legend_below(figure, axes[0, -1])
     return figure
 

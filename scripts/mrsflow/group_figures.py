@@ -42,6 +42,7 @@ class Picture:
     nothing: str = "The study has no data for it."
 
 
+NO_BASELINE = "No session has baseline and infusion blocks."
 NO_TABLE = "The group tables hold no such analysis."
 
 PICTURES = (
@@ -50,7 +51,7 @@ PICTURES = (
     Picture("sensitivity", "Primary contrast and sensitivity analyses", figures_tests.sensitivity, True, NO_TABLE),
     Picture("contrasts", "Contrasts of all outcomes, and by sex", figures_tests.contrasts, True, NO_TABLE),
     Picture("attenuation", "Attenuation of the response", figures_tests.attenuation, True, NO_TABLE),
-    Picture("paired_change", "Change of each participant", figures_course.paired_change, True),
+    Picture("paired_change", "Change of each participant", figures_course.paired_change, True, NO_BASELINE),
     Picture("components", "Variance components of the primary model", figures_tests.components, True, NO_TABLE),
     Picture("time_course", "Primary outcome over time", figures_course.time_course),
     Picture("controls", "Denominator, linewidth and SNR over time", figures_course.controls),

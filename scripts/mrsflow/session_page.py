@@ -392,6 +392,7 @@ def _checks(table: Any) -> dict[str, Any] | None:
     """Table of the checks at conversion and one line that sums it up."""
     if table is None:
         return None
+    table = table.assign(scan=table["scan"].astype(str).str.replace(r"^(?:(?:sub|ses|task)-[^_]+_)+", "", regex=True))
     rows = [["" if v != v else str(v) for v in row] for row in table.itertuples(index=False)]
     counts = table["status"].value_counts()
     others = ", ".join(f"{n} {word}" for word, n in sorted(counts.items()) if word != "pass")

@@ -353,6 +353,18 @@ def test_a_label_with_dollars_stays_text(trial, tmp_path):
     assert figures.plain("$x$") == r"\$x\$"
 
 
+def test_long_name_of_an_arm_is_folded_not_cut(trial, tmp_path):
+    name = "naltrexone 50 mg by mouth, 45 min before $0.5 mg/kg$ ketamine"
+    renamed = trial.blocks.assign(arm=trial.blocks["arm"].replace(ARMS[1], name))
+    study = {**trial.config["study"], "conditions": [ARMS[0], name]}
+    figure = figures_course.time_course(replace(trial, blocks=renamed, config={**trial.config, "study": study}))
+    path, *_ = figures.save(figure, tmp_path / "x")
+    grey = np.asarray(Image.open(path).convert("L"))
+    assert (grey[:, -2:] == 255).all() and (grey[:, :2] == 255).all()
+    first, second, _ = (panel.title.get_window_extent() for panel in figure.axes)
+    assert first.x1 < second.x0
+
+
 def test_every_figure_has_a_caption_of_its_own(root):
     for picture in group_figures.PICTURES:
         assert len(group_figures.caption_of(picture.name)) > 40

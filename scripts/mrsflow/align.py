@@ -19,7 +19,7 @@ from mrsflow.axes import ppm_axis, ppm_to_hz, shift_frequency, time_axis, to_fid
 from mrsflow.constants import REFERENCE_PPM
 from mrsflow.errors import InputError
 
-BACKGROUND_ORDER = 3
+BACKGROUND_ORDER = 2
 """Order of the complex polynomial over the aligned range that counts as background."""
 
 GAIN_WIDTH = 0.02

@@ -100,7 +100,8 @@ def test_moving_water_does_little_harm():
     fids, shift, phase, sd = session(5, 200, np.random.default_rng(3), water=3.0)
     found = align.register(fids, start(), align.window(*SAMPLING, PPM), 30.0)
     assert np.all(rmse(found, shift, phase) < [1.25, 1.6] * bound(sd))
-    still = replace(align.window(*SAMPLING, PPM), damping=np.zeros((8, 8)))
+    limits = align.window(*SAMPLING, PPM)
+    still = replace(limits, damping=np.zeros_like(limits.damping))
     naive = align.refine(fids, signal(), still, shift, phase, 30.0)  # told the template, but not of the water
     assert rmse(found, shift, phase)[1] < rmse(naive, shift, phase)[1]
 
@@ -164,13 +165,13 @@ def test_background_that_does_not_vary_is_not_projected_out():
 def test_whitening_turns_a_known_background_into_white_noise():
     rng = np.random.default_rng(9)
     limits = align.window(*SAMPLING, PPM)
-    values = np.array([50.0, 10.0, 3.0, 0.5, 40.0, 0.0, 1.0, 7.0])
+    values = np.array([50.0, 10.0, 3.0, 0.5, 40.0, 0.0])
     damping = np.diag(1 - 1 / np.sqrt(1 + values))
     limits = replace(limits, damping=damping)
     noise = rng.normal(size=(4000, len(limits.weight)))
-    coloured = noise + (rng.normal(size=(4000, 8)) * np.sqrt(values)) @ limits.background.T
+    coloured = noise + (rng.normal(size=(4000, 6)) * np.sqrt(values)) @ limits.background.T
     coefficients = limits._damped(coloured) @ limits.background
-    np.testing.assert_allclose(np.cov(coefficients.T), np.eye(8), atol=0.12)
+    np.testing.assert_allclose(np.cov(coefficients.T), np.eye(6), atol=0.12)
 
 
 def test_only_zeros_are_refused():

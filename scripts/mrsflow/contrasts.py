@@ -163,6 +163,7 @@ def model_row(
         "n_participants": table["participant"].nunique(),
         "n_sessions": len(table.drop_duplicates(keys)),
         "n_blocks": len(table),
+        "n_dropped": model.design.n_dropped,
         "random": " + ".join(f"(1|{name})" for name in fit.groups),
         "df_method": method,
         "singular": bool(fit.singular),
@@ -222,7 +223,7 @@ def complete_row(row: dict[str, Any], rows: "Rows", outcome: str) -> dict[str, A
     """Add what every row has: outcome, dropped rows, and the estimate as percent of the baseline."""
     names = {"estimate": "percent_of_baseline", "ci_low": "percent_ci_low", "ci_high": "percent_ci_high"}
     found = {new: 100 * row[old] / rows.baseline for old, new in names.items() if old in row}
-    return {"outcome": outcome, "n_dropped": rows.n_dropped} | row | found
+    return {"outcome": outcome} | row | found | {"n_dropped": rows.n_dropped + row.get("n_dropped", 0)}
 
 
 def compare(plan: Plan, rows: "Rows", contrast: Contrast, beside: bool = True) -> list[dict[str, Any]]:
@@ -241,7 +242,7 @@ def compare(plan: Plan, rows: "Rows", contrast: Contrast, beside: bool = True) -
                     model, weights, "blocks treated as independent", contrast.name, "satterthwaite", remark=remark
                 )
             ]
-        remark = "a variance is at zero" if model.fit.singular else ""
+        remark = "; ".join([*rows.notes, *(["a variance is at zero"] if model.fit.singular else [])])
         return [
             model_row(model, weights, "primary", contrast.name, remark=remark, **extra),
             model_row(model, weights, "primary (Satterthwaite)", contrast.name, "satterthwaite", remark=remark),
@@ -270,7 +271,7 @@ def pair_means(
         fit = pairs.crossover(rows.sessions, plan.conditions, contrast.treated, contrast.reference, y, adjusted)
         text = " + ".join(["participant", "condition", *fit.covariates])
     left = rows.sessions["participant"].nunique() - fit.n_participants
-    remark = f"{left} participants without every condition left out" if left else ""
+    remark = f"{left} participant(s) without every condition left out" if left else ""
     named = "session mean" if y == "y" else "session change"
     return session_row(fit, analysis, f"{named} ~ {text}", contrast.name, remark=remark)
 
@@ -305,8 +306,9 @@ def randomisation_of(plan: Plan, rows: "Rows", contrast: Contrast) -> tuple[floa
     )
 
 
-def participant_only_time(plan: Plan, blocks: "pd.DataFrame", contrast: Contrast) -> dict[str, Any]:
+def participant_only_time(plan: Plan, blocks: "pd.DataFrame") -> dict[str, Any]:
     """Make the row of condition x time with a participant intercept only, as it is common in published trials."""
+    contrast = plan.contrasts[0]
     model = fit_table(blocks, "outcome ~ condition*block + (1|participant)", references(plan, blocks))
     weights = model.difference("condition", contrast.treated, contrast.reference)
     remark = "not a valid test where visits differ; all blocks, condition averaged over time"

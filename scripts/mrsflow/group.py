@@ -247,17 +247,16 @@ def primary_rows(plan: Plan, rows: Rows, all_blocks: pd.DataFrame) -> list[dict[
     found = [contrasts.compare(plan, rows, contrast) for contrast in plan.contrasts]
     if len(found) > 1:
         contrasts.adjust([made[0] for made in found], "named contrasts (Holm)", "holm")
-    first = plan.contrasts[0]
-    if plan.design == "crossover":
-        name = "blocks treated as independent (condition x time)"
-        found.append(
-            contrasts.attempt(lambda: [contrasts.participant_only_time(plan, all_blocks, first)], name, first.name)
-        )
-        if rows.has_baseline:
-            found.append(
-                contrasts.attempt(lambda: [phase_row(plan, all_blocks)], "condition x phase, all blocks", first.name)
-            )
-    return [contrasts.complete_row(row, rows, plan.outcome) for made in found for row in made]
+    found = [row for made in found for row in made]
+    if plan.design != "crossover":
+        return found
+    first, more = plan.contrasts[0].name, []
+    name = "blocks treated as independent (condition x time)"
+    more += contrasts.attempt(lambda: [contrasts.participant_only_time(plan, all_blocks)], name, first)
+    if rows.has_baseline:
+        name = "condition x phase, all blocks"
+        more += contrasts.attempt(lambda: [phase_row(plan, all_blocks)], name, first)
+    return found + [contrasts.complete_row(row, rows, plan.outcome) for row in more]
 
 
 def phase_row(plan: Plan, all_blocks: pd.DataFrame) -> dict[str, Any]:
@@ -321,7 +320,7 @@ def mood_results(
 def as_table(rows: list[dict[str, Any]], plan: Plan, extra: tuple[str, ...] = ()) -> pd.DataFrame:
     """Order the columns of results, seed and empty remarks filled."""
     table = pd.DataFrame(rows, columns=[*COLUMNS, *extra])
-    table["remark"] = table["remark"].fillna("")
+    table["remark"] = table["remark"].astype(object).fillna("")
     counts = dict.fromkeys(("n_participants", "n_sessions", "n_blocks", "n_dropped", "seed"), "Int64")
     return table.astype(counts)
 

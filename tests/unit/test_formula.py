@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mrsflow import formula
 from mrsflow.errors import InputError
@@ -122,3 +124,13 @@ def test_conditions_choose_rows(table, text, kept):
 def test_other_conditions_are_refused(table, text):
     with pytest.raises(InputError, match="condition"):
         formula.where(text, table)
+
+
+@given(st.text(alphabet="ya1()|+:*~ _.'[]{}@\\\n$;`", max_size=40))
+def test_no_text_is_ever_more_than_a_formula_or_a_refusal(text):
+    for read in (formula.parse, lambda t: formula.where(t, pd.DataFrame({"y": [1.0], "a": ["x"]}))):
+        try:
+            found = read(text)
+        except InputError:
+            continue
+        assert isinstance(found, formula.Formula | np.ndarray)

@@ -147,3 +147,29 @@ def session_means(blocks):
     keys = ["participant", "session", "condition", "period"]
     wide = blocks.pivot_table(index=keys, columns="phase", values="glx_tnaa").reset_index()
     return wide.rename(columns={"infusion": "y", "baseline": "bl"}).assign(change=wide["infusion"] - wide["baseline"])
+
+
+def test_one_model_by_hand_as_a_user_would(gold, tmp_path):
+    from fit_mixed_model import main
+
+    table = tmp_path / "table.csv"
+    gold[1].drop(columns=["period_f", "session_id"]).to_csv(table, index=False)
+    main(
+        table,
+        "glx_tnaa ~ condition + block + period + bl_dev + bl_mean + (1|participant) + (1|participant:session)",
+        tmp_path / "out.json",
+        where="phase == 'infusion'",
+        reference={"condition": "placebo", "block": "5", "period": "1"},
+    )
+    found, known = json.loads((tmp_path / "out.json").read_text()), gold[0]["models"]["glx_ancova"]
+    assert abs(found["loglik"] - known["reml_loglik"]) < 1e-8
+    assert found["singular"] is known["singular"]
+    session = known["variances"]["session_id"]
+    assert found["variances"]["participant:session"] == pytest.approx(session, rel=2e-6, abs=1e-12)
+    for name, row in known["fixed"].items():
+        mine = found["fixed"][name.replace("_f", "")]
+        assert abs(mine["estimate"] - row["estimate"]) < 1e-6 * row["se"]
+        for key in ("se", "se_kr", "p_satterthwaite", "p_kr"):
+            assert mine[key] == pytest.approx(row[key], rel=1e-6, abs=1e-6 if key[0] == "p" else 0)
+        for key in ("df_satterthwaite", "df_kr"):
+            assert mine[key] == pytest.approx(row[key], rel=1e-5)

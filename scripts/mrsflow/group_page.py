@@ -83,7 +83,7 @@ def write(config: dict[str, Any]) -> Path:
     folder, trial = output / "report", load(config)
     sidecars = sidecars_of(output, trial.sessions)
     checklist = methods.mrsinmrs(config, sidecars, trial.quality["block"], trial.quality["session"].to_dict("records"))
-    paragraphs = methods.methods_text(config, sidecars, _models(trial))
+    paragraphs = methods.methods_text(config, sidecars, _primary(trial))
     keys = [key for _, found in paragraphs for key in found] + ["schulz2010"]
     bibtex, references = methods.references(keys)
     numbers = {reference["key"]: n for n, reference in enumerate(references, start=1)}
@@ -179,11 +179,12 @@ def _markdown(paragraphs: list[tuple[str, list[str]]], references: list[dict], n
     return "## Methods\n\n" + "\n\n".join(text) + "\n\n## References\n\n" + "\n".join(listed) + "\n"
 
 
-def _models(trial: "Trial") -> list[str]:
+def _primary(trial: "Trial") -> dict[str, Any] | None:
+    """Row of the primary analysis; None while arms are masked or where it could not be estimated."""
     table = trial.tables.get("contrasts")
-    if table is None:
-        return []
-    return list(dict.fromkeys(table.loc[table["analysis"] == "primary", "model"].dropna().astype(str)))
+    if table is None or table.empty or table["model"].isna().iloc[0]:
+        return None
+    return table.iloc[0].to_dict()
 
 
 def _unmasked(folder: Path, trial: "Trial") -> str:

@@ -234,7 +234,7 @@ def _reference(key: str, entry: str) -> dict[str, str]:
 
 
 def methods_text(
-    config: dict[str, Any], sidecars: list[dict[str, Any]], models: list[str]
+    config: dict[str, Any], sidecars: list[dict[str, Any]], primary: dict[str, Any] | None
 ) -> list[tuple[str, list[str]]]:
     """Paragraphs for a methods section, each with the keys of its references.
 
@@ -244,8 +244,8 @@ def methods_text(
         Checked configuration.
     sidecars : list of dict
         Of the processed scans, with ``ProcessingApplied``.
-    models : list of str
-        Formulas of the primary analysis as the tables give them.
+    primary : dict, optional
+        ``model`` and ``df_method`` of the primary analysis as the table of contrasts gives them; None while masked.
     """
     steps = [STEPS.get(step, (f"{step.lower()} was done", None)) for step in steps_of(sidecars)]
     event, bins = config["blocks"]["event"], config["blocks"]["bins"]
@@ -274,13 +274,10 @@ def methods_text(
             ["kreis2021", "lin2021"],
         ),
     ]  # fmt: skip
-    if models:
-        paragraphs.append(
-            (
-                f"The primary analysis was {models[0]}, fitted by restricted maximum likelihood with Kenward–Roger "
-                "degrees of freedom. Intervals in figures of repeated measures leave out differences between "
-                "participants.",
-                ["kenward1997", "morey2008"],
-            )
-        )
+    if primary is not None:
+        mixed = primary["df_method"] == "kenward-roger"
+        how = ", fitted by restricted maximum likelihood with Kenward–Roger degrees of freedom" if mixed else ""
+        keys = ["kenward1997", "morey2008"] if mixed else ["morey2008"]
+        text = f"The primary analysis was {primary['model']}{how}. Intervals in figures of repeated measures leave out "
+        paragraphs.append((text + "differences between participants.", keys))
     return paragraphs

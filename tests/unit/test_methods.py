@@ -17,6 +17,8 @@ SIDECAR = {
     "ProcessingApplied": [{"Method": "RF coil combination"}, {"Method": "Nuisance peak removal"}],
 }
 
+PRIMARY = {"model": "y ~ arm + (1|participant)", "df_method": "kenward-roger"}
+
 
 def checklist(config, sidecars=(), blocks=None, sessions=()):
     rows = methods.mrsinmrs(config, list(sidecars), blocks, list(sessions))
@@ -104,22 +106,29 @@ def test_exclusion_criteria_are_those_of_the_configuration(config):
 
 
 def test_methods_name_only_steps_that_were_done(config):
-    text = " ".join(t for t, _ in methods.methods_text(config, [SIDECAR], []))
+    text = " ".join(t for t, _ in methods.methods_text(config, [SIDECAR], None))
     assert "residual water was modelled" in text
     assert "eddy currents" not in text
     assert "Kenward" not in text
-    keys = {key for _, found in methods.methods_text(config, [SIDECAR], ["y ~ arm + (1|p)"]) for key in found}
+    keys = {key for _, found in methods.methods_text(config, [SIDECAR], PRIMARY) for key in found}
     assert "kenward1997" in keys and "klose1990" not in keys
 
 
+def test_methods_name_the_model_as_the_tables_do(config):
+    text = methods.methods_text(config, [SIDECAR], PRIMARY)[-1][0]
+    assert "y ~ arm + (1|participant), fitted by restricted maximum likelihood with Kenward–Roger" in text
+    plain = methods.methods_text(config, [SIDECAR], {"model": "change ~ 1", "df_method": "residual"})[-1][0]
+    assert "change ~ 1." in plain and "Kenward" not in plain
+
+
 def test_every_cited_reference_has_bibtex_with_a_doi(config):
-    keys = [key for key in re.findall(r"@article\{(\w+)", methods.BIB.read_text(encoding="utf-8"))]
+    keys = re.findall(r"@article\{(\w+)", methods.BIB.read_text(encoding="utf-8"))
     bibtex, listed = methods.references([*keys, keys[0]])
     assert [entry["key"] for entry in listed] == keys
     assert bibtex.count("@article{") == len(keys)
     assert all(re.fullmatch(r"10\.\d{4,}/\S+", entry["doi"]) for entry in listed)
     assert not [entry["text"] for entry in listed if re.search(r"[{}\\]", entry["text"])]
-    cited = {key for _, found in methods.methods_text(config, [SIDECAR], ["m"]) for key in found}
+    cited = {key for _, found in methods.methods_text(config, [SIDECAR], PRIMARY) for key in found}
     cited |= {key for _, key in methods.STEPS.values() if key}
     assert cited <= set(keys)
 

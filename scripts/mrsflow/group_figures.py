@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsflow import figures_course, figures_quality, figures_tests
+from mrsflow.figure_files import TITLES
 from mrsflow.figures import GREY, new_figure, save, style
 from mrsflow.files import read_json, write_json
 
@@ -26,7 +27,6 @@ class Picture:
     ----------
     name : str
         Of its files and of its caption.
-    title : str
     draw : callable
         Gives the figure, None where the study has nothing to draw.
     compares : bool
@@ -36,32 +36,36 @@ class Picture:
     """
 
     name: str
-    title: str
     draw: Callable[["Trial"], "Figure | None"]
     compares: bool = False
     nothing: str = "The study has no data for it."
+
+    @property
+    def title(self) -> str:
+        """Title of the figure."""
+        return TITLES[self.name]
 
 
 NO_BASELINE = "No session has baseline and infusion blocks."
 NO_TABLE = "The group tables hold no such analysis."
 
 PICTURES = (
-    Picture("flow", "Flow of participants, sessions and blocks", figures_quality.flow),
-    Picture("availability", "Data at hand", figures_quality.availability),
-    Picture("sensitivity", "Primary contrast and sensitivity analyses", figures_tests.sensitivity, True, NO_TABLE),
-    Picture("contrasts", "Contrasts of all outcomes, and by sex", figures_tests.contrasts, True, NO_TABLE),
-    Picture("attenuation", "Attenuation of the response", figures_tests.attenuation, True, NO_TABLE),
-    Picture("paired_change", "Change of each participant", figures_course.paired_change, True, NO_BASELINE),
-    Picture("components", "Variance components of the primary model", figures_tests.components, True, NO_TABLE),
-    Picture("time_course", "Primary outcome over time", figures_course.time_course),
-    Picture("controls", "Denominator, linewidth and SNR over time", figures_course.controls),
-    Picture("other_outcomes", "Further outcomes over time", figures_course.other_outcomes, False, "There is none."),
-    Picture("mean_spectra", "Mean spectra", figures_course.mean_spectra, False, "No fitted spectra were found."),
-    Picture("mood", "Mood over time", figures_tests.mood, False, "The sessions table has no mood scores."),
-    Picture("mood_link", "Change of the outcome and change of mood", figures_tests.mood_link, True,
+    Picture("flow", figures_quality.flow),
+    Picture("availability", figures_quality.availability),
+    Picture("sensitivity", figures_tests.sensitivity, True, NO_TABLE),
+    Picture("contrasts", figures_tests.contrasts, True, NO_TABLE),
+    Picture("attenuation", figures_tests.attenuation, True, NO_TABLE),
+    Picture("paired_change", figures_course.paired_change, True, NO_BASELINE),
+    Picture("components", figures_tests.components, True, NO_TABLE),
+    Picture("time_course", figures_course.time_course),
+    Picture("controls", figures_course.controls),
+    Picture("other_outcomes", figures_course.other_outcomes, False, "There is none."),
+    Picture("mean_spectra", figures_course.mean_spectra, False, "No fitted spectra were found."),
+    Picture("mood", figures_tests.mood, False, "The sessions table has no mood scores."),
+    Picture("mood_link", figures_tests.mood_link, True,
             "Fewer than three sessions have both changes."),
-    Picture("distributions", "Quality metrics and their limits", figures_quality.distributions),
-    Picture("reliability", "Reliability between visits", figures_quality.reliability, False,
+    Picture("distributions", figures_quality.distributions),
+    Picture("reliability", figures_quality.reliability, False,
             "Fewer than three participants have baselines of two visits."),
 )  # fmt: skip
 

@@ -126,35 +126,57 @@ def state_of(path):
         return None
 
 
-def remove_damaged():
-    """Remove outputs that were cut off, so that they are made again; not while another run may be writing them."""
-    if workflow.dryrun or any(Path(".snakemake", "locks").glob("*")):
-        return
-    for path in records.damaged(OUTPUT, STAGES, STUDY.keys):
-        print(f"{path}: is not as it was written; it is made again", file=sys.stderr)
-        path.unlink()
+BATCH_OF = {key: name for name, keys in BATCHES.items() for key in keys}
+PREVIOUS = {}  # of each output to restore: the one to restore before it
 
 
 def missing_outputs(wildcards):
-    """Outputs that a finished session's records name and that are gone: rule `restore` makes them again."""
-    remove_damaged()
+    """Outputs of finished sessions that are gone: rule `restore` makes them again, one after the other.
+
+    Outputs that were cut off are removed first (not while another run may be writing them). Where one session lost
+    outputs of several stages, or one was cut off, the jobs of these stages run again instead, in their order; they
+    pass over the sessions that stand.
+    """
+    hands_off = workflow.dryrun or any(Path(".snakemake", "locks").glob("*"))
+    if not hands_off:
+        remove(name for name, cut in records.study_astray(OUTPUT).items() if cut)
+    tables = {stage: set(filter(os.path.isfile, tables_of(stage))) for stage in STAGES}
     gone = []
-    for stage in STAGES:
-        finished = {
-            key
-            for name, keys in BATCHES.items()
-            if Path(OUTPUT, "status", stage, "batches", f"{name}.tsv").is_file()
-            for key in keys
+    for key, batch in BATCH_OF.items():
+        table = {stage: expand(table_of(stage), batch=batch)[0] for stage in STAGES}
+        lost = {
+            stage: records.astray(OUTPUT, stage, key)
+            for stage in STAGES
+            if table[stage] in tables[stage]
         }
-        for key in finished:
-            record = records.read_record(OUTPUT, stage, key)
-            outputs = record["outputs"] if record else [f"status/{stage}/{key}.json"]
-            gone += [
+        lost = {stage: names for stage, names in lost.items() if names}
+        cut = [
+            name for names in lost.values() for name, is_cut in names.items() if is_cut
+        ]
+        if hands_off or (len(lost) < 2 and not cut):
+            names = [
                 f"{OUTPUT}/{name}"
-                for name in outputs
-                if not Path(OUTPUT, name).is_file()
+                for stage in lost
+                for name, is_cut in sorted(lost[stage].items())
+                if not is_cut
             ]
-    return sorted(gone)
+            PREVIOUS.update(zip(names[1:], names))
+            gone += names
+        else:
+            remove(cut)
+            for stage in lost:
+                Path(table[stage]).unlink(missing_ok=True)
+    return gone
+
+
+def remove(names):
+    """Remove outputs that were cut off."""
+    for name in names:
+        print(
+            f"{OUTPUT}/{name}: is not as it was written; it is made again",
+            file=sys.stderr,
+        )
+        Path(OUTPUT, name).unlink(missing_ok=True)
 
 
 def stage_of(path):

@@ -52,6 +52,8 @@ rule describe_dataset:
 
 
 rule restore:
+    input:
+        lambda wildcards: PREVIOUS.get(f"{OUTPUT}/{wildcards.path}", []),
     output:
         f"{OUTPUT}/{{path}}",
     log:

@@ -7,7 +7,6 @@ is not done again. A job of K sessions ends with a table of its K records; that 
 """
 
 import ast
-import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterable
@@ -119,6 +118,10 @@ def each_session(
         known = read_record(output, stage, item.key)
         try:
             upstream = outputs_of(output, item.after, item.key) if item.after else []
+            if gone := [path.name for path in upstream if not path.is_file()]:
+                raise OSError(
+                    f"{gone[0]} of {item.after} is missing"
+                )  # being made again, or lost: not the data's fault
             fingerprint = _fingerprint(item, upstream, code_text)
             if known and known.get("fingerprint") == fingerprint and _stands(known, output):
                 logger.info("%s: nothing to do for %s", stage, item.key)
@@ -166,26 +169,36 @@ def write_inventory(output: Path) -> None:
     write_json({str(p.relative_to(output)): p.stat().st_size for p in found}, Path(output, "status", "inventory.json"))
 
 
-def damaged(output: Path, stages: Iterable[str], keys: Iterable[str]) -> list[Path]:
-    """Files that are there but are not what was written: of another size than noted, or records that cannot be read.
+def astray(output: Path, stage: str, key: str) -> dict[str, bool]:
+    """Find a session's outputs that are not as its stage wrote them; False where missing, True where cut off.
 
-    Sizes alone tell, as planning ten thousand sessions leaves no time for checksums.
+    Sizes alone tell, as planning ten thousand sessions leaves no time for checksums. A record that cannot be read
+    counts as an output.
     """
-    output = Path(output)
-    sizes: dict[str, int] = {}
-    found = []
-    for stage, key in [(stage, key) for stage in stages for key in keys]:
-        record = read_record(output, stage, key)
-        if record is not None:
-            sizes |= record.get("sizes", {})
-        elif (path := record_path(output, stage, key)).is_file():
-            found.append(path)
-    with contextlib.suppress(InputError):
-        sizes |= read_json(output / "status" / "inventory.json")
+    record = read_record(output, stage, key)
+    if record is None:
+        path = record_path(output, stage, key)
+        return {str(path.relative_to(output)): path.exists()}
+    sizes = record.get("sizes", {})
+    return _astray(Path(output), {name: sizes.get(name) for name in record["outputs"]})
+
+
+def study_astray(output: Path) -> dict[str, bool]:
+    """Find files of the whole study that are not as the inventory says, as `astray` does."""
+    try:
+        return _astray(Path(output), read_json(Path(output, "status", "inventory.json")))
+    except InputError:
+        return {}
+
+
+def _astray(output: Path, sizes: dict[str, int | None]) -> dict[str, bool]:
+    found = {}
     for name, size in sizes.items():
-        path = output / name
-        if path.is_file() and path.stat().st_size != size:
-            found.append(path)
+        try:
+            if (output / name).stat().st_size != size and size is not None:
+                found[name] = True
+        except OSError:
+            found[name] = False
     return found
 
 

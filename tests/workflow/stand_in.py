@@ -103,7 +103,8 @@ class Project:
 
     def __init__(self, folder: Path, sessions: int = 4, batch_size: int = 1, sources: Path = ROOT):
         self.folder = folder
-        for name in ("Snakefile", "rules", "envs", "profiles", "config/schemas", "scripts/mrsflow"):
+        on_request = ("scripts/plan_power.py", "scripts/compare_with_r.py", "scripts/mixed_models.R")
+        for name in ("Snakefile", "rules", "envs", "profiles", "config/schemas", "scripts/mrsflow", *on_request):
             source, target = sources / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():

@@ -410,9 +410,14 @@ def _processing(sidecar: dict[str, Any]) -> dict[str, Any] | None:
     return {"columns": columns, "rows": rows} if rows else None
 
 
-def _overlay(files: dict[str, Path]) -> str | None:
+def _overlay(files: dict[str, Path]) -> dict[str, str] | None:
+    """Picture of the voxel on the anatomy, or why there is none; None without an anatomical image."""
     if "T1w.nii" not in files or "svs.nii" not in files:
         return None
     from mrsflow import voxel_picture
 
-    return base64.b64encode(voxel_picture.overlay(files["T1w.nii"], files["svs.nii"])).decode()
+    try:
+        picture = voxel_picture.overlay(files["T1w.nii"], files["svs.nii"])
+    except InputError as error:
+        return {"picture": "", "problem": str(error)}
+    return {"picture": base64.b64encode(picture).decode(), "problem": ""}

@@ -47,41 +47,41 @@ def overlay(t1w: Path, svs: Path) -> bytes:
     if np.any(centre < 0) or np.any(centre >= image.shape):
         raise InputError(f"{t1w.name}: the voxel of {svs.name} lies outside it; is it of the same session and space?")
     zooms = np.abs(nibabel.affines.voxel_sizes(anatomy.affine))
-    inside = voxel_mask(image.shape, anatomy.affine, voxel)
     low, high = np.percentile(image, [1, 99.5])
     grey = np.clip((image - low) / max(high - low, 1e-9) * 255, 0, 255).astype(np.uint8)
-    slices = [_slice(grey, inside, axis, centre[axis], zooms) for axis in (2, 1, 0)]
+    slices = []
+    for axis in (2, 1, 0):
+        planes = [centre[a : a + 1] if a == axis else np.arange(n) for a, n in enumerate(grey.shape)]
+        index = np.stack(np.meshgrid(*planes, indexing="ij"), axis=-1).squeeze(axis)
+        mask = inside_voxel(index, anatomy.affine, voxel)
+        slices.append(_coloured(np.take(grey, centre[axis], axis), mask, np.delete(zooms, axis)))
     return _png(np.concatenate(slices, axis=1))
 
 
-def voxel_mask(shape: tuple[int, ...], anatomy: NDArray, voxel: NDArray) -> NDArray[np.bool_]:
-    """Points of an anatomical grid inside a spectroscopy voxel.
+def inside_voxel(index: NDArray, anatomy: NDArray, voxel: NDArray) -> NDArray[np.bool_]:
+    """Whether points of an anatomical grid lie inside a spectroscopy voxel.
 
     Parameters
     ----------
-    shape : (3,) int
-        Grid of the anatomical image.
+    index : (..., 3) int
+        Grid indices of the points.
     anatomy, voxel : (4, 4) float
         Affines, mm; that of the spectroscopy voxel maps (0, 0, 0) to its centre and has the edges as columns.
     """
-    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij", sparse=False), axis=-1)
     inverse = np.linalg.inv(voxel) @ anatomy
-    inside = np.abs(index @ inverse[:3, :3].T + inverse[:3, 3]) <= 0.5
-    return inside.all(axis=-1)
+    return (np.abs(index @ inverse[:3, :3].T + inverse[:3, 3]) <= 0.5).all(axis=-1)
 
 
-def _slice(grey: NDArray, inside: NDArray, axis: int, at: int, zooms: NDArray) -> NDArray[np.uint8]:
+def _coloured(grey: NDArray[np.uint8], mask: NDArray[np.bool_], zooms: NDArray) -> NDArray[np.uint8]:
     """One slice as RGB, resampled to square pixels, first image axis to the right and second up."""
-    rest = [a for a in range(3) if a != axis]
-    picture, mask = np.take(grey, at, axis).T[::-1], np.take(inside, at, axis).T[::-1]
-    size = np.array(picture.shape) * zooms[rest[::-1]]
+    picture, mask = grey.T[::-1], mask.T[::-1]
+    size = np.array(picture.shape) * zooms[::-1]
     rows = np.linspace(0, picture.shape[0] - 1, HEIGHT).round().astype(int)
     columns = np.linspace(0, picture.shape[1] - 1, max(1, round(HEIGHT * size[1] / size[0]))).round().astype(int)
     picture, mask = picture[np.ix_(rows, columns)], mask[np.ix_(rows, columns)]
     padded = np.pad(mask, 2)
-    shrunk = np.logical_and.reduce([np.roll(padded, (dy, dx), (0, 1)) for dy in (-2, 0, 2) for dx in (-2, 0, 2)])[
-        2:-2, 2:-2
-    ]
+    moved = [np.roll(padded, (dy, dx), (0, 1)) for dy in (-2, 0, 2) for dx in (-2, 0, 2)]
+    shrunk = np.logical_and.reduce(moved)[2:-2, 2:-2]
     coloured = np.repeat(picture[..., np.newaxis], 3, axis=-1)
     coloured[mask & ~shrunk] = OUTLINE
     return np.pad(coloured, ((0, 0), (0, 6), (0, 0)))

@@ -16,6 +16,7 @@ from mrsflow.errors import InputError
 from mrsflow.report import render
 
 KEY = "sub-01_ses-1"
+NAME = "mrs/sub-01_ses-1_task-ketamine_svs.nii.gz"
 RULE = {"level": "block", "metric": "snr", "worse": "below", "warn": 20, "exclude": 10}
 
 
@@ -198,7 +199,8 @@ def test_voxel_mask_has_the_volume_and_place_of_the_voxel():
         np.array([[np.cos(0.4), -np.sin(0.4), 0], [np.sin(0.4), np.cos(0.4), 0], [0, 0, 1]]) @ np.diag([20, 30, 10]),
         [5, -7, 3.5],
     )
-    mask = voxel_picture.voxel_mask((121, 121, 121), grid, turned)
+    index = np.stack(np.meshgrid(*[np.arange(121)] * 3, indexing="ij"), axis=-1)
+    mask = voxel_picture.inside_voxel(index, grid, turned)
     assert mask.sum() == pytest.approx(20 * 30 * 10, rel=0.01)
     np.testing.assert_allclose(np.argwhere(mask).mean(axis=0) - 60, [5, -7, 3.5], atol=0.1)
 
@@ -216,6 +218,20 @@ def test_overlay_shows_left_on_the_left_and_front_at_the_top(tmp_path, flip):
     orange = np.argwhere((outlined[:, : voxel_picture.HEIGHT, 0] > 200) & (outlined[:, : voxel_picture.HEIGHT, 2] < 60))
     span = np.ptp(orange, axis=0) / voxel_picture.HEIGHT * 121
     np.testing.assert_allclose(span, [30, 20], atol=1.5)
+
+
+@pytest.mark.parametrize(("centre", "shown"), [((0, 0, 0), "data:image/png"), ((0, 0, 300), "lies outside it")])
+def test_page_shows_the_voxel_or_says_why_not(study, tmp_path, centre, shown):
+    output, config = study
+    raw = output / "bids" / "sub-01" / "ses-1"
+    files = {anatomy(tmp_path): "anat/sub-01_ses-1_T1w.nii.gz", voxel(tmp_path, centre): NAME}
+    for source, name in files.items():
+        (raw / name).parent.mkdir(exist_ok=True)
+        source.rename(raw / name)
+    known = [p for p in output.rglob("*_svs.json") if "bids" in p.parts]
+    write_record(output, "convert", KEY, [*known, *(raw / name for name in files.values())])
+    html = session_page.write(output, KEY, config).read_text()
+    assert shown in html.split("Alignment, drift")[0]
 
 
 def test_voxel_outside_the_image_is_said(tmp_path):

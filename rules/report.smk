@@ -64,7 +64,7 @@ rule check_outputs:
     conda:
         "../envs/mrsflow.yaml"
     params:
-        config=settings("study", "convert"),
+        config=settings("study", "protocols", "convert"),
     message:
         "Looking through every output"
     shell:

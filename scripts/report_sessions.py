@@ -13,7 +13,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     Parameters
     ----------
     config : str
-        YAML file, or JSON text with at least `output`, `study` and `quality`.
+        YAML file, or JSON text with at least `output`, `on_error`, `study` and `quality`.
     sessions : list of str
         Sessions, sub-<participant>_ses-<session>.
     status : Path
@@ -32,7 +32,8 @@ def main(config: str, sessions: list[str], status: Path) -> None:
         lambda item: [session_page.write(output, item.key, settings)],
         output,
         status,
-        records.code_of(Path(__file__)),
+        records.code_of(__file__),
+        settings["on_error"] == "stop",
     )
 
 

@@ -38,6 +38,7 @@ def run(main: Callable[..., Any], argv: list[str] | None = None) -> None:
     parser = build_parser(main)
     options = vars(parser.parse_args(argv))
     log = options.pop("log")
+    logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, is no reason for a traceback
     if log is not None:
         try:
             log.parent.mkdir(parents=True, exist_ok=True)

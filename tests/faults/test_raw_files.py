@@ -89,11 +89,15 @@ def test_a_file_closed_to_us_is_refused(copies, vendor):
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("tenth", sampled(range(10), 5))
-def test_a_file_cut_at_any_tenth_is_refused(copies, vendor, tenth):
+def test_a_file_cut_at_any_tenth_is_refused(copies, raw_files, vendor, tenth):
+    """The last cut takes one byte: where that is padding, nothing of the scan is lost."""
     path = copies[vendor]
     size = path.stat().st_size
     os.truncate(path, size - 1 if tenth == 9 else max(size * tenth // 10, 1))
-    assert outcome(path)
+    if outcome(path) is None:
+        assert tenth == 9
+        whole, cut = (vendors.convert([p]).scan for p in (raw_files[vendor], path))
+        np.testing.assert_array_equal(cut.fid, whole.fid)
 
 
 def test_a_header_cut_in_the_middle_is_refused(copies):

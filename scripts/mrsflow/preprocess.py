@@ -67,6 +67,8 @@ class Session:
         Coils combined; after `aligned`, frequency and phase corrected.
     reference : Scan or None
         Water; after `combined` one averaged FID.
+    reference_scales : bool
+        Whether metabolites and water came through the same coils and weights, so that their amplitudes compare.
     weights : Weights or None
         Of the coils.
     registration : Registration or None
@@ -97,6 +99,7 @@ class Session:
     times: Frames
     fids: NDArray[np.complexfloating]
     reference: Scan | None = None
+    reference_scales: bool = False
     weights: coils.Weights | None = None
     registration: align.Registration | None = None
     reasons: NDArray[np.str_] | None = None
@@ -192,7 +195,11 @@ def combined(runs: list[Run], settings: Settings) -> Session:
         weights, source = _weights(fids, references, scan, settings)
         details = f"noise-decorrelated SVD (WSVD) of {n_coils} coils, sensitivities from {source}, once per session"
         session = session.step("RF coil combination", details, fids=coils.combine(fids, weights), weights=weights)
-    return replace(session, reference=combined_reference(references, session.weights) if references else None)
+    if not references:
+        return session
+    same_scale = all(scan.size("DIM_COIL") == n_coils for scan in references)
+    reference = combined_reference(references, session.weights)
+    return replace(session, reference=reference, reference_scales=same_scale)
 
 
 def _weights(
@@ -233,6 +240,8 @@ def combined_reference(references: list[Scan], weights: coils.Weights | None = N
     parts = []
     for scan in references:
         fids = scan.ordered("DIM_COIL", "DIM_DYN")
+        if not np.isfinite(fids).all():
+            raise InputError("the water reference contains NaN or infinite values; convert the raw file again")
         if len(fids) > 1:
             own = weights
             if own is None:  # metabolites came combined: the reference gets weights of its own

@@ -199,7 +199,7 @@ def write(session: Session, settings: Settings, baseline: list[str], sidecar: di
     with written_whole(paths["preproc_figure.npz"]) as temporary:
         np.savez_compressed(temporary, **measures.pictures(session))
     written = list(paths.values())
-    if session.reference is not None:
+    if session.reference is not None and session.reference_scales:
         written.append(stem.with_name(f"{stem.name}_desc-preproc_mrsref.nii.gz"))
         nifti_mrs.write(session.reference, written[-1])
     return written

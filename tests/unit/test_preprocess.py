@@ -370,3 +370,14 @@ def test_a_session_with_water_alone_gets_it_combined(tmp_path, session):
     assert nifti_mrs.read(written).dims == ()
     with pytest.raises(InputError, match="neither a metabolite scan nor water"):
         session_files.preprocess_session("sub-01_ses-1", [], config, tmp_path)
+
+
+def test_water_of_another_scale_corrects_eddy_currents_only(tmp_path, session):
+    files = converted(tmp_path, session)
+    (water,) = [p for p in files if p.name.endswith("_mrsref.nii.gz")]
+    nifti_mrs.write(as_scan(session.water_reference[0], "DIM_DYN"), water)  # combined elsewhere
+    config = {**CONFIG, "protocols": {"p": {"phase_cycle": 1}}}
+    written = session_files.preprocess_session("sub-01_ses-1", files, config, tmp_path)
+    assert not [p for p in written if "_mrsref" in p.name]
+    (blocks_file,) = [p for p in written if p.name.endswith("_desc-blocks_svs.nii.gz")]
+    assert "Eddy current correction" in {step["Method"] for step in nifti_mrs.read(blocks_file).processing}

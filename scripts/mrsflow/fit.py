@@ -37,6 +37,7 @@ BROAD_STARTS_PPM = (-0.05, 0.0, 0.05)
 """Shifts of the macromolecules from which a fit starts; their posterior can have more than one mode."""
 SIGNAL_FREE_PPM = (-1.5, 10.5)
 """Noise is measured outside this range."""
+MINIMUM_SNR = 3.0
 WRONG_WAY = 1.5
 """A spectrum runs the wrong way when its mirror image shows the singlets this much stronger."""
 MISFIT = 1.1
@@ -99,7 +100,7 @@ class FitResult:
         return np.stack([blocks[b, :, b] for b in range(n_blocks)])
 
 
-def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None) -> FitResult:
+def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None, start: NDArray | None = None) -> FitResult:
     """Fit the blocks of a session together; one block is a session of its own.
 
     Parameters
@@ -110,6 +111,8 @@ def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None) -> Fi
         Basis and fitted range.
     terms : Terms, optional
         How amplitudes may change over the blocks; None: freely.
+    start : (n) float, optional
+        Shape parameters to start from (`random_start`); None: found by recognising the singlets.
 
     Raises
     ------
@@ -131,9 +134,9 @@ def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None) -> Fi
     rows = np.concatenate([np.arange(block * m, (block + 1) * m) for block in good])
     matrix = matrix[rows]
     columns = np.flatnonzero(np.any(matrix, axis=0))
-    found = _fit_good(fids[good], model, matrix[:, columns])
-    for block, values in zip(good, found.amplitudes, strict=True):
-        problems[block] = _problem_of(values, model.names)
+    found = _fit_good(fids[good], model, matrix[:, columns], start)
+    for block, values, quality in zip(good, found.amplitudes, found.quality, strict=True):
+        problems[block] = _problem_of(values, quality, model.names)
     result = _with_all_blocks(found, good, problems)
     if all(problems):
         raise FitError(problems[good[0]])
@@ -142,14 +145,14 @@ def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None) -> Fi
     return replace(result, terms=tuple(terms.names[c] for c in columns))
 
 
-def _fit_good(fids: NDArray, model: Model, matrix: NDArray) -> FitResult:
+def _fit_good(fids: NDArray, model: Model, matrix: NDArray, start: NDArray | None) -> FitResult:
     fids = with_whole_first_point(fids)
     noise = np.array([noise_sd(fid, model) for fid in fids])
     n_blocks, m = len(fids), len(model.names)
     alone = n_blocks == 1  # else the mean spectrum shows where to start
     fid, sd = (fids[0], noise[0]) if alone else (fids.mean(axis=0), noise.mean() / np.sqrt(n_blocks))
     single = Session(model, model.spectrum(fid)[np.newaxis] / sd, np.array([1 / sd]), matrix if alone else np.eye(m))
-    theta, amplitudes = _find_place(single, fid)
+    theta, amplitudes = _find_place(single, recognised_start(fid, model) if start is None else start)
     single = replace(single, **_minor_amounts(amplitudes, model))
     session, state = _fit_from(single, theta)
     if not alone:
@@ -181,11 +184,15 @@ def _minor_amounts(amplitudes: NDArray, model: Model) -> dict[str, NDArray[np.fl
     return {"expected": np.maximum(expected, 0), "expected_precision": precision}
 
 
-def _problem_of(amplitudes: NDArray, names: tuple[str, ...]) -> str:
+def _problem_of(amplitudes: NDArray, quality: dict[str, Any], names: tuple[str, ...]) -> str:
     """Why a fit cannot stand, empty where it can."""
     weights = uncertainty.weights_of(names, "tNAA")
     if weights is not None and not weights @ amplitudes > 0:
         return f"the fit failed: tNAA is {weights @ amplitudes:.3g}, which is not positive"
+    if not quality["snr"] > MINIMUM_SNR:
+        return (
+            f"no signal of the basis stands above the noise (SNR {quality['snr']:.1f}, at least {MINIMUM_SNR:g} needed)"
+        )
     return ""
 
 
@@ -257,16 +264,36 @@ def _recognise(fid: NDArray, model: Model) -> tuple[float, float, float]:
     return lags[best] / (fine * model.dwell_time), float(np.angle(match[best])), float(np.abs(match[best]))
 
 
-def _find_place(session: Session, fid: NDArray) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Shape parameters to start from, and amplitudes there: recognised singlets, then short stiff fits from several places."""
-    model = session.model
+def recognised_start(fid: NDArray, model: Model) -> NDArray[np.floating]:
+    """Shape parameters to start from: shift and phase of the recognised singlets, usual widths."""
     shape = model.shape
     theta = np.zeros(shape.size)
     theta[shape.shift], theta[shape.phase0], _ = _recognise(fid, model)
     theta[shape.lorentz], theta[shape.gauss2] = START_WIDTH_HZ, START_GAUSS_HZ2
+    return theta
+
+
+def random_start(fid: NDArray, model: Model, generator: np.random.Generator) -> NDArray[np.floating]:
+    """Shape parameters about those of `recognised_start`, to see whether a fit ends where it does from any of them."""
+    shape = model.shape
+    theta = recognised_start(fid, model)
+    theta[shape.shift] += generator.uniform(-3, 3)
+    theta[shape.phase0] += generator.uniform(-0.5, 0.5)
+    theta[shape.lorentz], theta[shape.gauss2] = generator.uniform(1, 8), generator.uniform(1, 8) ** 2
+    theta[shape.broadenings] = generator.uniform(-1, 1, shape.n_signals)
+    theta[shape.shifts] = generator.uniform(-0.5, 0.5, shape.n_signals)
+    return theta
+
+
+def _find_place(session: Session, start: NDArray) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Shape parameters and amplitudes after short stiff fits, from several places of the macromolecules."""
+    model = session.model
+    shape = model.shape
+    own = start[shape.shifts]
     places = []
     for ppm in BROAD_STARTS_PPM if model.broad.any() else (0.0,):
-        theta[shape.shifts] = np.where(model.broad, ppm * model.spectrometer_frequency, 0.0)
+        theta = start.copy()
+        theta[shape.shifts] = own + np.where(model.broad, ppm * model.spectrometer_frequency, 0.0)
         place, _ = fit_solver.climb(session, _placed(session, theta), fit_solver.FIRST_STEPS, fit_solver.STIFFNESS)
         places.append(place)
     best = min(places, key=lambda place: place.objective)
@@ -331,8 +358,11 @@ def constraints(model: Model) -> str:
     """Every prior in use, in words."""
     names = [name for name, broad in zip(model.names, model.broad, strict=True) if broad]
     broad = f" ({', '.join(names)}: {SD_BROAD_BROADENING_HZ:g} Hz and {SD_BROAD_SHIFT_PPM:g} ppm)" if names else ""
+    minor = ", ".join(name for name in model.names if name in MINOR)
     return (
         f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}; "
         f"first-order phase 0 +/- {SD_FIRST_ORDER_RAD:g} rad at the edges; "
-        "baseline, lipid and water tail 0 with variance from the data; none on amplitudes or their ratios"
+        "baseline, lipid, water tail and first point 0 with variance from the data; "
+        f"amplitudes of {minor or 'no metabolite'} at their usual part of tNAA + tCr + 3 tCho, +/- {MINOR_SPREAD:.0%}; "
+        "no other constraint on amplitudes or ratios"
     )

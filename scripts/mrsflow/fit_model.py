@@ -2,11 +2,11 @@
 
 A block's parameters stand in one vector, `Shape` saying where:
 
-    signal_m(t) = b_m(t) · exp(-π (L + dL_m) t - GAUSS · G² t² + 2πi (f + df_m) t + Σ_k (u_k + i v_k) φ_k(t))
+    signal_m(t) = b_m(t) · exp(-π (L + dL_m) t - GAUSS · G² t² + 2πi (f + df_m) t)
 
-with the Voigt line common to all signals (Clarke et al. 2021, doi:10.1002/mrm.28630), small own
-broadenings and shifts (Wilson et al. 2011, doi:10.1002/mrm.22579) and a common smooth departure from the Voigt shape.
-Zero- and first-order phase turn the data instead of the model, which leaves white noise white.
+with the Voigt line common to all signals (Clarke et al. 2021, doi:10.1002/mrm.28630) and small own broadenings and
+shifts (Wilson et al. 2011, doi:10.1002/mrm.22579), which also take up what eddy currents do to a line. Zero- and
+first-order phase turn the data instead of the model, which leaves white noise white.
 """
 
 from dataclasses import dataclass
@@ -31,18 +31,18 @@ SD_FIRST_ORDER_RAD = 0.3
 """First-order phase at the edges of the fitted range: delays of a few tens of microseconds."""
 SD_BROAD_BROADENING_HZ = 3.0
 """Likewise for their widths, of 15 to 50 Hz."""
+MINIMUM_POINTS = 128
+VISIBLE = 0.3
+"""Part of a signal (norm) that must lie in the fitted range for it to count as there."""
 BROAD_MS = 3.0
 """A signal whose energy is half gone by then is broad: macromolecules, lipids."""
-SHAPE_TIMES_S = ()
-"""Time constants of the departure from the Voigt shape: those of eddy currents and of shim imperfections."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Where the shape parameters of a block stand in their vector, for M signals and K shape functions."""
+    """Where the shape parameters of a block stand in their vector, for M signals."""
 
     n_signals: int
-    n_functions: int
     phase0, phase1, shift, lorentz, gauss2 = range(5)
 
     @property
@@ -56,14 +56,9 @@ class Shape:
         return slice(5 + self.n_signals, 5 + 2 * self.n_signals)
 
     @property
-    def departure(self) -> slice:
-        """Coefficients of the common departure from a Voigt line."""
-        return slice(5 + 2 * self.n_signals, self.size)
-
-    @property
     def size(self) -> int:
         """Number of parameters."""
-        return 5 + 2 * self.n_signals + 2 * self.n_functions
+        return 5 + 2 * self.n_signals
 
 
 class Model:
@@ -92,6 +87,8 @@ class Model:
         inside = np.flatnonzero((shift >= ppm[0]) & (shift <= ppm[1]))
         self.points = inside[np.argsort(-shift[inside])]
         self.ppm = shift[self.points]
+        if self.n_points < MINIMUM_POINTS:
+            raise InputError(f"the FIDs have {self.n_points} points; a fit needs at least {MINIMUM_POINTS}")
         n_parameters = 3 * len(self.names)
         if 2 * self.points.size <= n_parameters:
             raise InputError(
@@ -102,16 +99,14 @@ class Model:
         self.tilt = (middle - self.ppm) / (self.ppm[0] - middle)
         sampling = (self.dwell_time, self.spectrometer_frequency)
         self.fids = np.array([singlets.without_reference(fid, *sampling) for fid in basis.fids])
-        self.shape = Shape(len(self.names), len(SHAPE_TIMES_S))
-        self.functions = shape_functions(self.time)
+        self.shape = Shape(len(self.names))
         self.nuisance = nuisance.build(self.points, self.n_points, self.dwell_time, self.spectrometer_frequency)
         self._check_signals(ppm)
 
     def _check_signals(self, ppm: tuple[float, float]) -> None:
         inside = np.linalg.norm(fft.fft(self.fids)[:, self.points], axis=1)
         everywhere = np.linalg.norm(fft.fft(self.fids), axis=1)
-        self.visible = inside > 0.02 * np.maximum(everywhere, 1e-300)
-        if not self.visible.any():
+        if not np.any(inside > VISIBLE * np.maximum(everywhere, 1e-300)):
             raise InputError(
                 f"no metabolite of the basis has a signal from {ppm[0]:g} to {ppm[1]:g} ppm; widen the range (--ppm)"
             )
@@ -125,7 +120,7 @@ class Model:
 
     @cached_property
     def prior_precision(self) -> NDArray[np.floating]:
-        """Precision of each shape parameter about 0 (0: free), without that of the departure, which is estimated."""
+        """Precision of each shape parameter about 0; 0: free."""
         shape = self.shape
         precision = np.zeros(shape.size)
         precision[shape.phase1] = 1 / SD_FIRST_ORDER_RAD**2
@@ -147,9 +142,6 @@ class Model:
         shape, time = self.shape, self.time
         exponent = (2j * np.pi * theta[shape.shift] - np.pi * theta[shape.lorentz]) * time
         exponent = exponent - GAUSS * theta[shape.gauss2] * time**2
-        if shape.n_functions:
-            weights = theta[shape.departure].reshape(2, -1)
-            exponent = exponent + (weights[0] + 1j * weights[1]) @ self.functions
         own = (2j * np.pi * theta[shape.shifts] - np.pi * theta[shape.broadenings]) * self.dwell_time
         fids = self.fids * _powers(own, self.n_points) * np.exp(exponent)
         both = fft.fft(np.concatenate([fids, fids * time]))[:, self.points]
@@ -171,22 +163,16 @@ class Model:
         weighted = (amplitudes[:, np.newaxis] * by_time).T
         total = weighted.sum(axis=1)
         fid = amplitudes @ fids
-        bent = fft.fft(np.concatenate([(fid * self.time**2)[np.newaxis], fid * self.functions]))[:, self.points].T
+        bent = fft.fft(fid * self.time**2)[self.points]
         jacobian = np.empty((self.points.size, shape.size), dtype=complex)
         jacobian[:, shape.phase0] = 1j * everything
         jacobian[:, shape.phase1] = 1j * everything * self.tilt
         jacobian[:, shape.shift] = 2j * np.pi * total
         jacobian[:, shape.lorentz] = -np.pi * total
-        jacobian[:, shape.gauss2] = -GAUSS * bent[:, 0]
+        jacobian[:, shape.gauss2] = -GAUSS * bent
         jacobian[:, shape.broadenings] = -np.pi * weighted
         jacobian[:, shape.shifts] = 2j * np.pi * weighted
-        jacobian[:, shape.departure] = np.concatenate([bent[:, 1:], 1j * bent[:, 1:]], axis=1)
         return stacked(jacobian)
-
-
-def shape_functions(time: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Smooth functions of time (K, n) that start at 0, of which the departure from a Voigt line is composed."""
-    return np.array([1 - np.exp(-time / constant) for constant in SHAPE_TIMES_S]).reshape(-1, time.size)
 
 
 def _powers(exponents: NDArray, n: int, step: int = 64) -> NDArray[np.complexfloating]:

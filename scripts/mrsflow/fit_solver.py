@@ -18,11 +18,11 @@ from mrsflow.nuisance import stacked
 CAUTION = {"shape": 6.0, "baseline": 10.0}
 """Own shapes and the smooth baseline are held this much more tightly (in variance) than they are expected to vary.
 
-That costs little accuracy and makes repeated spectra, whose shape is the same, scatter less; the standard deviations are
-those of the expected variation."""
+That costs little accuracy and makes repeated spectra, whose shape is the same, scatter less; the standard deviations
+are those of the expected variation."""
 USUAL = {"baseline": (0.02, 6.0), "lipid": (0.002, 2.0), "water": (0.005, 2.0), "first_point": (0.012, 4.0)}
-"""Usual size of the nuisance signals of a good spectrum as part of its highest peak, and how many parameters' worth that
-knowledge counts beside the data's: few, so that a bad spectrum shows what it has."""
+"""Usual size of the nuisance signals of a good spectrum as part of its highest peak, and how many parameters' worth
+that knowledge counts beside the data's: few, so that a bad spectrum shows what it has."""
 STIFFNESS = 1e4
 """While a fit finds its place, own shifts and widths are held by their prior times this factor."""
 FIRST_STEPS, STEPS, EVIDENCE_STEPS = 6, 60, 30
@@ -123,7 +123,6 @@ class Session:
 
     def _set_priors(self, own_at: int, n_own: int, own_shape: NDArray, own_nuisance: NDArray) -> None:
         model, n_blocks = self.model, len(self.spectra)
-        shape = model.shape
         self.fixed = np.zeros(self.size)
         self.fixed[self.shape_at : self.nuisance_at] = model.prior_precision
         height = np.abs(self.spectra).max()
@@ -137,9 +136,6 @@ class Session:
             own = np.flatnonzero(np.isin(own_nuisance, members)) + own_shape.size
             if own.size and n_blocks > 1:
                 self.groups[f"{name} of blocks"] = Group((first + own).ravel(), (0.01 * height) ** -2)
-        if shape.n_functions:
-            departure = np.arange(shape.size)[shape.departure] + self.shape_at
-            self.groups["line shape"] = Group(departure, 0.03**-2, (0.5**-2, 1e8))
         if n_blocks > 1:
             for k, (name, sd) in enumerate((("phase", 0.05), ("shift", 0.5), ("width", 0.3))):
                 self.groups[f"{name} of blocks"] = Group((first + k).ravel(), sd**-2, (1e-3 / sd**2, 1e6 / sd**2))

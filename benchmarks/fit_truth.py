@@ -1,0 +1,292 @@
+"""Print what the fit achieves on spectra of known truth, beside the peers' results and the Cramér-Rao bounds.
+
+Needs the reference data (environment variable MRSFLOW_SHARED, by default ../shared). A part of the figures:
+``python benchmarks/fit_truth.py --parts main paired --every 4``.
+"""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+import mrsflow  # noqa: F401  (one BLAS thread, before numpy)
+
+# isort: split
+import numpy as np
+import pandas as pd
+from fit_simulation import LINE_SHAPES, spectra_of
+
+from mrsflow import basis as basis_sets
+from mrsflow import dynamic, fit, nifti_mrs, uncertainty
+from mrsflow.errors import InputError
+from mrsflow.fit_model import Model
+from mrsflow.run import run
+
+SHARED = Path(os.environ.get("MRSFLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+TRUTH = SHARED / "reference" / "truth"
+STRONG = ("Glx/tNAA", "Glx/tCr", "Glu/tCr", "Ins/tCr", "tCho/tCr", "tNAA/tCr")
+RATIOS = (*STRONG, "Gln/tCr", "GABA/tCr", "GSH/tCr")
+CALIBRATED = ("Glu", "Gln", "NAA", "tCr", "Glx/tNAA")
+MM_PER_UNIT = 1 / 0.829
+"""The truth's signals are 0.829 times the basis for each mM."""
+PARTS = ("main", "spiked", "repeat", "paired", "dynamic", "narrowing", "starts", "shapes", "challenge")
+
+
+def load(name: str, every: int = 1) -> tuple[np.ndarray, pd.DataFrame]:
+    """Spectra and truth of one set, every n-th."""
+    fids = nifti_mrs.read(TRUTH / f"{name}_svs.nii.gz").ordered("DIM_DYN")
+    truth = pd.read_csv(TRUTH / f"{name}_truth.tsv", sep="\t")
+    return fids[::every], truth.iloc[::every].reset_index(drop=True)
+
+
+def the_model(ppm: tuple[float, float] = (0.5, 4.2)) -> Model:
+    """Model with the basis of the fitting challenge."""
+    basis = basis_sets.load(SHARED / "data" / "fitting-challenge" / "basisset_LCModel" / "press3T_30ms.BASIS")
+    return Model(basis_sets.match(basis, 123.261703, "1H", 0.25e-3, 2048), ppm)
+
+
+def value(names: tuple[str, ...], quantity: str, amplitudes: np.ndarray, covariance: np.ndarray) -> tuple[float, float]:
+    """Amplitude (mM) or ratio with its SD."""
+    parts = [uncertainty.weights_of(names, part) for part in quantity.split("/")]
+    if len(parts) == 2:
+        return uncertainty.ratio(*parts, amplitudes, covariance)
+    found, sd = uncertainty.total(parts[0], amplitudes, covariance)
+    return found * MM_PER_UNIT, sd * MM_PER_UNIT
+
+
+def true_value(names: tuple[str, ...], quantity: str, row: pd.Series) -> float:
+    """Value of a quantity in the truth."""
+    amplitudes = row[list(names)].to_numpy(float) / MM_PER_UNIT
+    return value(names, quantity, amplitudes, np.eye(len(names)))[0]
+
+
+def table_of(model: Model, results: list, truth: pd.DataFrame, quantities: tuple[str, ...]) -> pd.DataFrame:
+    """Estimate, SD and truth of quantities: a row for each spectrum and quantity."""
+    rows = []
+    for number, result in enumerate(results):
+        for quantity in quantities:
+            found, sd = value(model.names, quantity, result.amplitudes[0], result.covariance[0])
+            rows.append((number, quantity, found, sd, true_value(model.names, quantity, truth.iloc[number])))
+    table = pd.DataFrame(rows, columns=["number", "quantity", "value", "sd", "truth"])
+    table["error"] = 100 * (table["value"] / table["truth"] - 1)
+    table["z"] = (table["value"] - table["truth"]) / table["sd"]
+    return table
+
+
+def rms(values: np.ndarray) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def fit_all(model: Model, fids: np.ndarray) -> list:
+    """Fit every spectrum alone; print the cost."""
+    start = time.process_time()
+    results = [fit.fit_session(fid, model) for fid in fids]
+    spent = (time.process_time() - start) / len(fids)
+    print(f"  {spent:.3f} CPU-s a spectrum (limit 0.3; LCModel 3.1, FSL-MRS 4.3)")
+    return results
+
+
+def part_main(model: Model, every: int) -> None:
+    """RMSE, bias and correlation of nine ratios beside the peers and the full bound."""
+    fids, truth = load("main", every)
+    results = fit_all(model, fids)
+    table = table_of(model, results, truth, tuple(dict.fromkeys((*RATIOS, *CALIBRATED))))
+    bounds = pd.read_csv(TRUTH / "bounds.tsv", sep="\t").query("set == 'main' and model == 'full'")
+    bounds = bounds.pivot(index="spectrum", columns="quantity", values="sd_percent").iloc[::every]
+    peers = pd.read_csv(TRUTH.parent / "peers_summary.tsv", sep="\t").query("set == 'main'")
+    for artefact, suffix in ((0, "clean"), (1, "art")):
+        chosen = np.flatnonzero(truth["artefact"] == artefact)
+        print(f"  {suffix} ({chosen.size}): RMSE %, full bound %, ratio; bias +/- SE %; r; best peer's RMSE %, r")
+        for quantity in RATIOS:
+            own = table[(table["quantity"] == quantity) & table["number"].isin(chosen)]
+            bound = rms(bounds[quantity].to_numpy()[chosen])
+            peer = peers[peers["quantity"] == quantity]
+            error = own["error"].to_numpy()
+            r = np.corrcoef(own["value"], own["truth"])[0, 1]
+            print(
+                f"    {quantity:9s} {rms(error):6.2f} {bound:6.2f} {rms(error) / bound:5.2f}   {error.mean():+6.2f} "
+                f"+/- {error.std() / np.sqrt(error.size):4.2f}   {r:5.3f}   {peer[f'rmse_{suffix}'].min():6.2f} "
+                f"{peer[f'r_{suffix}'].max():5.3f}"
+            )
+    print_calibration(table)
+    left = [row["residual_ratio"] for result in results for row in result.quality]
+    print(f"  residual SD / noise SD: mean {np.mean(left):.3f}, largest {np.max(left):.3f}")
+
+
+def print_calibration(table: pd.DataFrame) -> None:
+    """Print the root mean square of (estimate - truth) / sd."""
+    found = {q: rms(table.loc[table["quantity"] == q, "z"]) for q in CALIBRATED}
+    print("  rms of (estimate - truth)/sd (0.85 to 1.15):", ", ".join(f"{q} {z:.2f}" for q, z in found.items()))
+
+
+def part_spiked(model: Model, every: int) -> None:
+    """Rise of a fitted amplitude when 1 mM of its own signal is added (0.9 to 1.05 mM)."""
+    base, _ = load("main")
+    fids, truth = load("spiked", every)
+    rises: dict[str, list[float]] = {}
+    for fid, row in zip(fids, truth.itertuples(), strict=True):
+        weights = uncertainty.weights_of(model.names, row.metabolite)
+        before, after = (fit.fit_session(spectrum, model).amplitudes[0] @ weights for spectrum in (base[row.base], fid))
+        rises.setdefault(row.metabolite, []).append((after - before) * MM_PER_UNIT)
+    for name, rise in rises.items():
+        print(f"  {name:5s} {np.mean(rise):.3f} mM +/- {np.std(rise) / np.sqrt(len(rise)):.3f} ({len(rise)} spectra)")
+
+
+def part_repeat(model: Model, every: int) -> None:
+    """Scatter over noise draws of one spectrum, reported SD over scatter, bias."""
+    fids, truth = load("repeat", every)
+    table = table_of(model, fit_all(model, fids), truth, (*RATIOS, "Glu"))
+    bounds = pd.read_csv(TRUTH / "bounds.tsv", sep="\t").query("set == 'repeat' and model == 'full'")
+    bounds = bounds.set_index("quantity")["sd_percent"]
+    print("  quantity, bias %, scatter %, full bound %, reported SD / scatter (1.0 to 1.3)")
+    for quantity, own in table.groupby("quantity", sort=False):
+        bias, scatter, reported = own["error"].mean(), own["error"].std(), rms(own["sd"] / own["truth"]) * 100
+        print(f"    {quantity:9s} {bias:+6.2f} {scatter:6.2f} {bounds[quantity]:6.2f} {reported / scatter:5.2f}")
+
+
+def print_changes(label: str, values: np.ndarray, truths: np.ndarray) -> None:
+    """One-block SD and slope of the change from the first block; arrays are (sessions, blocks)."""
+    change = 100 * (values / values[:, :1] - 1)[:, 1:]
+    true = 100 * (truths / truths[:, :1] - 1)[:, 1:]
+    centred = [100 * (x / x.mean(axis=1, keepdims=True) - 1).ravel() for x in (truths, values)]
+    slope = np.polyfit(*centred, 1)[0]
+    print(
+        f"  {label}: change_sd/sqrt(2) {np.std(change - true) / np.sqrt(2):.2f} %, "
+        f"bias {np.mean(change - true):+.2f} %, "
+        f"slope {slope:.3f} (0.95 to 1.05)"
+    )
+
+
+def part_paired(model: Model, every: int) -> None:
+    """Compare changes of Glx/tNAA over a session's blocks, fitted singly (limit 3.4 %) and jointly (limit 3.0 %)."""
+    fids, truth = load("paired")
+    fids, sessions = fids.reshape(20, 8, -1)[::every], range(0, 20, every)
+    rows = [truth.iloc[8 * s + b] for s in sessions for b in range(8)]
+    truths = np.array([true_value(model.names, "Glx/tNAA", row) for row in rows]).reshape(-1, 8)
+    results = fit_all(model, fids.reshape(-1, fids.shape[-1]))
+    table = table_of(model, results, pd.DataFrame(rows), tuple(dict.fromkeys(("Glx/tNAA", *CALIBRATED))))
+    singly = table.loc[table["quantity"] == "Glx/tNAA", "value"].to_numpy().reshape(truths.shape)
+    print_changes("singly", singly, truths)
+    print_calibration(table)
+    start, joint = time.process_time(), []
+    for session in fids:
+        result = fit.fit_session(session, model)
+        joint.append(
+            [value(model.names, "Glx/tNAA", a, c)[0] for a, c in zip(result.amplitudes, result.covariance, strict=True)]
+        )
+    print_changes("jointly", np.array(joint), truths)
+    print(f"  {(time.process_time() - start) / len(fids):.2f} CPU-s a session of 8 blocks")
+
+
+def part_dynamic(model: Model, every: int) -> None:
+    """Change of Glx/tNAA by the dynamic model with the true time course: SE over that of single fits (limit 0.6)."""
+    fids, truth = load("paired")
+    course = np.array([0, 2, 4, 6, 8, 8, 6, 4]) / 8
+    terms = dynamic.terms(model.names, {"course": course}, 8)
+    errors, spread, start = [], [], time.process_time()
+    for session in range(0, 20, every):
+        rows = [truth.iloc[8 * session + b] for b in (0, 4)]
+        before, after = (true_value(model.names, "Glx/tNAA", row) for row in rows)
+        together = fit.fit_session(fids[8 * session : 8 * session + 8], model, terms)
+        low, high = (value(model.names, "Glx/tNAA", together.amplitudes[b], together.covariance[b])[0] for b in (0, 4))
+        errors.append(100 * ((high / low) - (after / before)))
+        alone = [fit.fit_session(fids[8 * session + b], model) for b in (0, 4)]
+        first, last = (value(model.names, "Glx/tNAA", r.amplitudes[0], r.covariance[0])[0] for r in alone)
+        spread.append(100 * (last / first - after / before))
+    print(
+        f"  SE of the change {rms(errors):.2f} %, bias {np.mean(errors):+.2f} %; from single fits {rms(spread):.2f} %; "
+        f"ratio {rms(errors) / rms(spread):.2f}; {(time.process_time() - start) / len(errors):.2f} CPU-s a session"
+    )
+
+
+def part_narrowing(model: Model, _: int) -> None:
+    """Find the false change of Glx/tNAA when lines narrow by 0.3 Hz between two noise-free blocks (limit 0.2 %)."""
+    truth = pd.read_csv(TRUTH / "repeat_truth.tsv", sep="\t")
+    fid = spectra_of(truth.head(1), model, "voigt", seed=5, noise=False)[0]
+    time_axis = np.arange(fid.size) * model.dwell_time
+    pair = np.array([fid * np.exp(-np.pi * 0.3 * time_axis), fid])
+    together = fit.fit_session(pair, model)
+    apart = [fit.fit_session(one, model) for one in pair]
+    for label, amplitudes in (("jointly", together.amplitudes), ("singly", np.array([r.amplitudes[0] for r in apart]))):
+        first, second = (value(model.names, "Glx/tNAA", a, np.eye(a.size))[0] for a in amplitudes)
+        print(f"  {label}: {100 * (second / first - 1):+.3f} %")
+
+
+def part_starts(model: Model, every: int) -> None:
+    """Share of spectra whose refits from 20 random starts end within 1 % in Glu and tCr (limit 99 %)."""
+    fids, _ = load("main", every)
+    generator, good, worst = np.random.default_rng(20), 0, 0.0
+    for fid in fids:
+        found = [fit.fit_session(fid, model).amplitudes[0]]
+        found += [
+            fit.fit_session(fid, model, start=fit.random_start(fid, model, generator)).amplitudes[0] for _ in range(20)
+        ]
+        values = np.array([[uncertainty.weights_of(model.names, q) @ a for q in ("Glu", "tCr")] for a in found])
+        off = np.max(np.abs(values / values[0] - 1))
+        good, worst = good + (off < 0.01), max(worst, off)
+    print(f"  {good} of {len(fids)} spectra ({100 * good / len(fids):.1f} %); largest difference {100 * worst:.2f} %")
+
+
+def part_shapes(model: Model, every: int) -> None:
+    """RMSE of the ratios for other line shapes over that for Voigt lines (limit 1.25), same truth and noise."""
+    _, truth = load("main", every)
+    truth = truth[truth["artefact"] == 0].reset_index(drop=True)
+    reference: dict[str, float] = {}
+    for shape in LINE_SHAPES:
+        results = fit_all(model, spectra_of(truth, model, shape, seed=7))
+        table = table_of(model, results, truth, tuple(dict.fromkeys((*RATIOS, *CALIBRATED))))
+        found = {q: rms(table.loc[table["quantity"] == q, "error"]) for q in RATIOS}
+        reference = reference or found
+        print(f"  {shape}: " + ", ".join(f"{q} {v:.1f} % ({v / reference[q]:.2f})" for q, v in found.items()))
+        print_calibration(table)
+
+
+def part_challenge(model: Model, _: int) -> None:
+    """Ratios on eight spectra of the fitting challenge beside the peers', and their medians."""
+    from mrsflow.basis_formats import read_raw
+
+    peers = pd.read_csv(SHARED / "reference" / "challenge8_ratios.csv")
+    own = []
+    for name in dict.fromkeys(peers["id"]):
+        path = SHARED / "data" / "fitting-challenge" / "datasets_LCModel" / f"{name}.RAW"
+        fid = read_raw([path]).fids[0]
+        try:
+            result = fit.fit_session(fid, model)
+        except fit.FitError as error:
+            print(f"  {name}: {error}")
+            continue
+        row = {q: value(model.names, q, result.amplitudes[0], result.covariance[0])[0] for q in RATIOS}
+        own.append({"id": name, "program": "mrsflow", **row})
+        print(f"  {name}: residual/noise {result.quality[0]['residual_ratio']:.2f}")
+    both = pd.concat([peers, pd.DataFrame(own)]).sort_values("id", kind="stable")
+    print(both[["id", "program", *[q for q in RATIOS if q in both]]].round(3).to_string(index=False))
+    print(both.groupby("program")[["Glx/tCr", "Glu/tCr", "Ins/tCr", "tCho/tCr"]].median().round(3).to_string())
+
+
+def main(parts: list[str] | None = None, every: int = 1) -> None:
+    """Print the figures of the fit on spectra of known truth.
+
+    Parameters
+    ----------
+    parts : list of str
+        Which figures: main, spiked, repeat, paired, dynamic, narrowing, starts, shapes, challenge; default: all.
+    every : int
+        Use every n-th spectrum or session only.
+    """
+    if unknown := set(parts or PARTS) - set(PARTS):
+        raise InputError(f"--parts: {', '.join(sorted(unknown))} not known; choose of {', '.join(PARTS)}")
+    model = the_model()
+    chosen: dict[str, Callable[[Model, int], None]] = {name: globals()[f"part_{name}"] for name in parts or PARTS}
+    for name, part in chosen.items():
+        print(f"{name}: {part.__doc__}")
+        part(model, every)
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB (limit 300)")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,266 @@
+"""The fit on small spectra whose truth is known, its parts against naive second implementations."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mrsflow import fit, fit_quality, fit_solver, nuisance, singlets
+from mrsflow.axes import ppm_to_hz, shift_frequency, time_axis
+from mrsflow.basis import Basis
+from mrsflow.dynamic import terms
+from mrsflow.errors import InputError
+from mrsflow.fit_model import Model
+
+MHZ, DWELL, N = 123.25, 0.5e-3, 1024
+TIME = time_axis(N, DWELL)
+LINES = {
+    "NAA": [(2.008, 3), (2.67, 1), (2.49, 1)],
+    "Cr": [(3.027, 3), (3.913, 2)],
+    "GPC": [(3.212, 9)],
+    "Glu": [(2.34, 2), (2.10, 2), (3.74, 1)],
+    "Gln": [(2.44, 2), (2.13, 2), (3.75, 1)],
+    "Ins": [(3.52, 2), (3.61, 2), (3.27, 1), (4.05, 1)],
+}
+AMOUNTS = {"NAA": 10.0, "Cr": 8.0, "GPC": 1.5, "Glu": 9.0, "Gln": 3.0, "Ins": 6.0}
+BROAD_LINES = [(0.91, 25, 6.0), (1.21, 25, 4.0), (1.4, 30, 4.0), (2.05, 28, 4.0), (3.0, 30, 2.0)]
+
+
+def line(ppm, height, width=1.0, gauss=0.0):
+    decay = np.exp(-np.pi * width * TIME - np.pi**2 / (4 * np.log(2)) * (gauss * TIME) ** 2)
+    return height * np.exp(2j * np.pi * ppm_to_hz(ppm, MHZ) * TIME) * decay
+
+
+def basis():
+    fids = [sum(line(ppm, height) for ppm, height in lines) for lines in LINES.values()]
+    fids.append(sum(line(ppm, height, gauss=width) for ppm, width, height in BROAD_LINES))
+    return Basis((*LINES, "Mac"), np.array(fids), DWELL, MHZ, 4.65)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model(basis(), (0.5, 4.2))
+
+
+def spectrum(model, amounts=AMOUNTS, noise=0.0, seed=0, width=4.0, own=0.0, shift=2.0, phase=0.3):
+    """FID by the formula of the model, written out signal by signal; noise: SD of the real spectrum over NAA's height."""
+    generator = np.random.default_rng(seed)
+    fid = np.zeros(N, dtype=complex)
+    for name, signal in zip(model.names, basis().fids, strict=True):
+        extra, moved = own * generator.uniform(-1, 1), own * generator.uniform(-0.5, 0.5)
+        decay = np.exp(-np.pi * (width + extra) * TIME - np.pi**2 / (4 * np.log(2)) * (3.0 * TIME) ** 2)
+        fid += amounts.get(name, 8.0) * shift_frequency(signal * decay, shift + moved, DWELL)
+    fid = fid * np.exp(1j * phase)
+    sd = noise * np.abs(np.fft.fft(fid)).max() / np.sqrt(N)
+    return fid + sd * (generator.normal(size=N) + 1j * generator.normal(size=N))
+
+
+def test_noise_free_spectrum_gives_its_truth(model):
+    result = fit.fit_session(spectrum(model, own=1.0), model)
+    found = dict(zip(model.names, result.amplitudes[0], strict=True))
+    for name, amount in AMOUNTS.items():
+        assert found[name] == pytest.approx(amount, rel=2e-3)
+    quality = result.quality[0]
+    assert quality["shift_hz"] == pytest.approx(2.0, abs=0.6)  # shared with the own shifts, U(-0.5, 0.5)
+    np.testing.assert_allclose(result.components.sum(axis=1) + result.baseline, result.fit)
+
+
+def test_derivatives_equal_differences(model):
+    generator = np.random.default_rng(1)
+    theta = generator.normal(size=model.shape.size) * 0.3
+    theta[:5] = [0.2, 0.1, 1.5, 4.0, 9.0]
+    amplitudes = generator.uniform(1, 5, len(model.names))
+
+    def turned(parameters):  # the model, phases applied to it instead of to the data
+        signals = model.signals(parameters)[0]
+        return (amplitudes @ signals) / model.turn(parameters) * model.turn(theta)
+
+    everything = amplitudes @ model.signals(theta)[0]
+    jacobian = model.derivatives(theta, amplitudes, model.signals(theta), everything)
+    for k in range(model.shape.size):
+        step = np.zeros(model.shape.size)
+        step[k] = 1e-5
+        numeric = nuisance.stacked((turned(theta + step) - turned(theta - step)) / 2e-5)
+        np.testing.assert_allclose(jacobian[:, k], numeric, rtol=1e-6, atol=1e-6 * np.abs(jacobian).max())
+
+
+def test_signals_equal_a_naive_sum(model):
+    theta = np.zeros(model.shape.size)
+    theta[2:5] = [1.5, 4.0, 9.0]
+    theta[model.shape.shifts] = 0.2
+    naive = [
+        [
+            np.sum(
+                fid
+                * np.exp(
+                    (2j * np.pi * 1.7 - np.pi * 4) * TIME
+                    - nuisance.GAUSS * 9 * TIME**2
+                    - 2j * np.pi * k * np.arange(N) / N
+                )
+            )
+            for k in model.points[::40]
+        ]
+        for fid in model.fids
+    ]
+    np.testing.assert_allclose(model.signals(theta)[0][:, ::40], naive, atol=1e-8 * np.abs(naive).max())
+
+
+def test_errors_are_as_large_as_reported(model):
+    z = []
+    for seed in range(24):
+        result = fit.fit_session(spectrum(model, noise=0.02, seed=seed, own=1.0), model)
+        sd = np.sqrt(np.diag(result.covariance[0]))
+        z.append([(result.amplitudes[0][k] - AMOUNTS[name]) / sd[k] for k, name in enumerate(LINES)])
+    rms = np.sqrt(np.mean(np.square(z)))
+    assert 0.8 < rms < 1.2  # 144 values: SE about 0.06
+
+
+def test_no_shrinkage_of_a_weak_metabolite(model):
+    low, high = [
+        np.mean(
+            [
+                fit.fit_session(spectrum(model, AMOUNTS | {"Gln": amount}, 0.02, seed, 1.0), model).amplitudes[0][4]
+                for seed in range(8)
+            ]
+        )
+        for amount in (0.5, 1.5)
+    ]
+    assert high - low == pytest.approx(1.0, abs=0.06)
+    assert low == pytest.approx(0.5, abs=0.5)  # unbiased: SD about 0.4 a spectrum
+
+
+def test_narrower_lines_do_not_pass_for_glutamate(model):
+    pair = np.array([spectrum(model, width=4.0), spectrum(model, width=3.7)])
+    glutamate = fit.fit_session(pair, model).amplitudes[:, 3]
+    assert glutamate[1] / glutamate[0] == pytest.approx(1.0, abs=2e-3)
+
+
+def test_blocks_of_a_session_share_what_they_have_in_common(model):
+    blocks = np.array([spectrum(model, AMOUNTS | {"Glu": 9 + k}, 0.02, 40, 1.0) for k in range(3)])
+    generator = np.random.default_rng(3)
+    blocks = blocks + (generator.normal(size=blocks.shape) + 1j * generator.normal(size=blocks.shape)) * 1.0
+    together = fit.fit_session(blocks, model)
+    assert together.amplitudes.shape == (3, 7)
+    alone = fit.fit_session(blocks[0], model)
+    difference = np.zeros(21)
+    difference[[3, 17]] = -1, 1
+    change_sd = np.sqrt(difference @ together.joint_covariance @ difference)
+    assert change_sd < np.sqrt(2 * alone.covariance[0][3, 3])
+    assert together.amplitudes[2, 3] - together.amplitudes[0, 3] == pytest.approx(2.0, abs=3 * change_sd)
+
+
+def test_dynamic_fit_finds_a_step_and_keeps_the_rest(model):
+    course = np.array([0.0, 0.0, 1.0, 1.0])
+    blocks = np.array([spectrum(model, AMOUNTS | {"Glu": 9 + 0.9 * x}) for x in course])
+    design = terms(model.names, {"step": course}, 4, constant=("NAA", "Cr"))
+    result = fit.fit_session(blocks, model, design)
+    found = dict(zip(result.terms, result.coefficients, strict=True))
+    assert found["Glu", "step"] == pytest.approx(0.9, abs=0.01)
+    assert found["Gln", "step"] == pytest.approx(0.0, abs=0.01)
+    assert ("NAA", "step") not in found
+    np.testing.assert_allclose(result.amplitudes[:, 0], result.amplitudes[0, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda fid: np.where(np.arange(N) == 7, np.nan, fid), "NaN"),
+        (lambda fid: 0 * fid, "zero everywhere"),
+        (lambda fid: np.conj(fid), "wrong way"),
+        (lambda fid: fid[:100], "has 100 points"),
+        (lambda fid: np.random.default_rng(0).normal(size=N) + 0j, "tNAA|noise|wrong way"),
+    ],
+)
+def test_what_is_no_spectrum_is_refused(model, spoil, reason):
+    with pytest.raises(fit.FitError, match=reason):
+        fit.fit_session(spoil(spectrum(model, noise=0.01)), model)
+
+
+def test_a_bad_block_leaves_the_others(model):
+    blocks = np.array([spectrum(model, noise=0.01), np.full(N, np.nan), spectrum(model, noise=0.01, seed=1)])
+    result = fit.fit_session(blocks, model)
+    assert [bool(problem) for problem in result.problems] == [False, True, False]
+    assert np.isnan(result.amplitudes[1]).all()
+    assert np.isnan(result.covariance[1]).all()
+    np.testing.assert_allclose(result.amplitudes[[0, 2], 1], 8.0, rtol=0.1)
+
+
+def test_negative_naa_fails_the_fit(model):
+    with pytest.raises(fit.FitError, match="tNAA is"):
+        fit.fit_session(spectrum(model, AMOUNTS | {"NAA": -2.0}, phase=0.0), model)
+
+
+@pytest.mark.parametrize(("ppm", "reason"), [((6.0, 9.0), "no metabolite"), ((2.0, 2.1), "widen the range")])
+def test_a_range_without_signal_is_refused(ppm, reason):
+    with pytest.raises(InputError, match=reason):
+        Model(basis(), ppm)
+
+
+def test_one_point_is_refused():
+    one = basis()
+    with pytest.raises(InputError, match="have 1 points"):
+        Model(replace(one, fids=one.fids[:, :1]), (0.5, 4.2))
+
+
+def test_random_starts_end_in_one_place(model):
+    fid = spectrum(model, noise=0.02, own=1.0)
+    generator = np.random.default_rng(2)
+    reference = fit.fit_session(fid, model).amplitudes[0]
+    for _ in range(4):
+        again = fit.fit_session(fid, model, start=fit.random_start(fid, model, generator)).amplitudes[0]
+        np.testing.assert_allclose(again[[1, 3]], reference[[1, 3]], rtol=0.01)
+
+
+def test_same_input_same_bytes(model):
+    fid = spectrum(model, noise=0.02)
+    first, second = (fit.fit_session(fid, model) for _ in range(2))
+    assert first.amplitudes.tobytes() == second.amplitudes.tobytes()
+    assert first.joint_covariance.tobytes() == second.joint_covariance.tobytes()
+
+
+def test_reference_signal_leaves_and_nothing_else_does():
+    signal = basis().fids[1]
+    reference = line(0.0, 0.1, width=2.0)
+    np.testing.assert_allclose(singlets.without_reference(signal + reference, DWELL, MHZ), signal, atol=1e-3)
+    np.testing.assert_allclose(singlets.without_reference(signal, DWELL, MHZ), signal, atol=1e-3)
+
+
+def test_halved_first_point_is_made_whole(model):
+    whole = spectrum(model)[np.newaxis]
+    halved = whole.copy()
+    halved[:, 0] /= 2
+    np.testing.assert_array_equal(fit.with_whole_first_point(halved), whole)
+    np.testing.assert_array_equal(fit.with_whole_first_point(whole), whole)
+
+
+def test_noise_sd_of_white_noise(model):
+    generator = np.random.default_rng(4)
+    noise = generator.normal(size=N) + 1j * generator.normal(size=N)
+    assert fit.noise_sd(spectrum(model) + noise, model) == pytest.approx(np.sqrt(N), rel=0.1)
+
+
+@pytest.mark.parametrize("width", [2.0, 7.5])
+def test_linewidth_of_a_lorentzian(model, width):
+    assert fit_quality.linewidth(line(2.0, 1.0, width), model) == pytest.approx(width, rel=0.02, abs=0.05)
+
+
+def test_whiteness_tells_white_from_smooth():
+    generator = np.random.default_rng(5)
+    white = np.array([fit_quality.whiteness(generator.normal(size=(2, 200))) for _ in range(200)])
+    assert 0.02 < np.mean(white < 0.1) < 0.2
+    smooth = np.convolve(generator.normal(size=400), np.ones(4), "valid").reshape(1, -1)
+    assert fit_quality.whiteness(smooth) < 1e-6
+
+
+def test_inverse_of_badly_scaled_matrix():
+    generator = np.random.default_rng(6)
+    root = generator.normal(size=(6, 6)) * 10.0 ** np.arange(-3, 3)
+    matrix = root.T @ root
+    np.testing.assert_allclose(fit_solver.inverse(matrix) @ matrix, np.eye(6), atol=1e-6)
+
+
+def test_baseline_columns_are_causal_and_smooth(model):
+    spectra = nuisance._baseline(np.fft.fftfreq(N, DWELL) / MHZ, np.arange(N), 0.8)
+    fids = np.fft.ifft(spectra, axis=0)
+    assert np.abs(fids[N // 2 :]).max() < 1e-12
+    assert np.abs(fids[40:]).max() < 1e-6 * np.abs(fids).max()  # over within 20 ms

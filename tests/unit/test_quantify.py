@@ -1,0 +1,74 @@
+"""Water scaling against closed forms and a simulated solution of known concentration."""
+
+import numpy as np
+import pytest
+
+from mrsflow import quantify
+from mrsflow.axes import ppm_to_hz, time_axis
+from mrsflow.basis import Basis
+from mrsflow.errors import InputError
+from mrsflow.nifti_mrs import Scan
+
+DWELL, N, MHZ = 0.25e-3, 2048, 123.25
+TIME = time_axis(N, DWELL)
+
+
+def singlet_basis(name="Cr", ppm=3.027, protons=3, width=2.0):
+    fid = 0.7 * protons * np.exp((2j * np.pi * ppm_to_hz(ppm, MHZ) - np.pi * width) * TIME)
+    return Basis((name,), fid[np.newaxis], DWELL, MHZ, 4.65)
+
+
+def water_scan(amplitude, width=6.0, header=None):
+    fid = amplitude * np.exp(-np.pi * width * TIME - (np.pi * 3 * TIME) ** 2 / (4 * np.log(2)) + 0.4j)
+    keys = {"EchoTime": 0.03, "RepetitionTime": 2.0} if header is None else header
+    return Scan(fid, (), DWELL, {"SpectrometerFrequency": [MHZ], "ResonantNucleus": ["1H"], **keys})
+
+
+def test_constants_of_the_fitting_challenge():
+    """Its description gives 29697 mM and 1.206."""
+    constants = quantify.CONSTANTS["challenge"]
+    assert constants.water_mM(0.03, None) == pytest.approx(29697, rel=1e-3)
+    assert constants.correction(0.03, None) == pytest.approx(1.206, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("echo", "repetition", "t1", "t2", "expected"),
+    [(0.03, 2.0, 1.0, 0.1, np.exp(-0.3) * (1 - np.exp(-2.0))), (0.1, None, 0.0, 0.1, np.exp(-1.0))],
+)
+def test_relaxation(echo, repetition, t1, t2, expected):
+    assert quantify.relaxation(echo, repetition, t1, t2) == pytest.approx(expected)
+
+
+def test_water_signal_extrapolates_to_time_zero():
+    scan = water_scan(1234.0)
+    assert quantify.water_signal(scan.fid, DWELL) == pytest.approx(1234.0, rel=1e-6)
+    halved = scan.fid.copy()
+    halved[0] /= 2
+    assert quantify.water_signal(halved, DWELL) == pytest.approx(1234.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Cr", "NAA"])
+def test_signal_of_a_proton(name):
+    ppm, protons = quantify.SINGLET_PROTONS[name]
+    assert quantify.proton_signal(singlet_basis(name, ppm, protons)) == pytest.approx(0.7, rel=1e-4)
+
+
+def test_known_solution_comes_out_right():
+    """10 mM of a metabolite in tissue whose water shows as the constants say."""
+    constants = quantify.CONSTANTS["fsl"]
+    visible = constants.water_mM(0.03, 2.0)
+    left = quantify.relaxation(0.03, 2.0, constants.metabolite_t1_s, constants.metabolite_t2_s)
+    scaling = quantify.scaling(water_scan(0.7 * 2 * visible), singlet_basis(), constants)
+    assert scaling.factor * 10 * left == pytest.approx(10.0, rel=1e-3)
+
+
+def test_missing_times_and_singlets_are_named():
+    constants = quantify.CONSTANTS["fsl"]
+    with pytest.raises(InputError, match="EchoTime"):
+        quantify.scaling(water_scan(1.0, header={}), singlet_basis(), constants)
+    with pytest.raises(InputError, match="RepetitionTime"):
+        quantify.scaling(water_scan(1.0, header={"EchoTime": 0.03}), singlet_basis(), constants)
+    with pytest.raises(InputError, match="one of Cr"):
+        quantify.scaling(water_scan(1.0), singlet_basis("Lac"), constants)
+    with pytest.raises(InputError, match="zero or not finite"):
+        quantify.water_signal(np.zeros(64), DWELL)

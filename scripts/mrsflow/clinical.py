@@ -88,9 +88,7 @@ def clinical_rows(plan: Plan, rows: Rows, outcome: str) -> list[Row]:
     """Test the change of mood, adjusted for the score before, by every contrast."""
     own = replace(plan, outcome=outcome, adjust_for=())
     if plan.design == "single_arm":
-        test = pairs.one_sample(rows.sessions["y"])
-        fit = pairs.SessionFit(test, rows.sessions["participant"].nunique(), len(rows.sessions), ())
-        return [session_row(fit, "clinical outcome", "change ~ 1", "follow-up - before", outcome=outcome)]
+        return attempt(lambda: [_mean_change(rows, outcome)], "clinical outcome", "follow-up - before", outcome=outcome)
     found = []
     for contrast in plan.contrasts:
         made = compare(own, rows, contrast)
@@ -102,6 +100,13 @@ def clinical_rows(plan: Plan, rows: Rows, outcome: str) -> list[Row]:
             }.get(row["analysis"], row["analysis"])
         found += [row for row in made if row["analysis"] != "blocks treated as independent"]
     return found
+
+
+def _mean_change(rows: Rows, outcome: str) -> Row:
+    test = pairs.one_sample(rows.sessions["y"])
+    fit = pairs.SessionFit(test, rows.sessions["participant"].nunique(), len(rows.sessions), ())
+    more = {"outcome": outcome, "n_dropped": rows.n_dropped}
+    return session_row(fit, "clinical outcome", "change ~ 1", "follow-up - before", **more)
 
 
 def mood_time_rows(plan: Plan, rows: Rows, before: str, after: str, outcome: str) -> list[Row]:

@@ -230,9 +230,9 @@ def compare(plan: Plan, rows: "Rows", contrast: Contrast, beside: bool = True) -
     """Make every row of the primary comparison: the model by both methods and, `beside`, what must stand with it."""
 
     def mixed_rows(session: bool) -> list[dict[str, Any]]:
-        extra = sizes(plan, rows, contrast)
         if not rows.blocks.duplicated("participant").any():  # one value each: nothing is random
-            return [pair_means(plan, rows, contrast, analysis="primary") | extra]
+            row = pair_means(plan, rows, contrast, analysis="primary")
+            return [row | sizes(plan, rows, contrast)]
         model = primary_model(plan, rows, session=session)
         weights = model.difference("condition", contrast.treated, contrast.reference)
         if not session:
@@ -244,7 +244,7 @@ def compare(plan: Plan, rows: "Rows", contrast: Contrast, beside: bool = True) -
             ]
         remark = "; ".join([*rows.notes, *(["a variance is at zero"] if model.fit.singular else [])])
         return [
-            model_row(model, weights, "primary", contrast.name, remark=remark, **extra),
+            model_row(model, weights, "primary", contrast.name, remark=remark, **sizes(plan, rows, contrast)),
             model_row(model, weights, "primary (Satterthwaite)", contrast.name, "satterthwaite", remark=remark),
         ]
 

@@ -219,8 +219,7 @@ def analyse(everyone: cohort.Cohort, plan: Plan, rows: Rows) -> Tables:
             everyone, plan, rows, group["other_denominators"]
         )
     found += secondary_rows(everyone, plan, group["secondary"])
-    if plan.design != "single_arm":
-        found += moderators.moderator_rows(plan, rows, group["moderators"])
+    found += moderators.moderator_rows(plan, rows, group["moderators"])
     tables: Tables = {}
     attenuated = (
         clinical.attenuation_rows(plan, rows, plan.outcome, group["control"]) if plan.design != "single_arm" else []
@@ -342,10 +341,8 @@ def headline_of(config: dict[str, Any], plan: Plan, rows: Rows, tables: Tables) 
     names = ("contrast", "model", "df_method", "remark", "estimate", "se", "df", "p", "ci_low", "ci_high")
     names += ("percent_of_baseline", "percent_ci_low", "percent_ci_high", "d_z", "g_av", "singular", "converged")
     found |= {name: _plain(row[name]) for name in names}
-    for table, kind in (("attenuation", "attenuation"),):
-        first = tables[table].iloc[:1].to_dict("records") if len(tables[table]) else []
-        found[kind] = {k: _plain(v) for k, v in first[0].items()} if first else None
-    return found
+    first = tables["attenuation"].head(1).to_dict("records")
+    return found | {"attenuation": {k: _plain(v) for k, v in first[0].items()} if first else None}
 
 
 def _plain(value: Any) -> Any:
@@ -358,8 +355,8 @@ def write(
 ) -> None:
     """Write every table with its data dictionary, headline.json last; tables of an unmasked run go when masked."""
     names = set(group_files.names(everyone.config))
-    for stale in folder.glob("*.*") if folder.is_dir() else ():
-        if stale.name not in names and stale.name != "unmasking.json":
+    for stale in [*folder.glob("*.tsv"), *folder.glob("*.json")]:
+        if stale.name not in names and stale.name != "unmasking.json" and not stale.name.startswith("."):
             stale.unlink()
     for name, table in tables.items():
         rounded = table.assign(**{c: table[c].map({True: "true", False: "false"}) for c in table.select_dtypes(bool)})

@@ -99,7 +99,7 @@ class Fit:
         else:
             df = self._kenward_roger(w[np.newaxis])[0]
             variance = _quadratic(w, self.covariance_kr)
-        se = np.sqrt(variance)
+        se = np.sqrt(np.where(variance > 0, variance, np.nan))
         t = estimate / se
         half = stdtrit(df, 0.5 + level / 2) * se
         return Inference(estimate, se, df, t, two_sided(t, df), estimate - half, estimate + half)
@@ -148,12 +148,12 @@ class Fit:
         trace = np.einsum("...kii->...k", m)
         a1 = np.einsum("...kl,...k,...l->...", self._kr_w, trace, trace)
         a2 = np.einsum("...kl,...kij,...lji->...", self._kr_w, m, m)
+        if q == 1:
+            return 2 / a2, np.ones_like(a2)
         b = (a1 + 6 * a2) / (2 * q)
         g = ((q + 1) * a1 - (q + 4) * a2) / ((q + 2) * a2)
         c1, c2, c3 = (c / (3 * q + 2 * (1 - g)) for c in (g, q - g, q + 2 - g))
         expectation = 1 / (1 - a2 / q)
-        if q == 1:
-            return 2 / a2, np.ones_like(a2)
         ratio = (1 + c1 * b) / ((1 - c2 * b) ** 2 * (1 - c3 * b)) / (q * expectation**2)
         df = 4 + (q + 2) / (q * ratio - 1)
         return df, df / (expectation * (df - 2))

@@ -77,8 +77,17 @@ class Model:
         return weight
 
     def test(self, weights: ArrayLike, method: mixed.DfMethod = "kenward-roger") -> mixed.Inference:
-        """Test a combination of the fixed effects."""
-        return self.fit.contrast(weights, method)
+        """Test a combination of the fixed effects.
+
+        Raises
+        ------
+        InputError
+            The data are too few for the method.
+        """
+        found = self.fit.contrast(weights, method)
+        if not np.isfinite([found.se, found.df, found.p]).all():
+            raise InputError(f"the data are too few for the {method} test")
+        return found
 
 
 def fit_table(

@@ -38,6 +38,8 @@ def moderator_rows(plan: Plan, rows: Rows, moderators: list[str]) -> list[dict[s
 
 
 def _rows_of(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[dict[str, Any]]:
+    if plan.design == "single_arm":
+        raise InputError("a single-arm trial has no contrast of conditions to moderate")
     if column not in rows.sessions:
         raise InputError(f"moderator {column!r} is in neither the participants nor the sessions table")
     if not re.fullmatch(NAME, column):

@@ -109,7 +109,7 @@ def split_within(sessions: "pd.DataFrame", column: str) -> tuple[NDArray[np.floa
 def summarise(blocks: "pd.DataFrame", summary: Summary) -> "pd.Series":
     """One value per session, indexed by participant and session."""
     grouped = blocks.groupby(["participant", "session"])["outcome"]
-    if summary == "mean":
+    if summary == "mean" or blocks.empty:
         return grouped.mean()
     import pandas as pd
 

@@ -66,6 +66,8 @@ def crossover(
     """
     used = complete(sessions, conditions)
     n = used["participant"].nunique()
+    if n < 2:
+        raise InputError(f"{n} participants have every condition; at least two are needed")
     periods = tuple(sorted(used["period"].unique()))
     columns = [dummies(used["condition"], (reference, *(c for c in conditions if c != reference)))]
     others = [c for c in conditions if c != reference]

@@ -6,6 +6,7 @@ from math import comb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mrsflow.errors import InputError
 from mrsflow.pairs import dummies, within
 
 CHUNK = 4_000_000  # numbers held at a time
@@ -55,6 +56,8 @@ def rerandomise(
     basis = np.linalg.qr(fixed)[0] if fixed.shape[1] else np.zeros((len(y), 0))
     rest = y - basis @ (basis.T @ y)
     df = len(y) - (len(labels) if crossed else 0) - fixed.shape[1] - (len(levels) - 1)
+    if df < 1:
+        raise InputError(f"{len(labels)} participants are too few for a randomisation test of these conditions")
     coded = np.stack([dummies(row, levels) for row in labels])  # (N, k, L - 1)
     orders, exact = _assignments(labels, draws, seed)
     which = list(levels).index(treated) - 1

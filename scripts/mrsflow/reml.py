@@ -197,6 +197,7 @@ def evaluate(sums: Sums, gamma: NDArray) -> State:
     v = uy - (u @ beta[..., np.newaxis, :, np.newaxis])[..., 0]
     free = sums.n - p
     rest = sums.rss - np.einsum("...cq,...cq->...", sums.zy, d * uy) - np.sum(b * beta, axis=-1)
+    rest = np.where(rest > 0, rest, np.nan)  # lost to rounding at an absurd ratio: never an improvement
     deviance = logdet + np.linalg.slogdet(r)[1] + free * (1 + np.log(2 * np.pi * rest / free))
     ts = t @ sums.s
     return State(deviance, rest / free, r_inverse, beta, t, (ts + np.swapaxes(ts, -1, -2)) / 2, u, v)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mrsflow import pairs
+from mrsflow import guards, pairs
 from mrsflow.contrasts import Contrast, Plan, attempt, formula, references
 from mrsflow.errors import InputError
 from mrsflow.models import fit_table
@@ -71,6 +71,7 @@ def course_tests(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
 
 
 def _interaction(plan: Plan, rows: Rows) -> Row:
+    guards.check_comparison(plan, rows.sessions)
     if rows.blocks["block"].nunique() < 2:
         raise InputError("there is a single infusion block")
     model = fit_table(rows.blocks, formula(plan, rows, extra=["condition:block"]), references(plan, rows.blocks))
@@ -81,12 +82,15 @@ def _interaction(plan: Plan, rows: Rows) -> Row:
 
 def _per_block(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
     """Difference of the changes from baseline (of the values where there is none) within participants."""
+    guards.check_comparison(plan, rows.sessions)
     used = pairs.complete(rows.sessions, plan.conditions)[["participant", "session"]]
     blocks = rows.blocks.merge(used, on=["participant", "session"])
     value = blocks["outcome"] - blocks["bl"] if rows.has_baseline else blocks["outcome"]
     wide = blocks.assign(value=value).pivot(index="participant", columns=["condition", "block"], values="value")
     order = blocks.groupby("block")["onset_s"].mean().sort_values(kind="stable").index
     names = [b for b in order if {(contrast.treated, b), (contrast.reference, b)} <= set(wide.columns)]
+    if not names:
+        raise InputError("no block was measured under both conditions in complete participants")
     differences = np.column_stack([wide[(contrast.treated, b)] - wide[(contrast.reference, b)] for b in names]).astype(
         float
     )

@@ -332,6 +332,19 @@ def test_condition_aliased_with_period_is_not_estimated(tmp_path):
     assert "condition and period change together" in headline["reason"]
 
 
+def test_an_arm_without_data_is_said(tmp_path):
+    made = write(tmp_path, n=6)
+    text = made.config.read_text().replace("- naltrexone", "- naltrexone\n  - saline")
+    made.config.write_text(text)
+    headline = run(made)
+    assert "condition 'saline' has no usable session" in headline["reason"]
+    assert (made.output / "group" / "blocks_wide.tsv").exists()
+
+
+def test_one_participant_is_not_a_comparison(tmp_path):
+    assert "1 participant" in run(write(tmp_path, n=1))["reason"]
+
+
 def test_moderator_aliased_with_sequence_is_not_estimated(tmp_path):
     made = write(tmp_path, n=8, group={"moderators": ["order"]})
     change_sessions(made, lambda t: t.__setitem__("order", np.where(t["participant"].astype(int) % 2 == 0, "x", "y")))

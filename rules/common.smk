@@ -34,12 +34,20 @@ STAGES = ("convert", "preprocess", "fit", "report_sessions")
 CONDA = any(
     method.name == "CONDA" for method in workflow.deployment_settings.deployment_method
 )
-PYTHON = "python" if CONDA else shlex.quote(sys.executable)
+if (
+    not CONDA
+):  # the rules' python is the one that runs Snakemake, whatever stands first on the path of a node
+    shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 
-def lib(script):
+def script(name):
+    """The script of a rule."""
+    return SCRIPTS / f"{name}.py"
+
+
+def lib(rule):
     """A rule's script with the library modules it imports: Snakemake watches only what is an input."""
-    return records.code_of(SCRIPTS / f"{script}.py")
+    return records.code_of(script(rule))
 
 
 def settings(*sections):
@@ -126,46 +134,45 @@ def state_of(path):
         return None
 
 
-BATCH_OF = {key: name for name, keys in BATCHES.items() for key in keys}
 PREVIOUS = {}  # of each output to restore: the one to restore before it
 
 
 def missing_outputs(wildcards):
     """Outputs of finished sessions that are gone: rule `restore` makes them again, one after the other.
 
-    Outputs that were cut off are removed first (not while another run may be writing them). Where one session lost
+    Outputs that were cut off are removed first (not while another run may be writing them). Where a job's session lost
     outputs of several stages, or one was cut off, the jobs of these stages run again instead, in their order; they
     pass over the sessions that stand.
     """
     hands_off = workflow.dryrun or any(Path(".snakemake", "locks").glob("*"))
     if not hands_off:
         remove(name for name, cut in records.study_astray(OUTPUT).items() if cut)
-    tables = {stage: set(filter(os.path.isfile, tables_of(stage))) for stage in STAGES}
     gone = []
-    for key, batch in BATCH_OF.items():
-        table = {stage: expand(table_of(stage), batch=batch)[0] for stage in STAGES}
+    for batch, keys in BATCHES.items():
+        tables = {stage: Path(table_of(stage).format(batch=batch)) for stage in STAGES}
+        finished = [stage for stage in STAGES if tables[stage].is_file()]
         lost = {
-            stage: records.astray(OUTPUT, stage, key)
-            for stage in STAGES
-            if table[stage] in tables[stage]
+            (stage, key): records.astray(OUTPUT, stage, key)
+            for stage in finished
+            for key in keys
         }
-        lost = {stage: names for stage, names in lost.items() if names}
+        lost = {place: names for place, names in lost.items() if names}
         cut = [
             name for names in lost.values() for name, is_cut in names.items() if is_cut
         ]
-        if hands_off or (len(lost) < 2 and not cut):
-            names = [
-                f"{OUTPUT}/{name}"
-                for stage in lost
-                for name, is_cut in sorted(lost[stage].items())
-                if not is_cut
-            ]
-            PREVIOUS.update(zip(names[1:], names))
-            gone += names
+        if hands_off or (len({stage for stage, _ in lost}) < 2 and not cut):
+            for names in lost.values():
+                paths = [
+                    f"{OUTPUT}/{name}"
+                    for name, is_cut in sorted(names.items())
+                    if not is_cut
+                ]
+                PREVIOUS.update(zip(paths[1:], paths))
+                gone += paths
         else:
             remove(cut)
-            for stage in lost:
-                Path(table[stage]).unlink(missing_ok=True)
+            for stage, _ in lost:
+                tables[stage].unlink(missing_ok=True)
     return gone
 
 

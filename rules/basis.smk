@@ -1,14 +1,10 @@
 """A basis set for each protocol: simulated, or the file that the configuration names."""
 
 
-def basis_file(wildcards):
-    """The basis file that a protocol names, if it names one."""
-    return config["protocols"][wildcards.protocol]["basis"] or []
-
-
 rule simulate_basis:
     input:
         file=basis_file,
+        script=script("simulate_basis"),
         code=lib("simulate_basis"),
     output:
         f"{OUTPUT}/basis/{{protocol}}.BASIS",
@@ -31,5 +27,5 @@ rule simulate_basis:
     message:
         "Making the basis set of protocol {wildcards.protocol}"
     shell:
-        "{PYTHON} {SCRIPTS:q}/simulate_basis.py --config {params.config:q} --protocol {wildcards.protocol:q}"
+        "python {input.script:q} --config {params.config:q} --protocol {wildcards.protocol:q}"
         " --out {output:q} --log {log:q}"

@@ -36,18 +36,18 @@ CONDA = any(
 )
 if (
     not CONDA
-):  # the rules' python is the one that runs Snakemake, whatever stands first on the path of a node
+):  # jobs use the Python that runs Snakemake, whatever stands first on the path of a node
     shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 
 def script(name):
-    """The script of a rule."""
+    """The script of that name."""
     return SCRIPTS / f"{name}.py"
 
 
-def lib(rule):
-    """A rule's script with the library modules it imports: Snakemake watches only what is an input."""
-    return records.code_of(script(rule))
+def lib(name):
+    """A script with the library modules it imports: Snakemake watches only what is an input."""
+    return records.code_of(script(name))
 
 
 def settings(*sections):
@@ -123,6 +123,22 @@ def rows_digest(wildcards):
     return digest_of(found)
 
 
+def basis_file(wildcards):
+    """The basis file that a protocol names, if it names one."""
+    return config["protocols"][wildcards.protocol]["basis"] or []
+
+
+def basis_of_batch(wildcards):
+    """Basis sets of the protocols of a job's metabolite scans."""
+    used = {
+        row["protocol"]
+        for key in sessions_of(wildcards)
+        for row in rows_of_sessions()[key]
+        if row["role"] == "svs"
+    }
+    return sorted(f"{OUTPUT}/basis/{protocol}.BASIS" for protocol in used)
+
+
 def state_of(path):
     """Size and modification time of a raw file, or of the files in a folder; None where it is missing."""
     try:
@@ -138,7 +154,7 @@ PREVIOUS = {}  # of each output to restore: the one to restore before it
 
 
 def missing_outputs(wildcards):
-    """Outputs of finished sessions that are gone: rule `restore` makes them again, one after the other.
+    """Outputs of finished sessions that are gone; `restore` makes them again, one after the other.
 
     Outputs that were cut off are removed first (not while another run may be writing them). Where a job's session lost
     outputs of several stages, or one was cut off, the jobs of these stages run again instead, in their order; they
@@ -223,7 +239,7 @@ def advice(log):
         yield from failed
     logs = [log] if isinstance(log, str) else log or []
     said = "\n".join(Path(path).read_text(errors="replace") for path in logs)
-    for rule in sorted(
-        set(re.findall(r"^Error in rule (\w+):(?:\n .*)*TIMEOUT", said, re.MULTILINE))
+    for name in sorted(
+        set(re.findall(r"^Error in rule\s(\w+):(?:\n .*)*TIMEOUT", said, re.MULTILINE))
     ):
-        yield f"{rule}: over its time limit; raise runtime (min) in the profile: set-resources: {rule}:runtime=120"
+        yield f"{name}: over its time limit; raise runtime (min) in the profile: set-resources: {name}:runtime=120"

@@ -3,6 +3,7 @@
 
 rule convert:
     input:
+        script=script("convert"),
         code=lib("convert"),
     output:
         table=table_of("convert"),
@@ -21,13 +22,14 @@ rule convert:
     message:
         "Converting {wildcards.batch}"
     shell:
-        "{PYTHON} {SCRIPTS:q}/convert.py --config {params.config:q} --sessions {params.sessions:q}"
+        "python {input.script:q} --config {params.config:q} --sessions {params.sessions:q}"
         " --status {output.table:q} --log {log:q}"
 
 
 rule describe_dataset:
     input:
         tables_of("convert"),
+        script=script("describe_dataset"),
         code=lib("describe_dataset"),
         tables=(
             []
@@ -48,12 +50,13 @@ rule describe_dataset:
     message:
         "Describing the dataset"
     shell:
-        "{PYTHON} {SCRIPTS:q}/describe_dataset.py --config {params.config:q} --log {log:q}"
+        "python {input.script:q} --config {params.config:q} --log {log:q}"
 
 
 rule restore:
     input:
-        lambda wildcards: PREVIOUS.get(f"{OUTPUT}/{wildcards.path}", []),
+        previous=lambda wildcards: PREVIOUS.get(f"{OUTPUT}/{wildcards.path}", []),
+        script=lambda wildcards: script(stage_of(wildcards.path)[0]),
     output:
         f"{OUTPUT}/{{path}}",
     log:
@@ -73,10 +76,12 @@ rule restore:
             "quality",
             "report",
         ),
-        stage=lambda wildcards: stage_of(wildcards.path)[0],
         key=lambda wildcards: stage_of(wildcards.path)[1],
+        table=lambda wildcards: "{}/status/{}/restored/{}.tsv".format(
+            OUTPUT, *stage_of(wildcards.path)
+        ),
     message:
         "Making {wildcards.path} again"
     shell:
-        "{PYTHON} {SCRIPTS:q}/{params.stage:q}.py --config {params.config:q} --sessions {params.key:q}"
-        " --status {OUTPUT:q}/status/{params.stage:q}/restored/{params.key:q}.tsv --log {log:q}"
+        "python {input.script:q} --config {params.config:q} --sessions {params.key:q}"
+        " --status {params.table:q} --log {log:q}"

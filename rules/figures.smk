@@ -1,12 +1,31 @@
 """Figures of the whole study."""
 
+from mrsflow import figure_files
+
 
 rule figures:
     input:
-        f"{OUTPUT}/group/headline.json",
+        rules.group.output,
+        captions=[
+            f"{workflow.basedir}/report/{name}.rst" for name in figure_files.TITLES
+        ],
+        script=script("figures"),
         code=lib("figures"),
     output:
-        f"{OUTPUT}/figures/time_course.png",
+        [
+            f"{OUTPUT}/figures/{name}"
+            for name in figure_files.names()
+            if not name.endswith(".svg")
+        ],
+        [
+            report(
+                f"{OUTPUT}/figures/{name}.svg",
+                caption=f"../report/{name}.rst",
+                category="Figures",
+                labels={"figure": title},
+            )
+            for name, title in figure_files.TITLES.items()
+        ],
     log:
         f"{OUTPUT}/logs/figures.log",
     benchmark:
@@ -22,4 +41,4 @@ rule figures:
     message:
         "Drawing the group figures"
     shell:
-        "{PYTHON} {SCRIPTS:q}/figures.py --config {params.config:q} --log {log:q}"
+        "python {input.script:q} --config {params.config:q} --log {log:q}"

@@ -1,21 +1,11 @@
 """Linear-combination fit of every block."""
 
 
-def basis_of_batch(wildcards):
-    """Basis sets of the protocols of a job's metabolite scans."""
-    used = {
-        row["protocol"]
-        for key in sessions_of(wildcards)
-        for row in rows_of_sessions()[key]
-        if row["role"] == "svs"
-    }
-    return sorted(f"{OUTPUT}/basis/{protocol}.BASIS" for protocol in used)
-
-
 rule fit:
     input:
         preprocessed=table_of("preprocess"),
         basis=basis_of_batch,
+        script=script("fit"),
         code=lib("fit"),
     output:
         table=table_of("fit"),
@@ -33,5 +23,5 @@ rule fit:
     message:
         "Fitting {wildcards.batch}"
     shell:
-        "{PYTHON} {SCRIPTS:q}/fit.py --config {params.config:q} --sessions {params.sessions:q}"
+        "python {input.script:q} --config {params.config:q} --sessions {params.sessions:q}"
         " --status {output.table:q} --log {log:q}"

@@ -8,6 +8,7 @@ rule group:
         fits=tables_of("fit"),
         participants=config["inputs"]["participants"],
         sessions=config["inputs"]["sessions"],
+        script=script("group"),
         code=lib("group"),
     output:
         [f"{OUTPUT}/group/{name}" for name in group_files.names(config)],
@@ -26,4 +27,4 @@ rule group:
     message:
         "Group tables and statistics"
     shell:
-        "{PYTHON} {SCRIPTS:q}/group.py --config {params.config:q} --log {log:q}"
+        "python {input.script:q} --config {params.config:q} --log {log:q}"

@@ -4,6 +4,7 @@
 rule preprocess:
     input:
         converted=table_of("convert"),
+        script=script("preprocess"),
         code=lib("preprocess"),
     output:
         table=table_of("preprocess"),
@@ -21,5 +22,5 @@ rule preprocess:
     message:
         "Preprocessing {wildcards.batch}"
     shell:
-        "{PYTHON} {SCRIPTS:q}/preprocess.py --config {params.config:q} --sessions {params.sessions:q}"
+        "python {input.script:q} --config {params.config:q} --sessions {params.sessions:q}"
         " --status {output.table:q} --log {log:q}"

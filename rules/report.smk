@@ -4,6 +4,7 @@
 rule report_sessions:
     input:
         fits=table_of("fit"),
+        script=script("report_sessions"),
         code=lib("report_sessions"),
     output:
         table=table_of("report_sessions"),
@@ -23,16 +24,17 @@ rule report_sessions:
     message:
         "Writing the page of {wildcards.batch}"
     shell:
-        "{PYTHON} {SCRIPTS:q}/report_sessions.py --config {params.config:q} --sessions {params.sessions:q}"
+        "python {input.script:q} --config {params.config:q} --sessions {params.sessions:q}"
         " --status {output.table:q} --log {log:q}"
 
 
 rule report:
     input:
         tables_of("report_sessions"),
-        f"{OUTPUT}/figures/time_course.png",
-        f"{OUTPUT}/group/headline.json",
+        rules.figures.output,
+        rules.group.output,
         f"{OUTPUT}/bids/dataset_description.json",
+        script=script("report"),
         code=lib("report"),
     output:
         f"{OUTPUT}/report/index.html",
@@ -49,12 +51,13 @@ rule report:
     message:
         "Writing the group page"
     shell:
-        "{PYTHON} {SCRIPTS:q}/report.py --config {params.config:q} --log {log:q}"
+        "python {input.script:q} --config {params.config:q} --log {log:q}"
 
 
 rule check_outputs:
     input:
         f"{OUTPUT}/report/index.html",
+        script=script("check_outputs"),
         code=lib("check_outputs"),
     output:
         f"{OUTPUT}/status/complete.txt",
@@ -68,7 +71,7 @@ rule check_outputs:
     message:
         "Looking through every output"
     shell:
-        "{PYTHON} {SCRIPTS:q}/check_outputs.py --config {params.config:q} --log {log:q}"
+        "python {input.script:q} --config {params.config:q} --log {log:q}"
 
 
 onerror:

@@ -4,6 +4,7 @@
 rule plan_power:
     input:
         cohort=(rules.group.output if config["power"]["components"] == "cohort" else []),
+        script=script("plan_power"),
         code=lib("plan_power"),
     output:
         expand(
@@ -20,13 +21,14 @@ rule plan_power:
     message:
         "Power of trials to be planned"
     shell:
-        "{PYTHON} {SCRIPTS:q}/plan_power.py --config {params.config:q} --log {log:q}"
+        "python {input.script:q} --config {params.config:q} --log {log:q}"
 
 
 rule compare_with_r:
     input:
         group=rules.group.output,
         r=f"{SCRIPTS}/mixed_models.R",
+        script=script("compare_with_r"),
         code=lib("compare_with_r"),
     output:
         f"{OUTPUT}/group_r/differences.tsv",
@@ -43,4 +45,4 @@ rule compare_with_r:
     message:
         "The mixed models of the study, fitted by R (lmerTest, pbkrtest) beside ours"
     shell:
-        "{PYTHON} {SCRIPTS:q}/compare_with_r.py --config {params.config:q} --out {output:q} --log {log:q}"
+        "python {input.script:q} --config {params.config:q} --out {output:q} --log {log:q}"

@@ -92,7 +92,7 @@ GROUP_FILES = {
     "simulate_basis": ("Path(str(out))", ", protocol: str, out: Path", ""),
     "describe_dataset": ('output / "bids/dataset_description.json"', "", ""),
     "group": ('*[output / "group" / n for n in group_files.names(settings)]', "", ""),
-    "figures": ('output / "figures/time_course.png"', "", ""),
+    "figures": ('*[output / "figures" / n for n in figure_files.names()]', "", ""),
     "report": ('output / "report/index.html"', "", ""),
     "check_outputs": ("", "", CHECK),
 }
@@ -103,8 +103,9 @@ class Project:
 
     def __init__(self, folder: Path, sessions: int = 4, batch_size: int = 1, sources: Path = ROOT):
         self.folder = folder
+        parts = ("Snakefile", "rules", "report", "envs", "profiles", "config/schemas", "scripts/mrsflow")
         on_request = ("scripts/plan_power.py", "scripts/compare_with_r.py", "scripts/mixed_models.R")
-        for name in ("Snakefile", "rules", "envs", "profiles", "config/schemas", "scripts/mrsflow", *on_request):
+        for name in (*parts, *on_request):
             source, target = sources / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
@@ -118,7 +119,7 @@ class Project:
             text = STAGE.format(stage=stage, after=after, folder=place, section=section)
             (folder / "scripts" / f"{stage}.py").write_text(text)
         for name, (files, options, more) in GROUP_FILES.items():
-            imports = "\nfrom mrsflow import group_files" if "group_files" in files else ""
+            imports = "".join(f"\nfrom mrsflow import {m}" for m in ("figure_files", "group_files") if m in files)
             text = WHOLE.format(name=name, files=files, options=options, more=more.strip(), imports=imports)
             (folder / "scripts" / f"{name}.py").write_text(text)
         self.config = {

@@ -168,3 +168,13 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     done = project.done()
     assert {line for line in done if " " in line} == set(all_stages(*KEYS, "sub-00003_ses-1", "sub-00003_ses-2"))
     assert len([line for line in done if line.startswith("convert ")]) == 6  # none was done twice
+
+
+def test_the_workflow_is_free_of_lint_and_makes_snakemake_s_own_report(project):
+    lint = project.snakemake("--lint")
+    assert lint.returncode == 0, lint.stderr
+    report = project.snakemake("--report", "report.html")
+    assert report.returncode == 0, report.stderr
+    text = (project.folder / "report.html").read_text(encoding="utf-8")
+    assert "time_course.svg" in text
+    assert "Primary outcome over time" in text

@@ -248,13 +248,11 @@ def part_shapes(model: Model, every: int) -> None:
 
 def part_challenge(model: Model, _: int) -> None:
     """Ratios on eight spectra of the fitting challenge beside the peers', and their medians."""
-    from mrsflow.basis_formats import read_raw
-
     peers = pd.read_csv(SHARED / "reference" / "challenge8_ratios.csv")
     own = []
     for name in dict.fromkeys(peers["id"]):
-        path = SHARED / "data" / "fitting-challenge" / "datasets_LCModel" / f"{name}.RAW"
-        fid = read_raw([path]).fids[0]
+        columns = np.loadtxt(SHARED / "data" / "fitting-challenge" / "datasets_text" / f"{name}.txt")
+        fid = columns[:, 0] + 1j * columns[:, 1]
         try:
             result = fit.fit_session(fid, model)
         except fit.FitError as error:

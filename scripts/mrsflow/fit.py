@@ -37,6 +37,8 @@ BROAD_STARTS_PPM = (-0.05, 0.0, 0.05)
 """Shifts of the macromolecules from which a fit starts; their posterior can have more than one mode."""
 SIGNAL_FREE_PPM = (-1.5, 10.5)
 """Noise is measured outside this range."""
+EMPTY = 0.01
+"""tNAA of less than this part of tCr, of either sign, is none: a test solution."""
 MINIMUM_SNR = 3.0
 WRONG_WAY = 1.5
 """A spectrum runs the wrong way when its mirror image shows the singlets this much stronger."""
@@ -146,7 +148,7 @@ def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None, start
 
 
 def _fit_good(fids: NDArray, model: Model, matrix: NDArray, start: NDArray | None) -> FitResult:
-    fids = with_whole_first_point(fids)
+    fids = with_whole_first_point(fids, model)
     noise = np.array([noise_sd(fid, model) for fid in fids])
     n_blocks, m = len(fids), len(model.names)
     alone = n_blocks == 1  # else the mean spectrum shows where to start
@@ -163,22 +165,29 @@ def _fit_good(fids: NDArray, model: Model, matrix: NDArray, start: NDArray | Non
     return _result(session, state, noise)
 
 
-def with_whole_first_point(fids: NDArray) -> NDArray[np.complexfloating]:
+def with_whole_first_point(fids: NDArray, model: Model) -> NDArray[np.complexfloating]:
     """FIDs (B, n) whose first point is not halved, as some programs leave it for the sake of the Fourier transform.
 
-    Halved is a first point nearer to half than to all of what the next points extrapolate to (cubic, backwards).
+    Halved is a first point nearer to half than to all of what the next ones extrapolate to (cubic, backwards, with the
+    middle of the fitted range at rest).
     """
-    extrapolated = fids[:, 1:5] @ np.array([4.0, -6.0, 4.0, -1.0])
-    ratio = np.sum(np.abs(fids[:, 0])) / max(np.sum(np.abs(extrapolated)), 1e-300)
-    if ratio > 0.75:
+    middle = axes.ppm_to_hz(model.ppm[[0, -1]].mean(), model.spectrometer_frequency)
+    resting = fids[:, :5] * np.exp(-2j * np.pi * middle * model.time[:5])
+    extrapolated = resting[:, 1:] @ np.array([4.0, -6.0, 4.0, -1.0])
+    if np.sum(np.abs(resting[:, 0])) > 0.75 * np.sum(np.abs(extrapolated)):
         return fids
     return np.concatenate([2 * fids[:, :1], fids[:, 1:]], axis=1)
 
 
+def _major(amplitudes: NDArray, names: tuple[str, ...]) -> float:
+    """Give tNAA + tCr + 3 tCho, of what the basis has."""
+    parts = [(uncertainty.weights_of(names, name), k) for name, k in (("tNAA", 1), ("tCr", 1), ("tCho", 3))]
+    return sum(k * float(weights @ amplitudes) for weights, k in parts if weights is not None)
+
+
 def _minor_amounts(amplitudes: NDArray, model: Model) -> dict[str, NDArray[np.floating]]:
     """Soft constraint on minor metabolites: their usual part of tNAA + tCr + 3 tCho, give or take `MINOR_SPREAD`."""
-    major = [(uncertainty.weights_of(model.names, name), k) for name, k in (("tNAA", 1), ("tCr", 1), ("tCho", 3))]
-    total = sum(k * float(weights @ amplitudes) for weights, k in major if weights is not None)
+    total = _major(amplitudes, model.names)
     expected = np.array([MINOR.get(name, 0.0) for name in model.names]) * total
     precision = np.divide(1 / MINOR_SPREAD**2, expected**2, out=np.zeros_like(expected), where=expected > 0)
     return {"expected": np.maximum(expected, 0), "expected_precision": precision}
@@ -186,9 +195,13 @@ def _minor_amounts(amplitudes: NDArray, model: Model) -> dict[str, NDArray[np.fl
 
 def _problem_of(amplitudes: NDArray, quality: dict[str, Any], names: tuple[str, ...]) -> str:
     """Why a fit cannot stand, empty where it can."""
-    weights = uncertainty.weights_of(names, "tNAA")
-    if weights is not None and not weights @ amplitudes > 0:
-        return f"the fit failed: tNAA is {weights @ amplitudes:.3g}, which is not positive"
+    naa, creatine = (uncertainty.weights_of(names, name) for name in ("tNAA", "tCr"))
+    if naa is not None and not naa @ amplitudes > 0:
+        nothing = creatine is not None and abs(naa @ amplitudes) < EMPTY * (creatine @ amplitudes)
+        if not nothing:  # a solution of creatine without NAA is no failure
+            return f"the fit failed: tNAA is {naa @ amplitudes:.3g}, which is not positive"
+    if _major(amplitudes, names) < 0:
+        return f"the fit failed: tNAA + tCr + 3 tCho is {_major(amplitudes, names):.3g}, which is not positive"
     if not quality["snr"] > MINIMUM_SNR:
         return (
             f"no signal of the basis stands above the noise (SNR {quality['snr']:.1f}, at least {MINIMUM_SNR:g} needed)"

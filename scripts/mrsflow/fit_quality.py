@@ -9,11 +9,11 @@ from scipy import special
 from mrsflow.fit_model import Model
 from mrsflow.fit_solver import Session, State
 
-SNR_DEFINITION = "height of the fitted NAA signal (without NAA: the largest) / SD of the noise of the real spectrum"
+SNR_DEFINITION = "height of the highest fitted singlet (NAA in healthy brain) / SD of the noise of the real spectrum"
 LAGS = 10
 """Neighbours of a point that the whiteness test looks at."""
 SINGLETS = ("NAA", "tNAA", "Cr", "tCr", "PCr", "GPC", "PCh", "PCho")
-"""Signals whose width is reported: the first that the basis has."""
+"""Signals of which the highest gives SNR and linewidth; without any of them, the highest of all."""
 
 
 def describe(session: Session, state: State, block: int, noise: float) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def describe(session: Session, state: State, block: int, noise: float) -> dict[s
     Returns
     -------
     dict
-        ``snr`` (see `SNR_DEFINITION`), ``linewidth_hz`` (FWHM of the fitted NAA singlet), ``shift_hz`` and
+        ``snr`` (see `SNR_DEFINITION`), ``linewidth_hz`` (FWHM of that singlet), ``shift_hz`` and
         ``phase_deg`` (zero order, at the middle of the range), ``residual_ratio`` (residual SD over noise SD),
         ``whiteness_p`` (Ljung-Box test of the residual, doi:10.1093/biomet/65.2.297; small: structure is left).
     """
@@ -30,7 +30,8 @@ def describe(session: Session, state: State, block: int, noise: float) -> dict[s
     amplitudes, theta, _ = session.local(state.z, block)
     signals, _, fids = state.signals[block]
     heights = np.max(np.abs(amplitudes[:, np.newaxis] * signals.real), axis=1)
-    reference = next((model.names.index(name) for name in SINGLETS if name in model.names), int(np.argmax(heights)))
+    known = [model.names.index(name) for name in SINGLETS if name in model.names] or range(len(heights))
+    reference = max(known, key=lambda k: heights[k])
     residual = state.residual[block]
     counted = noise * session.scale[block]  # below 1 where misfit counted as noise
     return {

@@ -29,8 +29,8 @@ FIRST_STEPS, STEPS, EVIDENCE_STEPS = 6, 60, 30
 """Most steps of finding the place, of the fit, and of these with new variances."""
 TOLERANCE = 1e-4
 """A fit has ended when a step gains less (log posterior)."""
-WIDEST_HZ2 = 40.0**2
-"""Bound of the squared Gaussian width."""
+WIDEST_HZ, FARTHEST_HZ = 60.0, 15.0
+"""Bounds of widths, and of own shifts and narrowings, which no spectrum in use reaches."""
 PRECISIONS = (1e-10, 1e8)
 """Bounds of an estimated precision (noise SD = 1)."""
 
@@ -288,11 +288,14 @@ def _solve(matrix: NDArray, right: NDArray) -> NDArray[np.floating]:
 
 
 def _bounded(session: Session, z: NDArray) -> NDArray[np.floating]:
-    """Keep the common widths where lines decay."""
+    """Keep the widths where lines decay, and own shifts near."""
     z = z.copy()
     shape, at = session.model.shape, session.shape_at
-    z[at + shape.lorentz] = np.clip(z[at + shape.lorentz], 0.0, 100.0)
-    z[at + shape.gauss2] = np.clip(z[at + shape.gauss2], 0.0, WIDEST_HZ2)
+    z[at + shape.lorentz] = np.clip(z[at + shape.lorentz], 0.0, WIDEST_HZ)
+    z[at + shape.gauss2] = np.clip(z[at + shape.gauss2], 0.0, WIDEST_HZ**2)
+    own = z[at : at + shape.size]
+    own[shape.broadenings] = np.clip(own[shape.broadenings], -FARTHEST_HZ, WIDEST_HZ)
+    own[shape.shifts] = np.clip(own[shape.shifts], -FARTHEST_HZ, FARTHEST_HZ)
     return z
 
 

@@ -315,13 +315,24 @@ def _find_place(session: Session, start: NDArray) -> tuple[NDArray[np.floating],
 
 
 def _fit_from(session: Session, theta: NDArray) -> tuple[Session, State]:
-    """Fit from shape parameters; where the model misses more than noise, count the misfit as noise and repeat."""
+    """Fit from shape parameters.
+
+    Where the model misses more than noise, the baseline may become as narrow as macromolecules, which the basis may
+    lack; what is missed then still counts as noise.
+    """
     state, _ = fit_solver.climb(session, _placed(session, theta), fit_solver.STEPS, evidence=fit_solver.EVIDENCE_STEPS)
-    ratio = np.array([np.sqrt(np.mean(r**2)) for r in state.residual])
-    if np.any(ratio > MISFIT):
-        session = fit_solver.rescaled(session, np.maximum(ratio, 1.0))
+    if np.any(_misfit(state) > MISFIT):
+        session = replace(session, fine=True)
+        state, _ = fit_solver.climb(session, state.z, fit_solver.STEPS, evidence=fit_solver.EVIDENCE_STEPS)
+    if np.any(_misfit(state) > MISFIT):
+        session = fit_solver.rescaled(session, np.maximum(_misfit(state), 1.0))
         state, _ = fit_solver.climb(session, state.z, fit_solver.STEPS, evidence=fit_solver.EVIDENCE_STEPS)
     return session, state
+
+
+def _misfit(state: State) -> NDArray[np.floating]:
+    """Residual SD over the noise SD of each block."""
+    return np.array([np.sqrt(np.mean(residual**2)) for residual in state.residual])
 
 
 def _placed(session: Session, theta: NDArray) -> NDArray[np.floating]:
@@ -348,7 +359,7 @@ def _result(session: Session, state: State, noise: NDArray) -> FitResult:
         curves.append((data, components.sum(axis=0) + baseline, baseline, components))
         quality.append(fit_quality.describe(session, state, block, noise[block]))
     data, fitted, baseline, components = (np.array(part) for part in zip(*curves, strict=True))
-    dimension = fit_solver.effective_dimension(session, gram, ("baseline",))
+    dimension = fit_solver.effective_dimension(session, gram, ("baseline", "fine_baseline"))
     for row in quality:
         row["baseline_dimension"] = dimension
     return FitResult(

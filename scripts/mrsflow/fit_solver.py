@@ -20,7 +20,13 @@ CAUTION = {"shape": 6.0, "baseline": 10.0}
 
 That costs little accuracy and makes repeated spectra, whose shape is the same, scatter less; the standard deviations
 are those of the expected variation."""
-USUAL = {"baseline": (0.02, 6.0), "lipid": (0.002, 2.0), "water": (0.005, 2.0), "first_point": (0.012, 4.0)}
+USUAL = {
+    "baseline": (0.02, 6.0),
+    "fine_baseline": (0.0, 0.0),
+    "lipid": (0.002, 2.0),
+    "water": (0.005, 2.0),
+    "first_point": (0.012, 4.0),
+}
 """Usual size of the nuisance signals of a good spectrum as part of its highest peak, and how many parameters' worth
 that knowledge counts beside the data's: few, so that a bad spectrum shows what it has."""
 STIFFNESS = 1e4
@@ -72,6 +78,8 @@ class Session:
         1 / noise SD: brings the basis to the units of `spectra`.
     amplitude_map : (B·M, n) float
         From amplitude coefficients to the amplitudes of the blocks, block after block; identity: all free.
+    fine : bool
+        Whether the baseline may be as narrow as macromolecules; else that part of it is held at 0.
     expected, expected_precision : (M) float, optional
         Soft constraint on the amplitudes of each block: mean, and precision (0: none).
     """
@@ -80,6 +88,7 @@ class Session:
     spectra: NDArray[np.complexfloating]
     scale: NDArray[np.floating]
     amplitude_map: NDArray[np.floating]
+    fine: bool = False
     expected: NDArray[np.floating] | None = None
     expected_precision: NDArray[np.floating] | None = None
     maps: list = field(init=False)
@@ -132,6 +141,8 @@ class Session:
             members = np.arange(part.start, part.stop)
             size, weight = USUAL[name]
             group = Group(self.nuisance_at + members, (0.1 * height) ** -2, usual=(weight, (size * height) ** 2))
+            if name == "fine_baseline" and not self.fine:
+                group = Group(group.indices, PRECISIONS[1], (PRECISIONS[1], PRECISIONS[1]))
             self.groups[name] = group
             own = np.flatnonzero(np.isin(own_nuisance, members)) + own_shape.size
             if own.size and n_blocks > 1:
@@ -316,5 +327,5 @@ def effective_dimension(session: Session, gram: NDArray, names: tuple[str, ...])
 
 
 def rescaled(session: Session, factor: NDArray) -> Session:
-    """Give the same session with noise SDs larger by `factor` (B)."""
+    """Give the same session with noise SDs larger by `factor` (B); variances are estimated anew."""
     return replace(session, spectra=session.spectra / factor[:, np.newaxis], scale=session.scale / factor)

@@ -12,7 +12,7 @@ from scipy import fft
 
 from mrsflow import axes
 
-BASELINE_LENGTHS_PPM = {"baseline": 0.8}
+BASELINE_LENGTHS_PPM = {"baseline": 0.8, "fine_baseline": 0.2}
 """Correlation lengths (ppm) of the two parts of the baseline: one broader than any resonance, and one as narrow as
 macromolecules, which a basis may lack."""
 LIPID_LINES_PPM = np.arange(0.7, 1.65, 0.1)
@@ -91,7 +91,7 @@ def build(points: NDArray, n_points: int, dwell_time: float, spectrometer_freque
         reduced, strength = _principal(part)
         columns.append(reduced)
         groups[name] = slice(start, start + strength.size)
-        per_block.append(strength > KEPT_PER_BLOCK)
+        per_block.append((strength > KEPT_PER_BLOCK) & (name != "fine_baseline"))
         start += strength.size
     return Nuisance(np.concatenate(columns, axis=1), groups, np.concatenate(per_block))
 

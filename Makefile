@@ -29,7 +29,7 @@ demo: env  ## simulate a trial as raw scanner files and analyse it (PARTICIPANTS
 
 .PHONY: test
 test: lint  ## what continuous integration runs: linters, fast tests, dry and small real runs
-	@$(BIN)/python -m pytest -q -m "not slow and not slurm" $(PYTEST_OPTIONS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not slurm" $(PYTEST_OPTIONS)
 
 .PHONY: test-all
 test-all: lint  ## every test, the slow ones and Slurm included

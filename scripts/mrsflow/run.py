@@ -59,6 +59,11 @@ def run(main: Callable[..., Any], argv: list[str] | None = None) -> None:
         sys.exit(f"error: {one_line(error)}")
     except KeyboardInterrupt:
         sys.exit("error: interrupted")
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"error: package {error.name} is not installed for {sys.executable}; "
+            "use the environment of the project (make env, then .venv/bin/python)"
+        )
     except Exception as error:
         if log is not None:
             logging.getLogger("mrsflow").error("unexpected error", exc_info=error)

@@ -83,3 +83,11 @@ def test_a_failure_is_one_line_and_its_traceback_is_in_the_log(error, tmp_path):
     assert str(end.value.code).startswith("error: ")
     assert "\n" not in str(end.value.code)
     assert "Traceback" in (tmp_path / "x.log").read_text()
+
+
+def test_a_missing_package_says_which_environment_to_use():
+    def main() -> None:
+        import package_that_is_not_there  # noqa: F401
+
+    with pytest.raises(SystemExit, match="package package_that_is_not_there is not installed .* make env"):
+        run(main, [])

@@ -89,5 +89,5 @@ def test_a_missing_package_says_which_environment_to_use():
     def main() -> None:
         import package_that_is_not_there  # noqa: F401
 
-    with pytest.raises(SystemExit, match="package package_that_is_not_there is not installed .* make env"):
+    with pytest.raises(SystemExit, match=r"package_that_is_not_there is not installed .*make env"):
         run(main, [])

@@ -33,7 +33,7 @@ MINOR_SPREAD = 0.5
 TEMPLATE_PPM = (1.8, 3.4)
 START_WIDTH_HZ, START_GAUSS_HZ2 = 4.0, 16.0
 LARGEST_SHIFT_PPM = 0.3
-BROAD_STARTS_PPM = (-0.05, 0.0, 0.05)
+BROAD_STARTS_PPM = (-0.1, -0.05, 0.0, 0.05, 0.1)
 """Shifts of the macromolecules from which a fit starts; their posterior can have more than one mode."""
 SIGNAL_FREE_PPM = (-1.5, 10.5)
 """Noise is measured outside this range."""
@@ -42,6 +42,8 @@ EMPTY = 0.01
 MINIMUM_SNR = 3.0
 WRONG_WAY = 1.5
 """A spectrum runs the wrong way when its mirror image shows the singlets this much stronger."""
+PLACES = 3
+"""Places from which a fit is tried."""
 MISFIT = 1.1
 """Residual SD over noise SD beyond which misfit counts as noise and the fit is done again."""
 
@@ -154,14 +156,15 @@ def _fit_good(fids: NDArray, model: Model, matrix: NDArray, start: NDArray | Non
     alone = n_blocks == 1  # else the mean spectrum shows where to start
     fid, sd = (fids[0], noise[0]) if alone else (fids.mean(axis=0), noise.mean() / np.sqrt(n_blocks))
     single = Session(model, model.spectrum(fid)[np.newaxis] / sd, np.array([1 / sd]), matrix if alone else np.eye(m))
-    theta, amplitudes = _find_place(single, recognised_start(fid, model) if start is None else start)
+    places = _find_places(single, recognised_start(fid, model) if start is None else start)
+    amplitudes = single.amplitude_map @ places[0].z[: single.n_amplitudes]
     single = replace(single, **_minor_amounts(amplitudes, model))
-    session, state = _fit_from(single, theta)
+    session, state = _fit_from(single, [place.z[single.shape_at : single.nuisance_at] for place in places])
     if not alone:
         theta, amplitudes = state.z[session.shape_at : session.nuisance_at], state.z[:m]
         spectra = model.spectrum(fids) / noise[:, np.newaxis]
         session = Session(model, spectra, 1 / noise, matrix, **_minor_amounts(amplitudes, model))
-        session, state = _fit_from(session, theta)
+        session, state = _fit_from(session, [theta])
     return _result(session, state, noise)
 
 
@@ -298,8 +301,8 @@ def random_start(fid: NDArray, model: Model, generator: np.random.Generator) -> 
     return theta
 
 
-def _find_place(session: Session, start: NDArray) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Shape parameters and amplitudes after short stiff fits, from several places of the macromolecules."""
+def _find_places(session: Session, start: NDArray) -> list[State]:
+    """Short stiff fits from several places of the macromolecules, the best first."""
     model = session.model
     shape = model.shape
     own = start[shape.shifts]
@@ -309,18 +312,23 @@ def _find_place(session: Session, start: NDArray) -> tuple[NDArray[np.floating],
         theta[shape.shifts] = own + np.where(model.broad, ppm * model.spectrometer_frequency, 0.0)
         place, _ = fit_solver.climb(session, _placed(session, theta), fit_solver.FIRST_STEPS, fit_solver.STIFFNESS)
         places.append(place)
-    best = min(places, key=lambda place: place.objective)
-    amplitudes = session.amplitude_map @ best.z[: session.n_amplitudes]
-    return best.z[session.shape_at : session.nuisance_at], amplitudes
+    return sorted(places, key=lambda place: place.objective)
 
 
-def _fit_from(session: Session, theta: NDArray) -> tuple[Session, State]:
-    """Fit from shape parameters.
+def _fit_from(session: Session, places: list[NDArray]) -> tuple[Session, State]:
+    """Fit from shape parameters, the best first; the next are tried where a fit misses more than noise.
 
-    Where the model misses more than noise, the baseline may become as narrow as macromolecules, which the basis may
-    lack; what is missed then still counts as noise.
+    Where all do, the baseline may become as narrow as macromolecules, which the basis may lack; what is missed then
+    still counts as noise.
     """
-    state, _ = fit_solver.climb(session, _placed(session, theta), fit_solver.STEPS, evidence=fit_solver.EVIDENCE_STEPS)
+    tried = []
+    for theta in places[:PLACES]:
+        own = replace(session)
+        state, _ = fit_solver.climb(own, _placed(own, theta), fit_solver.STEPS, evidence=fit_solver.EVIDENCE_STEPS)
+        tried.append((float(_misfit(state).max()), len(tried), own, state))
+        if tried[-1][0] <= MISFIT:
+            break
+    _, _, session, state = min(tried, key=lambda one: one[:2])
     if np.any(_misfit(state) > MISFIT):
         session = replace(session, fine=True)
         state, _ = fit_solver.climb(session, state.z, fit_solver.STEPS, evidence=fit_solver.EVIDENCE_STEPS)

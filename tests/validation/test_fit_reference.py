@@ -69,7 +69,7 @@ def test_ratios_on_clean_spectra_reach_the_bound(model, truth):
 
 @pytest.mark.slow
 def test_added_signal_comes_back_whole(model, truth):
-    """1 mM more of a metabolite's own signal raises its amplitude by 0.9 to 1.05 mM on average (two standard errors)."""
+    """1 mM more of a metabolite's own signal raises its amplitude by 0.9 to 1.05 mM on average, to 2 SE."""
     base = nifti_mrs.read(truth / "main_svs.nii.gz").ordered("DIM_DYN")
     spiked = nifti_mrs.read(truth / "spiked_svs.nii.gz").ordered("DIM_DYN")
     table = pd.read_csv(truth / "spiked_truth.tsv", sep="\t").iloc[:40]

@@ -108,6 +108,7 @@ def test_signals_equal_a_naive_sum(model):
     np.testing.assert_allclose(model.signals(theta)[0][:, ::40], naive, atol=1e-8 * np.abs(naive).max())
 
 
+@pytest.mark.slow
 def test_errors_are_as_large_as_reported(model):
     z = []
     for seed in range(24):
@@ -118,6 +119,7 @@ def test_errors_are_as_large_as_reported(model):
     assert 0.75 < rms < 1.2  # 144 values: SE about 0.06
 
 
+@pytest.mark.slow
 def test_no_shrinkage_of_a_weak_metabolite(model):
     low, high = [
         np.mean(

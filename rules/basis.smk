@@ -5,7 +5,6 @@ rule simulate_basis:
     input:
         file=basis_file,
         script=script("simulate_basis"),
-        code=lib("simulate_basis"),
     output:
         f"{OUTPUT}/basis/{{protocol}}.BASIS",
     log:
@@ -17,6 +16,7 @@ rule simulate_basis:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
+        code=code("simulate_basis"),
         config=lambda wildcards: json.dumps(
             {
                 "protocols": {

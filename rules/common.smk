@@ -16,7 +16,7 @@ sys.path.insert(0, str(SCRIPTS))
 from mrsflow import config as study_config
 from mrsflow import records
 from mrsflow.errors import InputError
-from mrsflow.files import digest_of
+from mrsflow.files import checksum, digest_of
 
 if not workflow.overwrite_configfiles:
 
@@ -45,9 +45,12 @@ def script(name):
     return SCRIPTS / f"{name}.py"
 
 
-def lib(name):
-    """A script with the library modules it imports: Snakemake watches only what is an input."""
-    return records.code_of(script(name))
+@cache
+def code(name):
+    """Digest of a script and of what it imports: Snakemake itself sees neither, and many inputs are slow to watch."""
+    return digest_of(
+        {path.name: checksum(path) for path in records.code_of(script(name))}
+    )
 
 
 def settings(*sections):

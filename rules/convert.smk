@@ -4,7 +4,6 @@
 rule convert:
     input:
         script=script("convert"),
-        code=lib("convert"),
     output:
         table=table_of("convert"),
     log:
@@ -16,6 +15,7 @@ rule convert:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
+        code=code("convert"),
         config=settings("study", "protocols", "convert"),
         sessions=sessions_of,
         rows=rows_digest,
@@ -30,7 +30,6 @@ rule describe_dataset:
     input:
         tables_of("convert"),
         script=script("describe_dataset"),
-        code=lib("describe_dataset"),
         tables=(
             []
             if config["inputs"]["bids"]
@@ -43,6 +42,7 @@ rule describe_dataset:
     conda:
         "../envs/mrsflow.yaml"
     params:
+        code=code("describe_dataset"),
         config=settings("study", "protocols", "convert"),
         samples=digest_of(
             STUDY.samples.drop(columns="line").astype(str).values.tolist()

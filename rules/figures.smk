@@ -10,7 +10,6 @@ rule figures:
             f"{workflow.basedir}/report/{name}.rst" for name in figure_files.TITLES
         ],
         script=script("figures"),
-        code=lib("figures"),
     output:
         [
             f"{OUTPUT}/figures/{name}"
@@ -35,6 +34,7 @@ rule figures:
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
     params:
+        code=code("figures"),
         config=settings(
             "study", "protocols", "blocks", "fit", "quality", "group", "report"
         ),

@@ -6,7 +6,6 @@ rule fit:
         preprocessed=table_of("preprocess"),
         basis=basis_of_batch,
         script=script("fit"),
-        code=lib("fit"),
     output:
         table=table_of("fit"),
     log:
@@ -18,6 +17,7 @@ rule fit:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
+        code=code("fit"),
         config=settings("study", "protocols", "blocks", "fit"),
         sessions=sessions_of,
     message:

@@ -9,7 +9,6 @@ rule group:
         participants=config["inputs"]["participants"],
         sessions=config["inputs"]["sessions"],
         script=script("group"),
-        code=lib("group"),
     output:
         [f"{OUTPUT}/group/{name}" for name in group_files.names(config)],
     log:
@@ -21,6 +20,7 @@ rule group:
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
     params:
+        code=code("group"),
         config=settings(
             "study", "protocols", "blocks", "preprocess", "fit", "quality", "group"
         ),

@@ -5,7 +5,6 @@ rule preprocess:
     input:
         converted=table_of("convert"),
         script=script("preprocess"),
-        code=lib("preprocess"),
     output:
         table=table_of("preprocess"),
     log:
@@ -17,6 +16,7 @@ rule preprocess:
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
     params:
+        code=code("preprocess"),
         config=settings("study", "protocols", "blocks", "preprocess"),
         sessions=sessions_of,
     message:

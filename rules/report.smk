@@ -5,7 +5,6 @@ rule report_sessions:
     input:
         fits=table_of("fit"),
         script=script("report_sessions"),
-        code=lib("report_sessions"),
     output:
         table=table_of("report_sessions"),
     log:
@@ -17,6 +16,7 @@ rule report_sessions:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
+        code=code("report_sessions"),
         config=settings(
             "study", "protocols", "blocks", "preprocess", "fit", "quality", "report"
         ),
@@ -35,7 +35,6 @@ rule report:
         rules.group.output,
         f"{OUTPUT}/bids/dataset_description.json",
         script=script("report"),
-        code=lib("report"),
     output:
         f"{OUTPUT}/report/index.html",
     log:
@@ -47,6 +46,7 @@ rule report:
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
     params:
+        code=code("report"),
         config=lambda wildcards: json.dumps(config),
     message:
         "Writing the group page"
@@ -58,7 +58,6 @@ rule check_outputs:
     input:
         f"{OUTPUT}/report/index.html",
         script=script("check_outputs"),
-        code=lib("check_outputs"),
     output:
         f"{OUTPUT}/status/complete.txt",
     log:
@@ -67,6 +66,7 @@ rule check_outputs:
     conda:
         "../envs/mrsflow.yaml"
     params:
+        code=code("check_outputs"),
         config=settings("study", "protocols", "convert"),
     message:
         "Looking through every output"

@@ -5,7 +5,6 @@ rule plan_power:
     input:
         cohort=(rules.group.output if config["power"]["components"] == "cohort" else []),
         script=script("plan_power"),
-        code=lib("plan_power"),
     output:
         expand(
             f"{OUTPUT}/power/power.{{kind}}", kind=["tsv", "json", "png", "svg", "pdf"]
@@ -17,6 +16,7 @@ rule plan_power:
     conda:
         "../envs/mrsflow.yaml"
     params:
+        code=code("plan_power"),
         config=settings("group", "power"),
     message:
         "Power of trials to be planned"
@@ -29,7 +29,6 @@ rule compare_with_r:
         group=rules.group.output,
         r=f"{SCRIPTS}/mixed_models.R",
         script=script("compare_with_r"),
-        code=lib("compare_with_r"),
     output:
         f"{OUTPUT}/group_r/differences.tsv",
     log:
@@ -39,6 +38,7 @@ rule compare_with_r:
     conda:
         "../envs/mrsflow.yaml"
     params:
+        code=code("compare_with_r"),
         config=settings(
             "study", "protocols", "blocks", "preprocess", "fit", "quality", "group"
         ),

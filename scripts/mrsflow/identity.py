@@ -87,9 +87,9 @@ _GE = [
     "rhe_ex_sysid",
 ]
 _ABSOLUTE = re.compile(
-    r"(?<![\w<>./:;#*+=&%@~^$!?(\[{}\])\\|-])/(?:[\w.@ -]{1,64}/)+[\w.@-]+|(?<![\w/])[A-Za-z]:\\\\?\w[\w.\\ -]+|file:///\S+"
+    r"(?<![\w<>./:;#*+=&%@~^$!?(\[{}\])\\|-])/(?:[\w.@-][\w.@ -]{0,63}/)+[\w.@-]+|(?<![\w/])[A-Za-z]:\\\\?\w[\w.\\ -]+|file:///\S+"
 )
-_EMBEDDED = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+")
+_EMBEDDED = re.compile(r'data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+|"[A-Za-z0-9+/]{200,}={0,2}"')  # pictures, arrays
 _TEXT = {".json", ".tsv", ".csv", ".txt", ".html", ".htm", ".log", ".yaml", ".yml", ".md", ".svg", ".basis", ".js", ""}
 
 

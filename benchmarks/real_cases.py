@@ -54,7 +54,7 @@ def write_study(folder: Path, data: Path) -> None:
         "study": {"name": "Real scans", "design": "single_arm", "conditions": ["none"], "freeze": True},
         "inputs": {name: f"config/{name}.tsv" for name in ("samples", "participants", "sessions")},
         "protocols": protocols,
-        "blocks": {"event": "start", "bins": {"all": [0, 60]}, "baseline": ["all"], "minimum_transients": 1},
+        "blocks": {"event": "start", "bins": {"all": [0, 60]}, "minimum_transients": 1},
         "group": {"mood_scale": None},
     }
     (folder / "config").mkdir(parents=True, exist_ok=True)

@@ -119,7 +119,9 @@ def fit_session_files(key: str, written: list[Path], bases: dict[str, Path], con
     InputError
         No blocks, more than one protocol, or no block that can be fitted; names the file.
     """
-    if len(bases) != 1:
+    if not bases:
+        raise InputError(f"{key}: has no metabolite scan to fit; give it a row of role svs in the samples table")
+    if len(bases) > 1:
         raise InputError(f"{key}: has metabolite scans of protocols {', '.join(sorted(bases))}; one session needs one")
     basis = basis_sets.load(next(iter(bases.values())))
     fitter = fitters.make(config["fitter"])

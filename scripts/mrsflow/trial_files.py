@@ -367,6 +367,7 @@ def _config_text(vendors: list[str], averaged: int, out: Path) -> str:
             name: (out / "config" / f"{name}.tsv").as_posix() for name in ("samples", "participants", "sessions")
         },
         "output": (out / "results").as_posix(),
+        "batch_size": 4,
         "protocols": protocols,
         "blocks": {
             "event": "infusion",

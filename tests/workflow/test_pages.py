@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_results import write_study
 
@@ -187,3 +188,18 @@ def test_masked_pages_show_codes_and_no_comparison(browser, tmp_path):
         assert "Arms are masked" in text
         assert opened.page.locator("#figure-sensitivity img").count() == 0
         assert "Not drawn while arms are masked" in opened.page.inner_text("#figure-sensitivity")
+
+
+def test_a_scan_of_one_average_shows_its_spectra(browser, tmp_path):
+    config = make_pages(tmp_path, 4)
+    path = next(tmp_path.glob("derivatives/mrsflow/sub-*/ses-*/mrs/*_desc-preproc_figure.npz"))
+    with np.load(path) as arrays:
+        content = dict(arrays)
+    for name in (n for n in content if n.startswith("image_") and n != "image_ppm"):
+        content[name] = content[name][:1]
+    np.savez(path, **content)
+    key = path.name.split("_task-")[0].split("_desc-")[0]
+    session_page.write(tmp_path, key, config)
+    with Opened(browser, tmp_path / "report" / f"{key}.html") as opened:
+        assert opened.page.locator("[data-block='0'] path[data-series=fit]").count() == 1
+        assert not opened.page.locator("[data-image=before]").is_visible()

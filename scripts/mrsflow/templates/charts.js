@@ -21,9 +21,10 @@ function ticks(low, high, wanted) {
 function extent(series, pick) {
   let low = Infinity, high = -Infinity;
   for (const s of series) for (const v of pick(s)) if (v !== null && isFinite(v)) { if (v < low) low = v; if (v > high) high = v; }
-  if (low > high) return [0, 1];
-  return low === high ? [low - 0.5, high + 0.5] : [low, high];
+  return low > high ? [0, 1] : widened([low, high]);
 }
+
+function widened([low, high]) { return low === high ? [low - 0.5, high + 0.5] : [low, high]; }
 
 // options: series [{x, y, colour, width, dash, points, symbol, names, label}], xlabel, ylabel, title, height, reverse,
 // hideY, image (fills the plot), xlim, ylim, lines [{x, label}], bands [{from, to}], alt
@@ -31,8 +32,8 @@ function chart(holder, options) {
   const width = Math.max(300, holder.clientWidth || 720), height = options.height || 240;
   const left = options.hideY ? 14 : 58, right = 10, top = options.title ? 24 : 10, bottom = 40;
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": options.alt || options.title || "" });
-  const [x0, x1] = options.xlim || extent(options.series, s => s.x);
-  let [y0, y1] = options.ylim || extent(options.series, s => s.y);
+  const [x0, x1] = options.xlim ? widened(options.xlim) : extent(options.series, s => s.x);
+  let [y0, y1] = options.ylim ? widened(options.ylim) : extent(options.series, s => s.y);
   if (!options.ylim) { const pad = 0.06 * (y1 - y0); y0 -= pad; y1 += pad; }
   const sx = v => { const f = (v - x0) / (x1 - x0); return left + (options.reverse ? 1 - f : f) * (width - left - right); };
   const sy = v => top + (y1 - v) / (y1 - y0) * (height - top - bottom);

@@ -11,7 +11,10 @@ function drawAlignment(holder, data) {
 }
 
 function drawImages(scan, data) {
+  const single = data.image_minutes[0] === data.image_minutes[1];
   scan.querySelectorAll("[data-image]").forEach(holder => {
+    holder.closest("figure").hidden = single;  // one average has no course to show
+    if (single) return;
     const name = holder.dataset.image;
     chart(holder, { series: [], image: `data:image/png;base64,${data["image_" + name]}`, reverse: true, height: 260,
       xlim: data.image_ppm, ylim: data.image_minutes, xlabel: "Chemical shift (ppm)", ylabel: "Time from event (min)",

@@ -299,7 +299,8 @@ def _write_tables(trial: Trial, tasks: list[SessionTask], out: Path) -> None:
     import pandas as pd
 
     samples = pd.DataFrame([row for task in tasks for row in _sample_rows(task)])
-    config = _config_text(sorted({task.plan["vendor"] for task in tasks}), tasks[0].averaged, out)
+    vendors = sorted({task.plan["vendor"] for task in tasks})
+    config = _config_text(vendors, tasks[0].averaged, out, batch_size=4 if len(tasks) >= 32 else 1)
     summary = {**trial.summary, "settings": tasks[0].settings, "seed": tasks[0].seed[0]}
     _refresh(out / "config" / "samples.tsv", write_table, samples)
     _refresh(out / "config" / "participants.tsv", write_table, trial.participants)
@@ -341,7 +342,7 @@ def _sample_rows(task: SessionTask) -> list[dict[str, Any]]:
     return rows
 
 
-def _config_text(vendors: list[str], averaged: int, out: Path) -> str:
+def _config_text(vendors: list[str], averaged: int, out: Path, batch_size: int) -> str:
     import yaml
 
     protocols = {
@@ -367,7 +368,7 @@ def _config_text(vendors: list[str], averaged: int, out: Path) -> str:
             name: (out / "config" / f"{name}.tsv").as_posix() for name in ("samples", "participants", "sessions")
         },
         "output": (out / "results").as_posix(),
-        "batch_size": 4,
+        "batch_size": batch_size,
         "protocols": protocols,
         "blocks": {
             "event": "infusion",

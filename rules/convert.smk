@@ -43,7 +43,7 @@ rule describe_dataset:
         "../envs/mrsflow.yaml"
     params:
         code=code("describe_dataset"),
-        config=settings("study", "protocols", "convert"),
+        config=settings("study", "protocols", "convert", "group"),
         samples=digest_of(
             STUDY.samples.drop(columns="line").astype(str).values.tolist()
         ),

@@ -8,16 +8,18 @@ from mrsflow.run import run
 def main(config: str) -> None:
     """Write the dataset descriptions, participants, sessions and phenotype tables, and the voxels' overlap.
 
+    Until the analysis is frozen the tables hold codes in place of the arms.
+
     Parameters
     ----------
     config : str
         Configuration: a YAML file, or JSON text.
     """
-    from mrsflow import bids, voxels
+    from mrsflow import bids, masking, voxels
     from mrsflow.config import load, read_study
 
     settings = load(config)
-    study = read_study(settings)
+    study = masking.mask_study(read_study(settings), settings)
     output = Path(settings["output"])
     bids.describe(study, settings["study"]["name"], output)
     voxels.write_overlap(study, output, settings["convert"]["minimum_voxel_dice"])

@@ -1,10 +1,14 @@
 """Masked arms until the analysis is frozen, and the record of when they were unmasked."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrsflow import files
+
+if TYPE_CHECKING:
+    from mrsflow.config import Study
 
 
 def codes(conditions: list[str], seed: int) -> dict[str, str]:
@@ -15,6 +19,19 @@ def codes(conditions: list[str], seed: int) -> dict[str, str]:
     """
     shuffled = sorted(conditions, key=lambda name: files.digest_of([seed, name]))
     return {name: f"arm {chr(ord('A') + i)}" for i, name in enumerate(shuffled)}
+
+
+def mask_study(study: "Study", config: dict[str, Any]) -> "Study":
+    """Put codes in place of the conditions in a study's tables, unless the analysis is frozen."""
+    if config["study"]["freeze"]:
+        return study
+    known = codes(config["study"]["conditions"], config["group"]["seed"])
+    participants = study.participants
+    if "group" in participants:  # of a parallel trial: may well be the arm
+        participants = participants.assign(group=participants["group"].map(lambda name: known.get(name, name)))
+    return replace(
+        study, sessions=study.sessions.assign(arm=study.sessions["arm"].map(known)), participants=participants
+    )
 
 
 def analysis_digest(config: dict[str, Any]) -> str:

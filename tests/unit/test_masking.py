@@ -1,0 +1,39 @@
+"""Arms stay masked in everything that is written before the freeze."""
+
+import pandas as pd
+import pytest
+
+from mrsflow import bids, masking
+from mrsflow.config import Study
+
+CONFIG = {"study": {"conditions": ["placebo", "naltrexone"], "freeze": False}, "group": {"seed": 1}}
+
+
+@pytest.fixture
+def study():
+    keys = ["sub-01_ses-1", "sub-01_ses-2"]
+    return Study(
+        samples=pd.DataFrame({"key": keys, "participant": "01", "session": ["1", "2"], "role": "svs"}),
+        participants=pd.DataFrame({"line": [2], "participant": ["01"], "group": ["naltrexone"]}),
+        sessions=pd.DataFrame(
+            {
+                "line": [2, 3],
+                "key": keys,
+                "participant": "01",
+                "session": ["1", "2"],
+                "visit": [1, 2],
+                "arm": ["placebo", "naltrexone"],
+            }
+        ),
+    )
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_the_dataset_names_arms_only_after_the_freeze(study, tmp_path, freeze):
+    config = CONFIG | {"study": CONFIG["study"] | {"freeze": freeze}}
+    masked = masking.mask_study(study, config)
+    bids.describe(masked, "A study", tmp_path)
+    text = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.is_file())
+    assert ("placebo" in text, "naltrexone" in text) == (freeze, freeze)
+    assert ("arm A" in text and "arm B" in text) is not freeze
+    assert study.sessions["arm"].tolist() == ["placebo", "naltrexone"]

@@ -21,8 +21,9 @@ from scipy.optimize import minimize
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from mrsflow import axes, basis, sequences  # noqa: E402
-from mrsflow.pulses import Pulse  # noqa: E402
+from mrsflow import axes  # noqa: E402
+from mrsflow.basis_sets import basis, sequences  # noqa: E402
+from mrsflow.basis_sets.pulses import Pulse  # noqa: E402
 from mrsflow.run import run  # noqa: E402
 
 OTHER_NAMES = {"PCho": "PCh", "Scyllo": "sIns"}

@@ -15,9 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from mrsflow import pairs, power
-from mrsflow.power import Scenario
 from mrsflow.run import run
+from mrsflow.statistics import pairs, power
+from mrsflow.statistics.power import Scenario
 
 MISSING = {"lost_blocks": 0.08, "dropouts": 2 / 26}
 SCENARIOS = {

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
 from mrsflow import axes
-from mrsflow.fit_model import Model
-from mrsflow.nuisance import GAUSS
+from mrsflow.fitting.fit_model import Model
+from mrsflow.fitting.nuisance import GAUSS
 
 LINE_SHAPES = ("voigt", "gaussian", "eddy")
 

@@ -20,10 +20,11 @@ import numpy as np
 import pandas as pd
 from fit_simulation import LINE_SHAPES, spectra_of
 
-from mrsflow import basis as basis_sets
-from mrsflow import dynamic, fit, nifti_mrs, uncertainty
+from mrsflow import nifti_mrs
+from mrsflow.basis_sets import basis as basis_sets
 from mrsflow.errors import InputError
-from mrsflow.fit_model import Model
+from mrsflow.fitting import dynamic, fit, uncertainty
+from mrsflow.fitting.fit_model import Model
 from mrsflow.run import run
 
 SHARED = Path(os.environ.get("MRSFLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))

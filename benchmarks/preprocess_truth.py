@@ -17,10 +17,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 import numpy as np
 
-from mrsflow import align, blocks, nifti_mrs, preprocess, referencing, sequences, simulate
+from mrsflow import nifti_mrs
 from mrsflow.axes import time_axis
-from mrsflow.basis import match
+from mrsflow.basis_sets import sequences
+from mrsflow.basis_sets.basis import match
+from mrsflow.preprocessing import align, blocks, preprocess, referencing
 from mrsflow.run import run
+from mrsflow.simulation import simulate
 
 FREQUENCY, DWELL, POINTS = 123.25, 5e-4, 2048
 PPM = (1.8, 3.4)
@@ -136,8 +139,8 @@ def truth_table(n_sessions):
 
 def bias(n_sessions):
     """Print what preprocessing adds to Glx/tNAA: fit of processed blocks less fit of ideal ones, in two arms."""
-    from mrsflow.fit import fit_session
-    from mrsflow.fit_model import Model
+    from mrsflow.fitting.fit import fit_session
+    from mrsflow.fitting.fit_model import Model
 
     n_blocks, per_block = 2, 120
     n = n_blocks * per_block

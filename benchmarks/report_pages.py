@@ -14,7 +14,7 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "workflow")]
 
 from made_results import write_study  # noqa: E402
 
-from mrsflow import group_figures, group_page, group_read, session_page  # noqa: E402
+from mrsflow.reporting import group_figures, group_page, group_read, session_page  # noqa: E402
 from mrsflow.run import run  # noqa: E402
 
 

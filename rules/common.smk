@@ -48,9 +48,7 @@ def script(name):
 @cache
 def code(name):
     """Digest of a script and of what it imports: Snakemake itself sees neither, and many inputs are slow to watch."""
-    return digest_of(
-        {path.name: checksum(path) for path in records.code_of(script(name))}
-    )
+    return digest_of([checksum(path) for path in records.code_of(script(name))])
 
 
 def settings(*sections):

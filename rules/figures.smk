@@ -1,6 +1,6 @@
 """Figures of the whole study."""
 
-from mrsflow import figure_files
+from mrsflow.reporting import figure_files
 
 
 rule figures:

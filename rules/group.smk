@@ -1,6 +1,6 @@
 """Tables, models and tests of the whole study."""
 
-from mrsflow import group_files
+from mrsflow.statistics import group_files
 
 
 rule group:

@@ -14,10 +14,10 @@ def main(config: str) -> None:
         Configuration: a YAML file, or JSON text.
     """
     from mrsflow.config import load, read_study
+    from mrsflow.conversion.formats import files_of
+    from mrsflow.conversion.identity import harvest, scan_outputs
     from mrsflow.errors import InputError
     from mrsflow.files import read_json, write_text
-    from mrsflow.formats import files_of
-    from mrsflow.identity import harvest, scan_outputs
     from mrsflow.records import write_inventory
 
     settings = load(config)

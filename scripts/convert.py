@@ -19,7 +19,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     """
     from mrsflow import records
     from mrsflow.config import load, read_study
-    from mrsflow.convert import convert_session, work_of
+    from mrsflow.conversion.convert import convert_session, work_of
 
     settings = load(config)
     study = read_study(settings)

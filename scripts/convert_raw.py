@@ -23,7 +23,7 @@ def main(raw: list[Path], out: Path, set: dict[str, str] | None = None, keep_hea
     keep_header : list of str
         Header keys to keep although they are listed as identifying.
     """
-    from mrsflow.convert import convert_by_hand
+    from mrsflow.conversion.convert import convert_by_hand
 
     for path in convert_by_hand(raw, out, set or {}, keep_header):
         print(path)

@@ -14,7 +14,7 @@ def main(config: str) -> None:
         YAML file or JSON text.
     """
     from mrsflow import config as study_config
-    from mrsflow import group_figures, group_read
+    from mrsflow.reporting import group_figures, group_read
 
     settings = study_config.load(config)
     group_figures.draw_all(group_read.load(settings), Path(settings["output"]) / "figures")

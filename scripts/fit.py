@@ -19,7 +19,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     """
     from mrsflow import records
     from mrsflow.config import load, read_study
-    from mrsflow.fit_files import fit_session_files
+    from mrsflow.fitting.fit_files import fit_session_files
 
     settings = load(config)
     samples = read_study(settings).samples.query("role == 'svs'")

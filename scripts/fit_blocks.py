@@ -46,7 +46,7 @@ def main(
     free : list of str
         Dynamic: metabolites that follow no time model.
     """
-    from mrsflow.fit_files import fit_by_hand
+    from mrsflow.fitting.fit_files import fit_by_hand
 
     options = (tuple(constant or ()), tuple(free or ()))
     fit_by_hand(spectra, basis, out, reference, model, design, ppm, constants, *options)

@@ -27,8 +27,8 @@ def main(
         Reference levels of factors.
     """
     from mrsflow import files
-    from mrsflow import formula as formulas
-    from mrsflow.models import describe_fit, fit_table
+    from mrsflow.statistics import formula as formulas
+    from mrsflow.statistics.models import describe_fit, fit_table
 
     rows = files.read_table(table)
     if where is not None:

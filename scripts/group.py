@@ -18,8 +18,8 @@ def main(config: str, status: list[Path] | None = None) -> None:
     """
     from threadpoolctl import threadpool_limits
 
-    from mrsflow import group
     from mrsflow.config import load
+    from mrsflow.statistics import group
 
     with threadpool_limits(1):
         headline = group.run(load(config), status)

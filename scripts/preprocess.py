@@ -19,7 +19,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     """
     from mrsflow import records
     from mrsflow.config import load, read_study
-    from mrsflow.session_files import preprocess_session
+    from mrsflow.preprocessing.session_files import preprocess_session
 
     settings = load(config)
     samples = read_study(settings).samples.query("role == 'svs'")

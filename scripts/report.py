@@ -12,7 +12,7 @@ def main(config: str) -> None:
         YAML file or JSON text.
     """
     from mrsflow import config as study_config
-    from mrsflow import group_page
+    from mrsflow.reporting import group_page
 
     group_page.write(study_config.load(config))
 

@@ -20,7 +20,8 @@ def main(config: str, sessions: list[str], status: Path) -> None:
         Table to write: session, status, reason.
     """
     from mrsflow import config as study_config
-    from mrsflow import records, session_page
+    from mrsflow import records
+    from mrsflow.reporting import session_page
 
     settings = study_config.load(config)
     output = Path(settings["output"])

@@ -3,9 +3,9 @@
 from functools import partial
 from pathlib import Path
 
-from mrsflow import basis, sequences
 from mrsflow import config as study_config
-from mrsflow.basis_formats import write_basis
+from mrsflow.basis_sets import basis, sequences
+from mrsflow.basis_sets.basis_formats import write_basis
 from mrsflow.errors import InputError
 from mrsflow.run import run
 

@@ -33,14 +33,14 @@ def main(
         Vendor of each site (ge, siemens, philips); participants are dealt to the sites in turn.
     settings : Path
         YAML file with effects, variation and disturbances that differ from the defaults in
-        mrsflow.trial_simulation.SETTINGS.
+        mrsflow.simulation.trial_simulation.SETTINGS.
     cores : int
         Processes; the files do not depend on it.
     """
     import yaml
 
-    from mrsflow import trial_files, trial_simulation
     from mrsflow.errors import InputError
+    from mrsflow.simulation import trial_files, trial_simulation
 
     if participants < 1 or cores < 1:
         raise InputError("--participants and --cores must be 1 or more")

@@ -228,7 +228,7 @@ def read_study(config: dict[str, Any]) -> Study:
     """
     paths = config["inputs"]
     if paths["bids"]:
-        from mrsflow.bids_reader import read_dataset
+        from mrsflow.conversion.bids_reader import read_dataset
 
         return read_dataset(paths["bids"], config["protocols"])
     samples = _read_checked(paths["samples"], "samples")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mrsflow.external import Spec2nii  # first: it turns telemetry off before nipype is imported
+from mrsflow.conversion.external import Spec2nii  # first: it turns telemetry off before nipype is imported
 
 from nipype.interfaces.base import (  # isort: skip
     BaseInterface,
@@ -50,15 +50,15 @@ class PreprocessOutputSpec(TraitedSpec):
 
 
 class Preprocess(BaseInterface):
-    """From coils and transients of one session to clean blocks (`mrsflow.preprocess.process`)."""
+    """From coils and transients of one session to clean blocks (`mrsflow.preprocessing.preprocess.process`)."""
 
     input_spec = PreprocessInputSpec
     output_spec = PreprocessOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from mrsflow import session_files
         from mrsflow.files import read_json
-        from mrsflow.preprocess import Settings, process
+        from mrsflow.preprocessing import session_files
+        from mrsflow.preprocessing.preprocess import Settings, process
 
         inputs = self.inputs.get()
         own = {name: inputs[name] for name in Settings.__dataclass_fields__ if name in inputs}
@@ -102,13 +102,13 @@ class FitBlocksOutputSpec(TraitedSpec):
 
 
 class FitBlocks(BaseInterface):
-    """Linear-combination fit of every spectrum of a file (`mrsflow.fit_files.fit_by_hand`)."""
+    """Linear-combination fit of every spectrum of a file (`mrsflow.fitting.fit_files.fit_by_hand`)."""
 
     input_spec = FitBlocksInputSpec
     output_spec = FitBlocksOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from mrsflow.fit_files import fit_by_hand
+        from mrsflow.fitting.fit_files import fit_by_hand
 
         inputs = self.inputs
         reference = Path(inputs.reference) if isdefined(inputs.reference) else None

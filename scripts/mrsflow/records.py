@@ -110,7 +110,7 @@ def each_session(
         that the job is tried again.
     """
     output = Path(output)
-    code_text = digest_of({path.name: checksum(path) for path in code})
+    code_text = digest_of([checksum(path) for path in code])
     rows, broken = [], []
     for item in work:
         path = record_path(output, stage, item.key)
@@ -236,7 +236,7 @@ def code_of(script: Path | str) -> list[Path]:
         text = path.read_text(encoding="utf-8")
         needed = [file for name, file in data.items() if name in text]
         if path.suffix == ".py":
-            needed += [PACKAGE / f"{name}.py" for name in _imported(text)]
+            needed += [PACKAGE / f"{name.replace('.', '/')}.py" for name in _imported(text)]
         for file in needed:
             if file.is_file() and file not in found:
                 found.add(file)
@@ -248,10 +248,9 @@ def _imported(text: str) -> set[str]:
     """Names of the package's modules that Python source imports, at any depth."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and node.module == "mrsflow":
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mrsflow."):
-            names.add(node.module.removeprefix("mrsflow."))
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("mrsflow."):
+            module = node.module.removeprefix("mrsflow").lstrip(".")
+            names |= {module, *(f"{module}.{alias.name}".lstrip(".") for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {a.name.removeprefix("mrsflow.") for a in node.names if a.name.startswith("mrsflow.")}
     return names

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrsflow import axes, rawfiles
+from mrsflow import axes
+from mrsflow.simulation import rawfiles
 
 HEADER = rawfiles.RawHeader(
     spectrometer_frequency=127.73,

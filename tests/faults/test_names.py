@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from stand_in import ROOT, Project
 
-from mrsflow import config, formula, run
+from mrsflow import config, run
 from mrsflow.errors import InputError
+from mrsflow.statistics import formula
 
 NASTY = ["$(touch pwned)", "`touch pwned`", "; touch pwned;", "'; touch pwned; '", '"; touch pwned; "', "| touch pwned"]
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from faulty import CONFIG
 
-from mrsflow import checks, config, vendors
+from mrsflow import config
+from mrsflow.conversion import checks, vendors
 from mrsflow.errors import InputError
 
 VENDORS = ("ge", "siemens", "philips")

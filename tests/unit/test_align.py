@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mrsflow import align
 from mrsflow.axes import ppm_axis, ppm_to_hz, time_axis
 from mrsflow.errors import InputError
+from mrsflow.preprocessing import align
 
 FREQUENCY, DWELL, POINTS = 123.25, 5e-4, 2048
 PPM = (1.8, 3.4)

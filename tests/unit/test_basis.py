@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mrsflow import axes
-from mrsflow.basis import Basis, centred, match, oriented, resample
+from mrsflow.basis_sets.basis import Basis, centred, match, oriented, resample
 from mrsflow.errors import InputError
 
 MHZ = 123.25

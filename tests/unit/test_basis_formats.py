@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from mrsflow import basis as basis_module
-from mrsflow import sequences
 from mrsflow.axes import time_axis
-from mrsflow.basis_formats import write_basis, write_json
+from mrsflow.basis_sets import basis as basis_module
+from mrsflow.basis_sets import sequences
+from mrsflow.basis_sets.basis_formats import write_basis, write_json
 from mrsflow.errors import InputError
 
 MHZ, DWELL, POINTS = 123.25, 5e-4, 1024

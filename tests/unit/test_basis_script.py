@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mrsflow import basis, sequences
+from mrsflow.basis_sets import basis, sequences
 from mrsflow.errors import InputError
 
 MHZ = 123.25

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrsflow import bids, bids_reader
 from mrsflow.config import Study
+from mrsflow.conversion import bids, bids_reader
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table
 from mrsflow.nifti_mrs import Scan

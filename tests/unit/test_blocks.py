@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mrsflow import blocks
 from mrsflow.errors import InputError
+from mrsflow.preprocessing import blocks
 
 BINS = {"before": [-8.0, 0.0], "early": [0.0, 3.0], "late": [10.0, 25.0]}  # unequal, with a gap
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mrsflow import coils
 from mrsflow.errors import InputError
+from mrsflow.preprocessing import coils
 
 N_COILS, N_POINTS = 6, 1024
 

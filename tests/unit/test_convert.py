@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from mrsflow import checks, config, convert, files, nifti_mrs, records
+from mrsflow import config, files, nifti_mrs, records
+from mrsflow.conversion import checks, convert
 from mrsflow.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,12 +4,12 @@ import re
 
 import yaml
 
-from mrsflow import group_files
+from mrsflow.statistics import group_files
 
 
 def test_every_table_and_column_is_in_the_guide(root):
     guide = (root / "docs/tables.md").read_text(encoding="utf-8")
-    columns = yaml.safe_load((root / "scripts/mrsflow/data/group_columns.yaml").read_text(encoding="utf-8"))
+    columns = yaml.safe_load((root / "scripts/mrsflow/statistics/group_columns.yaml").read_text(encoding="utf-8"))
     for name, entry in columns.items():
         line = next((line for line in guide.splitlines() if line.startswith(f"| `{name}` |")), "")
         assert entry["Description"].replace("|", r"\|") in line, name
@@ -20,7 +20,7 @@ def test_every_table_and_column_is_in_the_guide(root):
 def test_every_module_is_on_the_map(root):
     guide = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z_0-9]+)`", guide))
-    modules = {path.stem for path in (root / "scripts/mrsflow").glob("[a-z]*.py")}
+    modules = {path.stem for path in (root / "scripts/mrsflow").rglob("[a-z]*.py")}
     assert modules <= named, sorted(modules - named)
 
 

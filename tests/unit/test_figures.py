@@ -10,7 +10,15 @@ from made_results import ARMS, BLOCKS, write_study
 from PIL import Image
 from scipy import stats
 
-from mrsflow import figure_files, figures, figures_course, figures_quality, figures_tests, group_figures, group_read
+from mrsflow.reporting import (
+    figure_files,
+    figures,
+    figures_course,
+    figures_quality,
+    figures_tests,
+    group_figures,
+    group_read,
+)
 
 
 @pytest.fixture(scope="module")

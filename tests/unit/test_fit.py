@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import special
 
-from mrsflow import fit, fit_quality, fit_solver, nuisance, singlets
 from mrsflow.axes import ppm_to_hz, shift_frequency, time_axis
-from mrsflow.basis import Basis
-from mrsflow.dynamic import terms
+from mrsflow.basis_sets.basis import Basis
 from mrsflow.errors import InputError
-from mrsflow.fit_model import Model
+from mrsflow.fitting import fit, fit_quality, fit_solver, nuisance, singlets
+from mrsflow.fitting.dynamic import terms
+from mrsflow.fitting.fit_model import Model
 
 MHZ, DWELL, N = 123.25, 0.5e-3, 1024
 TIME = time_axis(N, DWELL)

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import integrate
 
-from mrsflow import dynamic, fitters, uncertainty
 from mrsflow.errors import InputError
+from mrsflow.fitting import dynamic, fitters, uncertainty
 
 NAMES = ("NAA", "NAAG", "Cr", "PCr", "GPC", "PCho", "Glu", "Gln")
 

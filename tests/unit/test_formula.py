@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrsflow import formula
 from mrsflow.errors import InputError
+from mrsflow.statistics import formula
 
 
 @pytest.fixture

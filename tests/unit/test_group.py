@@ -10,8 +10,9 @@ from fitted_trial import table, write
 from scipy import stats
 
 from mrsflow import config as study_config
-from mrsflow import files, group, masking
+from mrsflow import files
 from mrsflow.errors import InputError
+from mrsflow.statistics import group, masking
 
 NAMES = ["placebo", "naltrexone"]
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from traits.api import TraitError
 
-from mrsflow import axes, nifti_mrs, rawfiles
-from mrsflow.basis import Basis
-from mrsflow.external import Spec2nii
+from mrsflow import axes, nifti_mrs
+from mrsflow.basis_sets.basis import Basis
+from mrsflow.conversion.external import Spec2nii
 from mrsflow.files import read_table, write_json
 from mrsflow.nifti_mrs import Scan
+from mrsflow.simulation import rawfiles
 
 FREQUENCY, DWELL, N_POINTS, N_FRAMES = 127.73, 5e-4, 1024, 12
 LINES = {"NAA": {2.008: 3.0}, "Cr": {3.027: 3.0, 3.913: 2.0}, "GPC": {3.212: 9.0}, "Glu": {2.35: 2.0, 3.74: 1.0}}
@@ -62,7 +63,7 @@ def test_a_nipype_workflow_of_preprocess_and_fit(tmp_path):
     """Amplitudes of noisy frames at a known ratio come back through a two-node workflow."""
     from nipype import Node, Workflow
 
-    from mrsflow import basis_formats
+    from mrsflow.basis_sets import basis_formats
     from mrsflow.interfaces import FitBlocks, Preprocess
 
     rng = np.random.default_rng(5)

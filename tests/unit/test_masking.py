@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from mrsflow import bids, masking
 from mrsflow.config import Study
+from mrsflow.conversion import bids
+from mrsflow.statistics import masking
 
 CONFIG = {"study": {"conditions": ["placebo", "naltrexone"], "freeze": False}, "group": {"seed": 1}}
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from made_results import made_config
 
-from mrsflow import methods
+from mrsflow.reporting import methods
 
 SIDECAR = {
     "Manufacturer": "Siemens",

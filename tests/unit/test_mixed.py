@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from mrsflow import mixed
 from mrsflow.errors import InputError
+from mrsflow.statistics import mixed
 
 
 def trial(seed, n=12, blocks=6, lost=0.0, session_sd=0.03):

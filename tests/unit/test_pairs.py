@@ -6,8 +6,8 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from mrsflow import outcomes, pairs
 from mrsflow.errors import InputError
+from mrsflow.statistics import outcomes, pairs
 
 
 def crossover_table(seed, n=14, k=2):

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mrsflow import power, power_plan
-from mrsflow.contrasts import Plan, primary_model
-from mrsflow.outcomes import Rows, add_baseline
-from mrsflow.power import Scenario
+from mrsflow.statistics import power, power_plan
+from mrsflow.statistics.contrasts import Plan, primary_model
+from mrsflow.statistics.outcomes import Rows, add_baseline
+from mrsflow.statistics.power import Scenario
 
 
 def test_simulated_moments_are_those_asked_for():

@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mrsflow import blocks, measures, nifti_mrs, preprocess, records, session_files, simulate
+from mrsflow import nifti_mrs, records
 from mrsflow.axes import ppm_to_hz, shift_frequency, time_axis
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table, write_json, write_text
 from mrsflow.nifti_mrs import Scan
+from mrsflow.preprocessing import blocks, measures, preprocess, session_files
 from mrsflow.run import run
+from mrsflow.simulation import simulate
 
 FREQUENCY, DWELL, POINTS, TR = 123.25, 5e-4, 1024, 2.0
 BINS = {"baseline": [-1.6, 0.0], "infusion1": [0.0, 0.8], "infusion2": [1.6, 3.2]}  # unequal, with a gap
@@ -81,7 +83,7 @@ def likeness(one, other):
 
 def at_their_shifts(fid):
     """FID moved and turned to where the singlets say."""
-    from mrsflow.referencing import fit_singlets
+    from mrsflow.preprocessing.referencing import fit_singlets
 
     found = fit_singlets(fid, DWELL, FREQUENCY)
     return shift_frequency(fid, -found.shift_hz, DWELL) * np.exp(-1j * found.phase_rad)

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mrsflow import quality
 from mrsflow.axes import ppm_to_hz, time_axis
 from mrsflow.errors import InputError
+from mrsflow.preprocessing import quality
 
 FREQUENCY, DWELL, POINTS = 123.25, 5e-4, 2048
 TIME = time_axis(POINTS, DWELL)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mrsflow import quantify
 from mrsflow.axes import ppm_to_hz, time_axis
-from mrsflow.basis import Basis
+from mrsflow.basis_sets.basis import Basis
 from mrsflow.errors import InputError
+from mrsflow.fitting import quantify
 from mrsflow.nifti_mrs import Scan
 
 DWELL, N, MHZ = 0.25e-3, 2048, 123.25

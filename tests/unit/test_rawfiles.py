@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrsflow import axes, nifti_mrs, rawfiles
+from mrsflow import axes, nifti_mrs
+from mrsflow.simulation import rawfiles
 
 HEADER = rawfiles.RawHeader(
     spectrometer_frequency=127.73,

@@ -5,7 +5,7 @@ import pytest
 
 from mrsflow.axes import ppm_to_hz, time_axis, to_spectrum
 from mrsflow.errors import InputError
-from mrsflow.referencing import LINES, fit_singlets, water_linewidth
+from mrsflow.preprocessing.referencing import LINES, fit_singlets, water_linewidth
 
 FREQUENCY, DWELL, POINTS = 123.25, 5e-4, 2048
 TIME = time_axis(POINTS, DWELL)

@@ -11,9 +11,10 @@ import pytest
 from made_results import BLOCKS, PEAKS, curve, made_config, write_record, write_session
 from PIL import Image
 
-from mrsflow import nifti_mrs, session_page, voxel_picture
+from mrsflow import nifti_mrs
 from mrsflow.errors import InputError
-from mrsflow.report import render
+from mrsflow.reporting import session_page, voxel_picture
+from mrsflow.reporting.report import render
 
 KEY = "sub-01_ses-1"
 NAME = "mrs/sub-01_ses-1_task-ketamine_svs.nii.gz"

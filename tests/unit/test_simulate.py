@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from mrsflow import axes, simulate
-from mrsflow.basis import Basis
+from mrsflow import axes
+from mrsflow.basis_sets.basis import Basis
 from mrsflow.errors import InputError
+from mrsflow.simulation import simulate
 
 FREQUENCY, DWELL, POINTS = 127.73, 5e-4, 1024
 SINGLETS = {"NAA": (2.008, 3), "Cr": (3.027, 5), "GPC": (3.212, 9), "Glu": (2.35, 2), "Gln": (2.45, 2)}

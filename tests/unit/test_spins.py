@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from mrsflow import spins
 from mrsflow.axes import ppm_to_hz, time_axis
+from mrsflow.basis_sets import spins
+from mrsflow.basis_sets.pulses import Pulse
+from mrsflow.basis_sets.sequences import Sequence, cached, line_fid, lines, simulate, singlet_amplitude
+from mrsflow.basis_sets.spins import Fragment
 from mrsflow.errors import InputError
-from mrsflow.pulses import Pulse
-from mrsflow.sequences import Sequence, cached, line_fid, lines, simulate, singlet_amplitude
-from mrsflow.spins import Fragment
 
 MHZ = 123.25
 DWELL, POINTS = 5e-4, 48

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrsflow import config, nifti_mrs, trial_files, trial_simulation
+from mrsflow import config, nifti_mrs
 from mrsflow.errors import InputError
+from mrsflow.simulation import trial_files, trial_simulation
 
 SITES = ["ge", "siemens", "ge", "siemens", "philips"]
 STILL = dict.fromkeys(("person_sd", "visit_sd", "block_sd", "other_person_sd", "other_visit_sd", "response_sd"), 0.0)
@@ -112,7 +113,7 @@ def test_setting_that_makes_no_sense_is_named(settings):
 
 
 def simulated(folder: Path, *options: str) -> subprocess.CompletedProcess:
-    script = Path(trial_files.__file__).parents[1] / "simulate_trial.py"
+    script = Path(trial_files.__file__).parents[2] / "simulate_trial.py"
     few = folder / "few.yaml"
     few.write_text("n_coils: 2\n")
     command = [sys.executable, script, "--out", "trial", "--settings", "few.yaml", *options]

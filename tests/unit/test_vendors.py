@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrsflow import axes, formats, nifti_mrs, rawfiles, vendors
+from mrsflow import axes, nifti_mrs
+from mrsflow.conversion import formats, vendors
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
+from mrsflow.simulation import rawfiles
 
 HEADER = rawfiles.RawHeader(127.73, 5e-4, 0.03, 2.0, 8, datetime.datetime(2030, 1, 7, 10, 47))
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from mrsflow import axes, basis, nifti_mrs, sequences
+from mrsflow import axes, nifti_mrs
+from mrsflow.basis_sets import basis, sequences
+from mrsflow.basis_sets.pulses import Pulse
 from mrsflow.files import read_table
-from mrsflow.pulses import Pulse
 
 CHALLENGE = "data/fitting-challenge/basisset_LCModel"
 OSPREY = {name: f"data/basis/3T_PRESS_{name}_35ms_noMM.BASIS" for name in ("GE", "Philips", "Siemens")}

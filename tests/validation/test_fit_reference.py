@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mrsflow import basis as basis_sets
-from mrsflow import fit, nifti_mrs, uncertainty
+from mrsflow import nifti_mrs
+from mrsflow.basis_sets import basis as basis_sets
 from mrsflow.files import read_table
-from mrsflow.fit_files import fit_by_hand
-from mrsflow.fit_model import Model
+from mrsflow.fitting import fit, uncertainty
+from mrsflow.fitting.fit_files import fit_by_hand
+from mrsflow.fitting.fit_model import Model
 from mrsflow.nifti_mrs import Scan
 
 MM = 0.829

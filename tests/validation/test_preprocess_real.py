@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mrsflow import blocks, coils, preprocess, referencing, vendors
 from mrsflow.axes import shift_frequency
+from mrsflow.conversion import vendors
+from mrsflow.preprocessing import blocks, coils, preprocess, referencing
 
 
 @pytest.fixture(scope="module")

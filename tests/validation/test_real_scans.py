@@ -13,7 +13,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from mrsflow import axes, checks, identity, vendors
+from mrsflow import axes
+from mrsflow.conversion import checks, identity, vendors
 from mrsflow.errors import InputError
 
 CHALLENGE = {"SpectrometerFrequency": "123.2", "SpectralWidth": "4000"}

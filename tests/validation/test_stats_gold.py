@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mrsflow import pairs
-from mrsflow.models import fit_table
+from mrsflow.statistics import pairs
+from mrsflow.statistics.models import fit_table
 
 NAMES = ("balanced", "missing", "singular")
 MODELS = (

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mrsflow import group, records
+from mrsflow import records
 from mrsflow.files import checksum, read_json, write_json, write_table
+from mrsflow.statistics import group
 
 PEAKS = {  # ppm and relative height of the lines of each made-up component
     "Glu": {2.34: 5.0, 2.1: 2.5, 3.75: 2.5},

@@ -119,7 +119,8 @@ class Project:
             text = STAGE.format(stage=stage, after=after, folder=place, section=section)
             (folder / "scripts" / f"{stage}.py").write_text(text)
         for name, (files, options, more) in GROUP_FILES.items():
-            imports = "".join(f"\nfrom mrsflow import {m}" for m in ("figure_files", "group_files") if m in files)
+            homes = {"figure_files": "reporting", "group_files": "statistics"}
+            imports = "".join(f"\nfrom mrsflow.{home} import {m}" for m, home in homes.items() if m in files)
             text = WHOLE.format(name=name, files=files, options=options, more=more.strip(), imports=imports)
             (folder / "scripts" / f"{name}.py").write_text(text)
         self.config = {

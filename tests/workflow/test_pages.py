@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from made_results import write_study
 
-from mrsflow import group_figures, group_page, group_read, session_page
 from mrsflow.files import read_table
+from mrsflow.reporting import group_figures, group_page, group_read, session_page
 
 pytestmark = pytest.mark.browser
 HOSTILE = "<script>window.hit = 1</script><b>$x_1$</b>"

@@ -1,0 +1,1 @@
+"""Basis sets: simulated by density matrix, or read from the files of other programs."""

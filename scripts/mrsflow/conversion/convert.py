@@ -1,0 +1,331 @@
+"""Conversion at the door: the raw files of a session to checked BIDS files without identities."""
+
+import logging
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrsflow import nifti_mrs
+from mrsflow.config import Study
+from mrsflow.conversion import bids, checks, formats, identity, vendors
+from mrsflow.errors import InputError
+from mrsflow.files import checksum, write_json, write_table, written_whole
+from mrsflow.nifti_mrs import Scan
+from mrsflow.records import Work
+
+logger = logging.getLogger(__name__)
+
+GIVEN_COLUMNS = {  # of the samples table: header key, factor to its unit
+    "echo_time_ms": ("EchoTime", 1e-3),
+    "repetition_time_ms": ("RepetitionTime", 1e-3),
+    "dwell_time_s": ("DwellTime", 1.0),
+    "spectrometer_frequency_mhz": ("SpectrometerFrequency", 1.0),
+    "nucleus": ("ResonantNucleus", None),
+}
+
+EVENT_COLUMNS = ("key", "dose_time", "infusion_start", "infusion_stop")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file to be written: a scan, what it is, and the row of the samples table that it came from."""
+
+    name: str
+    role: str
+    scan: Scan
+    row: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def convert_by_hand(paths: list[Path], out: Path, given: dict[str, str], keep: list[str] | None = None) -> list[Path]:
+    """Convert one scan to NIfTI-MRS with a JSON sidecar; a reference found in it goes to ``OUT_mrsref.nii.gz``.
+
+    Parameters
+    ----------
+    paths : list of Path
+        See `vendors.detect`.
+    out : Path
+        ``.nii.gz`` or ``.nii``.
+    given : dict
+        Header values, see `vendors.GIVEN`.
+    keep : list of str, optional
+        Header keys to keep although they are listed as identifying.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    InputError
+        One line; nothing was written.
+    """
+    ending = next((e for e in (".nii.gz", ".nii") if out.name.endswith(e)), None)
+    if ending is None:
+        raise InputError(f"{out}: the name of the output must end in .nii.gz or .nii")
+    converted = vendors.convert(paths, given=given)
+    if checks.metabolite_side(converted.scan) < 0:
+        raise InputError(
+            f"{paths[0]}: the spectrum is mirrored (lines lie above 4.65 ppm, none below); it was not written, as it "
+            "would be read wrongly: conjugate the data first"
+        )
+    stem = out.name.removesuffix(ending)
+    names = {stem: converted.scan}
+    for use, scan in converted.references.items():
+        names[f"{stem}_mrsref" if use == "ecc" else f"{stem}_acq-{use}_mrsref"] = scan
+    cleaned = {name: identity.clean(scan, keep or ()) for name, scan in names.items()}
+    written: list[Path] = []
+    try:
+        for name, (scan, removed) in cleaned.items():
+            logger.info("%s: removed header keys %s", name, ", ".join(removed))
+            image, side = out.with_name(name + ending), out.with_name(name + ".json")
+            written += [image, side]
+            nifti_mrs.write(scan, image)
+            write_json(bids.sidecar(scan, None, None, None), side)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    return written
+
+
+def work_of(key: str, study: Study, config: dict[str, Any]) -> Work:
+    """Collect what the conversion of one session depends on: its rows, their raw files, its protocols.
+
+    Raises
+    ------
+    InputError
+        The session is not in the samples table.
+    """
+    rows, session = _rows_of(key, study)
+    files = [file for row in rows for file in formats.files_of(row["raw"])]
+    files += [row["events"] for row in rows if "events" in row]
+    settings = {
+        "rows": [{k: v for k, v in row.items() if k not in ("raw", "events")} for row in rows],
+        "session": session,
+        "protocols": {row["protocol"]: config["protocols"].get(row["protocol"]) for row in rows if "protocol" in row},
+        "convert": config["convert"],
+    }
+    return Work(key, files, settings)
+
+
+def _rows_of(key: str, study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Give the samples rows of a session and its sessions row, without empty cells."""
+    chosen = study.samples[study.samples["key"] == key]
+    if chosen.empty:
+        raise InputError(f"{key}: has no row in the samples table")
+    rows = [{k: v for k, v in row.items() if v is not None and v == v} for row in chosen.to_dict("records")]
+    session = study.sessions[study.sessions["key"] == key].to_dict("records")[0]
+    return rows, {k: v for k, v in session.items() if k in EVENT_COLUMNS and v is not None and v == v}
+
+
+def convert_session(key: str, study: Study, config: dict[str, Any], output: Path) -> list[Path]:
+    """Convert, check and write all scans of one session.
+
+    Parameters
+    ----------
+    key : str
+        ``sub-X_ses-Y``.
+    study : Study
+    config : dict
+        The configuration.
+    output : Path
+        Folder of all outputs.
+
+    Returns
+    -------
+    list of Path
+        The files written; the table of checks comes first and is written even when a check fails.
+
+    Raises
+    ------
+    InputError
+        A scan cannot be read, or a check failed; names the row.
+    """
+    try:
+        items = _read_items(key, study, config)
+        quality = _check_items(key, items, config, output)
+        return [quality, *_write_session(key, items, study, config, Path(output, "bids"))]
+    except InputError as error:
+        raise InputError(plain_paths(error)) from None
+
+
+def _read_items(key: str, study: Study, config: dict[str, Any]) -> list[Item]:
+    items: list[Item] = []
+    for row in _rows_of(key, study)[0]:
+        if row["role"] == "T1w":
+            continue
+        try:
+            items += _convert_row(key, row, config["protocols"][row["protocol"]])
+        except InputError as error:
+            raise InputError(f"{_where(row, config)}: {error}") from None
+    return _without_doubles(items)
+
+
+def _where(row: dict[str, Any], config: dict[str, Any]) -> str:
+    return f"{config['inputs']['bids'] or config['inputs']['samples']}, line {row['line']}"
+
+
+def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Path) -> Path:
+    """Write the table of checks; the first scan that fails one stops the session."""
+    results = []
+    for item in items:
+        name = item.row["protocol"]
+        found = checks.check_scan(item.scan, item.role, config["protocols"][name], name)
+        found += [checks.Check("read", "put right", "", "warn", note) for note in item.notes]
+        results.append((item, found))
+    folder = bids.session_folder(Path(output, "derivatives", "mrsflow"), key) / "mrs"
+    task = next((item.row.get("task") for item in items if item.row.get("task")), None)
+    path = folder / f"{bids.entities(key, task)}_desc-convert_quality.tsv"
+    write_table(checks.table([(item.name, check) for item, found in results for check in found]), path)
+    for item, found in results:
+        if problem := checks.failure(found):
+            raise InputError(f"{_where(item.row, config)}: {problem}")
+    return path
+
+
+def _write_session(key: str, items: list[Item], study: Study, config: dict[str, Any], root: Path) -> list[Path]:
+    """Write the files of a session, whole or not at all."""
+    rows, session = _rows_of(key, study)
+    written: list[Path] = []
+    try:
+        for item in items:
+            written += _write_item(item, _reference_of(item, items), config, root, key)
+        for row in rows:
+            if row["role"] == "T1w":
+                written.append(_write_t1w(row, root, key, _where(row, config)))
+            elif row["role"] == "svs":
+                written += _write_events(row, session, root, key, config)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    return written
+
+
+def plain_paths(error: object) -> str:
+    """Fold a message to one line in which absolute paths are cut to their last part."""
+    text = " ".join(str(error).split())
+    return re.sub(r"(?<![\w.])/(?:[^\s:;,]+/)+(?=[^\s/])", "", text)
+
+
+def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> list[Item]:
+    given = {}
+    for column, (header, factor) in GIVEN_COLUMNS.items():
+        value = row.get(column)
+        if value is not None and value == value:
+            given[header] = str(value) if factor is None else repr(float(value) * factor)
+    converted = vendors.convert(row["raw"], row.get("format") or None, given)
+    labels = {"task": row.get("task"), "run": row.get("run")}
+    name = f"{bids.entities(key, **labels)}_{row['role']}"
+    if row["role"] == "mrsref":
+        return [Item(name, "mrsref", converted.scan, row, tuple(converted.notes))]
+    scan = _with_onsets(converted.scan, protocol["excitations_per_frame"])
+    scan, water = checks.split_water(scan, protocol["water_frames"])
+    if protocol["use_frames"] != "all" and "DIM_DYN" in scan.dims:
+        first = 0 if protocol["use_frames"] == "odd" else 1
+        scan = checks.select_frames(scan, np.arange(scan.size("DIM_DYN")) % 2 == first)
+    references = {**converted.references} if water is None else {**converted.references, "ecc": water}
+    if protocol["water_frames"] == "none":
+        references = {}
+    items = [Item(name, "svs", scan, row, tuple(converted.notes))]
+    for use, reference in references.items():
+        stem = bids.entities(key, **labels, acq=None if use == "ecc" else use)
+        items.append(Item(f"{stem}_mrsref", "mrsref", reference, row))
+    return items
+
+
+def _with_onsets(scan: Scan, excitations_per_frame: int) -> Scan:
+    """Write into the dimension header when each frame began, counted from the first excitation of the file (s)."""
+    repetition_time = scan.header.get("RepetitionTime")
+    if "DIM_DYN" not in scan.dims or repetition_time is None or scan.dimension_header("DIM_DYN").get("FrameOnset"):
+        return scan
+    onsets = np.arange(scan.size("DIM_DYN")) * excitations_per_frame * repetition_time
+    number = scan.dims.index("DIM_DYN") + 5
+    entry = {"Value": [round(float(t), 6) for t in onsets], "Description": "Start of the frame's first excitation (s)"}
+    values = {**scan.header.get(f"dim_{number}_header", {}), "FrameOnset": entry}
+    return replace(scan, header={**scan.header, f"dim_{number}_header": values})
+
+
+def _without_doubles(items: list[Item]) -> list[Item]:
+    """Leave out references found in a metabolite file that have a row of their own."""
+    own = {item.name for item in items if item.role == item.row["role"]}
+    return [item for item in items if item.role == item.row["role"] or item.name not in own]
+
+
+def _reference_of(item: Item, items: list[Item]) -> str | None:
+    """Name of the water reference of a metabolite scan: that of its run, or the only one of the session."""
+    if item.role != "svs":
+        return None
+    wanted = f"{item.name.removesuffix('_svs')}_mrsref"
+    names = [other.name for other in items if other.role == "mrsref" and "_acq-" not in other.name]
+    return wanted if wanted in names else names[0] if len(names) == 1 else None
+
+
+def _write_item(item: Item, reference: str | None, config: dict[str, Any], root: Path, key: str) -> list[Path]:
+    folder = bids.session_folder(root, key) / "mrs"
+    scan, removed = identity.clean(item.scan, config["convert"]["keep_header"])
+    logger.info("%s: removed header keys %s", item.name, ", ".join(removed))
+    protocol = config["protocols"][item.row["protocol"]]
+    task = item.row.get("task") or None
+    content = bids.sidecar(scan, protocol["excitations_per_frame"], protocol["sequence"], task)
+    content["OriginalChecksum"] = [checksum(path) for path in formats.files_of(item.row["raw"])]
+    if reference:
+        content["ReferenceSignal"] = f"bids::{(folder / reference).relative_to(root).as_posix()}.nii.gz"
+    image = folder / f"{item.name}.nii.gz"
+    nifti_mrs.write(scan, image)
+    write_json(content, image.with_name(f"{item.name}.json"))
+    return [image, image.with_name(f"{item.name}.json")]
+
+
+def _write_t1w(row: dict[str, Any], root: Path, key: str, where: str) -> Path:
+    """Copy an anatomical image without the texts of its header."""
+    import nibabel
+
+    source = row["raw"][0]
+    try:
+        image = nibabel.load(source)
+        data = np.asanyarray(image.dataobj)
+    except Exception:
+        problem = "cannot be read as NIfTI; convert DICOM images with dcm2niix first"
+        raise InputError(f"{where}: {source}: {problem}") from None
+    if data.ndim != 3:
+        raise InputError(f"{where}: {source}: has {data.ndim} dimensions, a T1w has 3")
+    header = image.header.copy()
+    header.extensions.clear()
+    for text in ("descrip", "aux_file", "intent_name", "db_name"):
+        if text in header:
+            header[text] = b""
+    path = bids.session_folder(root, key) / "anat" / f"{key}_T1w.nii.gz"
+    with written_whole(path) as temporary:
+        nibabel.save(type(image)(data, image.affine, header), temporary)
+    return path
+
+
+def _write_events(
+    row: dict[str, Any], session: dict[str, Any], root: Path, key: str, config: dict[str, Any]
+) -> list[Path]:
+    task, run = row.get("task"), row.get("run")
+    path = bids.session_folder(root, key) / "mrs" / f"{bids.entities(key, task, run)}_events.tsv"
+    where = _where(row, config)
+    if row.get("events"):
+        with written_whole(path) as temporary:
+            temporary.write_bytes(Path(row["events"]).read_bytes())
+        return [path]
+    named = [column for column in ("dose_time", "infusion_start") if isinstance(session.get(column), str)]
+    if not named:
+        return []
+    if not row.get("start_time"):
+        raise InputError(
+            f"{where}: start_time is empty, and {config['inputs']['sessions']} gives {named[0]} of this session; give "
+            "the clock time of the first excitation"
+        )
+    if not task:
+        raise InputError(f"{where}: task is empty; BIDS wants a task label where there are events")
+    present = {k: v for k, v in session.items() if isinstance(v, str)}
+    bids.write_events(bids.events(present, row["start_time"]), path)
+    return [path]

@@ -1,0 +1,329 @@
+"""Identity out: what a header may keep, what raw headers say about a person, and a scan of files for any of it.
+
+Headers are cleaned by a list of what may stay, not of what must go. What the NIfTI-MRS standard's text and its
+definitions mark as identifying (doi:10.1002/mrm.29418), and what describes the person, is in `IDENTIFYING`.
+"""
+
+import gzip
+import io
+import logging
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mrsflow.conversion import ge
+from mrsflow.nifti_mrs import EXTENSION_CODE, Scan
+
+logger = logging.getLogger(__name__)
+
+IDENTIFYING = frozenset(
+    {
+        "ManufacturersModelName", "DeviceSerialNumber", "InstitutionName", "InstitutionAddress", "PatientName",
+        "PatientID", "PatientDoB", "PatientSex", "PatientWeight", "PatientAge", "OriginalFile", "ProcessingApplied",
+        "ConversionTime", "ProtocolName",
+    }
+)  # fmt: skip
+"""Header keys that are removed unless ``convert.keep_header`` names them."""
+
+KEPT = frozenset(
+    {
+        "SpectrometerFrequency", "ResonantNucleus", "SpectralWidth", "EchoTime", "RepetitionTime", "InversionTime",
+        "MixingTime", "AcquisitionStartTime", "ExcitationFlipAngle", "TxOffset", "WaterSuppressed",
+        "WaterSuppressionType", "SequenceTriggered", "Manufacturer", "SoftwareVersions", "TxCoil", "RxCoil",
+        "SequenceName", "PatientPosition", "ConversionMethod", "kSpace", "EditCondition", "EditPulse",
+    }
+)  # fmt: skip
+"""Header keys that describe the measurement; `dim_N` keys stay as well."""
+
+SHORTEST_VALUE, SHORTEST_NUMBER = 5, 8
+"""Values with fewer characters, and plain numbers with fewer digits, are too common to be looked for."""
+
+PLACEHOLDERS = frozenset(
+    ["anonymous", "anonymized", "anonymised", "unknown", "phantom", "volunteer", "subject", "patient", "none", "noname"]
+)
+
+# Keys whose values identify, as the vendors write them; taken from the first megabyte of a raw file.
+_PERSON = (
+    r"patient_?name|patient_?id|patient_?birth_?(?:date|day)|patient_?do?b|name_?of_?patient|institution_?name|"
+    r"institution_?address|institutional_?department_?name|station_?name|examination_?name|study_?description|"
+    r"device_?serial_?number|referring_?physician|operators?_?name|t?perf_?physicians_?name|visu_subject_(?:name|id)|"
+    r"owner|accession_?number"
+)
+_PATTERNS = [
+    re.compile(rf'(?i)<ParamString\."t?(?:{_PERSON})">\s*\{{\s*"([^"]*)"'),  # Siemens twix
+    re.compile(rf"(?im)^\s*(?:##\$?)?(?:{_PERSON})\s*[:=]\s*(?:\( \d+ \)\s*)?[\"<]?([^\r\n\">]*)"),  # RDA, SPAR, Bruker
+]
+_DICOM = [
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "OtherPatientIDs",
+    "InstitutionName",
+    "InstitutionAddress",
+    "StationName",
+    "InstitutionalDepartmentName",
+    "ReferringPhysicianName",
+    "OperatorsName",
+    "PerformingPhysicianName",
+    "AccessionNumber",
+    "DeviceSerialNumber",
+    "StudyDescription",
+]
+_GE = [
+    "rhe_patname",
+    "rhe_patid",
+    "rhe_patnameff",
+    "rhe_patidff",
+    "rhe_hospname",
+    "rhe_dateofbirth",
+    "rhe_refphy",
+    "rhe_uniq_sys_id",
+    "rhe_reqnum",
+    "rhe_reqnumff",
+    "rhe_ex_sysid",
+]
+_ABSOLUTE = re.compile(
+    r"(?<![\w<>./:;#*+=&%@~^$!?(\[{}\])\\|-])/(?:[\w.@-][\w.@ -]{0,63}/)+[\w.@-]+|(?<![\w/])[A-Za-z]:\\\\?\w[\w.\\ -]+|file:///\S+"
+)
+_EMBEDDED = re.compile(r'data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+|"[A-Za-z0-9+/]{200,}={0,2}"')  # pictures, arrays
+_TEXT = {".json", ".tsv", ".csv", ".txt", ".html", ".htm", ".log", ".yaml", ".yml", ".md", ".svg", ".basis", ".js", ""}
+
+
+def clean(scan: Scan, keep: Iterable[str] = ()) -> tuple[Scan, list[str]]:
+    """Take out of a header what is not about the measurement.
+
+    Parameters
+    ----------
+    scan : Scan
+    keep : iterable of str
+        Keys to keep although they are listed as identifying (``convert.keep_header``).
+
+    Returns
+    -------
+    scan : Scan
+    removed : list of str
+        The keys that were removed, without their values.
+    """
+    keep = set(keep)
+    secrets = secrets_in(value for key, value in scan.header.items() if key in IDENTIFYING - keep)
+    header, removed = {}, []
+    for key, value in scan.header.items():
+        allowed = key in keep or key in KEPT or re.fullmatch(r"dim_[567](_info|_header|_use)?", key)
+        text = _strings(value)
+        if (
+            not allowed
+            or (key not in keep and any(_ABSOLUTE.search(t) for t in text))
+            or _hits(" ".join(text), secrets)
+        ):
+            removed.append(key)
+        else:
+            header[key] = _tidy(value)
+    return Scan(scan.fid, scan.dims, scan.dwell_time, header, scan.affine), removed
+
+
+def _tidy(value: Any) -> Any:
+    """Strip quotes and brackets that vendors leave around words."""
+    return value.strip('"<> \0') if isinstance(value, str) else value
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [t for k, v in value.items() for t in (str(k), *_strings(v))]
+    if isinstance(value, list | tuple):
+        return [t for v in value for t in _strings(v)]
+    return []
+
+
+def secrets_in(values: Iterable[Any]) -> set[str]:
+    """Values worth looking for: five characters or more, no plain number under eight digits, no placeholder.
+
+    >>> sorted(secrets_in(["DOE^JANE", "19000101.0", "1234", "166006", "Anonymous"]))
+    ['19000101', 'DOE^JANE']
+    """
+    found = set()
+    for value in values:
+        for text in [value] if isinstance(value, str | int | float) else _strings(value):
+            plain = re.sub(r"\.0+$", "", str(text).strip(" \0\t\r\n\"'^,"))
+            letters = plain.replace("^", "").strip()
+            if len(letters) < SHORTEST_VALUE or plain.casefold() in PLACEHOLDERS or len(set(letters)) == 1:
+                continue
+            if re.fullmatch(r"[\d.,\s+-]+", plain) and len(re.sub(r"\D", "", plain)) < SHORTEST_NUMBER:
+                continue
+            found.add(plain)
+    return found
+
+
+def harvest(path: Path) -> set[str]:
+    """Values that identify in a raw file's header; kept in memory only, to look for them in outputs.
+
+    Reads DICOM, GE P-files, NIfTI-MRS and every text-like header (twix, RDA, SPAR, Bruker, jMRUI); a folder is read
+    file by file. A file that cannot be read gives nothing.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return set().union(*(harvest(p) for p in sorted(path.rglob("*")) if p.is_file()))
+        with path.open("rb") as file:
+            head = file.read(1 << 20)
+    except OSError:
+        return set()
+    if head[128:132] == b"DICM":
+        return secrets_in(_dicom_values(path))
+    if ge.has_logo(head):
+        return secrets_in(_ge_values(path))
+    if path.name.endswith((".nii", ".nii.gz")):
+        return secrets_in(
+            value for key, value in _extension(path).items() if key in IDENTIFYING - {"ProcessingApplied"}
+        )
+    text = head.decode("latin-1")
+    return secrets_in(value for pattern in _PATTERNS for value in pattern.findall(text))
+
+
+def _dicom_values(path: Path) -> list[str]:
+    import pydicom
+
+    try:
+        header = pydicom.dcmread(path, specific_tags=list(_DICOM), stop_before_pixels=True)
+    except Exception:  # damaged: it will not be converted either
+        return []
+    return [str(header.get(name) or "") for name in _DICOM]
+
+
+def _ge_values(path: Path) -> list[str]:
+    header = ge.header(path)
+    values = [getattr(header, name, b"") for name in _GE]
+    return [v.split(b"\0")[0].decode("latin-1") for v in values if isinstance(v, bytes)]
+
+
+def _extension(path: Path) -> dict[str, Any]:
+    import json
+
+    import nibabel
+
+    try:
+        extensions = nibabel.load(path).header.extensions
+        texts = [e.get_content() for e in extensions if e.get_code() == EXTENSION_CODE]
+        content = json.loads(texts[0]) if texts else {}
+    except Exception:  # damaged: it will not be converted either
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def scan_outputs(folder: Path | str, secrets: Iterable[str]) -> list[tuple[str, str]]:
+    """Look through every file below a folder for identities and absolute paths.
+
+    Parameters
+    ----------
+    folder : path
+    secrets : iterable of str
+        Values as from `harvest`.
+
+    Returns
+    -------
+    list of (file, what)
+        File relative to `folder`; `what` says which kind of value was found and where, never the value.
+    """
+    folder = Path(folder)
+    wanted = secrets_in(secrets)
+    findings = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".tmp-")):
+        name = str(path.relative_to(folder))
+        if _hits(name, wanted):
+            findings.append((name, "a value of a raw header in the file's name"))
+        for where, text in _texts(path):
+            if _hits(text, wanted):
+                findings.append((name, f"a value of a raw header in {where}"))
+            if where != "raw bytes" and _ABSOLUTE.search(text):
+                findings.append((name, f"an absolute path in {where}"))
+    return findings
+
+
+def _hits(text: str, secrets: set[str]) -> bool:
+    """Whether one of the values stands in a text as whole words, in any case and with any separators."""
+    words = _words(text)
+    present = set(words)
+    line = None
+    for secret in secrets:
+        parts = _words(secret)
+        if not parts or not present.issuperset(parts):
+            continue
+        if len(parts) == 1:
+            return True
+        line = f" {' '.join(words)} " if line is None else line
+        if f" {' '.join(parts)} " in line:
+            return True
+    return False
+
+
+def _words(text: str) -> list[str]:
+    """Words of a text; a date written with separators is one word.
+
+    >>> _words("Doe^Jane, born 1900-01-01")
+    ['doe', 'jane', 'born', '19000101']
+    """
+    joined = re.sub(r"\b(\d{4})[-./](\d\d)[-./](\d\d)\b", r"\1\2\3", text)
+    return re.findall(r"[^\W_]+", joined.casefold())
+
+
+def _texts(path: Path) -> Iterator[tuple[str, str]]:
+    """Pieces of text in a file, with where they stand."""
+    name = path.name.lower()
+    if name.endswith((".nii.gz", ".nii")):
+        with gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb") as file:
+            start = file.read(544)
+            little = start[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0")
+            order = "<" if little else ">"
+            second = struct.unpack(order + "i", start[:4])[0] == 540
+            offset = (
+                struct.unpack_from(order + "q", start, 168)[0]
+                if second
+                else int(struct.unpack_from(order + "f", start, 108)[0])
+            )
+            yield "the NIfTI header", (start + file.read(max(offset - 544, 0))).decode("utf-8", "replace")
+    elif name.endswith(".png"):
+        yield from _png_texts(path.read_bytes())
+    elif name.endswith((".npz", ".zip")):
+        yield from _archive_texts(path)
+    elif path.suffix.lower() in _TEXT:
+        text = path.read_bytes().decode("utf-8", "replace")
+        yield "its text", _EMBEDDED.sub("", text).replace("\\/", "/")
+    else:
+        yield "raw bytes", path.read_bytes().decode("latin-1")
+
+
+def _png_texts(content: bytes) -> Iterator[tuple[str, str]]:
+    place = 8
+    while place + 8 <= len(content):
+        length, kind = struct.unpack(">I4s", content[place : place + 8])
+        body = content[place + 8 : place + 8 + length]
+        place += 12 + length
+        if kind == b"zTXt" and b"\0" in body:
+            key, packed = body.split(b"\0", 1)
+            body = key + b" " + zlib.decompress(packed[1:])
+        if kind in (b"tEXt", b"zTXt", b"iTXt", b"eXIf"):
+            yield "its metadata", body.replace(b"\0", b" ").decode("utf-8", "replace")
+
+
+def _archive_texts(path: Path) -> Iterator[tuple[str, str]]:
+    import numpy as np
+
+    with zipfile.ZipFile(path) as archive:
+        yield "its array names", " ".join(archive.namelist())
+        for name in archive.namelist():
+            if not name.endswith(".npy"):
+                continue
+            with archive.open(name) as file:
+                version = np.lib.format.read_magic(file)
+                reader = (
+                    np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                )
+                kind = reader(file)[2].kind
+            if kind in "US":
+                values = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+                yield "its texts", " ".join(map(str, values.ravel()))

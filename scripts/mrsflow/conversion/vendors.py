@@ -1,0 +1,396 @@
+"""Scanner files in: which format a file has, how spec2nii is asked to convert it, and what is put right around it.
+
+spec2nii 0.8.15 does the reading (Clarke et al., doi:10.1002/mrm.29418), as a program of its own, in a private
+folder, on links whose names say nothing. What it gets wrong is corrected here from the file itself; what the file
+does not say must be given (`GIVEN`).
+"""
+
+import logging
+import re
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrsflow import nifti_mrs
+from mrsflow.conversion import checks, ge, mends
+from mrsflow.conversion.formats import Raw, detect, head_of, refuse_unreadable
+from mrsflow.errors import InputError
+from mrsflow.nifti_mrs import Scan
+
+logger = logging.getLogger(__name__)
+
+GIVEN = {
+    "EchoTime": "s",
+    "RepetitionTime": "s",
+    "MixingTime": "s",
+    "InversionTime": "s",
+    "DwellTime": "s",
+    "SpectralWidth": "Hz",
+    "SpectrometerFrequency": "MHz",
+    "ResonantNucleus": "such as 1H",
+}
+"""What may be given for a file that does not say it (or says it wrongly), with the unit."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """One scan as it came out of the raw data, with all of its header.
+
+    Attributes
+    ----------
+    scan : Scan
+    references : dict of str to Scan
+        Unsuppressed water found in the same raw data, by use: ``ecc`` (same gradients as the scan), ``conc``.
+    notes : list of str
+        What was put right, in words.
+    """
+
+    scan: Scan
+    references: dict[str, Scan] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def convert(paths: list[Path], form: str | None = None, given: Mapping[str, str] | None = None) -> Converted:
+    """Convert the raw data of one scan.
+
+    Parameters
+    ----------
+    paths : list of Path
+        See `detect`; several files of one format may be a scan and its separate water reference.
+    form : str, optional
+        Format (the column of the samples table), instead of the one that is found.
+    given : mapping, optional
+        Header values as text, keys and units of `GIVEN`; they come before what the file says.
+
+    Raises
+    ------
+    InputError
+        One line: what was found, what is needed, what to change.
+    """
+    values = parse_given(given or {})
+    try:
+        with _quiet():
+            return _convert_all(list(paths), form, values)
+    except InputError:
+        raise
+    except Exception as error:  # damage that no check foresaw: the person gets one line, the log gets the rest
+        logger.info("unforeseen damage", exc_info=error)
+        raise InputError(
+            f"{paths[0]}: cannot be read ({type(error).__name__}); copy it from the scanner again"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what readers of damaged files print, which may hold header values, off the terminal."""
+    noisy = [logging.getLogger(name) for name in ("nibabel.global", "pydicom")]
+    levels = [item.level for item in noisy]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for item in noisy:
+            item.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            for item, level in zip(noisy, levels, strict=True):
+                item.setLevel(level)
+
+
+def _convert_all(paths: list[Path], form: str | None, values: dict[str, Any]) -> Converted:
+    found = detect(paths) if form is None else [Raw(form, _named(form, paths))]
+    parts = [_convert_one(raw, values, paths[0]) for raw in found]
+    if len(parts) == 1:
+        return parts[0]
+    water = [checks.looks_like_water(part.scan) for part in parts]
+    if water.count(False) != 1:
+        raise InputError(
+            f"{paths[0]}: {len(parts)} raw files were named for one scan and {water.count(True)} of them are "
+            "unsuppressed water; name one scan and its water reference, or give each its own row"
+        )
+    scan = parts[water.index(False)]
+    references = {
+        **scan.references,
+        **{f"ecc{n or ''}": p.scan for n, p in enumerate(p for p in parts if p is not scan)},
+    }
+    return Converted(scan.scan, references, [note for part in parts for note in part.notes])
+
+
+def _named(form: str, paths: list[Path]) -> list[Path]:
+    for path in paths:
+        refuse_unreadable(path)
+    if form in ("philips_sdat", "philips_dl", "bruker", "varian") or paths[0].is_dir():
+        return detect(paths)[0].files
+    return paths
+
+
+def parse_given(given: Mapping[str, str]) -> dict[str, Any]:
+    """Check values given by hand; `SpectralWidth` becomes ``DwellTime``.
+
+    >>> parse_given({"SpectralWidth": "2000", "ResonantNucleus": "1H"})
+    {'ResonantNucleus': '1H', 'DwellTime': 0.0005}
+    """
+    values: dict[str, Any] = {}
+    for key, text in given.items():
+        if key not in GIVEN:
+            raise InputError(f"--set {key}: is not understood; keys are {', '.join(GIVEN)}")
+        if key == "ResonantNucleus":
+            if not re.fullmatch(r"\d{1,3}[A-Z][a-z]?", str(text)):
+                raise InputError(f"--set ResonantNucleus: {text!r} is not a nucleus such as 1H")
+            values[key] = str(text)
+            continue
+        try:
+            number = float(text)
+        except ValueError:
+            number = np.nan
+        if not (np.isfinite(number) and number >= 0) or (number == 0 and not key.endswith("ionTime")):
+            raise InputError(f"--set {key}: {text!r} is not a positive number ({GIVEN[key]})")
+        values[key] = number
+    if "SpectralWidth" in values:
+        dwell = 1 / values.pop("SpectralWidth")
+        if not np.isclose(values.setdefault("DwellTime", dwell), dwell, rtol=1e-6):
+            raise InputError("--set SpectralWidth: differs from 1 / DwellTime, which is given too; give one of them")
+    return values
+
+
+def _convert_one(raw: Raw, values: dict[str, Any], named: Path) -> Converted:
+    if raw.format == "nifti":
+        return _finished(_read_nifti(raw.files[0]), {}, raw, values, [])
+    mends.refuse_truncated(raw)
+    with tempfile.TemporaryDirectory(prefix="mrsflow-") as folder:
+        scans, notes = _run_spec2nii(raw, Path(folder), values, named)
+    mains = {suffix: scan for suffix, scan in scans.items() if not re.search(r"ref|quant|ecc", suffix)}
+    if len(mains) != 1:
+        raise InputError(
+            f"{named}: holds {len(mains)} scans ({', '.join(sorted(mains)) or 'only references'}) where one is "
+            "needed; convert it with spec2nii by hand and name one of the NIfTI-MRS files"
+        )
+    references = {}
+    for suffix, scan in scans.items():
+        if suffix not in mains:
+            references["conc" if re.search(r"quant|no_ovs", suffix) else "ecc"] = scan
+    return _finished(next(iter(mains.values())), references, raw, values, notes)
+
+
+def _read_nifti(path: Path) -> Scan:
+    """NIfTI-MRS file; what its header lacks is taken from the BIDS sidecar beside it."""
+    scan = nifti_mrs.read(path)
+    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    if sidecar.is_file():
+        from mrsflow.files import read_json
+
+        content = read_json(sidecar)
+        lacking = {k: content[k] for k in ("EchoTime", "RepetitionTime", "MixingTime", "Manufacturer") if k in content}
+        scan = replace(scan, header={**lacking, **scan.header})
+    return scan
+
+
+def _run_spec2nii(raw: Raw, folder: Path, values: dict[str, Any], named: Path) -> tuple[dict[str, Scan], list[str]]:
+    """Convert in a private folder; gives the scans by suffix of the output's name, and notes."""
+    notes: list[str] = []
+    (folder / "out").mkdir()
+    if raw.format == "ge" and ge.revision(raw.files[0]) in ge.OLD_DATA_START:
+        notes.append("GE P-file of an old header revision, read by spec2nii's own mapper")
+        ge.convert_old(raw.files[0], folder / "out")
+    else:
+        for options in _prepare(raw, folder, values, notes):
+            _call_spec2nii(options, raw, folder, named)
+    files = sorted((folder / "out").glob("*.nii.gz"))
+    if not files:
+        raise InputError(f"{named}: spec2nii found no spectroscopy data in it ({raw.format})")
+    try:
+        return {path.name.removesuffix(".nii.gz").removeprefix("scan"): _read_output(path) for path in files}, notes
+    except InputError as error:
+        raise InputError(str(error).replace(str(folder / "out"), str(named))) from None
+
+
+def _call_spec2nii(options: dict[str, Any], raw: Raw, folder: Path, named: Path) -> None:
+    from mrsflow.conversion.external import Spec2nii
+
+    try:
+        runtime = Spec2nii(**options).run(cwd=str(folder)).runtime
+    except OSError as error:
+        raise InputError(f"spec2nii cannot be started ({error}); run `make env` again") from error
+    except subprocess.TimeoutExpired:
+        limit = Spec2nii.time_limit
+        raise InputError(f"{named}: conversion did not end within {limit:.0f} s; is it complete?") from None
+    if runtime.returncode:
+        raise InputError(f"{named}: {_reason(raw, runtime.stderr)}")
+    if "unexpected read error" in runtime.stderr:
+        raise InputError(f"{named}: ends in the middle of a scan (truncated); copy it from the scanner again")
+
+
+def _read_output(path: Path) -> Scan:
+    """Read what spec2nii wrote; an empty nucleus is left for `_finished` to settle."""
+    import json
+
+    import nibabel
+
+    image = nibabel.load(path)
+    header = json.loads(image.header.extensions[0].get_content())
+    data = np.asarray(image.dataobj)
+    if data.shape[:3] != (1, 1, 1):
+        size = " x ".join(map(str, data.shape[:3]))
+        raise InputError(f"{path.parent}: is spectroscopic imaging ({size} voxels); single-voxel data are needed")
+    if image.header.get_xyzt_units() != ("mm", "sec"):
+        raise InputError(f"{path.parent}: converted without units of space and time")
+    fid = np.moveaxis(data[0, 0, 0], 0, -1)
+    dims = tuple(header.get(f"dim_{n}", f"DIM_USER_{n - 5}") for n in range(5, 5 + fid.ndim - 1))
+    scan = Scan(fid, dims, float(image.header["pixdim"][4]), header, image.affine)
+    kept = [i for i, n in enumerate(fid.shape[:-1]) if n > 1]
+    return scan.with_data(fid.reshape([fid.shape[i] for i in kept] + [fid.shape[-1]]), tuple(dims[i] for i in kept))
+
+
+def _reason(raw: Raw, stderr: str) -> str:
+    """Say why spec2nii gave up, without repeating header values that it may have printed."""
+    last = stderr.strip().splitlines()[-1] if stderr.strip() else ""
+    kind = re.match(r"[\w.]*?(\w+)(:|$)", last)
+    name = kind.group(1) if kind else "no message"
+    if name == "UnsupportedPulseSequenceError":
+        sequence = re.search(r"sequence ([\w.+-]{1,24})", last)
+        revision = ge.revision(raw.files[0])
+        return (
+            f"the GE pulse sequence {sequence.group(1) if sequence else ''!r} (header revision {revision}) is not one "
+            "that spec2nii 0.8.15 reads; convert it by other means and name the NIfTI-MRS file"
+        )
+    if raw.format == "ge" and name in ("UnknownPfile", "UnknownPfileHdr"):
+        return (
+            f"GE header revision {ge.revision(raw.files[0])} is not one that spec2nii 0.8.15 reads (9, 11 to 31); "
+            "convert it by other means and name the NIfTI-MRS file"
+        )
+    if raw.format == "twix" and name in ("IndexError", "ValueError", "EOFError", "AttributeError", "KeyError"):
+        return f"the twix file is incomplete or holds no image scans (spec2nii: {name}); export it again"
+    return (
+        f"spec2nii 0.8.15 cannot read it as {raw.format} ({name}); it may be damaged or of an unknown variant: copy it "
+        "again, correct column format, or convert it by other means and name the NIfTI-MRS file"
+    )
+
+
+def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -> list[dict[str, Any]]:
+    """Lay out the input under names that say nothing, and choose the options of spec2nii for each call."""
+    source = folder / "in"
+    source.mkdir()
+
+    def link(path: Path, name: str) -> str:
+        (source / name).symlink_to(path.resolve())
+        return f"in/{name}"
+
+    first = raw.files[0]
+    simple = {"twix": ".dat", "rda": ".rda", "ge": ".7", "raw": ".raw"}
+    options: dict[str, Any] = {"subcommand": raw.format}
+    if raw.format in simple:
+        options["in_files"] = [link(first, "scan" + simple[raw.format])]
+    if raw.format == "twix":
+        options |= {"evalinfo": "image", "quiet": True}
+        if measurements := mends.twix_measurements(head_of(first, 8)):
+            options["multiraid"] = measurements  # adjustments come first, the scan last
+    elif raw.format == "philips_sdat":
+        (source / "scan.spar").write_bytes(mends.mended_spar(raw.files[1], notes))
+        options |= {"subcommand": "philips", "in_files": [link(first, "scan.sdat"), "in/scan.spar"]}
+    elif raw.format == "philips_dl":
+        options["in_files"] = [link(path, "scan" + path.suffix.lower()) for path in raw.files]
+    elif raw.format in ("dicom", "philips_dcm", "uih"):
+        for number, path in enumerate(raw.files):
+            link(path, f"{number:06d}.dcm")
+        if raw.format == "philips_dcm":
+            mends.mend_philips_dicom(source, notes)
+        options["in_files"] = ["in" if len(raw.files) > 1 else "in/000000.dcm"]
+    elif raw.format == "bruker":
+        for path in first.parent.iterdir():
+            link(path, path.name)
+        mode = "FID" if first.name == "fid" else "RAWDATA"
+        options |= {"in_files": [f"in/{first.name}"], "mode": mode}
+    elif raw.format == "varian":
+        link(first, "fid")
+        (source / "procpar").write_text(mends.mended_procpar(raw.files[1]), encoding="latin-1")
+        options["in_files"] = ["in"]
+    elif raw.format == "jmrui":
+        options["in_files"] = [link(first, "scan.mrui" if first.suffix.lower() == ".mrui" else "scan.txt")]
+    elif raw.format in ("text", "raw"):
+        frequency, dwell, nucleus = _needed_by_text(raw, values)
+        options |= {"frequency": frequency, "bandwidth": 1 / dwell, "nucleus": nucleus}
+        options |= {"override_frequency": frequency, "override_dwelltime": dwell}
+        if raw.format == "text":
+            return [options | columns for columns in _split_columns(first, source)]
+    return [options]
+
+
+def _needed_by_text(raw: Raw, values: dict[str, Any]) -> tuple[float, float, str]:
+    """Frequency (MHz), dwell time (s) and nucleus, which plain numbers do not carry."""
+    head = head_of(raw.files[0]).decode("latin-1")
+    known = dict(values)
+    if raw.format == "raw":
+        for key, names in (("SpectrometerFrequency", "hzpppm"), ("DwellTime", "deltat|dwelltime|badelt")):
+            stated = re.search(rf"(?:{names})\s*=\s*([-+.\deE]+)", head, re.IGNORECASE)
+            if stated:
+                known.setdefault(key, float(stated.group(1)))
+    for key, column in (("SpectrometerFrequency", "spectrometer_frequency_mhz"), ("DwellTime", "dwell_time_s")):
+        if key not in known:
+            raise InputError(
+                f"{raw.files[0]}: a {raw.format} file does not say its {key} ({GIVEN[key]}); give it with --set "
+                f"{key}=VALUE or in column {column} of the samples table"
+            )
+    return known["SpectrometerFrequency"], known["DwellTime"], known.get("ResonantNucleus", "1H")
+
+
+def _split_columns(path: Path, source: Path) -> list[dict[str, Any]]:
+    """Write pairs of columns to files of their own: real and imaginary part, then those of the water reference."""
+    try:
+        table = np.loadtxt(path, ndmin=2, delimiter="," if "," in head_of(path, 200).decode("latin-1") else None)
+    except (ValueError, UnicodeDecodeError):
+        raise InputError(f"{path}: is not a table of numbers with as many columns in every line") from None
+    if table.shape[1] not in (2, 4) or not np.all(np.isfinite(table)):
+        raise InputError(
+            f"{path}: has {table.shape[1]} columns; two are needed (real, imaginary), or four with those of the "
+            "water reference, all finite"
+        )
+    calls = []
+    for number, suffix in enumerate(("", "_ref")[: table.shape[1] // 2]):
+        np.savetxt(source / f"scan{suffix}.txt", table[:, 2 * number : 2 * number + 2], fmt="%.17g")
+        calls.append({"in_files": [f"in/scan{suffix}.txt"], "out_name": f"scan{suffix}"})
+    return calls
+
+
+def _finished(scan: Scan, references: dict[str, Scan], raw: Raw, values: dict[str, Any], notes: list[str]) -> Converted:
+    """Put right what spec2nii left wrong, set what was given, and part unsuppressed water that the format marks."""
+    mend = mends.MENDERS.get(raw.format)
+    notes = list(notes)
+    if mend:
+        scan = mend(scan, raw, notes)
+        references = {name: mend(reference, raw, notes) for name, reference in references.items()}
+    if raw.format == "twix" and scan.dims[-1:] == ("DIM_USER_0",):
+        scan, references = mends.split_reference_phase(scan, raw, notes)
+    notes += _replaced(scan, values)
+    scan, *waters = [_with_given(s, values) for s in (scan, *references.values())]
+    for item in (scan, *waters):
+        checks.refuse_implausible(item, str(raw.files[0]))
+    return Converted(scan, dict(zip(references, waters, strict=True)), list(dict.fromkeys(notes)))
+
+
+def _replaced(scan: Scan, values: dict[str, Any]) -> list[str]:
+    """Header values that differ from those given, in words."""
+    header = {**scan.header, "DwellTime": scan.dwell_time}
+    header |= {key: (header.get(key) or [None])[0] for key in ("SpectrometerFrequency", "ResonantNucleus")}
+    differing = {k: v for k, v in values.items() if isinstance(v, float) and isinstance(header.get(k), float | int)}
+    return [
+        f"{key} {header[key]:g} {GIVEN[key]} of the header replaced by the {value:g} that was given"
+        for key, value in differing.items()
+        if not np.isclose(header[key], value, rtol=1e-3)
+    ]
+
+
+def _with_given(scan: Scan, values: dict[str, Any]) -> Scan:
+    header = dict(scan.header)
+    for key, value in values.items():
+        if key in ("SpectrometerFrequency", "ResonantNucleus"):
+            header[key] = [value]
+        elif key != "DwellTime":
+            header[key] = value
+    dwell = values.get("DwellTime", scan.dwell_time)
+    return replace(scan, header={**header, "SpectralWidth": 1 / dwell}, dwell_time=dwell)

@@ -1,0 +1,66 @@
+"""Where a participant's voxels lie from one visit to the next."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mrsflow import nifti_mrs
+from mrsflow.conversion import bids
+from mrsflow.conversion.checks import voxel_dice, voxel_size
+from mrsflow.files import write_json, write_table
+
+if TYPE_CHECKING:
+    from mrsflow.config import Study
+
+COLUMNS = {
+    "participant_id": "Participant",
+    "session_id": "Session",
+    "reference_session_id": "First session of the participant whose voxel is known",
+    "dice": "Overlap of the two voxels in scanner space, 2 |A and B| / (|A| + |B|); repositioning lowers it too",
+    "status": "pass, or warn where the overlap is below convert.minimum_voxel_dice",
+}
+
+
+def write_overlap(study: "Study", output: Path, minimum: float) -> list[dict[str, Any]]:
+    """Write the overlap of each session's voxel with that of the participant's first.
+
+    Parameters
+    ----------
+    study : Study
+    output : Path
+        Folder of all outputs; sessions that were not converted are left out.
+    minimum : float
+        Dice below which the status is ``warn``.
+
+    Returns
+    -------
+    list of dict
+        Rows of ``derivatives/mrsflow/desc-voxel_quality.tsv``.
+    """
+    import pandas as pd
+
+    ordered = study.sessions.sort_values(["participant", "visit"], kind="stable")
+    first: dict[str, tuple[str, Any]] = {}
+    rows = []
+    for row in ordered.to_dict("records"):
+        affine = _voxel(bids.session_folder(output / "bids", row["key"]) / "mrs")
+        if affine is None:
+            continue
+        if row["participant"] not in first:
+            first[row["participant"]] = (row["session"], affine)
+            continue
+        session, reference = first[row["participant"]]
+        dice = voxel_dice(reference, affine)
+        names = (f"sub-{row['participant']}", f"ses-{row['session']}", f"ses-{session}")
+        rows.append(dict(zip(COLUMNS, (*names, dice, "pass" if dice >= minimum else "warn"), strict=True)))
+    path = Path(output, "derivatives", "mrsflow", "desc-voxel_quality.tsv")
+    write_table(pd.DataFrame(rows, columns=list(COLUMNS)), path)
+    write_json({name: {"Description": text} for name, text in COLUMNS.items()}, path.with_suffix(".json"))
+    return rows
+
+
+def _voxel(folder: Path) -> Any:
+    """Voxel of the first metabolite scan of a session, None where there is none or it is unknown."""
+    for path in sorted(folder.glob("*_svs.nii.gz"))[:1]:
+        scan = nifti_mrs.read(path)
+        return None if voxel_size(scan) is None else scan.affine
+    return None

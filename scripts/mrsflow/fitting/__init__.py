@@ -1,0 +1,1 @@
+"""Linear-combination fit of blocks: model, search, uncertainty, quantities."""

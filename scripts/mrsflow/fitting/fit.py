@@ -1,0 +1,400 @@
+"""Linear-combination fit of single-voxel spectra: one block alone, or the blocks of a session together.
+
+`fit_session` is the way in. The model of a spectrum is in `fit_model` and `nuisance`, the search in `fit_solver`.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import fft
+
+from mrsflow import axes
+from mrsflow.errors import InputError
+from mrsflow.fitting import fit_quality, fit_solver, uncertainty
+from mrsflow.fitting.dynamic import Terms
+from mrsflow.fitting.fit_model import (
+    SD_BROAD_BROADENING_HZ,
+    SD_BROAD_SHIFT_PPM,
+    SD_BROADENING_HZ,
+    SD_FIRST_ORDER_RAD,
+    SD_SHIFT_HZ,
+    Model,
+)
+from mrsflow.fitting.fit_solver import Session, State
+
+TEMPLATE = {"NAA": 10.0, "Cr": 4.5, "PCr": 4.5, "GPC": 1.2, "PCh": 0.6, "PCho": 0.6, "tCr": 9.0, "tNAA": 10.0}
+"""Signals by which a spectrum is recognised, in typical amounts (mM)."""
+MINOR = {"Asp": 0.057, "Asc": 0.038, "PE": 0.03, "Tau": 0.057, "Gly": 0.038, "Ala": 0.008, "sIns": 0.015}
+"""Minor metabolites as parts of tNAA + tCr + 3 tCho in healthy brain (Govindaraju et al. 2000, NMR Biomed. 13:129)."""
+MINOR_SPREAD = 0.5
+"""Standard deviation of these parts, relative; people differ by 0.1 to 0.2."""
+TEMPLATE_PPM = (1.8, 3.4)
+START_WIDTH_HZ, START_GAUSS_HZ2 = 4.0, 16.0
+LARGEST_SHIFT_PPM = 0.3
+BROAD_STARTS_PPM = (-0.1, -0.05, 0.0, 0.05, 0.1)
+"""Shifts of the macromolecules from which a fit starts; their posterior can have more than one mode."""
+SIGNAL_FREE_PPM = (-1.5, 10.5)
+"""Noise is measured outside this range."""
+EMPTY = 0.01
+"""tNAA of less than this part of tCr, of either sign, is none: a test solution."""
+MINIMUM_SNR = 3.0
+WRONG_WAY = 1.5
+"""A spectrum runs the wrong way when its mirror image shows the singlets this much stronger."""
+PLACES = 3
+"""Places from which a fit is tried."""
+MISFIT = 1.1
+"""Residual SD over noise SD beyond which misfit counts as noise and the fit is done again."""
+
+
+class FitError(InputError):
+    """A spectrum that cannot be fitted, with the reason."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Fit of B blocks with a basis of M signals.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Signals, as in the basis.
+    amplitudes : (B, M) float
+        Basis units.
+    joint_covariance : (B·M, B·M) float
+        Of all amplitudes, block after block: inverse Fisher information with every nuisance parameter and prior.
+    quality : list of dict
+        Per block, as `mrsflow.fitting.fit_quality` describes it.
+    ppm : (P) float
+        Fitted points.
+    data, fit, baseline : (B, P) float
+        Real spectra in units of the data, phase removed.
+    components : (B, M, P) float
+    constraints : str
+        Every prior in use.
+    coefficients, coefficient_covariance : (n) and (n, n) float
+        What the amplitudes are composed of: themselves, or the terms of a dynamic fit.
+    problems : tuple of str
+        Per block why it has no amplitudes, empty where it has.
+    terms : tuple of (metabolite, term)
+        What the coefficients of a dynamic fit are.
+    """
+
+    names: tuple[str, ...]
+    amplitudes: NDArray[np.floating]
+    joint_covariance: NDArray[np.floating]
+    quality: list[dict[str, Any]]
+    ppm: NDArray[np.floating]
+    data: NDArray[np.floating]
+    fit: NDArray[np.floating]
+    baseline: NDArray[np.floating]
+    components: NDArray[np.floating]
+    constraints: str
+    coefficients: NDArray[np.floating]
+    coefficient_covariance: NDArray[np.floating]
+    problems: tuple[str, ...] = ()
+    terms: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def covariance(self) -> NDArray[np.floating]:
+        """Covariance (B, M, M) of the amplitudes of each block."""
+        n_blocks, m = self.amplitudes.shape
+        blocks = self.joint_covariance.reshape(n_blocks, m, n_blocks, m)
+        return np.stack([blocks[b, :, b] for b in range(n_blocks)])
+
+
+def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None, start: NDArray | None = None) -> FitResult:
+    """Fit the blocks of a session together; one block is a session of its own.
+
+    Parameters
+    ----------
+    fids : (B, n_points) or (n_points) complex
+        Sampled as the basis of `model`.
+    model : Model
+        Basis and fitted range.
+    terms : Terms, optional
+        How amplitudes may change over the blocks; None: freely.
+    start : (n) float, optional
+        Shape parameters to start from (`random_start`); None: found by recognising the singlets.
+
+    Raises
+    ------
+    FitError
+        No spectrum could be fitted; the reason of the first.
+
+    Notes
+    -----
+    A spectrum that holds no finite or no non-zero values, runs the wrong way, shows no signal or fits with tNAA <= 0
+    is left out: its amplitudes are NaN and `problems` says why.
+    """
+    fids = np.atleast_2d(np.asarray(fids, dtype=complex))
+    m = len(model.names)
+    matrix = np.eye(len(fids) * m) if terms is None else terms.matrix
+    problems = [problem_with(fid, model) for fid in fids]
+    good = [block for block, problem in enumerate(problems) if not problem]
+    if not good:
+        raise FitError(problems[0])
+    rows = np.concatenate([np.arange(block * m, (block + 1) * m) for block in good])
+    matrix = matrix[rows]
+    columns = np.flatnonzero(np.any(matrix, axis=0))
+    found = _fit_good(fids[good], model, matrix[:, columns], start)
+    for block, values, quality in zip(good, found.amplitudes, found.quality, strict=True):
+        problems[block] = _problem_of(values, quality, model.names)
+    result = _with_all_blocks(found, good, problems)
+    if all(problems):
+        raise FitError(problems[good[0]])
+    if terms is None:
+        return result
+    return replace(result, terms=tuple(terms.names[c] for c in columns))
+
+
+def _fit_good(fids: NDArray, model: Model, matrix: NDArray, start: NDArray | None) -> FitResult:
+    fids = with_whole_first_point(fids, model)
+    noise = np.array([noise_sd(fid, model) for fid in fids])
+    n_blocks, m = len(fids), len(model.names)
+    alone = n_blocks == 1  # else the mean spectrum shows where to start
+    fid, sd = (fids[0], noise[0]) if alone else (fids.mean(axis=0), noise.mean() / np.sqrt(n_blocks))
+    single = Session(model, model.spectrum(fid)[np.newaxis] / sd, np.array([1 / sd]), matrix if alone else np.eye(m))
+    places = _find_places(single, recognised_start(fid, model) if start is None else start)
+    amplitudes = single.amplitude_map @ places[0].z[: single.n_amplitudes]
+    single = replace(single, **_minor_amounts(amplitudes, model))
+    session, state = _fit_from(single, [place.z[single.shape_at : single.nuisance_at] for place in places])
+    if not alone:
+        theta, amplitudes = state.z[session.shape_at : session.nuisance_at], state.z[:m]
+        spectra = model.spectrum(fids) / noise[:, np.newaxis]
+        session = Session(model, spectra, 1 / noise, matrix, **_minor_amounts(amplitudes, model))
+        session, state = _fit_from(session, [theta])
+    return _result(session, state, noise)
+
+
+def with_whole_first_point(fids: NDArray, model: Model) -> NDArray[np.complexfloating]:
+    """FIDs (B, n) whose first point is not halved, as some programs leave it for the sake of the Fourier transform.
+
+    Halved is a first point nearer to half than to all of what the next ones extrapolate to (cubic, backwards, with the
+    middle of the fitted range at rest).
+    """
+    middle = axes.ppm_to_hz(model.ppm[[0, -1]].mean(), model.spectrometer_frequency)
+    resting = fids[:, :5] * np.exp(-2j * np.pi * middle * model.time[:5])
+    extrapolated = resting[:, 1:] @ np.array([4.0, -6.0, 4.0, -1.0])
+    if np.sum(np.abs(resting[:, 0])) > 0.75 * np.sum(np.abs(extrapolated)):
+        return fids
+    return np.concatenate([2 * fids[:, :1], fids[:, 1:]], axis=1)
+
+
+def _major(amplitudes: NDArray, names: tuple[str, ...]) -> float:
+    """Give tNAA + tCr + 3 tCho, of what the basis has."""
+    parts = [(uncertainty.weights_of(names, name), k) for name, k in (("tNAA", 1), ("tCr", 1), ("tCho", 3))]
+    return sum(k * float(weights @ amplitudes) for weights, k in parts if weights is not None)
+
+
+def _minor_amounts(amplitudes: NDArray, model: Model) -> dict[str, NDArray[np.floating]]:
+    """Soft constraint on minor metabolites: their usual part of tNAA + tCr + 3 tCho, give or take `MINOR_SPREAD`."""
+    total = _major(amplitudes, model.names)
+    expected = np.array([MINOR.get(name, 0.0) for name in model.names]) * total
+    precision = np.divide(1 / MINOR_SPREAD**2, expected**2, out=np.zeros_like(expected), where=expected > 0)
+    return {"expected": np.maximum(expected, 0), "expected_precision": precision}
+
+
+def _problem_of(amplitudes: NDArray, quality: dict[str, Any], names: tuple[str, ...]) -> str:
+    """Why a fit cannot stand, empty where it can."""
+    naa, creatine = (uncertainty.weights_of(names, name) for name in ("tNAA", "tCr"))
+    if naa is not None and not naa @ amplitudes > 0:
+        nothing = creatine is not None and abs(naa @ amplitudes) < EMPTY * (creatine @ amplitudes)
+        if not nothing:  # a solution of creatine without NAA is no failure
+            return f"the fit failed: tNAA is {naa @ amplitudes:.3g}, which is not positive"
+    if _major(amplitudes, names) < 0:
+        return f"the fit failed: tNAA + tCr + 3 tCho is {_major(amplitudes, names):.3g}, which is not positive"
+    if not quality["snr"] > MINIMUM_SNR:
+        return (
+            f"no signal of the basis stands above the noise (SNR {quality['snr']:.1f}, at least {MINIMUM_SNR:g} needed)"
+        )
+    return ""
+
+
+def _with_all_blocks(found: FitResult, good: list[int], problems: list[str]) -> FitResult:
+    """Put the fitted blocks in their places among all, with NaN for those that have a problem."""
+    n_all, m = len(problems), len(found.names)
+    usable = [(new, old) for new, old in enumerate(good) if not problems[old]]
+    places = np.concatenate([np.arange(m) + old * m for _, old in usable]) if usable else np.zeros(0, int)
+    origin = np.concatenate([np.arange(m) + new * m for new, _ in usable]) if usable else np.zeros(0, int)
+    joint = np.full((n_all * m, n_all * m), np.nan)
+    joint[np.ix_(places, places)] = found.joint_covariance[np.ix_(origin, origin)]
+
+    def spread(values: NDArray) -> NDArray:
+        wide = np.full((n_all, *values.shape[1:]), np.nan)
+        for new, old in usable:
+            wide[old] = values[new]
+        return wide
+
+    quality: list[dict[str, Any]] = [{} for _ in problems]
+    for new, old in enumerate(good):
+        quality[old] = found.quality[new]
+    curves = {name: spread(getattr(found, name)) for name in ("amplitudes", "data", "fit", "baseline", "components")}
+    return replace(found, joint_covariance=joint, quality=quality, problems=tuple(problems), **curves)
+
+
+def problem_with(fid: NDArray, model: Model) -> str:
+    """Why a spectrum cannot be fitted, empty where it can: it is not of the kind that the basis describes."""
+    if fid.size != model.n_points:
+        return f"the spectrum has {fid.size} points where {model.n_points} are expected"
+    if not np.all(np.isfinite(fid)):
+        return "the spectrum holds NaN or infinite values"
+    if not np.any(fid):
+        return "the spectrum is zero everywhere"
+    strength = _recognise(fid, model)[2]
+    if _recognise(np.conj(fid), model)[2] > WRONG_WAY * strength:
+        return "the spectrum runs the wrong way in frequency: its signals lie above the water; conjugate the FID"
+    return ""
+
+
+def noise_sd(fid: NDArray, model: Model) -> float:
+    """SD of the noise of the real spectrum: median absolute difference of neighbouring points outside all signals."""
+    shift = axes.hz_to_ppm(np.fft.fftfreq(fid.size, model.dwell_time), model.spectrometer_frequency)
+    free = np.fft.fftshift((shift < SIGNAL_FREE_PPM[0]) | (shift > SIGNAL_FREE_PPM[1]))
+    if free.sum() < 64:
+        free = np.ones(free.size, dtype=bool)
+        free[free.size // 10 : -free.size // 10] = False
+    values = axes.to_spectrum(fid)[free]
+    steps = np.diff(values) / np.sqrt(2)
+    found = 1.4826 * np.median(np.abs(np.concatenate([steps.real, steps.imag])))
+    if not found > 1e-9 * np.abs(fid).max():
+        return float(1e-6 * np.abs(model.spectrum(fid)).max())
+    return float(found)
+
+
+def _recognise(fid: NDArray, model: Model) -> tuple[float, float, float]:
+    """Shift (Hz), phase (rad) and strength of the singlets of the basis in a spectrum, by correlation."""
+    weights = np.array([TEMPLATE.get(name, 0.0) for name in model.names])
+    if not weights.any():
+        weights = np.where(model.broad, 0.0, 1.0)
+    template = (weights @ model.fids) * np.exp(-np.pi * 6 * model.time)
+    shift = axes.hz_to_ppm(np.fft.fftfreq(fid.size, model.dwell_time), model.spectrometer_frequency)
+    band = (shift > TEMPLATE_PPM[0]) & (shift < TEMPLATE_PPM[1])
+    product = np.conj(template) * fft.ifft(fft.fft(fid) * band)
+    fine = 8 * fid.size
+    largest = int(LARGEST_SHIFT_PPM * model.spectrometer_frequency * fine * model.dwell_time)
+    lags = np.arange(-largest, largest + 1)
+    match = fft.fft(product, fine)[lags]
+    best = int(np.argmax(np.abs(match)))
+    return lags[best] / (fine * model.dwell_time), float(np.angle(match[best])), float(np.abs(match[best]))
+
+
+def recognised_start(fid: NDArray, model: Model) -> NDArray[np.floating]:
+    """Shape parameters to start from: shift and phase of the recognised singlets, usual widths."""
+    shape = model.shape
+    theta = np.zeros(shape.size)
+    theta[shape.shift], theta[shape.phase0], _ = _recognise(fid, model)
+    theta[shape.lorentz], theta[shape.gauss2] = START_WIDTH_HZ, START_GAUSS_HZ2
+    return theta
+
+
+def random_start(fid: NDArray, model: Model, generator: np.random.Generator) -> NDArray[np.floating]:
+    """Shape parameters about those of `recognised_start`, to see whether a fit ends where it does from any of them."""
+    shape = model.shape
+    theta = recognised_start(fid, model)
+    theta[shape.shift] += generator.uniform(-3, 3)
+    theta[shape.phase0] += generator.uniform(-0.5, 0.5)
+    theta[shape.lorentz], theta[shape.gauss2] = generator.uniform(1, 8), generator.uniform(1, 8) ** 2
+    theta[shape.broadenings] = generator.uniform(-1, 1, shape.n_signals)
+    theta[shape.shifts] = generator.uniform(-0.5, 0.5, shape.n_signals)
+    return theta
+
+
+def _find_places(session: Session, start: NDArray) -> list[State]:
+    """Short stiff fits from several places of the macromolecules, the best first."""
+    model = session.model
+    shape = model.shape
+    own = start[shape.shifts]
+    places = []
+    for ppm in BROAD_STARTS_PPM if model.broad.any() else (0.0,):
+        theta = start.copy()
+        theta[shape.shifts] = own + np.where(model.broad, ppm * model.spectrometer_frequency, 0.0)
+        place, _ = fit_solver.climb(session, _placed(session, theta), fit_solver.FIRST_STEPS, fit_solver.STIFFNESS)
+        places.append(place)
+    return sorted(places, key=lambda place: place.objective)
+
+
+def _fit_from(session: Session, places: list[NDArray]) -> tuple[Session, State]:
+    """Fit from shape parameters, the best first; the next are tried where a fit misses more than noise.
+
+    Where all do, the baseline may become as narrow as macromolecules, which the basis may lack; what is missed then
+    still counts as noise.
+    """
+    tried = []
+    for theta in places[:PLACES]:
+        own = replace(session)
+        state, _ = fit_solver.climb(own, _placed(own, theta), fit_solver.STEPS, evidence=fit_solver.EVIDENCE_STEPS)
+        tried.append((float(_misfit(state).max()), len(tried), own, state))
+        if tried[-1][0] <= MISFIT:
+            break
+    _, _, session, state = min(tried, key=lambda one: one[:2])
+    if np.any(_misfit(state) > MISFIT):
+        session = replace(session, fine=True)
+        state, _ = fit_solver.climb(session, state.z, fit_solver.STEPS, evidence=fit_solver.EVIDENCE_STEPS)
+    if np.any(_misfit(state) > MISFIT):
+        session = fit_solver.rescaled(session, np.maximum(_misfit(state), 1.0))
+        state, _ = fit_solver.climb(session, state.z, fit_solver.STEPS, evidence=fit_solver.EVIDENCE_STEPS)
+    return session, state
+
+
+def _misfit(state: State) -> NDArray[np.floating]:
+    """Residual SD over the noise SD of each block."""
+    return np.array([np.sqrt(np.mean(residual**2)) for residual in state.residual])
+
+
+def _placed(session: Session, theta: NDArray) -> NDArray[np.floating]:
+    z = np.zeros(session.size)
+    z[session.shape_at : session.nuisance_at] = theta
+    return z
+
+
+def _result(session: Session, state: State, noise: NDArray) -> FitResult:
+    model = session.model
+    gram, _ = fit_solver.normal_equations(session, state)
+    covariance = fit_solver.posterior(session, gram)
+    amplitude_covariance = covariance[: session.n_amplitudes, : session.n_amplitudes]
+    joint = session.amplitude_map @ amplitude_covariance @ session.amplitude_map.T
+    half = model.points.size
+    amplitudes, quality, curves = [], [], []
+    for block in range(len(session.spectra)):
+        amplitude, theta, nuisances = session.local(state.z, block)
+        unit = 1 / session.scale[block]
+        components = amplitude[:, np.newaxis] * state.signals[block][0].real * unit
+        baseline = (model.nuisance.columns @ nuisances)[:half] * unit
+        data = (session.spectra[block] * model.turn(theta)).real * unit
+        amplitudes.append(amplitude)
+        curves.append((data, components.sum(axis=0) + baseline, baseline, components))
+        quality.append(fit_quality.describe(session, state, block, noise[block]))
+    data, fitted, baseline, components = (np.array(part) for part in zip(*curves, strict=True))
+    dimension = fit_solver.effective_dimension(session, gram, ("baseline", "fine_baseline"))
+    for row in quality:
+        row["baseline_dimension"] = dimension
+    return FitResult(
+        names=model.names,
+        amplitudes=np.array(amplitudes),
+        joint_covariance=joint,
+        quality=quality,
+        ppm=model.ppm,
+        data=data,
+        fit=fitted,
+        baseline=baseline,
+        components=components,
+        constraints=constraints(model),
+        coefficients=state.z[: session.n_amplitudes],
+        coefficient_covariance=amplitude_covariance,
+    )
+
+
+def constraints(model: Model) -> str:
+    """Every prior in use, in words."""
+    names = [name for name, broad in zip(model.names, model.broad, strict=True) if broad]
+    broad = f" ({', '.join(names)}: {SD_BROAD_BROADENING_HZ:g} Hz and {SD_BROAD_SHIFT_PPM:g} ppm)" if names else ""
+    minor = ", ".join(name for name in model.names if name in MINOR)
+    return (
+        f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}; "
+        f"first-order phase 0 +/- {SD_FIRST_ORDER_RAD:g} rad at the edges; "
+        "baseline, lipid, water tail and first point 0 with variance from the data; "
+        f"amplitudes of {minor or 'no metabolite'} at their usual part of tNAA + tCr + 3 tCho, +/- {MINOR_SPREAD:.0%}; "
+        "no other constraint on amplitudes or ratios"
+    )

@@ -1,0 +1,185 @@
+"""Files of the fit: spectra and basis in, tables and arrays out, by hand and for a session of a study."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrsflow import nifti_mrs
+from mrsflow.basis_sets import basis as basis_sets
+from mrsflow.errors import InputError
+from mrsflow.files import read_table, write_table, written_whole
+from mrsflow.fitting import dynamic, fit_tables, fitters, quantify
+from mrsflow.fitting.dynamic import Terms
+from mrsflow.fitting.fit import FitResult
+from mrsflow.fitting.fitters import Fitter, Request
+from mrsflow.fitting.quantify import Scaling
+from mrsflow.nifti_mrs import Scan
+
+
+def fit_by_hand(
+    spectra: Path,
+    basis: Path,
+    out: Path,
+    reference: Path | None,
+    model: str,
+    design: Path | None,
+    ppm: tuple[float, float],
+    constants: str,
+    constant: tuple[str, ...] = (),
+    free: tuple[str, ...] = (),
+) -> None:
+    """Fit the spectra of one file; the options of ``scripts/fit_blocks.py``.
+
+    Raises
+    ------
+    InputError
+        A file cannot be used, the options do not go together, or no spectrum can be fitted; nothing is written.
+    """
+    import pandas as pd
+
+    scan, basis_set = nifti_mrs.read(spectra), basis_sets.load(basis)
+    fids = scan.ordered("DIM_DYN")
+    sessions, courses = [[index] for index in range(len(fids))], {}
+    if design is not None:
+        listed, courses = dynamic.read_design(read_table(design), str(design), len(fids))
+        sessions = [list(map(int, part)) for part in listed]
+    elif model == "dynamic":
+        raise InputError("--model dynamic needs --design: which spectra are blocks of one session, and the time models")
+    scaling = None if reference is None else _scaling(reference, scan, basis_set, constants)
+    fitter = fitters.make("mrsflow")
+    results, problems = [], {}
+    for number, indices in enumerate(sessions):
+        own = {name: course[indices] for name, course in courses.items()}
+        terms = dynamic.terms(basis_set.names, own, len(indices), constant, free) if model == "dynamic" else None
+        try:
+            results.append((number, indices, fitter(_request(fids[indices], scan, basis_set, ppm, terms))))
+        except fitters.fit.FitError as error:
+            problems.update(dict.fromkeys(indices, str(error)))
+    if not results:
+        raise InputError(f"{spectra}: no spectrum could be fitted; the first: {next(iter(problems.values()))}")
+    tables = [fit_tables.amplitudes(result, indices, scaling) for _, indices, result in results]
+    judged = [fit_tables.quality(result, indices, scaling) for _, indices, result in results]
+    tables += [_nothing(index, tables[0]) for index in problems]
+    judged.append(pd.DataFrame({"spectrum": list(problems), "status": list(problems.values())}))
+    status = pd.concat([table.dropna(axis=1, how="all") for table in judged if len(table)], ignore_index=True)
+    table = pd.concat([table.dropna(axis=1, how="all") for table in tables], ignore_index=True)
+    table = table.reindex(columns=list(fit_tables.COLUMNS)).sort_values("spectrum", kind="stable")
+    status = status.reindex(columns=list(fit_tables.QUALITY)).sort_values("spectrum", kind="stable")
+    table = table.merge(status[["spectrum", "status"]], on="spectrum")
+    if model == "dynamic":
+        terms_table = pd.concat([fit_tables.changes(result, str(number)) for number, _, result in results])
+        write_table(terms_table, _beside(out, "terms"))
+    write_table(status, _beside(out, "quality"))
+    write_table(table, out)
+
+
+def _beside(out: Path, what: str) -> Path:
+    return out.with_name(f"{out.stem}_{what}.tsv")
+
+
+def _nothing(index: int, like: Any) -> Any:
+    """Rows of a spectrum that could not be fitted."""
+    import pandas as pd
+
+    names = like.loc[like["spectrum"] == like["spectrum"].iloc[0], "metabolite"]
+    return pd.DataFrame({"spectrum": index, "metabolite": names})
+
+
+def _request(fids: Any, scan: Scan, basis: Any, ppm: tuple[float, float], terms: Terms | None) -> Request:
+    return Request(fids, scan.dwell_time, scan.spectrometer_frequency, scan.nucleus, basis, tuple(ppm), terms)
+
+
+def _scaling(reference: Path, scan: Scan, basis: basis_sets.Basis, constants: str) -> Scaling:
+    water = nifti_mrs.read(reference)
+    if constants not in quantify.CONSTANTS:
+        raise InputError(f"constants {constants!r} are not known; choose one of {', '.join(quantify.CONSTANTS)}")
+    sampled = basis_sets.match(basis, scan.spectrometer_frequency, scan.nucleus, scan.dwell_time, scan.n_points)
+    try:
+        return quantify.scaling(water, sampled, quantify.CONSTANTS[constants])
+    except InputError as error:
+        raise InputError(f"{reference}: {error}") from None
+
+
+def fit_session_files(key: str, written: list[Path], bases: dict[str, Path], config: dict[str, Any]) -> list[Path]:
+    """Fit the blocks of one session of a study.
+
+    Parameters
+    ----------
+    key : str
+        ``sub-X_ses-Y``.
+    written : list of Path
+        What preprocessing wrote for it.
+    bases : dict of str to Path
+        Basis set of each of its protocols; a session has one.
+    config : dict
+        Section fit.
+
+    Raises
+    ------
+    InputError
+        No blocks, more than one protocol, or no block that can be fitted; names the file.
+    """
+    if not bases:
+        raise InputError(f"{key}: has no metabolite scan to fit; give it a row of role svs in the samples table")
+    if len(bases) > 1:
+        raise InputError(f"{key}: has metabolite scans of protocols {', '.join(sorted(bases))}; one session needs one")
+    basis = basis_sets.load(next(iter(bases.values())))
+    fitter = fitters.make(config["fitter"])
+    made = []
+    for path in sorted(file for file in written if file.name.endswith("_desc-blocks_svs.nii.gz")):
+        try:
+            made += _fit_one_file(path, written, basis, fitter, config)
+        except InputError as error:
+            raise InputError(f"{path.name}: {error}") from None
+    if not made:
+        raise InputError(f"{key}: preprocessing left no blocks to fit")
+    return made
+
+
+def _fit_one_file(
+    path: Path, written: list[Path], basis: basis_sets.Basis, fitter: Fitter, config: dict[str, Any]
+) -> list[Path]:
+    scan = nifti_mrs.read(path)
+    fids = scan.ordered("DIM_DYN")
+    described = scan.dimension_header("DIM_DYN")
+    terms = _terms(config, basis, described, len(fids)) if config["model"] == "dynamic" else None
+    result = fitter(_request(fids, scan, basis, config["ppm"], terms))
+    spectra = list(range(len(fids)))
+    stem = path.name.removesuffix("_desc-blocks_svs.nii.gz")
+    water = [file for file in written if file.name == f"{stem}_desc-preproc_mrsref.nii.gz"]
+    scaling = _scaling(water[0], scan, basis, config["constants"]) if water else None
+    paths = [path.with_name(f"{stem}_desc-blocks_{kind}") for kind in ("mrsfit.tsv", "fitquality.tsv", "mrsfit.npz")]
+    write_table(_with_blocks(fit_tables.amplitudes(result, spectra, scaling), stem, described), paths[0])
+    write_table(_with_blocks(fit_tables.quality(result, spectra, scaling), stem, described), paths[1])
+    _write_arrays(result, spectra, paths[2])
+    if terms is not None:
+        paths.append(path.with_name(f"{stem}_desc-blocks_terms.tsv"))
+        write_table(fit_tables.changes(result, stem), paths[-1])
+    return paths
+
+
+def _terms(config: dict[str, Any], basis: basis_sets.Basis, described: dict[str, Any], n_blocks: int) -> Terms:
+    if missing := [name for name in ("onset_s", "duration_s") if name not in described]:
+        raise InputError(f"the dimension header of the blocks has no {missing[0]}, which a dynamic fit needs")
+    model = config["time_model"]
+    rise = 60 * config["rise_min"]
+    courses = {model: dynamic.course(model, described["onset_s"], described["duration_s"], rise)}
+    return dynamic.terms(basis.names, courses, n_blocks, tuple(config["constant"]), tuple(config["free"]))
+
+
+def _with_blocks(table: Any, stem: str, described: dict[str, Any]) -> Any:
+    """Put what belongs to a block before its rows: participant, session, and what the dimension header says."""
+    spectrum = table["spectrum"].to_numpy()
+    participant, session = (part.split("-", 1)[1] for part in stem.split("_")[:2])
+    table.insert(0, "participant", participant)
+    table.insert(1, "session", session)
+    for place, name in enumerate(("block", "phase", "onset_s", "duration_s", "n_transients", "n_rejected"), start=2):
+        values = described.get(name)
+        table.insert(place, name, np.nan if values is None else np.array(values, dtype=object)[spectrum])
+    return table
+
+
+def _write_arrays(result: FitResult, spectra: list[int], path: Path) -> None:
+    with written_whole(path) as temporary:
+        np.savez_compressed(temporary, **fit_tables.arrays([result], [spectra]))

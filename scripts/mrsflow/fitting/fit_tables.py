@@ -1,0 +1,104 @@
+"""The fit of a session as tables and arrays."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mrsflow.fitting import uncertainty
+from mrsflow.fitting.fit import FitResult
+from mrsflow.fitting.quantify import Scaling
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "spectrum", "metabolite", "amplitude", "sd", "crlb_percent", "per_tcr", "per_tcr_sd", "per_tnaa", "per_tnaa_sd",
+    "molar_mM", "molar_sd",
+)  # fmt: skip
+QUALITY = (
+    "spectrum", "status", "snr", "linewidth_hz", "shift_hz", "phase_deg", "residual_ratio", "whiteness_p",
+    "baseline_dimension", "glu_gln_correlation", "glx_per_tnaa", "glx_per_tnaa_sd", "constants", "constraints",
+)  # fmt: skip
+
+
+def amplitudes(result: FitResult, spectra: list[int], scaling: Scaling | None = None) -> "pd.DataFrame":
+    """Give the tidy table of a session: a row for each metabolite and sum of each spectrum.
+
+    Parameters
+    ----------
+    result : FitResult
+    spectra : list of int, length B
+        Index of each block among all spectra.
+    scaling : Scaling, optional
+        To molar concentrations.
+    """
+    import pandas as pd
+
+    quantities = {name: uncertainty.weights_of(result.names, name) for name in result.names}
+    quantities |= uncertainty.totals(result.names)
+    below = {
+        key: uncertainty.weights_of(result.names, name) for key, name in (("per_tcr", "tCr"), ("per_tnaa", "tNAA"))
+    }
+    rows = []
+    for block, spectrum in enumerate(spectra):
+        values, covariance = result.amplitudes[block], result.covariance[block]
+        for name, weights in quantities.items():
+            value, sd = uncertainty.total(weights, values, covariance)
+            row: dict[str, Any] = {"spectrum": spectrum, "metabolite": name, "amplitude": value, "sd": sd}
+            row["crlb_percent"] = 100 * sd / value if value > 0 else np.nan
+            for key, denominator in below.items():
+                positive = denominator is not None and denominator @ values > 0
+                ratio = uncertainty.ratio(weights, denominator, values, covariance) if positive else (np.nan, np.nan)
+                row[key], row[f"{key}_sd"] = ratio
+            factor = np.nan if scaling is None else scaling.factor
+            row["molar_mM"], row["molar_sd"] = factor * value, factor * sd
+            rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def quality(result: FitResult, spectra: list[int], scaling: Scaling | None = None) -> "pd.DataFrame":
+    """Give the table of fit quality: a row for each spectrum; ``status`` is ``ok`` or why there is no fit."""
+    import pandas as pd
+
+    glu, gln, naa = (uncertainty.weights_of(result.names, name) for name in ("Glu", "Gln", "tNAA"))
+    rows = []
+    for block, spectrum in enumerate(spectra):
+        row: dict[str, Any] = {"spectrum": spectrum, "status": result.problems[block] or "ok", **result.quality[block]}
+        row["constraints"] = result.constraints
+        row["constants"] = "none" if scaling is None else scaling.constants.name
+        if not result.problems[block] and glu is not None and gln is not None:
+            values, covariance = result.amplitudes[block], result.covariance[block]
+            row["glu_gln_correlation"] = uncertainty.correlation(glu, gln, covariance)
+            if naa is not None:
+                row["glx_per_tnaa"], row["glx_per_tnaa_sd"] = uncertainty.ratio(glu + gln, naa, values, covariance)
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(QUALITY))
+
+
+def changes(result: FitResult, session: str) -> "pd.DataFrame":
+    """Give the coefficients of a dynamic fit: session, metabolite (and sums), term, estimate, sd."""
+    import pandas as pd
+
+    rows = []
+    terms = list(dict.fromkeys(term for _, term in result.terms))
+    for term in terms:
+        weights_of = {name: uncertainty.weights_of(result.names, name) for name in result.names}
+        weights_of |= uncertainty.totals(result.names)
+        for name, weights in weights_of.items():
+            members = [m for m, w in zip(result.names, weights, strict=True) if w]
+            row = np.array([float(own == term and metabolite in members) for metabolite, own in result.terms])
+            if row.sum() == len(members):
+                value, sd = uncertainty.total(row, result.coefficients, result.coefficient_covariance)
+                rows.append({"session": session, "metabolite": name, "term": term, "estimate": value, "sd": sd})
+    return pd.DataFrame(rows, columns=["session", "metabolite", "term", "estimate", "sd"])
+
+
+def arrays(results: list[FitResult], spectra: list[list[int]]) -> dict[str, Any]:
+    """Give curves, components and covariances of all spectra, in the order of their index."""
+    order = np.argsort(np.concatenate([np.asarray(part) for part in spectra]))
+    collected = {
+        name: np.concatenate([getattr(result, name) for result in results])[order].astype(np.float32)
+        for name in ("data", "fit", "baseline", "components")
+    }
+    covariance = np.concatenate([result.covariance for result in results])[order]
+    return {"ppm": results[0].ppm, "names": np.array(results[0].names), **collected, "covariance": covariance}

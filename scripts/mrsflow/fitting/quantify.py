@@ -1,0 +1,197 @@
+"""From fitted amplitudes to ratios and to molar concentrations by the water signal.
+
+    concentration = amplitude · (signal per proton of the basis) · 2 · water / (water signal) · correction
+
+with `water` the concentration of water (mM) as its signal shows it after relaxation, and `correction` the inverse of
+the metabolites' relaxation (Near et al. 2021, doi:10.1002/nbm.4257; Gasparovic et al. 2006, doi:10.1002/mrm.20901).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrsflow import axes
+from mrsflow.basis_sets.basis import Basis
+from mrsflow.errors import InputError
+from mrsflow.fitting import singlets
+from mrsflow.nifti_mrs import Scan
+
+PURE_WATER_MM = 55_510.0
+"""Concentration of pure water, 1 mol / 18.015 g (mM, per kg)."""
+SINGLET_PROTONS = {"Cr": (3.027, 3), "PCr": (3.029, 3), "tCr": (3.027, 3), "NAA": (2.008, 3), "tNAA": (2.008, 3)}
+"""Singlets by which a basis tells the signal of one proton, the first it has: shift (ppm) and protons."""
+INTEGRAL_PPM, INTEGRAL_EDGE = 0.15, 3
+"""Half range of the integral of a singlet as LCModel takes it, and points at each end that set its straight floor."""
+
+
+@dataclass(frozen=True)
+class Constants:
+    """A named set of constants for water scaling.
+
+    Attributes
+    ----------
+    name, source : str
+    fractions : dict of str to float
+        Volume fractions of the voxel's compartments.
+    density : dict of str to float
+        Visible water (g/ml).
+    water_t1_s, water_t2_s : dict of str to float
+        0 for T1: no weighting.
+    metabolite_t1_s, metabolite_t2_s : float
+    area : str
+        How the singlet of the basis is measured: ``line`` (its amplitude at time zero) or ``integral``, which misses
+        the feet of the line, as in LCModel.
+    """
+
+    name: str
+    source: str
+    fractions: dict[str, float]
+    density: dict[str, float]
+    water_t1_s: dict[str, float]
+    water_t2_s: dict[str, float]
+    metabolite_t1_s: float
+    metabolite_t2_s: float
+    area: str = "line"
+
+    def water_mM(self, echo_time_s: float, repetition_time_s: float | None) -> float:
+        """Water concentration that its signal shows (mM)."""
+        return PURE_WATER_MM * sum(
+            fraction
+            * self.density[tissue]
+            * relaxation(echo_time_s, repetition_time_s, self.water_t1_s[tissue], self.water_t2_s[tissue])
+            for tissue, fraction in self.fractions.items()
+        )
+
+    def correction(self, echo_time_s: float, repetition_time_s: float | None) -> float:
+        """Factor that takes relaxation off the metabolites."""
+        return 1 / relaxation(echo_time_s, repetition_time_s, self.metabolite_t1_s, self.metabolite_t2_s)
+
+
+def relaxation(echo_time_s: float, repetition_time_s: float | None, t1_s: float, t2_s: float) -> float:
+    """Part of a signal that is left after TE, at the steady state of TR."""
+    left = float(np.exp(-echo_time_s / t2_s))
+    if t1_s == 0:
+        return left
+    if repetition_time_s is None:
+        raise InputError("water scaling needs RepetitionTime, which the header does not have")
+    return left * float(1 - np.exp(-repetition_time_s / t1_s))
+
+
+CONSTANTS = {
+    "fsl": Constants(
+        "fsl",
+        "relaxation at 3 T and densities as in FSL-MRS (doi:10.1002/mrm.28630); 60 % grey, 40 % white matter",
+        {"GM": 0.6, "WM": 0.4},
+        {"GM": 0.78, "WM": 0.65},
+        {"GM": 1.50, "WM": 0.97},
+        {"GM": 0.088, "WM": 0.073},
+        1.29,
+        0.194,
+    ),
+    "challenge": Constants(
+        "challenge",
+        "ISMRM fitting challenge 2016: 60 % grey, 40 % white matter, TR far longer than T1, areas as in LCModel",
+        {"GM": 0.6, "WM": 0.4},
+        {"GM": 0.78, "WM": 0.65},
+        {"GM": 0.0, "WM": 0.0},
+        {"GM": 0.110, "WM": 0.080},
+        0.0,
+        0.160,
+        "integral",
+    ),
+}
+"""The sets that can be named."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Factor from amplitudes to molar concentrations (mM), and what it was made of."""
+
+    factor: float
+    constants: Constants
+    water_mM: float
+    correction: float
+
+
+def scaling(
+    water: Scan,
+    basis: Basis,
+    constants: Constants,
+    echo_time_s: float | None = None,
+    repetition_time_s: float | None = None,
+) -> Scaling:
+    """Find the factor from amplitudes in units of a basis to molar concentrations.
+
+    Parameters
+    ----------
+    water : Scan
+        Unsuppressed water, its transients averaged by magnitude.
+    basis : Basis
+        As it was fitted.
+    constants : Constants
+    echo_time_s, repetition_time_s : float, optional
+        None: from the header of `water`.
+
+    Raises
+    ------
+    InputError
+        No echo time, no water signal, or no singlet in the basis by which to tell the signal of a proton.
+    """
+    echo = water.header.get("EchoTime") if echo_time_s is None else echo_time_s
+    repetition = water.header.get("RepetitionTime") if repetition_time_s is None else repetition_time_s
+    if not isinstance(echo, int | float):
+        raise InputError("water scaling needs EchoTime (s), which the header of the reference does not have")
+    fids = water.fid.reshape(-1, water.n_points)
+    signal = float(np.mean([water_signal(fid, water.dwell_time) for fid in fids]))
+    visible, correction = constants.water_mM(echo, repetition), constants.correction(echo, repetition)
+    factor = proton_signal(basis, constants.area) * 2 * visible / signal * correction
+    return Scaling(factor, constants, visible, correction)
+
+
+def proton_signal(basis: Basis, area: str = "line") -> float:
+    """Signal at time zero of one proton of unit concentration in a basis.
+
+    Raises
+    ------
+    InputError
+        The basis has none of the singlets of `SINGLET_PROTONS`.
+    """
+    name = next((name for name in SINGLET_PROTONS if name in basis.names), None)
+    if name is None:
+        raise InputError(f"water scaling needs one of {', '.join(SINGLET_PROTONS)} in the basis")
+    ppm, protons = SINGLET_PROTONS[name]
+    fid = basis.fids[basis.names.index(name)]
+    if area == "integral":
+        filled = 2 * fid.size
+        shift = axes.ppm_axis(filled, basis.dwell_time, basis.spectrometer_frequency, basis.reference_ppm)
+        near = np.abs(shift - ppm) <= INTEGRAL_PPM
+        values = axes.to_spectrum(np.pad(fid, (0, fid.size)))[near].real
+        floor = np.linspace(values[:INTEGRAL_EDGE].mean(), values[-INTEGRAL_EDGE:].mean(), values.size)
+        return float(2 * (values - floor).sum() / filled / protons)
+    found = singlets.find(fid, basis.dwell_time, basis.spectrometer_frequency, ppm, INTEGRAL_PPM)
+    if found is None or not abs(found.amplitude) > 0:
+        raise InputError(f"the basis shows no singlet of {name} at {ppm} ppm, by which water scaling is done")
+    return abs(found.amplitude) / protons
+
+
+def water_signal(fid: NDArray, dwell_time: float, span_s: float = 0.02) -> float:
+    """Magnitude of an unsuppressed water FID at time zero.
+
+    The logarithm of the magnitude over the first milliseconds is extrapolated by a parabola; the first point, which
+    some programs halve, is left out.
+
+    Parameters
+    ----------
+    fid : (n_points) complex
+    dwell_time : float
+        s.
+    span_s : float
+        Length of FID used.
+    """
+    count = max(8, min(round(span_s / dwell_time), fid.size // 4))
+    magnitude = np.abs(fid[1 : count + 1])
+    if not np.all(magnitude > 0) or not np.all(np.isfinite(magnitude)):
+        raise InputError("the water reference has points that are zero or not finite; it cannot scale concentrations")
+    time = np.arange(1, count + 1) * dwell_time
+    return float(np.exp(np.polynomial.Polynomial.fit(time, np.log(magnitude), 2)(0.0)))

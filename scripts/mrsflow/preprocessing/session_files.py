@@ -1,0 +1,206 @@
+"""Files of the preprocessing of a session: what conversion wrote in, blocks and quality tables out."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrsflow import nifti_mrs
+from mrsflow.errors import InputError
+from mrsflow.files import read_json, read_table, write_json, write_table, written_whole
+from mrsflow.nifti_mrs import Scan
+from mrsflow.preprocessing import blocks, measures, preprocess
+from mrsflow.preprocessing.preprocess import Run, Session, Settings
+
+OWN_KEYS = ("OriginalChecksum", "FrameOnset", "NumberOfTransients", "ExcitationsPerFrame", "ReferenceSignal")
+"""Sidecar keys of the converted file that do not hold for the blocks."""
+
+
+def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], output: Path) -> list[Path]:
+    """Preprocess the scans of one session, one result for each task.
+
+    Parameters
+    ----------
+    key : str
+        ``sub-X_ses-Y``.
+    converted : list of Path
+        What conversion wrote for it.
+    config : dict
+        Sections blocks, preprocess and protocols; `protocols` holds the session's own only.
+    output : Path
+        Folder of all outputs.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    InputError
+        Nothing to preprocess, missing metadata, or data that cannot be used; names the file.
+    """
+    scans = sorted(path for path in converted if path.name.endswith(("_svs.nii.gz", "_svs.nii")))
+    folder = Path(output, "derivatives", "mrsflow", *key.split("_"), "mrs")
+    if not scans:
+        return _water_alone(key, converted, folder)
+    cycles = {protocol["phase_cycle"] for protocol in config["protocols"].values()}
+    if len(cycles) > 1:
+        raise InputError(f"{key}: its protocols differ in phase_cycle; one session needs one phase cycle")
+    settings = settings_of(config, cycles.pop() if cycles else 1)
+    written = []
+    for stem in dict.fromkeys(_session_stem(path) for path in scans):
+        own = [path for path in scans if _session_stem(path) == stem]
+        try:
+            session = preprocess.process(read_runs(own, config["blocks"]["event"]), settings)
+        except InputError as error:
+            raise InputError(f"{stem}: {error}") from None
+        written += write(session, settings, config["blocks"]["baseline"], read_json(_sidecar(own[0])), folder / stem)
+    return written
+
+
+def _water_alone(key: str, converted: list[Path], folder: Path) -> list[Path]:
+    """Combine and average the water of a session that has nothing else."""
+    found = sorted(path for path in converted if path.name.endswith(("_mrsref.nii.gz", "_mrsref.nii")))
+    if not found:
+        raise InputError(f"{key}: conversion gave neither a metabolite scan nor water; add one to the samples table")
+    written = []
+    for stem in dict.fromkeys(_session_stem(path) for path in found):
+        scans = [nifti_mrs.read(path) for path in found if _session_stem(path) == stem]
+        written.append(folder / f"{stem}_desc-preproc_mrsref.nii.gz")
+        nifti_mrs.write(preprocess.combined_reference(scans), written[-1])
+    return written
+
+
+def settings_of(config: dict[str, Any], phase_cycle: int = 1) -> Settings:
+    """Collect the settings of the chain from sections blocks and preprocess of a configuration."""
+    own = config["preprocess"]
+    return Settings(
+        bins=config["blocks"]["bins"],
+        minimum_transients=config["blocks"]["minimum_transients"],
+        align_ppm=tuple(own["align_ppm"]),
+        max_shift_ppm=own["max_shift_ppm"],
+        remove_water=own["remove_water"],
+        eddy_current=own["eddy_current"],
+        match_linewidth=own["match_linewidth"],
+        phase_cycle=phase_cycle,
+    )
+
+
+def read_runs(scans: list[Path], event: str) -> list[Run]:
+    """Read the metabolite scans of a session with their sidecars, events and water references.
+
+    Raises
+    ------
+    InputError
+        Names the file and the key that is missing.
+    """
+    runs, used = [], set()
+    for path in scans:
+        sidecar = read_json(_sidecar(path))
+        for name, where in (
+            ("RepetitionTime", "repetition_time_ms of the samples table"),
+            ("ExcitationsPerFrame", "excitations_per_frame of the protocol"),
+        ):
+            if not isinstance(sidecar.get(name), int | float) or sidecar[name] <= 0:
+                raise InputError(f"{_sidecar(path).name}: has no {name}, which places the frames in time; give {where}")
+        events = path.with_name(f"{_stem(path).removesuffix('_svs')}_events.tsv")
+        table = read_table(events) if events.is_file() else None
+        onset = blocks.event_onset(table, event, len(scans) == 1, events.name)
+        scan = nifti_mrs.read(path)
+        times = blocks.frames(
+            scan.size("DIM_DYN"),
+            float(sidecar["RepetitionTime"]),
+            int(sidecar["ExcitationsPerFrame"]),
+            onset,
+            scan.dimension_header("DIM_DYN").get("FrameOnset"),
+        )
+        reference = _reference_of(path)
+        if reference in used:
+            reference = None
+        used.add(reference)
+        runs.append(Run(scan, times, None if reference is None else nifti_mrs.read(reference)))
+    return runs
+
+
+def _reference_of(path: Path) -> Path | None:
+    """Water reference of a scan: of its run, else of the session; the one for eddy currents before that for scaling."""
+    own = _stem(path).removesuffix("_svs")
+    session = _session_stem(path)
+    for acq in ("", "_acq-ecc", "_acq-conc"):
+        run = own.removeprefix(session)
+        for name in dict.fromkeys((f"{session}{acq}{run}", f"{session}{acq}")):
+            for suffix in (".nii.gz", ".nii"):
+                found = path.with_name(f"{name}_mrsref{suffix}")
+                if found.is_file():
+                    return found
+    return None
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _session_stem(path: Path) -> str:
+    """Name of a scan without suffix, run and acq: what its results begin with."""
+    parts = _stem(path).split("_")[:-1]
+    return "_".join(part for part in parts if not part.startswith(("run-", "acq-")))
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(f"{_stem(path)}.json")
+
+
+def as_scan(session: Session, rows: list[dict[str, Any]]) -> Scan:
+    """Blocks as a scan whose DIM_DYN carries name, time and excitations of each block."""
+    scan = session.scan.with_data(session.averages, ("DIM_DYN",))
+    made = [row for row in rows if row["reason"] == ""]
+    meaning = {
+        "block": "Name of the block",
+        "phase": "baseline or infusion",
+        "onset_s": "Start of the block after the event (s)",
+        "duration_s": "Length of the block (s)",
+        "n_transients": "Excitations averaged",
+        "n_rejected": "Excitations rejected",
+    }
+    values = {k: {"Value": [row[k] for row in made], "Description": text} for k, text in meaning.items()}
+    scan = replace(scan, header={**scan.header, "dim_5_info": "blocks", "dim_5_header": values})
+    for method, details in session.steps:
+        scan = scan.with_step(method, details)
+    return scan
+
+
+def write(session: Session, settings: Settings, baseline: list[str], sidecar: dict[str, Any], stem: Path) -> list[Path]:
+    """Write the files of a processed session, each beginning with `stem`; see the contract in CONTRIBUTING.md."""
+    import pandas as pd
+
+    rows = measures.block_rows(session, settings, baseline)
+    participant, name = (part.split("-", 1)[1] for part in stem.name.split("_")[:2])
+    paths = {
+        kind: stem.with_name(f"{stem.name}_desc-{kind}")
+        for kind in (
+            "blocks_svs.nii.gz",
+            "blocks_svs.json",
+            "blocks_quality.tsv",
+            "transients_quality.tsv",
+            "session_quality.json",
+            "preproc_figure.npz",
+        )
+    }
+    scan = as_scan(session, rows)
+    nifti_mrs.write(scan, paths["blocks_svs.nii.gz"])
+    kept = {k: v for k, v in sidecar.items() if k not in OWN_KEYS}
+    kept["NumberOfTransients"] = int(sum(row["n_transients"] for row in rows if row["reason"] == ""))
+    write_json({**kept, "ProcessingApplied": scan.processing}, paths["blocks_svs.json"])
+    first = {"participant": participant, "session": name}
+    write_table(pd.DataFrame([{**first, **row} for row in rows]), paths["blocks_quality.tsv"])
+    write_table(pd.DataFrame(measures.transient_rows(session, settings)), paths["transients_quality.tsv"])
+    write_json({**first, **measures.session_values(session, rows)}, paths["session_quality.json"])
+    with written_whole(paths["preproc_figure.npz"]) as temporary:
+        np.savez_compressed(temporary, **measures.pictures(session))
+    written = list(paths.values())
+    if session.reference is not None and session.reference_scales:
+        written.append(stem.with_name(f"{stem.name}_desc-preproc_mrsref.nii.gz"))
+        nifti_mrs.write(session.reference, written[-1])
+    return written

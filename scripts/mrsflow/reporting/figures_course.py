@@ -1,0 +1,227 @@
+"""Figures of the trial over time: courses by arm, mean spectra, change of each participant."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mrsflow.reporting.figures import (
+    GREY,
+    INK,
+    PALE,
+    arm_styles,
+    legend_below,
+    mean_interval,
+    new_figure,
+    panel_title,
+    plain,
+    ppm_axis_of,
+)
+from mrsflow.statistics.cohort import Cohort
+from mrsflow.statistics.timecourse import course
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mrsflow.reporting.group_data import Trial
+
+POOLED = "all sessions"
+CONTROLS = {
+    "linewidth_hz": "Linewidth (Hz)",
+    "snr": "SNR (height / SD of noise)",
+}
+
+
+def percent_of_baseline(blocks: pd.DataFrame, column: str) -> pd.Series:
+    """Change of each block from its session's baseline, in percent of the mean baseline; NaN without a baseline."""
+    rest = blocks[blocks["phase"] == "baseline"].groupby(["participant", "session"])[column].mean()
+    own = pd.MultiIndex.from_frame(blocks[["participant", "session"]]).map(rest)
+    return 100 * (blocks[column] - np.asarray(own, dtype=float)) / rest.mean()
+
+
+def course_of(trial: "Trial", column: str) -> pd.DataFrame:
+    """Mean of each arm and block with its 95 % interval, as in table time_course; all sessions as one while masked."""
+    blocks = trial.used.rename(columns={"arm": "condition"}).dropna(subset=[column])
+    arms = tuple(trial.arms)
+    if not trial.frozen:
+        blocks, arms = blocks.assign(condition=POOLED), (POOLED,)
+    found = course(Cohort(trial.config, trial.study.sessions, blocks, arms), column, 1.0)
+    return found.assign(minutes=(found["onset_s"] + found["duration_s"] / 2) / 60)
+
+
+def draw_course(axes: "Axes", points: pd.DataFrame) -> None:
+    """Means over time with their intervals, arms a little apart so that bars do not hide each other."""
+    arms = list(dict.fromkeys(points["condition"]))
+    shift = 0.012 * np.ptp(points["minutes"])
+    for n, (arm, look) in enumerate(arm_styles(arms).items()):
+        own = points[points["condition"] == arm]
+        x = own["minutes"].to_numpy(float) + shift * (n - (len(arms) - 1) / 2)
+        mean, low, high = own[["mean", "ci_low", "ci_high"]].to_numpy(float).T
+        axes.errorbar(x, mean, [mean - low, high - mean], label=plain(arm), capsize=2, markersize=4, **look)
+
+
+def draw_individuals(axes: "Axes", blocks: pd.DataFrame, column: str, colour: str) -> None:
+    """One thin line per session."""
+    import seaborn as sns
+
+    lines = blocks.assign(line=blocks["participant"] + " " + blocks["session"])
+    sns.lineplot(
+        lines, x="minutes", y=column, units="line", estimator=None, color=colour, alpha=0.3, linewidth=0.6, ax=axes
+    )
+
+
+def time_axis_of(axes: "Axes", trial: "Trial") -> None:
+    """Name the time axis and mark the event."""
+    axes.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
+    axes.set_xlabel(f"Time from {plain(trial.event)} (min)")
+
+
+def time_course(trial: "Trial") -> "Figure":
+    """Draw the primary outcome: individuals and mean of each arm, then all means with intervals."""
+    blocks, label = trial.used, plain(trial.outcome)
+    has_baseline = bool((blocks["phase"] == "baseline").any())
+    shown = percent_of_baseline(blocks, "outcome") if has_baseline else blocks["outcome"]
+    blocks = blocks.assign(shown=shown)
+    unit = f"{label}, change from baseline (%)" if has_baseline else label
+    arms = trial.arms if trial.frozen else [POOLED]
+    if not trial.frozen:
+        blocks = blocks.assign(arm=POOLED)
+    styles = arm_styles(arms)
+    figure, axes = new_figure(78, ncols=len(arms) + trial.frozen, squeeze=False)
+    for arm, panel in zip(arms, axes[0], strict=False):
+        own = blocks[blocks["arm"] == arm]
+        draw_individuals(panel, own, "shown", styles[arm]["color"])
+        mean = own.groupby("block").agg(minutes=("minutes", "mean"), shown=("shown", "mean")).sort_values("minutes")
+        panel.plot(mean["minutes"], mean["shown"], color=INK, linewidth=1.6, marker="o", markersize=3)
+        title = f"{arm} (n = {own['participant'].nunique()})"
+        panel.set(title=panel_title(title, len(axes[0])), ylabel=unit)
+        time_axis_of(panel, trial)
+    _share_limits(axes[0][: len(arms)])
+    if trial.frozen:
+        draw_course(axes[0][-1], course_of(trial, "outcome"))
+        axes[0][-1].set(title="Means", ylabel=f"{label} (ratio)")
+        legend_below(figure, axes[0][-1])
+        time_axis_of(axes[0][-1], trial)
+    return figure
+
+
+def _share_limits(panels: Any) -> None:
+    limits = np.array([panel.get_ylim() for panel in panels])
+    for n, panel in enumerate(panels):
+        panel.set_ylim(limits[:, 0].min(), limits[:, 1].max())
+        if n:
+            panel.set_ylabel("")
+
+
+def controls(trial: "Trial") -> "Figure":
+    """Draw denominator, linewidth and SNR over time, any of which could pass for a change of the ratio."""
+    name, used = trial.denominator, trial.used
+    panels = dict(CONTROLS)
+    if name in used:  # amplitudes of sessions differ by the units of their scanners
+        own = used.groupby(["participant", "session"])[name].transform("mean")
+        trial = replace(trial, blocks=used.assign(relative=100 * used[name] / own))
+        panels = {"relative": f"{plain(name)} (% of the session's mean)", **CONTROLS}
+    panels = {column: label for column, label in panels.items() if trial.used[column].notna().any()}
+    figure, axes = new_figure(74, ncols=len(panels), squeeze=False)
+    for panel, (column, label) in zip(axes[0], panels.items(), strict=True):
+        draw_course(panel, course_of(trial, column))
+        panel.set(ylabel=label)
+        time_axis_of(panel, trial)
+    legend_below(figure, axes[0, 0])
+    return figure
+
+
+def other_outcomes(trial: "Trial") -> "Figure | None":
+    """Draw every further outcome of the group tables over time, one panel each."""
+    names = trial.outcomes
+    if not names:
+        return None
+    rows = -(-len(names) // 3)
+    figure, axes = new_figure(18 + 50 * rows, nrows=rows, ncols=3, squeeze=False)
+    for name, panel in zip(names, axes.flat, strict=False):
+        draw_course(panel, course_of(trial, name))
+        panel.set(title=panel_title(name, 3), ylabel="Concentration (mM)" if name.endswith("/water") else "Ratio")
+        time_axis_of(panel, trial)
+    for panel in axes.flat[len(names) :]:
+        panel.set_axis_off()
+    legend_below(figure, axes.flat[0])
+    return figure
+
+
+def mean_spectra(trial: "Trial") -> "Figure | None":
+    """Draw the mean spectrum of each arm with SD, and the difference from the reference arm with its interval."""
+    spectra = trial.spectra
+    if spectra is None or not len(spectra.values):
+        return None
+    arms = [a for a in trial.arms if a in set(spectra.arm)] if trial.frozen else [POOLED]
+    labels = spectra.arm if trial.frozen else np.full(len(spectra.arm), POOLED)
+    two = trial.frozen and len(arms) > 1
+    figure, axes = new_figure(
+        105 if two else 72, nrows=1 + two, squeeze=False, sharex=True, height_ratios=[2, 1][: 1 + two]
+    )
+    top, styles = axes[0, 0], arm_styles(arms)
+    for arm in arms:
+        own = spectra.values[labels == arm]
+        mean, sd = own.mean(axis=0), own.std(axis=0, ddof=1) if len(own) > 1 else np.zeros(own.shape[1])
+        look = {k: styles[arm][k] for k in ("color", "linestyle")}
+        top.plot(spectra.ppm, mean, linewidth=1, label=f"{plain(arm)} (n = {len(own)})", **look)
+        top.fill_between(spectra.ppm, mean - sd, mean + sd, color=look["color"], alpha=0.2, linewidth=0)
+    top.set(ylabel="Real signal (NAA of baseline = 1)", yticks=[])
+    top.legend(title="Mean ± SD, infusion blocks" if trial.frozen else "Mean ± SD, all blocks", alignment="left")
+    if two:
+        for arm in arms[1:]:
+            _draw_difference(axes[1, 0], spectra, arm, arms[0], styles[arm]["color"], trial.within)
+        axes[1, 0].axhline(0, color=GREY, linewidth=0.7)
+        axes[1, 0].set(ylabel="Difference", yticks=[])
+        axes[1, 0].legend(alignment="left")
+    ppm_axis_of(axes[-1, 0], (spectra.ppm.min(), spectra.ppm.max()))
+    return figure
+
+
+def _draw_difference(axes: "Axes", spectra: Any, arm: str, reference: str, colour: str, within: bool) -> None:
+    """Mean difference of two arms at each shift with its pointwise interval, paired where participants have both."""
+    from scipy.special import stdtrit
+
+    first, second = ({p: n for n, p in enumerate(spectra.participant) if spectra.arm[n] == a} for a in (arm, reference))
+    if within:
+        both = sorted(set(first) & set(second))
+        difference = spectra.values[[first[p] for p in both]] - spectra.values[[second[p] for p in both]]
+        mean, count = difference.mean(axis=0), len(both)
+        error, freedom = difference.std(axis=0, ddof=1) / np.sqrt(count), count - 1
+    else:
+        a, b = (spectra.values[list(found.values())] for found in (first, second))
+        mean, freedom = a.mean(axis=0) - b.mean(axis=0), len(a) + len(b) - 2
+        error = np.sqrt(a.var(axis=0, ddof=1) / len(a) + b.var(axis=0, ddof=1) / len(b))
+    half = stdtrit(freedom, 0.975) * error
+    axes.plot(spectra.ppm, mean, color=colour, linewidth=0.9, label=f"{plain(arm)} − {plain(reference)}, 95 % interval")
+    axes.fill_between(spectra.ppm, mean - half, mean + half, color=colour, alpha=0.25, linewidth=0)
+
+
+def paired_change(trial: "Trial") -> "Figure | None":
+    """Draw the change of each participant in each arm, joined, with sex and order marked."""
+    import seaborn as sns
+
+    change = trial.changes
+    if change.empty:
+        return None
+    order = trial.arms
+    figure, axes = new_figure(80)
+    first = change.sort_values("visit").drop_duplicates("participant").set_index("participant")["arm"]
+    for participant, own in change.groupby("participant"):
+        own = own.set_index("arm").reindex(order)["change"]
+        line = "-" if first[participant] == order[0] else "--"
+        axes.plot(range(len(order)), own, color=PALE, linewidth=0.8, linestyle=line, zorder=1)
+    sns.scatterplot(
+        change.assign(x=change["arm"].map(order.index), sex=change["sex"].fillna("sex not given")),
+        x="x", y="change", hue="sex", style="sex", palette="colorblind", s=22, ax=axes, zorder=2,
+    )  # fmt: skip
+    for n, arm in enumerate(order):
+        mean, half = mean_interval(change.loc[change["arm"] == arm, "change"])
+        axes.errorbar(n + 0.12, mean, half, color=INK, marker="D", markersize=4, capsize=3, linewidth=1.4, zorder=3)
+    axes.axhline(0, color=GREY, linewidth=0.7, zorder=0)
+    axes.set(xlim=(-0.5, len(order) - 0.5), xlabel="", ylabel=f"{plain(trial.outcome)}, infusion − baseline (%)")
+    axes.set_xticks(range(len(order)), [plain(a) for a in order])
+    axes.legend(title=f"Line: — {plain(order[0])} first, - - later", loc="upper left", bbox_to_anchor=(1, 1))
+    return figure

@@ -1,0 +1,174 @@
+"""Figures of what went in and what was left out: flow, data at hand, quality distributions, reliability."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mrsflow.reporting.figures import COLOURS, GREY, INK, PALE, new_figure, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from mrsflow.reporting.group_data import Judged, Trial
+
+MOST_ROWS = 220
+"""Sessions up to which the figure of the data at hand has a row for each."""
+
+LABELS = {
+    "linewidth_ppm": "Linewidth (ppm)",
+    "linewidth_hz": "Linewidth (Hz)",
+    "snr": "SNR",
+    "rejected_fraction": "Rejected transients (fraction)",
+    "residual_water_ratio": "Residual water / NAA (ratio)",
+    "lipid_ratio": "Lipid / NAA (ratio)",
+    "drift_hz": "Drift (Hz)",
+    "drift_after_hz": "Drift after correction (Hz)",
+}
+
+
+def flow(trial: "Trial") -> "Figure":
+    """Draw participants, sessions and blocks from planned to analysed, with the reason of every loss.
+
+    After the CONSORT statement: Schulz et al. 2010, doi:10.1136/bmj.c332.
+    """
+    line = 4.3  # mm
+    steps = trial.flow
+    boxes = [line * (1 + step.counts.count("\n") + 1) + 3 for step in steps]
+    heights = [max(box, line * len(step.losses) + 4) + 6 for box, step in zip(boxes, steps, strict=True)]
+    total = sum(heights)
+    figure, axes = new_figure(total + 4)
+    axes.set(xlim=(0, 176), ylim=(0, total))
+    axes.set_axis_off()
+    arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
+    top = total
+    for n, (step, box, height) in enumerate(zip(steps, boxes, heights, strict=True)):
+        _box(axes, top, box, f"{step.title}\n{step.counts}")
+        if n + 1 < len(steps):
+            axes.annotate("", (32, top - height), (32, top - box), arrowprops=arrow)
+            if step.losses:
+                axes.annotate("", (75, top - box / 2), (64, top - box / 2), arrowprops=arrow)
+        if step.losses:
+            _note(axes, top, step.losses)
+        top -= height
+    return figure
+
+
+def _note(axes: "Axes", top: float, lines: list[str]) -> None:
+    frame = {"boxstyle": "square,pad=0.4", "facecolor": "white", "edgecolor": GREY, "linewidth": 0.7}
+    axes.text(76.5, top - 1.5, "\n".join(map(plain, lines)), va="top", fontsize=7.5, linespacing=1.45, bbox=frame)
+
+
+def _box(axes: "Axes", top: float, height: float, text: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(
+        Rectangle((0.3, top - height), 63.5, height - 0.3, facecolor="#eef2f6", edgecolor=INK, linewidth=0.8)
+    )
+    axes.text(32, top - height / 2, plain(text), ha="center", va="center", fontsize=8, linespacing=1.4)
+
+
+def availability(trial: "Trial") -> "Figure":
+    """Draw which block of which session is used, excluded or missing: a row per session, or shares of very many."""
+    from matplotlib.colors import ListedColormap
+
+    names, grid, rows = [plain(name) for name in trial.block_names], trial.availability(), trial.sessions
+    colours = ListedColormap([PALE, COLOURS[1], COLOURS[0]])
+    if len(rows) > MOST_ROWS:
+        figure, axes = new_figure(60)
+        _draw_shares(axes, grid, names, colours)
+    else:
+        columns = -(-len(rows) // 55)
+        per_column = -(-len(rows) // columns)
+        figure, axes = new_figure(30 + 3.1 * per_column, ncols=columns, squeeze=False)
+        for n, panel in enumerate(axes[0]):
+            part = slice(n * per_column, (n + 1) * per_column)
+            panel.pcolormesh(grid[part], cmap=colours, vmin=-0.5, vmax=2.5, edgecolors="white", linewidth=0.5)
+            panel.set_ylim(per_column, 0)
+            panel.set_xticks(np.arange(len(names)) + 0.5, names, rotation=60, ha="right", rotation_mode="anchor")
+            panel.set_yticks(np.arange(len(rows[part])) + 0.5, rows[part], fontsize=7)
+            panel.tick_params(length=0)
+            panel.spines[:].set_visible(False)
+    handles = [_swatch(colours(n / 2)) for n in (2, 1, 0)]
+    figure.legend(handles, ["used", "not used", "no data"], loc="outside upper center", ncols=3)
+    return figure
+
+
+def _draw_shares(axes: "Axes", grid: "NDArray", names: list[str], colours: Any) -> None:
+    left = np.zeros(len(names))
+    for state in (2, 1, 0):
+        share = 100 * (grid == state).mean(axis=0)
+        axes.barh(names, share, left=left, color=colours(state / 2), height=0.8)
+        left += share
+    axes.invert_yaxis()
+    axes.set(xlabel="Sessions (%)", xlim=(0, 100))
+
+
+def _swatch(colour: Any) -> Any:
+    from matplotlib.patches import Patch
+
+    return Patch(facecolor=colour, edgecolor="none")
+
+
+def distributions(trial: "Trial") -> "Figure | None":
+    """Draw every metric that has a rule, with its limits and what they exclude."""
+    shown = [m for m in trial.judged if m.values.size]
+    if not shown:
+        return None
+    rows = -(-len(shown) // 3)
+    figure, axes = new_figure(10 + 44 * rows, nrows=rows, ncols=3, squeeze=False)
+    for panel, metric in zip(axes.flat, shown, strict=False):
+        _draw_metric(panel, metric)
+    for panel in axes.flat[len(shown) :]:
+        panel.set_axis_off()
+    return figure
+
+
+def _draw_metric(axes: "Axes", metric: "Judged") -> None:
+    import seaborn as sns
+
+    kept, lost = metric.values[~metric.excluded], metric.values[metric.excluded]
+    sns.histplot(x=kept, color=COLOURS[5], edgecolor="white", linewidth=0.3, bins=_bins(kept, metric), ax=axes)
+    axes.plot(
+        lost, np.full(lost.size, 0.04 * axes.get_ylim()[1]), "x", color=COLOURS[1], markersize=5, markeredgewidth=1.3
+    )
+    for limit, look in ((metric.warn, ":"), (metric.exclude, "-")):
+        if limit is not None:
+            axes.axvline(limit, color=COLOURS[1], linewidth=0.9, linestyle=look)
+    unit = "Sessions" if metric.level == "session" else "Blocks"
+    title = f"{lost.size} excluded" if metric.exclude is not None else "no exclusion limit"
+    axes.set(xlabel=LABELS.get(metric.name, plain(metric.name)), ylabel=unit, title=title)
+    axes.title.set(fontweight="normal", fontsize=7.5)
+
+
+def _bins(values: "NDArray", metric: "Judged") -> "NDArray":
+    """Edges over the values, never narrower than a fortieth of the axis that shows the limits too."""
+    if not values.size:
+        return np.array([0.0, 1.0])
+    low, high = values.min(), values.max()
+    shown = [low, high, *(limit for limit in (metric.warn, metric.exclude) if limit is not None)]
+    width = max((high - low) / min(30, max(8, int(np.sqrt(values.size)))), np.ptp(shown) / 40) or 1.0
+    return low + width * np.arange(int((high - low) / width) + 2)
+
+
+def reliability(trial: "Trial") -> "Figure | None":
+    """Draw baseline values of the first against the second session, with what they say of reliability."""
+    pairs = trial.baseline_pairs()
+    if len(pairs) < 3:
+        return None
+    figure, axes = new_figure(76, ncols=2)
+    first, second = pairs.to_numpy().T
+    axes[0].plot(first, second, "o", color=COLOURS[0], markersize=4)
+    low, high = np.nanmin(pairs.to_numpy()), np.nanmax(pairs.to_numpy())
+    axes[0].plot([low, high], [low, high], color=GREY, linewidth=0.7)
+    labels = [f"Baseline {plain(trial.outcome)}, visit {visit}" for visit in pairs]
+    axes[0].set(xlabel=labels[0], ylabel=labels[1], title=f"Agreement of visits (n = {len(pairs)})")
+    mean, difference = (first + second) / 2, second - first
+    centre, spread = difference.mean(), 1.96 * difference.std(ddof=1)
+    axes[1].plot(mean, difference, "o", color=COLOURS[0], markersize=4)
+    for value, look in ((centre, "-"), (centre - spread, "--"), (centre + spread, "--")):
+        axes[1].axhline(value, color=INK, linewidth=0.8, linestyle=look)
+    axes[1].set(xlabel=f"Mean {plain(trial.outcome)} of both visits", ylabel="Difference of visits")
+    axes[1].set_title("Difference and 95 % limits of agreement")
+    return figure

@@ -1,0 +1,286 @@
+"""What the group figures and the group page show, read from the tables of the stages."""
+
+import textwrap
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mrsflow.config import Study
+from mrsflow.statistics import masking
+from mrsflow.statistics.clinical import mood_columns
+
+STAGES = ("convert", "preprocess", "fit")
+GRID = np.arange(0.5, 4.2, 0.01)
+MOST_REASONS = 12
+"""Reasons of loss that the flow figure spells out; the page has a table of all."""
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Mean spectrum of each session on one chemical-shift axis.
+
+    Attributes
+    ----------
+    ppm : (P,) float
+        Ascending.
+    values : (S, P) float
+        Real part; the height of NAA in the session's baseline is 1.
+    participant, arm : (S,) arrays of text
+    """
+
+    ppm: NDArray[np.floating]
+    values: NDArray[np.floating]
+    participant: NDArray
+    arm: NDArray
+
+
+@dataclass(frozen=True)
+class Step:
+    """One box of the flow: its title, its counts, and the reasons of what did not get there."""
+
+    title: str
+    counts: str
+    losses: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Values of a metric that has a rule."""
+
+    name: str
+    level: str
+    worse: str
+    warn: float | None
+    exclude: float | None
+    values: NDArray[np.floating]
+
+    @property
+    def excluded(self) -> NDArray[np.bool_]:
+        """Which values are beyond the limit of exclusion."""
+        if self.exclude is None:
+            return np.zeros(self.values.size, bool)
+        return self.values > self.exclude if self.worse == "above" else self.values < self.exclude
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A study as the figures see it.
+
+    Attributes
+    ----------
+    config : dict
+        Checked configuration.
+    study : Study
+        Its tables.
+    status : DataFrame
+        session, stage, status, reason: one row for each session and stage.
+    blocks : DataFrame
+        One row per fitted block: group/blocks_wide.tsv with sex, minutes (middle of the block),
+        outcome and left_out.
+    tables : dict of DataFrame
+        Tables of the group stage, by file name without suffix; those that compare arms are absent while masked.
+    quality : dict of DataFrame
+        Values of the quality tables of all fitted sessions: ``block`` and ``session``.
+    spectra : Spectra or None
+    """
+
+    config: dict[str, Any]
+    study: Study
+    status: pd.DataFrame
+    blocks: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
+    quality: dict[str, pd.DataFrame]
+    spectra: Spectra | None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether arms may be told apart and compared."""
+        return bool(self.config["study"]["freeze"])
+
+    @property
+    def within(self) -> bool:
+        """Whether participants have every arm."""
+        return self.config["study"]["design"] == "crossover"
+
+    @property
+    def event(self) -> str:
+        """Event at time 0."""
+        return str(self.config["blocks"]["event"])
+
+    @property
+    def outcome(self) -> str:
+        """Name of the primary outcome."""
+        return str(self.config["group"]["outcome"])
+
+    @property
+    def denominator(self) -> str:
+        """Name of the denominator of the primary outcome."""
+        return self.outcome.split("/")[1]
+
+    @property
+    def mood_label(self) -> str:
+        """Name of the mood scale."""
+        return str(self.config["group"]["mood_scale"]).upper()
+
+    @cached_property
+    def arms(self) -> list[str]:
+        """Arms in the order of the configuration, codes in the order of the alphabet."""
+        present = set(self.blocks["arm"])
+        conditions = self.config["study"]["conditions"]
+        return [arm for arm in conditions if arm in present] if self.frozen else sorted(present)
+
+    @property
+    def outcomes(self) -> list[str]:
+        """Further ratios of the table of blocks."""
+        return [c for c in self.blocks if "/" in c and not c.endswith(" sd") and c != self.outcome]
+
+    @cached_property
+    def used(self) -> pd.DataFrame:
+        """Blocks that the models see."""
+        return self.blocks[~(self.blocks["excluded"] | self.blocks["left_out"])].reset_index(drop=True)
+
+    @property
+    def block_names(self) -> list[str]:
+        """Blocks in the order of time."""
+        bins = self.config["blocks"]["bins"]
+        return sorted(bins, key=lambda name: bins[name][0])
+
+    @property
+    def sessions(self) -> list[str]:
+        """Every session of the samples table."""
+        return self.study.keys
+
+    def availability(self) -> NDArray[np.int64]:
+        """Sessions by blocks: 0 no data, 1 not used, 2 used."""
+        grid = np.zeros((len(self.sessions), len(self.block_names)), int)
+        row = {key: n for n, key in enumerate(self.sessions)}
+        column = {name: n for n, name in enumerate(self.block_names)}
+        for block in self.blocks.itertuples():
+            key = f"sub-{block.participant}_ses-{block.session}"
+            if key in row and block.block in column:
+                grid[row[key], column[block.block]] = 1 if block.excluded or block.left_out else 2
+        return grid
+
+    @cached_property
+    def judged(self) -> list[Judged]:
+        """Every metric that has a rule, with its values."""
+        found = []
+        for rule in self.config["quality"]["rules"]:
+            table = self.quality[rule["level"]]
+            values = table[rule["metric"]].to_numpy(float) if rule["metric"] in table else np.empty(0)
+            found.append(
+                Judged(
+                    rule["metric"],
+                    rule["level"],
+                    rule["worse"],
+                    rule["warn"],
+                    rule["exclude"],
+                    values[np.isfinite(values)],
+                )
+            )
+        return found
+
+    @cached_property
+    def mood(self) -> pd.DataFrame:
+        """Scores: participant, session, arm, time, score; the two times of the clinical outcome first."""
+        group, sessions = self.config["group"], self.study.sessions
+        columns = [c for c in mood_columns(self.config, sessions) if c in sessions]
+        if not columns:
+            return pd.DataFrame(columns=["participant", "session", "arm", "time", "score"])
+        conditions = self.config["study"]["conditions"]
+        codes = {c: c for c in conditions} if self.frozen else masking.codes(conditions, group["seed"])
+        long = sessions.assign(arm=sessions["arm"].map(codes)).melt(
+            ["participant", "session", "arm"], columns, "time", "score"
+        )
+        long["time"] = long["time"].str.removeprefix(f"{group['mood_scale']}_")
+        return long.assign(score=pd.to_numeric(long["score"], errors="coerce")).dropna(subset=["score"])
+
+    @cached_property
+    def changes(self) -> pd.DataFrame:
+        """Mean change of the outcome over the infusion blocks of each session, in percent of the mean baseline.
+
+        Sessions with baseline and infusion blocks: participant, session, visit, arm, sex, change.
+        """
+        keys = ["participant", "session"]
+        used = self.used.assign(rest=self.used["phase"] == "baseline")
+        means = used.groupby([*keys, "rest"])["outcome"].mean().unstack("rest").reindex(columns=[False, True]).dropna()
+        change = 100 * (means[False] - means[True]) / means[True].mean()
+        first = used.drop_duplicates(keys)[[*keys, "visit", "arm", "sex"]]
+        return first.merge(change.rename("change").reset_index(), on=keys)
+
+    def linked(self) -> pd.DataFrame:
+        """Give the change of the outcome (%) beside the change of mood, one row per session that has both."""
+        group = self.config["group"]
+        wide = self.mood.pivot_table(index=["participant", "session"], columns="time", values="score")
+        if not {group["mood_baseline"], group["mood_followup"]} <= set(wide):
+            return self.changes.iloc[:0].assign(mood_change=[])
+        change = (wide[group["mood_followup"]] - wide[group["mood_baseline"]]).rename("mood_change").reset_index()
+        return self.changes.merge(change, on=["participant", "session"]).dropna(subset=["mood_change"])
+
+    def baseline_pairs(self) -> pd.DataFrame:
+        """Mean baseline outcome of each participant in the first two visits, participants that have both."""
+        baseline = self.used[self.used["phase"] == "baseline"]
+        wide = baseline.pivot_table(index="participant", columns="visit", values="outcome")
+        return wide[list(wide)[:2]].dropna() if len(wide.columns) >= 2 else pd.DataFrame()
+
+    @cached_property
+    def flow(self) -> list[Step]:
+        """Steps from planned to analysed with every reason of loss."""
+        return _flow(self)
+
+
+def _counts(keys: Any, blocks: int | None = None) -> str:
+    participants = {key.split("_ses-")[0] for key in keys}
+    text = f"{_many(len(participants), 'participant')}, {_many(len(set(keys)), 'session')}"
+    return text if blocks is None else f"{text},\n{_many(blocks, 'block')}"
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _flow(trial: Trial) -> list[Step]:
+    planned = trial.sessions
+    steps, title, keys = [], "Planned", list(planned)
+    names = {"convert": "Converted", "preprocess": "Preprocessed", "fit": "Fitted"}
+    for stage in STAGES:
+        own = trial.status[trial.status["stage"] == stage].set_index("session")
+        passed = [k for k in keys if k in own.index and own.loc[k, "status"] == "ok"]
+        lost = [k for k in keys if k not in passed]
+        reasons = [f"{k}: {own.loc[k, 'reason'] if k in own.index else 'not run'}" for k in lost]
+        steps.append(Step(title, _counts(keys), _listed(f"{_many(len(lost), 'session')} lost at {stage}:", reasons)))
+        title, keys = names[stage], passed
+    losses, n_lost = _block_losses(trial)
+    steps.append(Step(title, _counts(keys, len(trial.blocks)), _listed(f"{_many(n_lost, 'block')} not used:", losses)))
+    used = trial.used
+    used_keys = "sub-" + used["participant"] + "_ses-" + used["session"]
+    by_arm = used.assign(key=used_keys).groupby("arm")["key"].nunique()
+    arms = [f"{arm}: {_many(int(by_arm[arm]), 'session')}" for arm in trial.arms if arm in by_arm]
+    return [*steps, Step("Analysed", _counts(used_keys, len(used)), arms)]
+
+
+def _block_losses(trial: Trial) -> tuple[list[str], int]:
+    """Reasons for which fitted blocks are not used, each with its number of blocks, and how many there are."""
+    blocks = trial.blocks
+    excluded = trial.tables["exclusions"]
+    excluded = excluded[excluded["action"] == "exclude"] if "action" in excluded else excluded.iloc[:0]
+    reasons = []
+    for (metric, limit), own in excluded.groupby(["metric", "limit"]):
+        count = len(own.drop_duplicates(["participant", "session", "block"]))
+        reasons.append(f"{metric} beyond its limit of {limit:g}: {_many(count, 'block')}")
+    for reason, own in blocks[blocks["left_out"]].groupby("reason"):
+        reasons.append(f"{reason}: {_many(len(own), 'block')}")
+    return reasons, int(len(blocks) - len(trial.used))
+
+
+def _listed(title: str, reasons: list[str]) -> list[str]:
+    if not reasons:
+        return []
+    shown = reasons[:MOST_REASONS]
+    if len(reasons) > len(shown):
+        shown = [*shown, f"and {len(reasons) - len(shown)} more, all in the table of losses"]
+    return [title, *(line for text in shown for line in textwrap.wrap(text, 62, subsequent_indent="   "))]

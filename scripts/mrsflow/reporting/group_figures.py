@@ -1,0 +1,114 @@
+"""The figures of a study: their names, titles and captions, and drawing all of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mrsflow.files import read_json, write_json
+from mrsflow.reporting import figures_course, figures_quality, figures_tests
+from mrsflow.reporting.figure_files import TITLES
+from mrsflow.reporting.figures import GREY, new_figure, save, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mrsflow.reporting.group_data import Trial
+
+CAPTIONS = Path(__file__).resolve().parents[3] / "report"
+"""One file per figure; `snakemake --report` shows the same text."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the study.
+
+    Attributes
+    ----------
+    name : str
+        Of its files and of its caption.
+    draw : callable
+        Gives the figure, None where the study has nothing to draw.
+    compares : bool
+        Compares arms: not drawn while they are masked.
+    nothing : str
+        Why there may be nothing to draw.
+    """
+
+    name: str
+    draw: Callable[["Trial"], "Figure | None"]
+    compares: bool = False
+    nothing: str = "The study has no data for it."
+
+    @property
+    def title(self) -> str:
+        """Title of the figure."""
+        return TITLES[self.name]
+
+
+NO_BASELINE = "No session has baseline and infusion blocks."
+NO_TABLE = "The group tables hold no such analysis."
+
+PICTURES = (
+    Picture("flow", figures_quality.flow),
+    Picture("availability", figures_quality.availability),
+    Picture("sensitivity", figures_tests.sensitivity, True, NO_TABLE),
+    Picture("contrasts", figures_tests.contrasts, True, NO_TABLE),
+    Picture("attenuation", figures_tests.attenuation, True, NO_TABLE),
+    Picture("paired_change", figures_course.paired_change, True, NO_BASELINE),
+    Picture("components", figures_tests.components, True, NO_TABLE),
+    Picture("time_course", figures_course.time_course),
+    Picture("controls", figures_course.controls),
+    Picture("other_outcomes", figures_course.other_outcomes, False, "There is none."),
+    Picture("mean_spectra", figures_course.mean_spectra, False, "No fitted spectra were found."),
+    Picture("mood", figures_tests.mood, False, "The sessions table has no mood scores."),
+    Picture("mood_link", figures_tests.mood_link, True,
+            "Fewer than three sessions have both changes."),
+    Picture("distributions", figures_quality.distributions),
+    Picture("reliability", figures_quality.reliability, False,
+            "Fewer than three participants have baselines of two visits."),
+)  # fmt: skip
+
+MASKED = "Not drawn while arms are masked (study.freeze is false)."
+
+
+def draw_all(trial: "Trial", folder: Path) -> None:
+    """Draw every figure as PNG, SVG and PDF, and write ``figures.json``: title, caption, and why one is not drawn.
+
+    A figure that has nothing to show gets files too, which say so, so that the set of files is always the same.
+    """
+    index: list[dict[str, Any]] = []
+    with style():
+        for picture in PICTURES:
+            figure, reason = None, MASKED
+            if trial.frozen or not picture.compares:
+                figure, reason = picture.draw(trial), picture.nothing
+            drawn = figure is not None
+            save(figure if figure is not None else _placeholder(picture.title, reason), folder / picture.name)
+            index.append(
+                {
+                    "name": picture.name,
+                    "title": picture.title,
+                    "caption": caption_of(picture.name),
+                    "drawn": drawn,
+                    "reason": "" if drawn else reason,
+                }
+            )
+    write_json(index, folder / "figures.json")
+
+
+def read_index(folder: Path) -> list[dict[str, Any]]:
+    """Read what `draw_all` wrote about its figures."""
+    return read_json(folder / "figures.json")
+
+
+def caption_of(name: str) -> str:
+    """Caption of a figure on one line."""
+    return " ".join((CAPTIONS / f"{name}.rst").read_text(encoding="utf-8").split())
+
+
+def _placeholder(title: str, reason: str) -> "Figure":
+    figure, axes = new_figure(22)
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, f"{title}\n{reason}", ha="center", va="center", color=GREY, linespacing=1.6)
+    return figure

@@ -1,0 +1,245 @@
+"""The page of the study: figures, result, sessions, methods, and tables to download."""
+
+import base64
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mrsflow.files import read_json, write_table, write_text
+from mrsflow.reporting import methods
+from mrsflow.reporting.group_figures import read_index
+from mrsflow.reporting.group_read import load, sidecars_of
+from mrsflow.reporting.report import render
+from mrsflow.reporting.session_page import number
+
+if TYPE_CHECKING:
+    from mrsflow.reporting.group_data import Trial
+
+SIZES = (("d_z (mean over SD of the differences)", "d_z"), ("g_av (Hedges)", "g_av"))
+
+RESULTS = (
+    ("Contrasts", "contrasts"),
+    ("Sensitivity analyses", "sensitivity"),
+    ("Change of the outcome and change of mood", "link"),
+)
+"""Tables that the page shows in full."""
+
+RESULT_COLUMNS = {
+    "analysis": ("Analysis", 0),
+    "outcome": ("Outcome", 0),
+    "contrast": ("Contrast", 0),
+    "n": ("Participants / sessions / blocks", 0),
+    "estimate": ("Estimate", 4),
+    "interval": ("95 % interval", 0),
+    "df": ("df", 1),
+    "df_method": ("df method", 0),
+    "p": ("p", 4),
+    "p_adjusted": ("p adjusted", 4),
+    "remark": ("Remark", 0),
+}
+
+RELIABILITY_COLUMNS = {
+    "outcome": ("Outcome", 0),
+    "n_participants": ("Participants", 0),
+    "cv_within_percent": ("CV within (%)", 1),
+    "cv_between_percent": ("CV between (%)", 1),
+    "icc": ("ICC(A,1)", 2),
+    "icc_low": ("95 % low", 2),
+    "icc_high": ("95 % high", 2),
+    "mdc_percent": ("Minimal detectable change (%)", 1),
+    "remark": ("Remark", 0),
+}
+
+LOSS_COLUMNS = {
+    "condition": ("Arm", 0),
+    "reason": ("Reason", 0),
+    "n_lost": ("Blocks lost", 0),
+    "n_planned": ("Blocks planned", 0),
+    "contrast": ("Test", 0),
+    "p": ("p", 3),
+    "remark": ("Remark", 0),
+}
+
+SESSION_COLUMNS = ("Session", "Convert", "Preprocess", "Fit", "Blocks used", "SNR", "Linewidth (Hz)")
+
+
+def write(config: dict[str, Any]) -> Path:
+    """Write ``<output>/report/index.html`` with ``methods.md``, ``references.bib`` and ``mrsinmrs.tsv`` beside it.
+
+    Parameters
+    ----------
+    config : dict
+        Checked configuration. The figures and group tables below its ``output`` are there already.
+
+    Raises
+    ------
+    InputError
+        A table of an earlier stage is missing or cannot be read.
+    """
+    output = Path(config["output"])
+    folder, trial = output / "report", load(config)
+    sidecars = sidecars_of(output, trial.sessions)
+    checklist = methods.mrsinmrs(config, sidecars, trial.quality["block"], trial.quality["session"].to_dict("records"))
+    paragraphs = methods.methods_text(config, sidecars, _primary(trial))
+    keys = [key for _, found in paragraphs for key in found] + ["schulz2010"]
+    bibtex, references = methods.references(keys)
+    numbers = {reference["key"]: n for n, reference in enumerate(references, start=1)}
+    context = {
+        "title": trial.config["study"]["name"],
+        "study": trial.config["study"]["name"],
+        "lead": _lead(trial),
+        "frozen": trial.frozen,
+        "unmasked": _unmasked(output / "group", trial),
+        "failures": _failures(trial),
+        "pictures": _pictures(output / "figures"),
+        "headline": _headline(read_json(output / "group" / "headline.json")),
+        "results": [(title, _results(trial.tables.get(name))) for title, name in RESULTS],
+        "losses": _shown(trial.tables.get("loss_by_condition"), LOSS_COLUMNS),
+        "reliability": _shown(trial.tables["reliability"], RELIABILITY_COLUMNS),
+        "session_columns": SESSION_COLUMNS,
+        "sessions": _sessions(trial, folder),
+        "methods": paragraphs,
+        "numbers": numbers,
+        "references": references,
+        "checklist": checklist,
+        "tables": _tables(output),
+    }
+    write_text(bibtex, folder / "references.bib")
+    write_text(_markdown(paragraphs, references, numbers), folder / "methods.md")
+    write_table(pd.DataFrame(checklist).fillna({"value": methods.MISSING}), folder / "mrsinmrs.tsv")
+    write_text(render("group.html.j2", context), folder / "index.html")
+    return folder / "index.html"
+
+
+def _lead(trial: "Trial") -> str:
+    study = trial.config["study"]
+    participants = trial.study.samples["participant"].nunique()
+    return (
+        f"{study['design'].replace('_', ' ').capitalize()} trial, {participants} participants, "
+        f"{len(trial.sessions)} sessions. Primary outcome {trial.outcome}."
+    )
+
+
+def _failures(trial: "Trial") -> str:
+    lost = trial.status[trial.status["status"] != "ok"]["session"].nunique()
+    if not lost:
+        return ""
+    return f"{lost} of {len(trial.sessions)} sessions did not come through every stage."
+
+
+def _pictures(folder: Path) -> dict[str, dict[str, Any]]:
+    found = {}
+    for entry in read_index(folder):
+        if entry["drawn"]:
+            content = (folder / f"{entry['name']}.png").read_bytes()
+            width, height = struct.unpack(">II", content[16:24])  # of the PNG header
+            entry |= {"data": base64.b64encode(content).decode(), "width": width, "height": height}
+        found[entry["name"]] = entry
+    return found
+
+
+def _sessions(trial: "Trial", folder: Path) -> list[dict[str, Any]]:
+    blocks = trial.blocks.assign(key="sub-" + trial.blocks["participant"] + "_ses-" + trial.blocks["session"])
+    groups = dict(iter(blocks.groupby("key")))
+    states = trial.status.set_index(["session", "stage"])
+    rows = []
+    for key in trial.sessions:
+        own = groups.get(key, blocks.iloc[:0])
+        status = [states.loc[(key, stage)] for stage in ("convert", "preprocess", "fit")]
+        reasons = [f"{s.name[1]} {s['status']}: {s['reason']}".rstrip(": ") for s in status if s["status"] == "failed"]
+        reasons = reasons or [f"{s.name[1]} {s['status']}" for s in status if s["status"] != "ok"][:1]
+        failed = bool(reasons)
+        reasons += [f"{row.block}: {row.reason}" for row in own[own["excluded"] | own["left_out"]].itertuples()]
+        used = own[~(own["excluded"] | own["left_out"])]
+        values = [number(float(used[c].mean()) if len(used) else np.nan, 1) for c in ("snr", "linewidth_hz")]
+        rows.append(
+            {
+                "key": key,
+                "href": f"{key}.html" if (folder / f"{key}.html").is_file() else None,
+                "cells": [*(s["status"] for s in status), f"{len(used)} of {len(trial.block_names)}", *values],
+                "problem": "; ".join(reasons),
+                "failed": failed,
+            }
+        )
+    return rows
+
+
+def _tables(output: Path) -> list[dict[str, str]]:
+    """Tables to download, each with its data dictionary."""
+    paths = sorted((output / "group").glob("*.tsv"))
+    return [{"name": p.stem, "table": f"../group/{p.name}", "dictionary": f"../group/{p.stem}.json"} for p in paths]
+
+
+def _markdown(paragraphs: list[tuple[str, list[str]]], references: list[dict], numbers: dict[str, int]) -> str:
+    text = [f"{t} [{', '.join(str(numbers[k]) for k in keys)}]" if keys else t for t, keys in paragraphs]
+    listed = [f"{numbers[r['key']]}. {r['text']}. doi:{r['doi']}" for r in references]
+    return "## Methods\n\n" + "\n\n".join(text) + "\n\n## References\n\n" + "\n".join(listed) + "\n"
+
+
+def _primary(trial: "Trial") -> dict[str, Any] | None:
+    """Row of the primary analysis; None while arms are masked or where it could not be estimated."""
+    table = trial.tables.get("contrasts")
+    if table is None or table.empty or table["model"].isna().iloc[0]:
+        return None
+    return table.iloc[0].to_dict()
+
+
+def _unmasked(folder: Path, trial: "Trial") -> str:
+    """Tell when arms were unmasked, under which configuration."""
+    path = folder / "unmasking.json"
+    if not trial.frozen or not path.is_file():
+        return ""
+    times = [f"{entry['unmasked_at']} (configuration {entry['config_digest']})" for entry in read_json(path)]
+    return "Arms were first unmasked " + ", then again ".join(times) + "."
+
+
+def _headline(content: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """Give the primary result as label and value."""
+    counts = [("In the primary analysis", "{n_participants} participants, {n_sessions} sessions, {n_blocks} blocks")]
+    rows: list[tuple[str, str | None]] = [(label, text.format(**content)) for label, text in counts]
+    if content["estimate"] is None:
+        return [*rows, ("Result", content["reason"])]
+    percent = "{percent_of_baseline:.2f} % [{percent_ci_low:.2f}, {percent_ci_high:.2f}]".format(**content)
+    rows += [
+        ("Contrast", f"{content['outcome']}, {content['contrast']}"),
+        ("Estimate [95 % interval]", "{estimate:.4g} [{ci_low:.4g}, {ci_high:.4g}]".format(**content)),
+        ("In percent of the mean baseline", percent),
+        ("p", f"{content['p']:.4f} ({content['df_method']}, df {content['df']:.1f})"),
+    ]
+    rows += [(label, f"{content[key]:.2f}") for label, key in SIZES if content[key] is not None]
+    found = content.get("attenuation") or {}
+    if found.get("fraction") is not None:
+        interval = "[{ci_low:.2f}, {ci_high:.2f}]".format(**found) if found["bounded"] else "not bounded"
+        rows.append(("Attenuation (fraction)", f"{found['fraction']:.2f} {interval}"))
+    return [(label, value.replace("-", "−") if label not in ("Contrast", "p") else value) for label, value in rows]
+
+
+def _results(table: pd.DataFrame | None) -> dict[str, Any] | None:
+    """Show a table of tests, its counts and limits in one column each."""
+    if table is None:
+        return None
+    counts = table[["n_participants", "n_sessions", "n_blocks"]].to_numpy()
+    limits = table[["ci_low", "ci_high"]].to_numpy(float)
+    n = [" / ".join(_cell(v, 0) for v in row) if row[0] == row[0] else "n/a" for row in counts]
+    interval = [f"{low:.4f} to {high:.4f}" if np.isfinite(low + high) else "n/a" for low, high in limits]
+    return _shown(table.assign(n=n, interval=interval), RESULT_COLUMNS)
+
+
+def _shown(table: pd.DataFrame | None, columns: dict[str, tuple[str, int]]) -> dict[str, Any] | None:
+    """Choose columns of a table for the page: label and decimals by column."""
+    if table is None or table.empty:
+        return None
+    present = {name: look for name, look in columns.items() if name in table}
+    rows = [[_cell(row[name], digits) for name, (_, digits) in present.items()] for row in table.to_dict("records")]
+    numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in present]
+    labels = [label for label, _ in present.values()]
+    return {"columns": [{"label": a, "number": b} for a, b in zip(labels, numeric, strict=True)], "rows": rows}
+
+
+def _cell(value: Any, digits: int) -> str:
+    if value is None or value != value:
+        return "n/a"
+    return f"{value:.{digits}f}" if isinstance(value, float | int) else str(value)

@@ -1,0 +1,159 @@
+"""Reading the tables and curves of a whole study for its figures and page."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mrsflow import records
+from mrsflow.config import Study, read_study
+from mrsflow.errors import InputError
+from mrsflow.files import read_json, read_table
+from mrsflow.reporting.group_data import GRID, STAGES, Spectra, Trial
+from mrsflow.statistics import cohort
+
+NAA_PPM = (1.9, 2.1)
+"""Range in which the highest point of a baseline spectrum sets the scale of its session."""
+
+
+def load(config: dict[str, Any]) -> Trial:
+    """Read what the stages left of a study.
+
+    Parameters
+    ----------
+    config : dict
+        Checked configuration.
+
+    Raises
+    ------
+    InputError
+        A table is missing or lacks a column.
+    """
+    output = Path(config["output"])
+    study = read_study(config)
+    tables = {
+        path.stem: read_table(path) for path in sorted((output / "group").glob("*.tsv")) if path.stem not in LARGE
+    }
+    for name in ("blocks_wide", "exclusions", "reliability"):
+        if name not in tables:
+            raise InputError(f"group/{name}.tsv is missing; run the group stage")
+    blocks = blocks_of(tables["blocks_wide"], tables["exclusions"], config, study)
+    status = status_of(output, study.keys)
+    fitted = status[(status["stage"] == "fit") & (status["status"] == "ok")]["session"]
+    located = cohort.locate(output, list(fitted))
+    metrics = tuple(rule["metric"] for rule in config["quality"]["rules"])
+    wanted = ("participant", "session", "block", "n_transients", "snr", "snr_definition", "linewidth_hz", *metrics)
+    quality = {
+        "block": cohort.read_tables(located, cohort.BLOCK_QUALITY, tuple(dict.fromkeys(wanted))),
+        "session": cohort.session_values(located),
+    }
+    for name in set(quality["block"]) & {*metrics, "snr", "n_transients"}:
+        quality["block"][name] = pd.to_numeric(quality["block"][name])
+    return Trial(config, study, status, blocks, tables, quality, spectra_of(output, config, blocks))
+
+
+LARGE = ("blocks_long",)
+"""Tables to download that no figure needs."""
+
+
+def status_of(output: Path, keys: list[str]) -> pd.DataFrame:
+    """Tell what became of each session at each stage; ``not run`` where there is no record."""
+    rows = []
+    for key in keys:
+        for stage in STAGES:
+            record = records.read_record(output, stage, key) or {"status": "not run", "reason": ""}
+            rows.append({"session": key, "stage": stage, "status": record["status"], "reason": record["reason"]})
+    return pd.DataFrame(rows, columns=["session", "stage", "status", "reason"])
+
+
+def files_of(output: Path, stage: str, key: str, ending: str) -> list[Path]:
+    """Files of a session's finished stage whose name ends so; none where the stage did not end well."""
+    try:
+        return [p for p in records.outputs_of(output, stage, key) if p.name.endswith(ending)]
+    except records.Skipped:
+        return []
+
+
+def sidecars_of(output: Path, keys: list[str]) -> list[dict[str, Any]]:
+    """Sidecar of each metabolite scan, with the processing recorded for it where it was processed."""
+    found = []
+    for key in keys:
+        processed = [read_json(p) for p in files_of(output, "preprocess", key, cohort.SIDECAR)]
+        steps = {"ProcessingApplied": processed[0].get("ProcessingApplied")} if processed else {}
+        found += [{**read_json(p), **steps} for p in files_of(output, "convert", key, "_svs.json")]
+    return found
+
+
+def blocks_of(table: pd.DataFrame, exclusions: pd.DataFrame, config: dict[str, Any], study: Study) -> pd.DataFrame:
+    """Table of blocks with what figures need beside it.
+
+    Returns
+    -------
+    DataFrame
+        With sex, minutes (middle of the block), outcome (the primary one) and left_out: of a session that the models
+        leave out although no rule excludes the block.
+
+    Raises
+    ------
+    InputError
+        A column is missing.
+    """
+    outcome = config["group"]["outcome"]
+    needed = ["participant", "session", "visit", "arm", "block", "phase", "onset_s", "duration_s", "spectrum"]
+    for name in (*needed, "excluded", "reason", "linewidth_hz", "snr", outcome):
+        if name not in table:
+            raise InputError(f"group/blocks_wide.tsv: column {name!r} is missing; run the group stage again")
+    text = {name: table[name].astype(str) for name in ("participant", "session", "block", "arm")}
+    people = study.participants.set_index("participant")
+    gone = exclusions[exclusions["action"] == "left out"]
+    why = {(str(p), str(s)): r for p, s, r in zip(gone["participant"], gone["session"], gone["reason"], strict=True)}
+    own = [why.get(key) for key in zip(text["participant"], text["session"], strict=True)]
+    excluded = table["excluded"].astype(str).str.lower() == "true"
+    left_out = pd.Series([reason is not None for reason in own], index=table.index) & ~excluded
+    return table.assign(
+        **text,
+        sex=text["participant"].map(people["sex"]) if "sex" in people else None,
+        minutes=(table["onset_s"] + table["duration_s"] / 2) / 60,
+        outcome=table[outcome],
+        excluded=excluded,
+        left_out=left_out,
+        reason=table["reason"].where(~left_out, pd.Series(own, index=table.index)).fillna(""),
+    )
+
+
+def spectra_of(output: Path, config: dict[str, Any], blocks: pd.DataFrame) -> Spectra | None:
+    """Mean spectrum of each session: of its infusion blocks, or of all while arms are masked; used blocks only.
+
+    The scale is the height of NAA in the mean of the session's used baseline blocks (of all its used blocks where it
+    has no baseline), so that a change of NAA itself is not hidden.
+    """
+    values, participants, arms = [], [], []
+    used = blocks[~(blocks["excluded"] | blocks["left_out"])]
+    for (participant, session), own in used.groupby(["participant", "session"]):
+        paths = files_of(output, "fit", f"sub-{participant}_ses-{session}", "desc-blocks_mrsfit.npz")
+        rest = own["phase"] == "baseline"
+        wanted = own[~rest] if config["study"]["freeze"] else own
+        if not paths or wanted.empty:
+            continue
+        spectra = _resampled(paths[0], own["spectrum"].to_numpy(int))
+        base = spectra[rest] if rest.any() else spectra
+        naa = (NAA_PPM[0] < GRID) & (NAA_PPM[1] > GRID)
+        values.append(spectra[own.index.isin(wanted.index)].mean(axis=0) / base.mean(axis=0)[naa].max())
+        participants.append(participant)
+        arms.append(own["arm"].iloc[0])
+    if not values:
+        return None
+    low, high = config["fit"]["ppm"]
+    inside = (low <= GRID) & (high >= GRID)
+    return Spectra(GRID[inside], np.array(values)[:, inside], np.array(participants), np.array(arms))
+
+
+def _resampled(path: Path, spectra: np.ndarray) -> np.ndarray:
+    """Spectra of a session on the common chemical-shift axis."""
+    with np.load(path, allow_pickle=False) as arrays:
+        ppm, data = arrays["ppm"], arrays["data"]
+    if spectra.max() >= len(data):
+        raise InputError(f"{path.name}: holds {len(data)} spectra; the group tables name number {spectra.max()}")
+    order = np.argsort(ppm)
+    return np.array([np.interp(GRID, ppm[order], row[order]) for row in data[spectra]])

@@ -1,0 +1,424 @@
+"""What the page of one session shows, gathered from the files of its stages.
+
+A page never names the arm of its session, so that quality can be judged blind.
+"""
+
+import base64
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mrsflow import records
+from mrsflow.errors import InputError
+from mrsflow.files import read_json, read_table, write_text
+from mrsflow.preprocessing import quality
+from mrsflow.reporting.report import render
+
+STAGES = ("convert", "preprocess", "fit")
+
+MEASURES = {
+    "per_tcr": ("Ratio to tCr", "per_tcr_sd", 3),
+    "per_tnaa": ("Ratio to tNAA", "per_tnaa_sd", 3),
+    "molar_mM": ("Concentration (mM)", "molar_sd", 2),
+    "amplitude": ("Amplitude (units of the basis)", "sd", 3),
+    "crlb_percent": ("Relative Cramér–Rao bound (%)", None, 1),
+}
+SHOWN_PPM = (0.2, 4.2)
+SUMS = ("Glx", "tNAA", "tCr", "tCho")
+
+SIDECAR_FACTS = (
+    ("Manufacturer", "Manufacturer", ""),
+    ("Pulse sequence", "PulseSequenceType", ""),
+    ("Echo time", "EchoTime", "ms"),
+    ("Repetition time", "RepetitionTime", "s"),
+    ("Field strength", "MagneticFieldStrength", "T"),
+    ("Spectrometer frequency", "SpectrometerFrequency", "MHz"),
+    ("Spectral width", "SpectralWidth", "Hz"),
+    ("Points", "NumberOfSpectralPoints", ""),
+    ("Excitations", "NumberOfTransients", ""),
+    ("Excitations per stored transient", "ExcitationsPerFrame", ""),
+    ("Voxel", "AcquisitionVoxelSize", "mm"),
+)
+
+
+def sources(output: Path, key: str) -> list[Path]:
+    """Files that the page of a session is made from: the records of its stages and what these wrote."""
+    found = [records.record_path(output, stage, key) for stage in STAGES]
+    known = [records.read_record(output, stage, key) for stage in STAGES]
+    return found + [output / name for record in known if record for name in record["outputs"]]
+
+
+def write(output: Path, key: str, config: dict[str, Any]) -> Path:
+    """Write the page of one session to ``<output>/report/<key>.html`` and return its path."""
+    page = output / "report" / f"{key}.html"
+    write_text(render("session.html.j2", page_data(output, key, config, page)), page)
+    return page
+
+
+def page_data(output: Path, key: str, config: dict[str, Any], page: Path) -> dict[str, Any]:
+    """Gather what the page of a session shows.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of all outputs.
+    key : str
+        ``sub-X_ses-Y``.
+    config : dict
+        Checked configuration: sections study, quality.
+    page : Path
+        Where the page will stand; links are relative to it.
+
+    Returns
+    -------
+    dict
+        Context of the template ``session.html.j2``; ``charts`` holds the curves of each scan.
+
+    Raises
+    ------
+    InputError
+        A table of a finished stage cannot be read.
+    """
+    stages = [records.read_record(output, stage, key) or _not_run(stage, key) for stage in STAGES]
+    files = sorted(output / name for record in stages if record["status"] == "ok" for name in record["outputs"])
+    scans, charts = [], []
+    for name, found in sorted(_scans(files).items()):
+        scan, chart = _scan(name, found, config, page)
+        scans.append(scan)
+        charts.append(chart)
+    words = [cell["word"] for scan in scans for rule in scan["rules"] for cell in rule["cells"]]
+    worst = next((word for word in ("exclude", "warn", "pass") if word in words), None)
+    return {
+        "title": f"{key} · {config['study']['name']}",
+        "study": config["study"]["name"],
+        "key": key,
+        "stages": [{k: r[k] for k in ("stage", "status", "reason")} for r in stages],
+        "quality_word": worst,
+        "scans": scans,
+        "charts": charts,
+    }
+
+
+def _not_run(stage: str, key: str) -> dict[str, Any]:
+    return {"session": key, "stage": stage, "status": "not run", "reason": "", "outputs": {}}
+
+
+def _scans(files: list[Path]) -> dict[str, dict[str, Path]]:
+    """Files of each metabolite scan by what they are; what belongs to the session (T1w) goes to each of its scans."""
+    scans: dict[str, dict[str, Path]] = {}
+    common = {}
+    for path in files:
+        name = path.name.removesuffix(".gz").rsplit(".", 1)
+        stem, suffix = name[0], name[-1]
+        if stem.endswith("_T1w"):
+            common[f"T1w.{suffix}"] = path
+        elif "_desc-" in stem:
+            entities, kind = stem.split("_desc-", 1)
+            scans.setdefault(entities, {})[f"{kind}.{suffix}"] = path
+        elif stem.endswith(("_svs", "_mrsref", "_events")):
+            entities, kind = stem.rsplit("_", 1)
+            entities = "_".join(part for part in entities.split("_") if not part.startswith(("run-", "acq-")))
+            scans.setdefault(entities, {}).setdefault(f"{kind}.{suffix}", path)
+    return {name: {**common, **found} for name, found in scans.items()}
+
+
+def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path) -> tuple[dict, dict]:
+    sidecar = read_json(files["svs.json"]) if "svs.json" in files else {}
+    processed = read_json(files["blocks_svs.json"]) if "blocks_svs.json" in files else {}
+    session = read_json(files["session_quality.json"]) if "session_quality.json" in files else {}
+    tables = {kind: read_table(path) for kind, path in files.items() if path.suffix == ".tsv"}
+    blocks = tables.get("blocks_quality.tsv")
+    transients = tables.get("transients_quality.tsv")
+    fitted = tables.get("blocks_fitquality.tsv")
+    titles = [] if fitted is None else _titles(fitted)
+    spectra = spectra_of(files["blocks_mrsfit.npz"], titles) if "blocks_mrsfit.npz" in files else None
+    scan = {
+        "name": name,
+        "facts": facts_of(sidecar, session, "mrsref.json" in files),
+        "overlay": _overlay(files),
+        "checks": _checks(tables.get("convert_quality.tsv")),
+        "alignment": "preproc_figure.npz" in files,
+        "transients": None if transients is None else _transient_summary(transients, session),
+        "spectra": None if spectra is None else _spectra_controls(spectra, titles),
+        "block_names": [] if fitted is None else [str(b) for b in fitted["block"]],
+        "metabolites": metabolite_tables(tables["blocks_mrsfit.tsv"]) if "blocks_mrsfit.tsv" in tables else [],
+        "correlation": None if fitted is None else _correlation(fitted),
+        "fit_quality": None if fitted is None else _fit_quality(fitted),
+        "rule_names": [*([] if blocks is None else map(str, blocks["block"])), "session"],
+        "rules": [] if blocks is None else judged(config["quality"]["rules"], blocks, session),
+        "definitions": _definitions(blocks),
+        "processing": _processing(processed or sidecar),
+        "files": [{"name": path.name, "href": _relative(path, page)} for _, path in sorted(files.items())],
+    }
+    chart = {
+        "alignment": alignment_of(files["preproc_figure.npz"]) if scan["alignment"] else None,
+        "transients": None if transients is None else _courses(transients, blocks),
+        "spectra": spectra,
+    }
+    return scan, chart
+
+
+def _relative(path: Path, page: Path) -> str:
+    return Path(os.path.relpath(path, page.parent)).as_posix()
+
+
+def facts_of(sidecar: dict[str, Any], session: dict[str, Any], has_water: bool) -> list[tuple[str, str | None]]:
+    """Label and value of what was measured, from sidecar and session values; None where it is not known."""
+    facts: list[tuple[str, str | None]] = []
+    for label, key, unit in SIDECAR_FACTS:
+        value = sidecar.get(key)
+        if key == "EchoTime" and value is not None:
+            value = round(1000 * float(np.ravel(value)[0]), 4)
+        if isinstance(value, list):
+            value = " × ".join(f"{v:g}" if isinstance(v, int | float) else str(v) for v in value) or None
+        elif isinstance(value, float):
+            value = f"{value:.7g}"
+        facts.append((label, None if value is None else f"{value} {unit}".strip()))
+    coils = session.get("n_coils")
+    facts.append(("Coils", None if coils is None else str(coils)))
+    facts.append(("Water reference", "yes" if has_water else "none"))
+    return facts
+
+
+def pack(values: ArrayLike, scale: float) -> str:
+    """Base64 of 16-bit little-endian integers that, times `scale`, give `values` back within half a step."""
+    return base64.b64encode(np.rint(np.asarray(values) / scale).astype("<i2").tobytes()).decode()
+
+
+def scale_for(*curves: ArrayLike) -> float:
+    """Step that lets the largest value of all curves just fit into 16 bits."""
+    largest = max(float(np.max(np.abs(curve), initial=0.0)) for curve in curves)
+    return (largest or 1.0) / 32767
+
+
+def spectra_of(path: Path, titles: list[str]) -> dict[str, Any]:
+    """Curves of every block for the charts, ascending in chemical shift."""
+    with np.load(path, allow_pickle=False) as arrays:
+        order = np.argsort(arrays["ppm"])
+        curves = {name: arrays[name][..., order] for name in ("data", "fit", "baseline", "components")}
+        ppm, names = arrays["ppm"][order], [str(name) for name in arrays["names"]]
+    if len(titles) != len(curves["data"]):
+        raise InputError(
+            f"{path.name}: holds {len(curves['data'])} spectra, the table of fit quality {len(titles)} rows"
+        )
+    blocks = []
+    for number, title in enumerate(titles):
+        own = {name: np.nan_to_num(values[number]) for name, values in curves.items()}
+        scale = scale_for(*own.values())
+        blocks.append({"title": title, "scale": scale, **{name: pack(v, scale) for name, v in own.items()}})
+    return {"ppm": np.round(ppm, 4).tolist(), "names": names, "blocks": blocks}
+
+
+def _titles(fitted: Any) -> list[str]:
+    return [
+        f"{row.block} ({row.onset_s / 60:.3g} to {(row.onset_s + row.duration_s) / 60:.3g} min)"
+        for row in fitted.itertuples()
+    ]
+
+
+def _spectra_controls(spectra: dict[str, Any], titles: list[str]) -> dict[str, Any]:
+    main = [n for n, name in enumerate(spectra["names"]) if name in ("Glu", "Gln")]
+    return {"names": spectra["names"], "main": main, "titles": titles}
+
+
+def alignment_of(path: Path) -> dict[str, Any]:
+    """Curves and pictures of the transients before and after alignment, ascending in chemical shift."""
+    with np.load(path, allow_pickle=False) as arrays:
+        found = {name: arrays[name] for name in arrays.files}
+    order = np.argsort(found["ppm"])
+    order = order[(found["ppm"][order] > SHOWN_PPM[0]) & (found["ppm"][order] < SHOWN_PPM[1])]
+    before, after = found["before"][order], found["after"][order]
+    scale = scale_for(before, after)
+    columns = np.argsort(found["image_ppm"])
+    images = [found[name][:, columns] for name in ("image_before", "image_after")]
+    limit = float(np.percentile(images[1], 99.5))
+    return {
+        "ppm": np.round(found["ppm"][order], 4).astype(float).tolist(),
+        "scale": scale,
+        "before": pack(before, scale),
+        "after": pack(after, scale),
+        "image_ppm": [round(float(found["image_ppm"].min()), 4), round(float(found["image_ppm"].max()), 4)],
+        "image_minutes": [round(float(v), 3) for v in found["image_minutes"][[0, -1]]],
+        "image_before": grey_picture(images[0], limit),
+        "image_after": grey_picture(images[1], limit),
+    }
+
+
+def grey_picture(values: NDArray, limit: float) -> str:
+    """Base64 of a PNG: first row at the bottom, last column (high ppm) on the left; 0 is white, `limit` black."""
+    from PIL import Image
+
+    grey = 255 - np.clip(values / (limit or 1.0) * 255, 0, 255)
+    stream = io.BytesIO()
+    Image.fromarray(grey[::-1, ::-1].astype(np.uint8) // 16 * 17).save(stream, "PNG", optimize=True)
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _is_rejected(table: Any) -> NDArray[np.bool_]:
+    return table["rejected"].astype(str).str.lower().isin(["true", "1", "yes"]).to_numpy()
+
+
+def _listed(values: ArrayLike, digits: int = 4) -> list[float | None]:
+    return [float(round(v, digits)) if np.isfinite(v) else None for v in np.asarray(values, dtype=float)]
+
+
+def _courses(table: Any, blocks: Any) -> dict[str, Any]:
+    amplitude = table["amplitude"].to_numpy(float)
+    spans = [] if blocks is None else zip(blocks["onset_s"], blocks["duration_s"], strict=True)
+    return {
+        "minutes": _listed(table["onset_s"].to_numpy(float) / 60),
+        "shift_hz": _listed(table["shift_hz"]),
+        "phase_deg": _listed(table["phase_deg"], 2),
+        "amplitude": _listed(amplitude / (np.nanmedian(amplitude) or 1.0)),
+        "rejected": _is_rejected(table).tolist(),
+        "reason": table["reason"].fillna("").astype(str).tolist(),
+        "blocks": [[round(float(a) / 60, 4), round(float(a + d) / 60, 4)] for a, d in spans],
+    }
+
+
+def _transient_summary(table: Any, session: dict[str, Any]) -> dict[str, Any]:
+    rejected = int(_is_rejected(table).sum())
+    text = f"{rejected} of {len(table)} stored transients rejected."
+    if "drift_hz" in session and session["drift_hz"] is not None:
+        text += f" Drift over the session {session['drift_hz']:.2f} Hz"
+        after = session.get("drift_after_hz")
+        text += "." if after is None else f", {after:.2f} Hz after correction."
+    return {"summary": text, "courses": ["shift_hz", "phase_deg", "amplitude"]}
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Write a number for a table, ``n/a`` where there is none."""
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return "n/a"
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+
+def metabolite_tables(table: Any) -> list[dict[str, Any]]:
+    """One table per measure that has values: a row per metabolite (sums first), a cell per block."""
+    names = list(dict.fromkeys(table["metabolite"]))
+    names = [n for n in SUMS if n in names] + [n for n in names if n not in SUMS]
+    blocks = list(dict.fromkeys(table["block"]))
+    shown = []
+    for measure, (label, sd, digits) in MEASURES.items():
+        if measure not in table or table[measure].isna().all():
+            continue
+        cells = {
+            (row["metabolite"], row["block"]): number(float(row[measure]), digits)
+            + (f" ± {number(float(row[sd]), digits)}" if sd in row and np.isfinite(row[measure]) else "")
+            for row in table.to_dict("records")
+        }
+        rows = [{"name": name, "cells": [cells.get((name, block), "n/a") for block in blocks]} for name in names]
+        shown.append({"name": measure, "label": label, "rows": rows})
+    return shown
+
+
+def _columns(*labels: str) -> list[dict[str, Any]]:
+    return [{"label": label, "number": n > 0} for n, label in enumerate(labels)]
+
+
+def _correlation(fitted: Any) -> dict[str, Any] | None:
+    if "glu_gln_correlation" not in fitted or fitted["glu_gln_correlation"].isna().all():
+        return None
+    cells = [number(float(v), 2) for v in fitted["glu_gln_correlation"]]
+    return {"columns": _columns("Block", *map(str, fitted["block"])), "rows": [["correlation", *cells]]}
+
+
+def _fit_quality(fitted: Any) -> dict[str, Any]:
+    wanted = {
+        "status": ("Status", 0),
+        "snr": ("SNR", 1),
+        "linewidth_hz": ("Linewidth (Hz)", 2),
+        "shift_hz": ("Shift (Hz)", 2),
+        "phase_deg": ("Phase (degrees)", 1),
+        "residual_ratio": ("Residual SD / noise SD", 2),
+        "whiteness_p": ("Whiteness p", 3),
+    }
+    present = [name for name in wanted if name in fitted]
+    rows = [[str(row["block"]), *(number(row[n], wanted[n][1]) for n in present)] for row in fitted.to_dict("records")]
+    constraints = list(fitted["constraints"].dropna().astype(str).unique()) if "constraints" in fitted else []
+    return {
+        "columns": _columns("Block", *(wanted[n][0] for n in present)),
+        "rows": rows,
+        "constraints": "; ".join(constraints),
+    }
+
+
+def verdict(value: float | None, rule: dict[str, Any]) -> str:
+    """Judge a value by a rule: ``pass``, ``warn``, ``exclude``, or ``missing`` without a value."""
+    if value is None or not np.isfinite(value):
+        return "missing"
+    found = quality.judge([rule], rule["level"], {rule["metric"]: value})
+    return found[0]["action"] if found else "pass"
+
+
+def judged(rules: list[dict[str, Any]], blocks: Any, session: dict[str, Any]) -> list[dict[str, Any]]:
+    """Row of every rule: limits and a cell (value, word) per block and for the session."""
+    rows = []
+    for rule in rules:
+        if rule["level"] == "block":
+            values = list(blocks[rule["metric"]]) if rule["metric"] in blocks else [None] * len(blocks)
+            cells = [{"value": number(_float(v)), "word": verdict(_float(v), rule)} for v in values]
+            cells.append({"value": "", "word": ""})
+        else:
+            value = _float(session.get(rule["metric"]))
+            cells = [{"value": "", "word": ""}] * len(blocks)
+            cells.append({"value": number(value), "word": verdict(value, rule)})
+        limits = {
+            word: f"{sign_of(rule)} {rule[word]:g}" if rule[word] is not None else "–" for word in ("warn", "exclude")
+        }
+        rows.append({"metric": rule["metric"], **limits, "cells": cells})
+    return rows
+
+
+def sign_of(rule: dict[str, Any]) -> str:
+    """Sign of the side of the limit that is bad."""
+    return ">" if rule["worse"] == "above" else "<"
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _definitions(blocks: Any) -> str:
+    if blocks is None or "snr_definition" not in blocks:
+        return ""
+    return "SNR: " + "; ".join(dict.fromkeys(blocks["snr_definition"].dropna().astype(str))) + "."
+
+
+def _checks(table: Any) -> dict[str, Any] | None:
+    """Table of the checks at conversion and one line that sums it up."""
+    if table is None:
+        return None
+    table = table.assign(scan=table["scan"].astype(str).str.replace(r"^(?:(?:sub|ses|task)-[^_]+_)+", "", regex=True))
+    rows = [["" if v != v else str(v) for v in row] for row in table.itertuples(index=False)]
+    counts = table["status"].value_counts()
+    others = ", ".join(f"{n} {word}" for word, n in sorted(counts.items()) if word != "pass")
+    summary = f"{len(table)} checks at conversion, {others or 'all passed'}"
+    return {"columns": [{"label": str(n), "number": False} for n in table], "rows": rows, "summary": summary}
+
+
+def _processing(sidecar: dict[str, Any]) -> dict[str, Any] | None:
+    steps = sidecar.get("ProcessingApplied") or []
+    columns = [{"label": label, "number": False} for label in ("Step", "Program", "Details")]
+    rows = [
+        [s.get("Method", "n/a"), f"{s.get('Program', 'n/a')} {s.get('Version', '')}".strip(), s.get("Details", "")]
+        for s in steps
+    ]
+    return {"columns": columns, "rows": rows} if rows else None
+
+
+def _overlay(files: dict[str, Path]) -> dict[str, str] | None:
+    """Picture of the voxel on the anatomy, or why there is none; None without an anatomical image."""
+    if "T1w.nii" not in files or "svs.nii" not in files:
+        return None
+    from mrsflow.reporting import voxel_picture
+
+    try:
+        picture = voxel_picture.overlay(files["T1w.nii"], files["svs.nii"])
+    except InputError as error:
+        return {"picture": "", "problem": str(error)}
+    return {"picture": base64.b64encode(picture).decode(), "problem": ""}

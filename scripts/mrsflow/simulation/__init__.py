@@ -1,0 +1,1 @@
+"""Sessions and whole trials of known truth, as arrays and as raw scanner files."""

@@ -1,0 +1,1 @@
+"""From block tables to contrasts: mixed models, designs, guards, sensitivity, power."""

@@ -1,0 +1,115 @@
+"""What became of participants, sessions and blocks, and whether losses depend on the condition."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mrsflow.errors import InputError
+from mrsflow.statistics import pairs
+from mrsflow.statistics.contrasts import Plan, attempt
+from mrsflow.statistics.randomisation import rerandomise
+
+if TYPE_CHECKING:
+    from mrsflow.statistics.cohort import Cohort
+    from mrsflow.statistics.outcomes import Rows
+
+Row = dict[str, Any]
+
+
+def exclusion_table(verdicts: "pd.DataFrame", lost: dict[str, str], notes: tuple[str, ...]) -> "pd.DataFrame":
+    """Put every loss in one table: rules that were exceeded, sessions that a stage lost, sessions without baseline."""
+    parts = [verdicts]
+    rows = []
+    for key, reason in lost.items():
+        participant, _, session = key.removeprefix("sub-").partition("_ses-")
+        rows.append(
+            {"participant": participant, "session": session, "level": "session", "action": "lost", "reason": reason}
+        )
+    for note in notes:
+        found = note.split(" left out: ")
+        session, _, participant = found[0].removeprefix("session ").partition(" of ")
+        rows.append(
+            {
+                "participant": participant,
+                "session": session,
+                "level": "session",
+                "action": "left out",
+                "reason": found[1],
+            }
+        )
+    if rows:
+        parts.append(pd.DataFrame(rows).reindex(columns=verdicts.columns))
+    return pd.concat([p for p in parts if len(p)], ignore_index=True) if any(len(p) for p in parts) else verdicts
+
+
+def flow_table(cohort: "Cohort", lost: dict[str, str], rows: "Rows") -> "pd.DataFrame":
+    """Count participants, sessions and blocks at each step, by condition and in total."""
+    sessions, blocks = cohort.sessions, cohort.blocks
+    used = pd.concat([rows.blocks, blocks[(blocks["phase"] == "baseline") & ~blocks["excluded"]].merge(
+        rows.sessions[["participant", "session"]], on=["participant", "session"])])  # fmt: skip
+    steps: list[tuple[str, pd.DataFrame, bool]] = [
+        ("in the sessions table", sessions, False),
+        ("lost before the fit", sessions[sessions["key"].isin(lost)], False),
+        ("fitted", blocks, True),
+        ("excluded by the quality rules", blocks[blocks["excluded"]], True),
+        ("in the primary analysis", used, True),
+    ]
+    found = []
+    for step, table, counted in steps:
+        for condition in ("all", *cohort.conditions):
+            own = table if condition == "all" else table[table["condition"] == condition]
+            found.append({
+                "step": step, "condition": condition, "n_participants": own["participant"].nunique(),
+                "n_sessions": len(own.drop_duplicates(["participant", "session"])),
+                "n_blocks": len(own) if counted else None,
+            })  # fmt: skip
+    return pd.DataFrame(found).astype({"n_blocks": "Int64"})
+
+
+def loss_by_condition(cohort: "Cohort", plan: Plan, verdicts: "pd.DataFrame", n_bins: int) -> "pd.DataFrame":
+    """Count what was lost under each condition and, when unmasked, test that losses do not depend on it."""
+    blocks = cohort.blocks
+    kept = blocks[~blocks["excluded"]].groupby("key").size()
+    sessions = cohort.sessions.assign(lost=1 - cohort.sessions["key"].map(kept).fillna(0) / n_bins)
+    excluded = verdicts[verdicts["action"] == "exclude"].merge(sessions[["participant", "session", "condition"]])
+    found = []
+    for condition in cohort.conditions:
+        own = sessions[sessions["condition"] == condition]
+        n = len(own) * n_bins
+        found.append(
+            {
+                "condition": condition,
+                "reason": "any",
+                "n_lost": round(float(own["lost"].sum()) * n_bins),
+                "n_planned": n,
+            }
+        )
+        by = excluded[excluded["condition"] == condition].drop_duplicates(["participant", "session", "block", "metric"])
+        for metric, count in by["metric"].value_counts().sort_index().items():
+            found.append({"condition": condition, "reason": metric, "n_lost": int(count), "n_planned": n})
+    if cohort.config["study"]["freeze"] and plan.design != "single_arm":
+        for contrast in plan.contrasts:
+            found += attempt(lambda c=contrast: [_loss_test(plan, sessions, c)], "", contrast.name)
+    return pd.DataFrame(found).drop(columns="analysis", errors="ignore")
+
+
+def _loss_test(plan: Plan, sessions: "pd.DataFrame", contrast: Any) -> Row:
+    """Compare the fraction of blocks lost by drawing the assignment again."""
+    levels = (contrast.reference, *(c for c in plan.conditions if c != contrast.reference))
+    used = (
+        pairs.complete(sessions, plan.conditions) if plan.design == "crossover" else sessions.sort_values("participant")
+    )
+    people = used["participant"].nunique()
+    if people < 2 or len(used) % people:
+        raise InputError("too few complete participants")
+    name = f"{contrast.name}: does loss depend on the condition"
+    if not used["lost"].std() > 0:
+        return {"contrast": name, "p": 1.0, "remark": "the same loss everywhere"}
+    fixed = np.ones((len(used), 1)) if plan.design == "parallel" else np.zeros((len(used), 0))
+    labels = used["condition"].to_numpy(object).reshape(people, -1)
+    p, t, exact = rerandomise(
+        used["lost"], fixed, labels, used["participant"], levels, contrast.treated, plan.draws, plan.seed
+    )
+    remark = f"re-randomisation, {'all' if exact else 'random'} {len(t)} assignments, fraction of blocks lost"
+    return {"contrast": name, "p": p, "remark": remark}

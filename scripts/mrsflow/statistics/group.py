@@ -1,0 +1,401 @@
+"""The statistics of a whole study: from the tables of its sessions to the tables of its results."""
+
+import logging
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mrsflow import files
+from mrsflow.config import Study, read_study
+from mrsflow.errors import InputError
+from mrsflow.preprocessing import quality
+from mrsflow.statistics import (
+    accounts,
+    clinical,
+    cohort,
+    contrasts,
+    group_files,
+    guards,
+    masking,
+    moderators,
+    outcomes,
+    timecourse,
+)
+from mrsflow.statistics import sensitivity as sensitivity_set
+from mrsflow.statistics.contrasts import COLUMNS, Plan
+from mrsflow.statistics.models import Model
+from mrsflow.statistics.outcomes import Rows
+
+logger = logging.getLogger(__name__)
+Tables = dict[str, pd.DataFrame]
+
+
+def run(config: dict[str, Any], status: list[Path] | None = None) -> dict[str, Any]:
+    """Read the finished sessions of a study, analyse them and write every table to ``<output>/group``.
+
+    Parameters
+    ----------
+    config : dict
+        Checked configuration.
+    status : list of Path, optional
+        Batch tables of the fit stage; by default the records of every session of the study are read.
+
+    Returns
+    -------
+    dict
+        The content of headline.json.
+
+    Raises
+    ------
+    InputError
+        Tables that cannot be used; the outputs of an earlier run are then left alone.
+    """
+    located, lost, study = find(config, status)
+    everyone, verdicts = load(config, study, located)
+    plan = contrasts.plan_of(config)
+    plan = replace(plan, conditions=everyone.conditions) if not config["study"]["freeze"] else plan
+    rows = outcomes.prepare(everyone, config["group"]["outcome"])
+    tables = describe(everyone, plan, rows, verdicts, lost)
+    if config["study"]["freeze"]:
+        tables |= analyse(everyone, plan, rows)
+    headline = headline_of(config, plan, rows, tables)
+    write(Path(config["output"]) / "group", tables, headline, everyone, located)
+    return headline
+
+
+def find(
+    config: dict[str, Any], status: list[Path] | None = None
+) -> tuple[list[cohort.SessionFiles], dict[str, str], Study]:
+    """Find the files of finished sessions, why others are lost, and the study's tables."""
+    output = Path(config["output"])
+    study = read_study(config)
+    keys, lost = cohort.finished(status) if status else cohort.recorded(output, study.keys)
+    if unknown := sorted(set(keys) - set(study.sessions["key"])):
+        raise InputError(f"{unknown[0]} was fitted but is not in {config['inputs']['sessions']}; add its row")
+    if not keys:
+        raise InputError("no session was fitted, so there is nothing to analyse; see the status tables")
+    return cohort.locate(output, keys), lost, study
+
+
+def load(
+    config: dict[str, Any], study: Study, located: list[cohort.SessionFiles]
+) -> tuple[cohort.Cohort, pd.DataFrame]:
+    """Put the sessions' tables beside the design; arms are replaced by codes unless the analysis is frozen.
+
+    Returns
+    -------
+    Cohort
+    DataFrame
+        What the quality rules say of blocks and sessions.
+    """
+    sessions = design_of(config, study, located)
+    blocks = blocks_of(config, located)
+    described = cohort.read_tables(located, cohort.FIT_QUALITY, ("block", "snr", "linewidth_hz"))
+    blocks = blocks.merge(described, on=["key", "block"], how="left")
+    names = ["key", "participant", "session", "condition", "period"]
+    blocks = blocks.merge(sessions[names], on="key").sort_values(["participant", "period", "onset_s", "block"])
+    verdicts = judged(config, located)
+    marks = verdicts.assign(block=verdicts["block"].astype(str))
+    by = marks.groupby(["participant", "session", "block"])
+    reasons = marks[marks["action"] == "exclude"].groupby(["participant", "session", "block"])["reason"].agg("; ".join)
+    index = pd.MultiIndex.from_frame(blocks[["participant", "session", "block"]].astype(str))
+    blocks = blocks.assign(
+        warned=index.isin(by.size().index), excluded=index.isin(reasons.index), reason=reasons.reindex(index).to_numpy()
+    ).reset_index(drop=True)
+    conditions = list(config["study"]["conditions"])
+    if not config["study"]["freeze"]:
+        conditions = sorted(masking.codes(conditions, config["group"]["seed"]).values())
+    return cohort.Cohort(config, sessions, blocks, tuple(conditions)), verdicts
+
+
+def design_of(config: dict[str, Any], study: Study, located: list[cohort.SessionFiles]) -> pd.DataFrame:
+    """Sessions table with the columns of participants, the vendor, numbers as numbers, and the (masked) condition."""
+    path = config["inputs"]["sessions"]
+    own = study.sessions.rename(columns={"visit": "period"})
+    shared = [c for c in study.participants.columns if c not in own.columns or c == "participant"]
+    sessions = own.merge(study.participants[shared], on="participant", how="left")
+    if sessions["participant"].isin(study.participants["participant"]).eq(False).any():
+        missing = sessions[~sessions["participant"].isin(study.participants["participant"])].iloc[0]
+        raise InputError(
+            f"{path}, line {missing['line']}: participant {missing['participant']!r} is not in "
+            f"{config['inputs']['participants']}"
+        )
+    mood = clinical.mood_columns(config, sessions)
+    sessions = clinical.as_numbers(sessions, [c for c in mood if c in sessions], path)
+    guards.check_arms(config["study"]["design"], sessions.rename(columns={"arm": "condition"}))
+    codes = masking.codes(config["study"]["conditions"], config["group"]["seed"])
+    masked = not config["study"]["freeze"]
+    sessions["condition"] = sessions["arm"].map(codes) if masked else sessions["arm"]
+    if "vendor" not in sessions and (vendors := cohort.vendors(located)):
+        sessions["vendor"] = sessions["key"].map(vendors)
+    return sessions.drop(columns=["arm"])
+
+
+def blocks_of(config: dict[str, Any], located: list[cohort.SessionFiles]) -> pd.DataFrame:
+    """One row per block with the outcomes of the configuration."""
+    wanted = outcome_names(config)
+    metabolites = {part for name in wanted for part in name.split("/")} - {"water"}
+    columns = ("block", "phase", "onset_s", "duration_s", "spectrum", "metabolite", *cohort.MEASURES)
+    fits = cohort.read_tables(located, cohort.FIT, columns, metabolites)
+    return cohort.outcome_table(fits, wanted)
+
+
+def outcome_names(config: dict[str, Any]) -> list[str]:
+    """Every outcome that the tables have: the primary one, its other denominators, the secondary ones."""
+    group = config["group"]
+    numerator, _, denominator = group["outcome"].partition("/")
+    names = [group["outcome"], *(f"{numerator}/{d}" for d in group["other_denominators"]), *group["secondary"]]
+    return list(dict.fromkeys([*names, *([denominator] if denominator not in ("", "water") else [])]))
+
+
+def judged(config: dict[str, Any], located: list[cohort.SessionFiles]) -> pd.DataFrame:
+    """Apply the quality rules to the quality tables of all sessions."""
+    rules = config["quality"]["rules"]
+    metrics = tuple(r["metric"] for r in rules if r["level"] == "block")
+    columns = ("participant", "session", "block", *dict.fromkeys(metrics))
+    blocks = cohort.read_tables(located, cohort.BLOCK_QUALITY, columns)
+    for metric in metrics:
+        if metric in blocks:
+            blocks[metric] = pd.to_numeric(blocks[metric])
+    return quality.exclusions(blocks, cohort.session_values(located), rules)
+
+
+def models_of(config: dict[str, Any]) -> dict[str, Model]:
+    """Fit the main mixed models of a study again: primary, participant-only, condition x phase, clinical.
+
+    Raises
+    ------
+    InputError
+        Arms are masked, or a model cannot be estimated.
+    """
+    if not config["study"]["freeze"]:
+        raise InputError("arms are masked; set study.freeze to true when the analysis is final")
+    located, _, study = find(config)
+    everyone, _ = load(config, study, located)
+    plan = contrasts.plan_of(config)
+    rows = outcomes.prepare(everyone, plan.outcome)
+    found = {"primary": contrasts.primary_model(plan, rows)}
+    if plan.design == "crossover":
+        found["participant only"] = contrasts.primary_model(plan, rows, session=False)
+        usable = everyone.blocks[everyone.blocks[plan.outcome].notna() & ~everyone.blocks["excluded"]]
+        found["condition x phase"] = contrasts.phase_model(plan, usable.rename(columns={plan.outcome: "outcome"}))
+        if config["group"]["mood_scale"] is not None:
+            mood = clinical.mood_rows(config, everyone.sessions)
+            found["clinical outcome"] = contrasts.primary_model(replace(plan, adjust_for=()), mood)
+    return found
+
+
+def describe(everyone: cohort.Cohort, plan: Plan, rows: Rows, verdicts: pd.DataFrame, lost: dict[str, str]) -> Tables:
+    """Tables that compare nothing: blocks, losses, reliability."""
+    config = everyone.config
+    known = [name for name in outcome_names(config) if name in everyone.blocks]
+    order = ["participant", "session", "period", "condition", "block", "phase", "onset_s", "duration_s", "spectrum"]
+    order += ["linewidth_hz", "snr", "excluded", "warned", "reason", *(c for n in known for c in (n, f"{n} sd"))]
+    wide = everyone.blocks[order].rename(columns={"period": "visit", "condition": "arm"})
+    return {
+        "blocks_wide": wide,
+        "exclusions": accounts.exclusion_table(verdicts, lost, rows.notes),
+        "flow": accounts.flow_table(everyone, lost, rows),
+        "loss_by_condition": accounts.loss_by_condition(everyone, plan, verdicts, len(config["blocks"]["bins"])),
+        "reliability": pd.DataFrame(timecourse.reliability_rows(everyone, known)),
+    }
+
+
+def analyse(everyone: cohort.Cohort, plan: Plan, rows: Rows) -> Tables:
+    """Tables that compare conditions."""
+    config, group = everyone.config, everyone.config["group"]
+    usable = everyone.blocks[everyone.blocks[plan.outcome].notna() & ~everyone.blocks["excluded"]]
+    all_blocks = usable.rename(columns={plan.outcome: "outcome"}).reset_index(drop=True)
+    if plan.design == "single_arm":
+        found = contrasts.single_arm(plan, rows, all_blocks)
+        sensitivity: list[dict[str, Any]] = []
+    else:
+        found = primary_rows(plan, rows, all_blocks)
+        sensitivity = beside(found) + sensitivity_set.sensitivity_rows(
+            everyone, plan, rows, group["other_denominators"]
+        )
+    found += secondary_rows(everyone, plan, group["secondary"])
+    found += moderators.moderator_rows(plan, rows, group["moderators"])
+    tables: Tables = {}
+    attenuated = (
+        clinical.attenuation_rows(plan, rows, plan.outcome, group["control"]) if plan.design != "single_arm" else []
+    )
+    if group["mood_scale"] is not None:
+        made, more, tables["link"] = mood_results(everyone, plan, rows, found[0].get("p"))
+        found, attenuated = found + made, attenuated + more
+        columns = clinical.mood_columns(config, everyone.sessions)
+        tables["mood"] = clinical.mood_table(config, everyone.sessions, [c for c in columns if c in everyone.sessions])
+    tables["contrasts"] = as_table(found, plan)
+    tables["sensitivity"] = as_table(sensitivity, plan)
+    tables["attenuation"] = pd.DataFrame(attenuated, columns=clinical.FRACTION_COLUMNS)
+    known = [name for name in outcome_names(config) if name in everyone.blocks]
+    tables["time_course"] = pd.concat(
+        [timecourse.course(everyone, n, outcomes.prepare(everyone, n).baseline) for n in known]
+    )
+    tests = [r for c in plan.contrasts for r in timecourse.course_tests(plan, rows, c)]
+    tables["time_tests"] = pd.DataFrame(tests, columns=timecourse.TEST_COLUMNS).drop_duplicates(ignore_index=True)
+    return tables
+
+
+def primary_rows(plan: Plan, rows: Rows, all_blocks: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of every named contrast of the primary outcome, Holm over them where there are several."""
+    found = [contrasts.compare(plan, rows, contrast) for contrast in plan.contrasts]
+    if len(found) > 1:
+        contrasts.adjust([made[0] for made in found], "named contrasts (Holm)", "holm")
+    found = [row for made in found for row in made]
+    if plan.design != "crossover":
+        return found
+    first, more = plan.contrasts[0].name, []
+    name = "blocks treated as independent (condition x time)"
+    more += contrasts.attempt(lambda: [contrasts.participant_only_time(plan, all_blocks)], name, first)
+    if rows.has_baseline:
+        name = "condition x phase, all blocks"
+        more += contrasts.attempt(lambda: [phase_row(plan, all_blocks)], name, first)
+    return found + [contrasts.complete_row(row, rows, plan.outcome) for row in more]
+
+
+def phase_row(plan: Plan, all_blocks: pd.DataFrame) -> dict[str, Any]:
+    """Row of the secondary model: difference of the changes from baseline, all blocks in one model."""
+    model, first = contrasts.phase_model(plan, all_blocks), plan.contrasts[0]
+    weights = model.difference("condition", first.treated, first.reference, phase="infusion")
+    weights = weights - model.difference("condition", first.treated, first.reference, phase="baseline")
+    return contrasts.model_row(model, weights, "condition x phase, all blocks", first.name)
+
+
+def beside(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """First rows of the sensitivity table: the primary analysis and what always stands beside it."""
+    wanted = ("primary", "primary (Satterthwaite)", "pair means", "re-randomisation", "blocks treated as independent")
+    first = found[0].get("contrast")
+    return [dict(row) for row in found if row["analysis"] in wanted and row["contrast"] == first]
+
+
+def secondary_rows(everyone: cohort.Cohort, plan: Plan, names: list[str]) -> list[dict[str, Any]]:
+    """Primary model of the secondary outcomes, Benjamini-Hochberg over them."""
+    tested, contrast = [], plan.contrasts[0]
+    for name in dict.fromkeys(n for n in names if n != plan.outcome):
+        own = replace(plan, outcome=name)
+
+        def make(own: Plan = own, name: str = name) -> list[dict[str, Any]]:
+            rows = outcomes.prepare(everyone, name)
+            if plan.design == "single_arm":
+                usable = everyone.blocks[everyone.blocks[name].notna() & ~everyone.blocks["excluded"]]
+                return contrasts.single_arm(own, rows, usable.rename(columns={name: "outcome"}).reset_index(drop=True))[
+                    :1
+                ]
+            return contrasts.compare(own, rows, contrast, beside=False)
+
+        tested += [
+            row | {"analysis": "secondary", "outcome": name}
+            for row in contrasts.attempt(make, "secondary", contrast.name)
+        ]
+    return contrasts.adjust(tested, "secondary outcomes (Benjamini-Hochberg)", "fdr_bh")
+
+
+def mood_results(
+    everyone: cohort.Cohort, plan: Plan, rows: Rows, primary_p: float | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], pd.DataFrame]:
+    """Rows of the clinical outcome, its attenuation and the table of its link to the primary outcome."""
+    group = everyone.config["group"]
+    before, after = (f"{group['mood_scale']}_{group[k]}" for k in ("mood_baseline", "mood_followup"))
+    name = f"{group['mood_scale']} {group['mood_followup']} - {group['mood_baseline']}"
+    first = plan.contrasts[0].name
+    try:
+        mood = clinical.mood_rows(everyone.config, everyone.sessions)
+    except InputError as error:
+        row = {"analysis": "clinical outcome", "outcome": name, "contrast": first, "remark": f"not estimated: {error}"}
+        return [row], [], as_table([], plan, extra=("per_sd",))
+    found = clinical.clinical_rows(plan, mood, name) + clinical.mood_time_rows(plan, mood, before, after, name)
+    if np.isfinite(found[0].get("p", np.nan)) and primary_p is not None:
+        found[0] |= {"p_adjusted": max(found[0]["p"], primary_p), "family": "fixed sequence after the primary outcome"}
+    attenuated = clinical.attenuation_rows(plan, mood, name, None) if plan.design != "single_arm" else []
+    linked = contrasts.attempt(lambda: clinical.link_rows(plan, rows, mood, name), "link", "slopes")
+    return found, attenuated, as_table(linked, plan, extra=("per_sd",))
+
+
+def as_table(rows: list[dict[str, Any]], plan: Plan, extra: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Order the columns of results, seed and empty remarks filled."""
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *extra])
+    table["remark"] = table["remark"].astype(object).fillna("")
+    counts = dict.fromkeys(("n_participants", "n_sessions", "n_blocks", "n_dropped", "seed"), "Int64")
+    return table.astype(counts)
+
+
+def headline_of(config: dict[str, Any], plan: Plan, rows: Rows, tables: Tables) -> dict[str, Any]:
+    """Give the primary result for people and pages that want one line."""
+    masked = not config["study"]["freeze"]
+    found: dict[str, Any] = {
+        "design": plan.design, "outcome": plan.outcome, "masked": masked,
+        "config_digest": masking.analysis_digest(config),
+        "n_participants": int(rows.sessions["participant"].nunique()), "n_sessions": len(rows.sessions),
+        "n_blocks": len(rows.blocks), "n_dropped": rows.n_dropped, "notes": list(rows.notes), "estimate": None,
+    }  # fmt: skip
+    if masked:
+        return found | {"reason": "arms are masked; set study.freeze to true when the analysis is final"}
+    row = tables["contrasts"].iloc[0]
+    if not np.isfinite(row["estimate"]):
+        return found | {"contrast": row["contrast"], "reason": row["remark"]}
+    names = ("contrast", "model", "df_method", "remark", "estimate", "se", "df", "p", "ci_low", "ci_high")
+    names += ("percent_of_baseline", "percent_ci_low", "percent_ci_high", "d_z", "g_av", "singular", "converged")
+    found |= {name: _plain(row[name]) for name in names}
+    first = tables["attenuation"].head(1).to_dict("records")
+    return found | {"attenuation": {k: _plain(v) for k, v in first[0].items()} if first else None}
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return None if value is pd.NA or (isinstance(value, float) and not np.isfinite(value)) else value
+
+
+def write(
+    folder: Path, tables: Tables, headline: dict[str, Any], everyone: cohort.Cohort, located: list[cohort.SessionFiles]
+) -> None:
+    """Write every table with its data dictionary, headline.json last; tables of an unmasked run go when masked."""
+    names = set(group_files.names(everyone.config))
+    for stale in [*folder.glob("*.tsv"), *folder.glob("*.json")]:
+        if stale.name not in names and stale.name != "unmasking.json" and not stale.name.startswith("."):
+            stale.unlink()
+    for name, table in tables.items():
+        rounded = table.assign(**{c: table[c].map({True: "true", False: "false"}) for c in table.select_dtypes(bool)})
+        files.write_table(rounded, folder / f"{name}.tsv")
+        files.write_json(dictionary(list(table.columns)), folder / f"{name}.json")
+    arms = everyone.sessions.set_index("key")
+    design = {item.key: (str(arms["period"][item.key]), str(arms["condition"][item.key])) for item in located}
+    with (
+        files.written_whole(folder / "blocks_long.tsv") as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as out,
+    ):
+        lines = cohort.long_text(located, design)
+        header = next(lines)
+        out.write(header)
+        out.writelines(lines)
+    files.write_json(dictionary(header.rstrip("\n").split("\t")), folder / "blocks_long.json")
+    if everyone.config["study"]["freeze"]:
+        masking.record_unmasking(folder / "unmasking.json", everyone.config)
+    files.write_json(headline, folder / "headline.json")
+
+
+@cache
+def known_columns() -> dict[str, dict[str, str]]:
+    """Read the descriptions of columns that do not depend on the configuration."""
+    import yaml
+
+    return yaml.safe_load(Path(__file__).with_name("group_columns.yaml").read_text(encoding="utf-8"))
+
+
+def dictionary(columns: list[str]) -> dict[str, dict[str, str]]:
+    """Describe columns in the manner of BIDS: description and, where there is one, unit."""
+    found = {}
+    for column in columns:
+        entry = known_columns().get(column)
+        if entry is None:
+            sd = column.endswith(" sd")
+            ratio = column.removesuffix(" sd")
+            unit = "mM" if ratio.endswith("/water") else "1" if "/" in ratio else "institutional units"
+            text = f"Standard deviation of {ratio} from its Cramér-Rao bound" if sd else f"Fitted {ratio}"
+            entry = {"Description": text, "Units": unit}
+        found[column] = entry
+    return found

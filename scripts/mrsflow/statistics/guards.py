@@ -1,0 +1,101 @@
+"""What must hold before conditions are compared, each with one clear line."""
+
+from typing import TYPE_CHECKING
+
+from mrsflow.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mrsflow.statistics.contrasts import Plan
+
+
+def check_comparison(plan: "Plan", sessions: "pd.DataFrame") -> None:
+    """Refuse a comparison that the sessions cannot answer.
+
+    Raises
+    ------
+    InputError
+        One participant, a condition without data, a condition twice or in the wrong design, or conditions that
+        change together with the period.
+    """
+    participants = sessions["participant"].nunique()
+    if participants < 2:
+        raise InputError(f"there are usable sessions of {participants} participant; a comparison needs at least two")
+    if plan.design == "single_arm":
+        return
+    counts = sessions["condition"].value_counts()
+    if empty := [c for c in plan.conditions if c not in counts]:
+        raise InputError(
+            f"condition {empty[0]!r} has no usable session; process more sessions or correct study.conditions"
+        )
+    check_arms(plan.design, sessions)
+    if plan.design != "crossover":
+        return
+    orders = sessions.groupby("condition")["period"].agg(set)
+    if all(len(periods) == 1 for periods in orders) and sessions["period"].nunique() > 1:
+        raise InputError(
+            "condition and period change together: every session of a condition was the same visit, so their effects "
+            "cannot be told apart; sessions of the other order are needed"
+        )
+    if not (sessions.groupby("participant")["condition"].nunique() > 1).any():
+        raise InputError("no participant has usable sessions of two conditions; a crossover needs pairs")
+
+
+def check_arms(design: str, sessions: "pd.DataFrame") -> None:
+    """Refuse a condition twice in a participant of a crossover, and two conditions in one of a parallel trial.
+
+    Raises
+    ------
+    InputError
+        Names the participant.
+    """
+    if design == "parallel":
+        several = sessions.groupby("participant")["condition"].nunique()
+        if (several > 1).any():
+            raise InputError(
+                f"participant {several.index[several > 1][0]} is in more than one arm of a parallel trial; correct the "
+                "sessions table, or set study.design to crossover"
+            )
+        twice = sessions[sessions.duplicated("participant")]
+        if len(twice):
+            raise InputError(
+                f"participant {twice['participant'].iloc[0]} has several sessions; a parallel trial compares one each"
+            )
+    elif design == "crossover":
+        twice = sessions[sessions.duplicated(["participant", "condition"])]
+        if len(twice):
+            first = twice.iloc[0]
+            raise InputError(
+                f"participant {first['participant']} has condition {first['condition']!r} in more than one session; a "
+                "crossover has each once"
+            )
+
+
+def check_moderator(plan: "Plan", sessions: "pd.DataFrame", column: str) -> None:
+    """Refuse a moderator that cannot be told from the sequence of conditions.
+
+    Raises
+    ------
+    InputError
+        Too few values, or a moderator that changes with the sequence.
+    """
+    present = sessions[sessions[column].notna()]
+    if present[column].nunique() < 2:
+        raise InputError(f"moderator {column!r} has a single value in the usable sessions")
+    if plan.design != "crossover":
+        return
+    orders = sequences(present)
+    pairs = present.drop_duplicates("participant")[["participant", column]].set_index("participant")[column]
+    joined = set(zip(orders.loc[pairs.index], pairs, strict=True))
+    if len(joined) == orders.nunique() == pairs.nunique():
+        raise InputError(
+            f"moderator {column!r} changes together with the sequence of conditions, so its effect on the contrast "
+            "cannot be told from that of the period"
+        )
+
+
+def sequences(sessions: "pd.DataFrame") -> "pd.Series":
+    """Conditions of each participant in order of period, joined by commas."""
+    ordered = sessions.sort_values(["participant", "period"])
+    return ordered.groupby("participant")["condition"].agg(",".join)

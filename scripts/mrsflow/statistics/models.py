@@ -1,0 +1,151 @@
+"""Mixed models of tables: from a formula to a fit that knows its rows, levels and contrasts."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mrsflow.errors import InputError
+from mrsflow.statistics import formula as formulas
+from mrsflow.statistics import mixed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Model:
+    """A mixed model fitted to a table.
+
+    Attributes
+    ----------
+    formula : str
+    fit : mixed.Fit
+    design : formula.Design
+    table : DataFrame
+        The rows used.
+    """
+
+    formula: str
+    fit: mixed.Fit
+    design: formulas.Design
+    table: "pd.DataFrame"
+
+    def mean_weights(self, **fixed: str) -> NDArray[np.float64]:
+        """Weights of an estimated mean: factors in `fixed` at that level, others equally, covariates at their mean.
+
+        Raises
+        ------
+        InputError
+            A level that the data do not have.
+        """
+        for column, level in fixed.items():
+            if level not in self.design.levels[column]:
+                raise InputError(f"{column} {level!r} has no data (there is {', '.join(self.design.levels[column])})")
+        return np.array([self._product(effect, fixed) for effect in self.design.effects])
+
+    def difference(self, column: str, treated: str, reference: str, **fixed: str) -> NDArray[np.float64]:
+        """Weights of the difference of two estimated means."""
+        return self.mean_weights(**{column: treated}, **fixed) - self.mean_weights(**{column: reference}, **fixed)
+
+    def type_3_rows(self, *columns: str) -> NDArray[np.float64]:
+        """Rows of the type III test of a main effect or interaction, other factors averaged equally, (q, p)."""
+        wanted = set(columns)
+        rows = []
+        for target in self.design.effects:
+            if {c for c, _ in target} == wanted:
+                own = dict(target)
+                rows.append(
+                    [
+                        self._product([part for part in e if part[0] not in wanted], {})
+                        if wanted <= {c for c, _ in e} and all(own[c] == v for c, v in e if c in wanted)
+                        else 0.0
+                        for e in self.design.effects
+                    ]
+                )
+        return np.array(rows)
+
+    def _product(self, effect: Iterable[tuple[str, str | None]], fixed: dict[str, str]) -> float:
+        weight = 1.0
+        for column, level in effect:
+            if level is None:
+                weight *= float(self.table[column].mean())
+            else:
+                weight *= float(level == fixed[column]) if column in fixed else 1 / len(self.design.levels[column])
+        return weight
+
+    def test(self, weights: ArrayLike, method: mixed.DfMethod = "kenward-roger") -> mixed.Inference:
+        """Test a combination of the fixed effects.
+
+        Raises
+        ------
+        InputError
+            The data are too few for the method.
+        """
+        found = self.fit.contrast(weights, method)
+        if not np.isfinite([found.se, found.df, found.p]).all():
+            raise InputError(f"the data are too few for the {method} test")
+        return found
+
+
+def fit_table(
+    table: "pd.DataFrame", formula: str, references: dict[str, str] | None = None, weights: str | None = None
+) -> Model:
+    """Fit a mixed model to a table.
+
+    Parameters
+    ----------
+    table : DataFrame
+    formula : str
+        At least one random intercept.
+    references : dict, optional
+        Reference level of factors.
+    weights : str, optional
+        Column of relative precisions.
+
+    Raises
+    ------
+    InputError
+        See `mrsflow.statistics.formula.design` and `mrsflow.statistics.mixed.fit`.
+    """
+    parsed = formulas.parse(formula)
+    if not parsed.random:
+        raise InputError(f"formula {formula!r} has no random intercept such as (1|participant)")
+    design = formulas.design(parsed, table, references)
+    used = table.iloc[design.rows]
+    precision = None if weights is None else used[weights].to_numpy(float)
+    fit = mixed.fit(design.x, design.y, design.groups, design.names, precision)
+    return Model(formula, fit, design, used)
+
+
+def describe_fit(model: Model, formula: str) -> dict[str, Any]:
+    """Describe a fit as JSON-able values: both tests of every fixed effect."""
+    fit = model.fit
+    fixed = {}
+    for name in fit.names:
+        satterthwaite, kr = fit.effect(name, "satterthwaite"), fit.effect(name)
+        fixed[name] = {
+            "estimate": float(satterthwaite.estimate),
+            "se": float(satterthwaite.se),
+            "df_satterthwaite": float(satterthwaite.df),
+            "p_satterthwaite": float(satterthwaite.p),
+            "se_kr": float(kr.se),
+            "df_kr": float(kr.df),
+            "p_kr": float(kr.p),
+        }
+    return {
+        "formula": formula,
+        "n_rows": int(fit.n_rows),
+        "n_dropped": model.design.n_dropped,
+        "levels": model.design.levels,
+        "loglik": float(fit.loglik),
+        "singular": bool(fit.singular),
+        "converged": bool(fit.converged),
+        "variances": {
+            **{name: float(v) for name, v in zip(fit.groups, fit.variances, strict=True)},
+            "residual": float(fit.residual_variance),
+        },
+        "fixed": fixed,
+    }

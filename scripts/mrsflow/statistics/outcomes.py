@@ -1,0 +1,151 @@
+"""From blocks to what the models are fitted to: baselines as covariates, session summaries, named losses."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrsflow.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mrsflow.statistics.cohort import Cohort
+
+Summary = Literal["mean", "huber"]
+HUBER = 1.345  # SDs beyond which a block loses weight; 95 % efficiency at the normal distribution
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Infusion blocks with their covariates, and a row per session.
+
+    Attributes
+    ----------
+    blocks : DataFrame
+        participant, session, condition, period, block, outcome, sd, bl, bl_dev, bl_mean and the columns of the
+        participants and sessions tables.
+    sessions : DataFrame
+        participant, session, condition, period, y (infusion), bl, change and the other columns.
+    n_dropped : int
+        Infusion blocks that the study has and the model does not.
+    baseline : float
+        Mean over sessions of the baseline (of the reference condition where there is none); percentages refer to it.
+    notes : tuple of str
+        Sessions that were left out, and why.
+    """
+
+    blocks: "pd.DataFrame"
+    sessions: "pd.DataFrame"
+    n_dropped: int
+    baseline: float
+    notes: tuple[str, ...]
+
+    @property
+    def has_baseline(self) -> bool:
+        """Whether there are baseline blocks to adjust for."""
+        return bool(self.sessions["bl"].notna().any())
+
+
+def prepare(cohort: "Cohort", outcome: str, summary: Summary = "mean", excluded: bool = False) -> Rows:
+    """Arrange an outcome for the models.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    outcome : str
+        Column of its blocks.
+    summary : "mean" or "huber"
+        How the blocks of a session become one value.
+    excluded : bool
+        Keep blocks that the quality rules exclude.
+
+    Raises
+    ------
+    InputError
+        The fits do not have the outcome, or no infusion block is left.
+    """
+    if outcome not in cohort.blocks:
+        raise InputError(f"the outcome {outcome} is not in the fits (or n/a throughout); choose another group.outcome")
+    every = cohort.blocks
+    usable = every[outcome].notna() & (excluded | ~every["excluded"])
+    used = every[usable].rename(columns={outcome: "outcome", f"{outcome} sd": "sd"})
+    keys = ["participant", "session"]
+    rest = used["phase"] == "baseline"
+    y = summarise(used[~rest], summary).rename("y")
+    bl = summarise(used[rest], summary).rename("bl")
+    extra = [c for c in cohort.sessions.columns if c not in ("key", "line", "y", "bl", "change")]
+    sessions = cohort.sessions[extra].merge(y.reset_index(), on=keys).merge(bl.reset_index(), on=keys, how="left")
+    notes: list[str] = []
+    if len(bl):
+        lost = sessions[sessions["bl"].isna()]
+        notes = [f"session {s} of {p} left out: no usable baseline block" for p, s in lost[keys].to_numpy()]
+        sessions = sessions[sessions["bl"].notna()].reset_index(drop=True)
+    if sessions.empty:
+        raise InputError(f"no session has usable blocks of {outcome}; see the table of exclusions")
+    sessions = add_baseline(sessions)
+    sessions["change"] = sessions["y"] - sessions["bl"]
+    carried = [c for c in sessions.columns if c not in {*used.columns, "y", "change"}]
+    blocks = used[~rest].merge(sessions[[*keys, *carried]], on=keys).reset_index(drop=True)
+    base = sessions["bl"].mean() if len(bl) else sessions.loc[sessions["condition"] == cohort.reference, "y"].mean()
+    return Rows(blocks, sessions, int((every["phase"] != "baseline").sum() - len(blocks)), float(base), tuple(notes))
+
+
+def add_baseline(sessions: "pd.DataFrame") -> "pd.DataFrame":
+    """Split the baseline `bl` into the participant's mean (centred over participants) and the deviation from it."""
+    means = sessions.groupby("participant")["bl"].mean()
+    own = sessions["participant"].map(means)
+    return sessions.assign(bl_dev=sessions["bl"] - own, bl_mean=own - means.mean())
+
+
+def split_within(sessions: "pd.DataFrame", column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Split a session-level covariate into the deviation from the participant's mean and that mean, centred."""
+    means = sessions.groupby("participant")[column].mean()
+    own = sessions["participant"].map(means)
+    return (sessions[column] - own).to_numpy(float), (own - means.mean()).to_numpy(float)
+
+
+def summarise(blocks: "pd.DataFrame", summary: Summary) -> "pd.Series":
+    """One value per session, indexed by participant and session."""
+    grouped = blocks.groupby(["participant", "session"])["outcome"]
+    if summary == "mean" or blocks.empty:
+        return grouped.mean()
+    import pandas as pd
+
+    order = grouped.cumcount()
+    wide = blocks.assign(order=order).pivot(index=["participant", "session"], columns="order", values="outcome")
+    return pd.Series(huber_location(wide.to_numpy(float)), index=wide.index)
+
+
+def huber_location(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Huber's location of each row; NaN are left out and the scale is common to all rows.
+
+    Parameters
+    ----------
+    values : (n, k)
+
+    Returns
+    -------
+    (n,) array
+
+    Notes
+    -----
+    Iteratively reweighted mean with the normalised median absolute deviation from the row medians as scale: Huber
+    1964, doi:10.1214/aoms/1177703732.
+
+    >>> huber_location(np.array([[1.0, 1.1, 0.9, 1.0, 9.0], [2.0, 2.1, 1.9, 2.0, np.nan]])).round(2)
+    array([1.05, 2.  ])
+    """
+    centre = np.nanmedian(values, axis=1)
+    scale = 1.4826 * np.nanmedian(np.abs(values - centre[:, np.newaxis]))
+    if not scale > 0:
+        return centre
+    for _ in range(200):
+        distance = np.abs(values - centre[:, np.newaxis]) / (HUBER * scale)
+        weights = np.where(np.isnan(values), 0, 1 / np.fmax(distance, 1))
+        new = np.nansum(weights * np.nan_to_num(values), axis=1) / weights.sum(axis=1)
+        if np.abs(new - centre).max() < 1e-12 * scale:
+            break
+        centre = new
+    return new

@@ -1,0 +1,165 @@
+"""Power planning: a grid of designs, participants, effects and losses, as a table and a figure."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mrsflow import files
+from mrsflow.errors import InputError
+from mrsflow.statistics import power
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+COLUMNS = {
+    "design": {"Description": "crossover or parallel"},
+    "n_participants": {"Description": "Participants in total"},
+    "rise": {"Description": "Highest response under the reference condition, fraction of baseline"},
+    "attenuation": {"Description": "Part of the response that the treatment takes away"},
+    "effect_percent": {"Description": "True difference, mean over the infusion", "Units": "% of baseline"},
+    "lost_blocks": {"Description": "Fraction of blocks lost"},
+    "dropouts": {"Description": "Fraction of participants without the second visit"},
+    "power": {"Description": "Fraction of trials with p < 0.05 in the primary test"},
+    "power_low": {"Description": "Lower 95 % limit of the power (Monte-Carlo, Wilson)"},
+    "power_high": {"Description": "Upper 95 % limit of the power (Monte-Carlo, Wilson)"},
+    "half_width_percent": {"Description": "Mean half width of the 95 % interval", "Units": "% of baseline"},
+    "bias_percent": {"Description": "Mean estimate minus the true difference", "Units": "% of baseline"},
+    "bias_se_percent": {"Description": "Monte-Carlo standard error of the bias", "Units": "% of baseline"},
+    "trials": {"Description": "Simulated trials"},
+    "seed": {"Description": "Seed of the simulation"},
+}
+
+
+def plan(config: dict[str, Any], folder: Path) -> "pd.DataFrame":
+    """Simulate the grid of section ``power`` and write power.tsv, its data dictionary and a figure.
+
+    Parameters
+    ----------
+    config : dict
+        Checked configuration.
+    folder : Path
+
+    Returns
+    -------
+    DataFrame
+        The table.
+    """
+    from mrsflow.reporting import figures
+
+    settings = config["power"]
+    components = settings["components"]
+    if components == "cohort":
+        blocks = files.read_table(Path(config["output"]) / "group" / "blocks_wide.tsv")
+        components = components_of(blocks, config["group"]["outcome"])
+    table = grid(settings, scenario_of(settings, components), settings["seed"])
+    with figures.style():
+        figures.save(draw(table), folder / "power")
+    files.write_json({"components": components, "columns": COLUMNS}, folder / "power.json")
+    files.write_table(table, folder / "power.tsv")
+    return table
+
+
+def draw(table: "pd.DataFrame") -> "Figure":
+    """Draw power and precision against the number of participants, a line for each design and effect."""
+    from mrsflow.reporting import figures
+
+    figure, axes = figures.new_figure(80, ncols=2)
+    designs, effects = list(dict.fromkeys(table["design"])), list(dict.fromkeys(table["attenuation"]))
+    losses = list(dict.fromkeys(table["lost_blocks"]))
+    for (design, attenuation, lost), cell in table.groupby(["design", "attenuation", "lost_blocks"], sort=False):
+        colour = figures.COLOURS[effects.index(attenuation) % len(figures.COLOURS)]
+        name = f"{design}, attenuation {100 * attenuation:g} %"
+        label = name + (f", {100 * lost:g} % lost" if len(losses) > 1 else "")
+        look = {"color": colour, "marker": figures.MARKERS[losses.index(lost) % len(figures.MARKERS)], "markersize": 4}
+        look["linestyle"] = "-" if designs.index(design) == 0 else "--"
+        x = cell["n_participants"]
+        error = np.abs(cell[["power_low", "power_high"]].to_numpy().T - cell["power"].to_numpy())
+        axes[0].errorbar(x, 100 * cell["power"], 100 * error, capsize=2, label=label, **look)
+        axes[1].plot(x, cell["half_width_percent"], **look)
+    axes[0].axhline(80, color=figures.GREY, linewidth=0.7, linestyle=":")
+    axes[0].set(ylim=(0, 102), xlabel="Participants in total", ylabel="Power of the primary test (%)", title="Power")
+    axes[1].set(xlabel="Participants in total", ylabel="Half width of 95 % interval (% of baseline)")
+    axes[1].set(title="Precision", ylim=(0, None))
+    axes[1].legend(*axes[0].get_legend_handles_labels(), loc="upper right")
+    return figure
+
+
+def components_of(blocks: "pd.DataFrame", outcome: str) -> dict[str, float]:
+    """Estimate a cohort's own variance components, as fractions of its mean baseline.
+
+    Parameters
+    ----------
+    blocks : DataFrame
+        blocks_wide.tsv of the group stage.
+    outcome : str
+
+    Returns
+    -------
+    dict
+        The ``sd_*`` fields of `Scenario`. The response is the difference of two phases, so its variance is twice that
+        of a phase's own intercept.
+
+    Raises
+    ------
+    InputError
+        No outcome, no baseline blocks, or a single visit.
+    """
+    from mrsflow.statistics.models import fit_table
+
+    if outcome not in blocks:
+        raise InputError(f"the table of blocks has no column {outcome!r}; run the group stage with this outcome")
+    used = blocks[(blocks["excluded"].astype(str).str.lower() == "false") & blocks[outcome].notna()]
+    used = used.rename(columns={outcome: "outcome"}).reset_index(drop=True)
+    if set(used["phase"]) != {"baseline", "infusion"} or used["visit"].nunique() < 2:
+        raise InputError("variance components need blocks of two phases and two visits; give power.components instead")
+    text = "outcome ~ arm*phase + visit + (1|participant) + (1|participant:session) + (1|participant:phase)"
+    model = fit_table(used, text + " + (1|participant:session:phase)", {"phase": "baseline"})
+    mean = used.loc[used["phase"] == "baseline", "outcome"].mean()
+    variance = dict(zip(model.fit.groups, model.fit.variances, strict=True))
+    person, visit = variance["participant:phase"], variance["participant:session:phase"]
+    found = {
+        "sd_participant": variance["participant"] + person, "sd_session": variance["participant:session"] + visit,
+        "sd_block": model.fit.residual_variance, "sd_response_participant": 2 * person,
+        "sd_response_session": 2 * visit,
+    }  # fmt: skip
+    return {name: float(np.sqrt(value) / mean) for name, value in found.items()}
+
+
+def grid(settings: dict[str, Any], scenario: power.Scenario, seed: int) -> "pd.DataFrame":
+    """Power over designs, participants, effects and losses.
+
+    Parameters
+    ----------
+    settings : dict
+        Section ``power`` of the configuration.
+    scenario : Scenario
+        What all cells share.
+    seed : int
+    """
+    import pandas as pd
+
+    rows = []
+    for design in settings["designs"]:
+        for losses in settings["lost_blocks"]:
+            for attenuation in settings["attenuation"]:
+                for n in settings["participants"]:
+                    dropouts = settings["dropouts"] if design == "crossover" else 0.0
+                    change = {"attenuation": attenuation, "lost_blocks": losses, "dropouts": dropouts}
+                    cell = replace(scenario, design=design, n=n, **change)
+                    found = power.power_of(cell, settings["trials"], seed)
+                    rows.append({
+                        "design": design, "n_participants": n, "rise": scenario.rise, "attenuation": attenuation,
+                        "effect_percent": 100 * cell.effect, "lost_blocks": losses, "dropouts": dropouts, **found,
+                        "trials": settings["trials"], "seed": seed,
+                    })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def scenario_of(settings: dict[str, Any], components: dict[str, float]) -> power.Scenario:
+    """Make the scenario that all cells share from section ``power`` and the variance components."""
+    names = {f.name for f in fields(power.Scenario)}
+    own = {k: v for k, v in settings.items() if k in names and k not in ("lost_blocks", "attenuation", "dropouts")}
+    return replace(power.Scenario(), **own, **components)

@@ -1,0 +1,217 @@
+"""Does the answer depend on a choice: one row for each other way to analyse the primary contrast."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mrsflow.errors import InputError
+from mrsflow.statistics import guards, mixed, pairs
+from mrsflow.statistics.contrasts import (
+    Contrast,
+    Plan,
+    attempt,
+    complete_row,
+    model_row,
+    pair_means,
+    primary_model,
+    session_row,
+)  # fmt: skip
+from mrsflow.statistics.outcomes import Rows, prepare
+
+if TYPE_CHECKING:
+    from mrsflow.statistics.cohort import Cohort
+
+MOST_LEFT_OUT = 100  # participants up to which every leave-one-out model is fitted
+Row = dict[str, Any]
+
+
+def sensitivity_rows(cohort: "Cohort", plan: Plan, rows: Rows, denominators: list[str]) -> list[Row]:
+    """Make the sensitivity set of the primary contrast; what cannot be done is a row that says why."""
+    contrast = plan.contrasts[0]
+    numerator = plan.outcome.partition("/")[0]
+    other = [f"{numerator}/{d}" for d in denominators if f"{numerator}/{d}" != plan.outcome]
+
+    def refit(excluded: bool = False, warned: bool = True, outcome: str = plan.outcome) -> tuple[Rows, list[Row]]:
+        own = cohort if warned else cohort.keep(~cohort.blocks["warned"])
+        return _refit(plan, prepare(own, outcome, excluded=excluded), contrast)
+
+    def one(make: Callable[..., Row], *arguments: Any) -> Callable[[], tuple[Rows, list[Row]]]:
+        return lambda: (rows, [make(plan, rows, contrast, *arguments)])
+
+    crossed: dict[str, Callable[[], tuple[Rows, list[Row]]]] = {
+        "complete pairs": lambda: _refit(plan, _complete(plan, rows), contrast),
+        "period 1 only": one(_first_period),
+        "carry-over": one(_carry_over),
+    }
+    matched = cohort.config.get("preprocess", {}).get("match_linewidth", False)
+    set_up = {
+        "all blocks": lambda: refit(excluded=True),
+        "QC-passed only": lambda: refit(warned=False),
+        "linewidth-matched" if matched else "linewidth as covariate": lambda: _linewidth(matched, plan, rows, contrast),
+        **{f"denominator {n.partition('/')[2]}": lambda n=n: refit(outcome=n) for n in other},
+        **(crossed if plan.design == "crossover" else {"HC3 standard error": one(_hc3)}),
+        "change score": one(_change),
+        "Huber summary": lambda: _huber(cohort, plan, contrast),
+        "log scale": lambda: _log(plan, rows, contrast),
+        "CRLB-weighted": one(_weighted),
+        "leave one participant out": one(_leave_one_out),
+        "with site": one(_with_factor, "site"),
+        "with vendor": one(_with_factor, "vendor"),
+    }
+    named = {f"denominator {n.partition('/')[2]}": n for n in other}
+    found = []
+    for analysis, make in set_up.items():
+        found += _named(analysis, named.get(analysis, plan.outcome), contrast, make)
+    return found
+
+
+def _named(analysis: str, outcome: str, contrast: Contrast, make: Callable[[], tuple[Rows, list[Row]]]) -> list[Row]:
+    def finish() -> list[Row]:
+        own, made = make()
+        return [complete_row(row | {"analysis": analysis}, own, outcome) for row in made]
+
+    return [row | {"outcome": outcome} for row in attempt(finish, analysis, contrast.name)]
+
+
+def _refit(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
+    model = primary_model(plan, rows)
+    return rows, [
+        model_row(model, model.difference("condition", contrast.treated, contrast.reference), "", contrast.name)
+    ]
+
+
+def _linewidth(matched: bool, plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
+    """Adjust for each block's own linewidth, unless the fits were already matched."""
+    if matched:
+        own, made = _refit(plan, rows, contrast)
+        return own, [
+            row | {"remark": "all fits are of linewidth-matched spectra; the same as the primary"} for row in made
+        ]
+    blocks = rows.blocks
+    if blocks["linewidth_hz"].isna().any() or not blocks["linewidth_hz"].std() > 0:
+        raise InputError("the linewidths of the blocks are not known, or all the same")
+    centred = blocks.assign(linewidth_centred=blocks["linewidth_hz"] - blocks["linewidth_hz"].mean())
+    own = Rows(centred, rows.sessions, rows.n_dropped, rows.baseline, rows.notes)
+    model = primary_model(plan, own, extra=["linewidth_centred"])
+    weights = model.difference("condition", contrast.treated, contrast.reference)
+    remark = (
+        "linewidth of each block as covariate; for matched spectra set preprocess.match_linewidth in another output"
+    )
+    return own, [model_row(model, weights, "", contrast.name, remark=remark)]
+
+
+def _complete(plan: Plan, rows: Rows) -> Rows:
+    sessions = pairs.complete(rows.sessions, plan.conditions)
+    blocks = rows.blocks[rows.blocks["participant"].isin(set(sessions["participant"]))].reset_index(drop=True)
+    dropped = rows.n_dropped + len(rows.blocks) - len(blocks)
+    return Rows(blocks, sessions, dropped, rows.baseline, rows.notes)
+
+
+def _change(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
+    if not rows.has_baseline:
+        raise InputError("there are no baseline blocks")
+    return pair_means(plan, rows, contrast, y="change")
+
+
+def _first_period(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
+    first = rows.sessions[rows.sessions["period"] == rows.sessions["period"].min()]
+    if first["condition"].nunique() < 2:
+        raise InputError("the first visit has a single condition")
+    fit = pairs.parallel(first, contrast.treated, contrast.reference, "y", rows.has_baseline)
+    return session_row(fit, "", "session mean ~ " + " + ".join(["condition", *fit.covariates]), contrast.name)
+
+
+def _carry_over(plan: Plan, rows: Rows, _: Contrast) -> Row:
+    """Compare the sequences: participants' means differ between them where the first visit carries over."""
+    orders = guards.sequences(pairs.complete(rows.sessions, plan.conditions))
+    if orders.nunique() != 2:
+        raise InputError(f"the sequences of complete participants are {orders.nunique()}; a comparison needs two")
+    first, second = sorted(orders.unique())
+    means = rows.sessions.groupby("participant")[["y", "bl"]].mean().join(orders, how="inner").reset_index()
+    fit = pairs.parallel(means, second, first, "y", baseline=False)
+    name = f"sequence {second} - {first}"
+    remark = "difference between sequences, not between conditions; no pre-test: low power, never decides the analysis"
+    return session_row(fit, "", "participant mean ~ sequence", name, remark=remark)
+
+
+def _huber(cohort: "Cohort", plan: Plan, contrast: Contrast) -> tuple[Rows, list[Row]]:
+    rows = prepare(cohort, plan.outcome, summary="huber")
+    row = pair_means(plan, rows, contrast)
+    return rows, [row | {"model": "Huber " + row["model"]}]
+
+
+def _log(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
+    """Fit the logarithm; the estimate is a log ratio, which in percent is nearly a percentage of the baseline."""
+    if (rows.blocks["outcome"] <= 0).any():
+        raise InputError("the outcome has values of zero or below")
+    base = rows.sessions["bl"] if rows.has_baseline else None
+    sessions = rows.sessions if base is None else rows.sessions.assign(bl=np.log(base))
+    if base is not None:
+        from mrsflow.statistics.outcomes import add_baseline
+
+        sessions = add_baseline(sessions)
+    keys = ["participant", "session"]
+    blocks = rows.blocks.drop(columns=["bl_dev", "bl_mean"]).merge(sessions[[*keys, "bl_dev", "bl_mean"]], on=keys)
+    own = Rows(blocks.assign(outcome=np.log(blocks["outcome"])), sessions, rows.n_dropped, 1.0, rows.notes)
+    row = _refit(plan, own, contrast)[1][0]
+    text = row["model"].replace("outcome", "log(outcome)")
+    return own, [row | {"model": text, "remark": "estimate is a difference of logarithms"}]
+
+
+def _weighted(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
+    sd = rows.blocks["sd"]
+    if sd.isna().any() or (sd <= 0).any():
+        raise InputError("the fits do not have an uncertainty of this outcome for every block")
+    weight = 1 / sd**2
+    own = Rows(
+        rows.blocks.assign(weight=weight / weight.mean()), rows.sessions, rows.n_dropped, rows.baseline, rows.notes
+    )
+    model = primary_model(plan, own, weights="weight")
+    weights = model.difference("condition", contrast.treated, contrast.reference)
+    return model_row(model, weights, "", contrast.name, remark="blocks weighted by 1/CRLB variance")
+
+
+def _leave_one_out(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
+    """Fit without each participant in turn; the interval of the row is the range of the estimates."""
+    model = primary_model(plan, rows)
+    people = model.table["participant"].to_numpy()
+    names = sorted(set(people))
+    if len(names) > MOST_LEFT_OUT:
+        raise InputError(f"not run for more than {MOST_LEFT_OUT} participants (there are {len(names)})")
+    weights = model.difference("condition", contrast.treated, contrast.reference)
+    present = np.array([people != name for name in names])
+    design = model.design
+    stack = np.broadcast_to(design.x, (len(names), *design.x.shape))
+    fit = mixed.fit(stack, np.broadcast_to(design.y, present.shape), design.groups, design.names, present)
+    test = fit.contrast(weights)
+    row = model_row(model, weights, "", contrast.name)
+    far = int(np.argmax(np.abs(test.estimate - row["estimate"])))
+    remark = (
+        f"ci_low and ci_high are the range of the estimates; p from {test.p.min():.3g} to {test.p.max():.3g}; "
+        f"the estimate changes most without {names[far]}"
+    )
+    low, high = float(test.estimate.min()), float(test.estimate.max())
+    return row | {
+        "se": np.nan,
+        "t": np.nan,
+        "p": np.nan,
+        "ci_low": low,
+        "ci_high": high,
+        "df_method": "range",
+        "remark": remark,
+    }
+
+
+def _with_factor(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> Row:
+    if column not in rows.blocks or rows.blocks[column].nunique() < 2:
+        raise InputError(f"there is no column {column!r} with two values or more")
+    if column in plan.adjust_for:
+        raise InputError(f"{column} is already in the primary model")
+    model = primary_model(plan, rows, extra=[column])
+    return model_row(model, model.difference("condition", contrast.treated, contrast.reference), "", contrast.name)
+
+
+def _hc3(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
+    fit = pairs.parallel(rows.sessions, contrast.treated, contrast.reference, "y", rows.has_baseline, robust=True)
+    return session_row(fit, "", "session mean ~ " + " + ".join(["condition", *fit.covariates]), contrast.name)

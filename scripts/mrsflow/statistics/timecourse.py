@@ -1,0 +1,124 @@
+"""The course of an outcome over the blocks: means by condition, and where conditions differ."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mrsflow.errors import InputError
+from mrsflow.statistics import guards, pairs
+from mrsflow.statistics.contrasts import Contrast, Plan, attempt, formula, references
+from mrsflow.statistics.models import fit_table
+from mrsflow.statistics.outcomes import Rows
+from mrsflow.statistics.randomisation import sign_flip_max_t
+
+if TYPE_CHECKING:
+    from mrsflow.statistics.cohort import Cohort
+
+Row = dict[str, Any]
+TEST_COLUMNS = (
+    "outcome", "contrast", "analysis", "block", "n_participants", "estimate", "statistic", "df1", "df2", "p",
+    "p_adjusted", "seed", "remark",
+)  # fmt: skip
+
+
+def course(cohort: "Cohort", outcome: str, baseline: float) -> "pd.DataFrame":
+    """Give the mean of each block by condition with a 95 % interval.
+
+    In a crossover the interval is of the variation within participants (Cousineau 2005, doi:10.20982/tqmp.01.1.p042,
+    with Morey's correction 2008, doi:10.20982/tqmp.04.2.p061).
+    """
+    from scipy.special import stdtrit
+
+    used = cohort.blocks[cohort.blocks[outcome].notna() & ~cohort.blocks["excluded"]]
+    values = used[outcome].to_numpy(float)
+    cells = used.groupby(["condition", "block"]).ngroups
+    correction = 1.0
+    if cohort.design == "crossover" and cells > 1:
+        own = used.groupby("participant")[outcome].transform("mean").to_numpy(float)
+        values = values - own + own.mean()
+        correction = np.sqrt(cells / (cells - 1))
+    found = []
+    order = used.groupby("block")["onset_s"].mean().sort_values(kind="stable").index
+    for condition in [c for c in cohort.conditions if c in set(used["condition"])]:
+        for block in order:
+            here = ((used["condition"] == condition) & (used["block"] == block)).to_numpy()
+            n = int(here.sum())
+            if n == 0:
+                continue
+            raw, mean = used.loc[here, outcome], float(used.loc[here, outcome].mean())
+            spread = float(values[here].std(ddof=1)) * correction if n > 1 else np.nan
+            half = float(stdtrit(n - 1, 0.975)) * spread / np.sqrt(n) if n > 1 else np.nan
+            found.append({
+                "outcome": outcome, "condition": condition, "block": block, "phase": used.loc[here, "phase"].iloc[0],
+                "onset_s": float(used.loc[here, "onset_s"].mean()),
+                "duration_s": float(used.loc[here, "duration_s"].mean()),
+                "n": n, "mean": mean, "sd": float(raw.std(ddof=1)) if n > 1 else np.nan, "ci_low": mean - half,
+                "ci_high": mean + half, "percent_of_baseline": 100 * mean / baseline,
+            })  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def course_tests(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
+    """Test condition x block (F, descriptive) and the contrast at every block, adjusted by the maximum over blocks."""
+    if plan.design == "single_arm":
+        return []
+    base = {"outcome": plan.outcome, "contrast": contrast.name}
+    found = attempt(lambda: [_interaction(plan, rows)], "condition x block", contrast.name)
+    if plan.design == "crossover":
+        found += attempt(lambda: _per_block(plan, rows, contrast), "block", contrast.name)
+    return [base | row for row in found]
+
+
+def _interaction(plan: Plan, rows: Rows) -> Row:
+    guards.check_comparison(plan, rows.sessions)
+    if rows.blocks["block"].nunique() < 2:
+        raise InputError("there is a single infusion block")
+    model = fit_table(rows.blocks, formula(plan, rows, extra=["condition:block"]), references(plan, rows.blocks))
+    f, df1, df2, p = model.fit.f_test(model.type_3_rows("condition", "block"))
+    remark = "descriptive: neighbouring blocks may be correlated; read the blocks' adjusted p"
+    return {"analysis": "condition x block", "statistic": f, "df1": df1, "df2": df2, "p": p, "remark": remark}
+
+
+def _per_block(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
+    """Difference of the changes from baseline (of the values where there is none) within participants."""
+    guards.check_comparison(plan, rows.sessions)
+    used = pairs.complete(rows.sessions, plan.conditions)[["participant", "session"]]
+    blocks = rows.blocks.merge(used, on=["participant", "session"])
+    value = blocks["outcome"] - blocks["bl"] if rows.has_baseline else blocks["outcome"]
+    wide = blocks.assign(value=value).pivot(index="participant", columns=["condition", "block"], values="value")
+    order = blocks.groupby("block")["onset_s"].mean().sort_values(kind="stable").index
+    names = [b for b in order if {(contrast.treated, b), (contrast.reference, b)} <= set(wide.columns)]
+    if not names:
+        raise InputError("no block was measured under both conditions in complete participants")
+    differences = np.column_stack([wide[(contrast.treated, b)] - wide[(contrast.reference, b)] for b in names]).astype(
+        float
+    )
+    n = np.sum(~np.isnan(differences), axis=0)
+    enough = n > 2
+    if not enough.any():
+        raise InputError("no block has three participants with both conditions")
+    differences, n, names = differences[:, enough], n[enough], [b for b, e in zip(names, enough, strict=True) if e]
+    t, p, adjusted = sign_flip_max_t(differences, plan.draws, plan.seed)
+    mean = np.nanmean(differences, axis=0)
+    return [
+        {"analysis": "block", "block": name, "n_participants": int(n[i]), "estimate": float(mean[i]),
+         "statistic": float(t[i]), "p": float(p[i]), "p_adjusted": float(adjusted[i]), "seed": plan.seed,
+         "remark": "within-participant difference of changes from baseline; sign flips, maximum over blocks"}
+        for i, name in enumerate(names)
+    ]  # fmt: skip
+
+
+def reliability_rows(cohort: "Cohort", outcomes: list[str]) -> list[Row]:
+    """Give the reliability of the baselines of the first two visits: CV, ICC and minimal detectable change."""
+    found = []
+    for outcome in outcomes:
+        used = cohort.blocks[(cohort.blocks["phase"] == "baseline") & ~cohort.blocks["excluded"]]
+        means = used.groupby(["participant", "period"])[outcome].mean().unstack("period").iloc[:, :2].dropna()
+        row = {"outcome": outcome, "n_participants": len(means), "n_visits": means.shape[1]}
+        if means.shape[1] == 2 and len(means) > 2:
+            row |= pairs.reliability(means.to_numpy(float))
+        else:
+            row["remark"] = "three participants with baselines of two visits are needed"
+        found.append(row)
+    return found

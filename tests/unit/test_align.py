@@ -106,6 +106,28 @@ def test_moving_water_does_little_harm():
     assert rmse(found, shift, phase)[1] < rmse(naive, shift, phase)[1]
 
 
+def test_water_that_changes_is_taken_out_of_each_transient():
+    rng = np.random.default_rng(6)
+    fids, shift, phase, sd = session(20, 200, rng)
+    line = -30 * np.exp((2j * np.pi * 3 - np.pi * 12) * TIME)  # its tail in the range looks like a turn of the phase
+    water = np.outer(rng.uniform(0.5, 1.5, 200) * np.exp(1j * phase), line) * np.exp(2j * np.pi * np.outer(shift, TIME))
+    limits = align.window(*SAMPLING, PPM)
+    found = align.register(fids + water, start(), limits, 30.0)
+    dry = align.without_water(fids + water, found, DWELL, FREQUENCY)
+    left = np.linalg.norm((dry - fids).mean(axis=0)) / np.linalg.norm(water.mean(axis=0))
+    assert left < 0.02
+    again = align.register(dry, start(), limits, 30.0)
+    assert np.all(rmse(again, shift, phase) < 1.1 * bound(sd))
+    assert rmse(again, shift, phase)[1] < 0.9 * rmse(found, shift, phase)[1]
+
+
+def test_water_that_cancels_in_the_mean_is_left_alone():
+    fids, _, _, _ = session(20, 64, np.random.default_rng(7))
+    line = 60 * np.exp(-np.pi * 12 * TIME) * np.tile([1, -1], 32)[:, np.newaxis]
+    found = align.register(fids + line, start(), align.window(*SAMPLING, PPM), 30.0)
+    np.testing.assert_array_equal(align.without_water(fids + line, found, DWELL, FREQUENCY), fids + line)
+
+
 def test_a_transient_alone_is_placed_by_the_model():
     fids, shift, _, _ = session(50, 9, np.random.default_rng(4))
     found = align.register(fids[8:], start(), align.window(*SAMPLING, PPM), 30.0)

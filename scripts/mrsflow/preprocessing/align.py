@@ -18,6 +18,7 @@ from scipy.ndimage import median_filter, uniform_filter1d
 from mrsflow.axes import ppm_axis, ppm_to_hz, shift_frequency, time_axis, to_fid, to_spectrum
 from mrsflow.constants import REFERENCE_PPM
 from mrsflow.errors import InputError
+from mrsflow.preprocessing.water import WATER_RANGE_PPM, residual_water
 
 BACKGROUND_ORDER = 2
 """Order of the complex polynomial over the aligned range that counts as background."""
@@ -49,6 +50,9 @@ AMPLITUDE_LIMIT = 0.25
 BROADENING_LIMIT = 0.25
 """A transient is spoiled when it is wider by more than this share of the line, to first order: about half of what a
 doubled line adds."""
+
+WATER_CHANGE = 1.0
+"""Median change of residual water, as a share of its mean, up to which the mean tells its shape in each transient."""
 
 NEIGHBOURS = 31
 """Transients over which slow courses are smoothed."""
@@ -278,8 +282,10 @@ def whiten(limits: Window, fids: NDArray[np.complexfloating], found: Registratio
     """Adapt a window to how much the background, and each bin, really varies between transients.
 
     The covariance of the background is the mean square of its coefficients in a joint regression with the template,
-    less what noise alone gives there (a moment estimate of a random effect). To project out a background that does
-    not vary would nearly double the error of the phase. The weight of a bin is one over the SD of its residual.
+    less what noise alone gives there (a moment estimate of a random effect); directions in which noise alone could
+    vary as much (Marchenko-Pastur, doi:10.1070/SM1967v001n04ABEH001994) do not count. To project out a background
+    that does not vary would nearly double the error of the phase. The weight of a bin is one over the SD of its
+    residual.
     """
     raw = limits.raw(apply(fids, found.shift_hz, found.phase_rad, limits.dwell_time)[good]).T
     signal = limits.raw(_derivatives(found.template, limits.dwell_time)[:3]).T
@@ -288,8 +294,11 @@ def whiten(limits: Window, fids: NDArray[np.complexfloating], found: Registratio
     residual = np.mean((raw - design @ coefficients) ** 2, axis=1)
     noise = residual.sum() / (len(design) - design.shape[1])
     varying = coefficients[3:] - coefficients[3:].mean(axis=1, keepdims=True)
-    by_noise = np.linalg.inv(design.T @ design)[3:, 3:]
-    values, vectors = np.linalg.eigh(varying @ varying.T / (raw.shape[1] - 1) / noise - by_noise)
+    by_noise = np.linalg.cholesky(np.linalg.inv(design.T @ design)[3:, 3:])
+    scaled = np.linalg.solve(by_noise, varying)
+    values, vectors = np.linalg.eigh(scaled @ scaled.T / (raw.shape[1] - 1) / noise)
+    beyond = np.where(values > (1 + np.sqrt(len(varying) / raw.shape[1])) ** 2, values - 1, 0)
+    values, vectors = np.linalg.eigh(by_noise @ (vectors * beyond) @ vectors.T @ by_noise.T)
     damping = (vectors * (1 - 1 / np.sqrt(1 + np.clip(values, 0, None)))) @ vectors.T
     power = uniform_filter1d(residual.reshape(2, -1).mean(axis=0), WEIGHT_BINS, mode="nearest")
     weight = np.sqrt(np.median(power) / np.maximum(power, 1e-12 * power.max()))
@@ -353,6 +362,37 @@ def register(
         if good.sum() >= MINIMUM_TO_WHITEN:
             limits = whiten(limits, fids, found, good)
     return found
+
+
+def without_water(
+    fids: NDArray[np.complexfloating], found: Registration, dwell_time: float, spectrometer_frequency: float
+) -> NDArray[np.complexfloating]:
+    """Subtract residual water: the shape it has in the template, as large as each transient has it at its own place.
+
+    What water does between 4.2 and 5.1 ppm tells its tails in the aligned range, where alone they look like a turn.
+
+    Parameters
+    ----------
+    fids : (n, n_points) complex
+    found : Registration
+        Of these transients.
+    dwell_time, spectrometer_frequency : float
+        s, MHz.
+
+    Returns
+    -------
+    (n, n_points) complex
+        The transients as they are where the water of most has little in common with that of the mean.
+    """
+    model = residual_water(found.template, dwell_time, spectrometer_frequency)
+    axis = ppm_axis(model.size, dwell_time, spectrometer_frequency)
+    bins = np.flatnonzero((axis >= WATER_RANGE_PPM[0]) & (axis <= WATER_RANGE_PPM[1]))
+    shape = to_spectrum(model)[bins]
+    corrected = to_spectrum(apply(fids, found.shift_hz, found.phase_rad, dwell_time))[:, bins]
+    share = corrected @ shape.conj() / max(np.sum(np.abs(shape) ** 2), 1e-300)
+    if np.median(np.abs(share - 1)) > WATER_CHANGE:
+        return fids
+    return fids - apply(np.multiply.outer(share, model), -found.shift_hz, -found.phase_rad, dwell_time)
 
 
 def deviation(values: NDArray[np.floating]) -> NDArray[np.floating]:

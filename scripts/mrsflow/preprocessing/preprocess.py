@@ -283,6 +283,8 @@ def aligned(session: Session, settings: Settings) -> Session:
             "check the scan, or average more excitations per frame"
         )
     found = align.register(session.fids, start, limits, limit, session.times.excitations)
+    dry = align.without_water(session.fids, found, dwell_time, frequency)
+    found = align.register(dry, start, limits, limit, session.times.excitations)
     linewidth = referencing.fit_singlets(found.template, dwell_time, frequency).linewidth_hz
     reasons = align.spoiled(found, linewidth, settings.phase_cycle)
     if not np.any(reasons == ""):

@@ -16,7 +16,6 @@ def trial(tmp_path_factory):
     return study_config.load(str(made.config))
 
 
-@pytest.mark.slow
 def test_ours_equal_those_of_r(trial):
     if reason := compare_r.missing_r():
         pytest.skip(reason)

@@ -47,6 +47,10 @@ lock: env  ## resolve requirements.lock again from pyproject.toml (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
 	  --no-annotate --upgrade --output-file requirements.lock pyproject.toml
 
+.PHONY: audit
+audit: env  ## ask PyPI's advisories about the pinned packages (needs internet)
+	@$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements.lock
+
 .PHONY: clean
 clean:  ## remove the demo (not .venv)
 	@rm -rf demo

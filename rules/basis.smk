@@ -19,9 +19,10 @@ rule simulate_basis:
         code=code("simulate_basis"),
         config=lambda wildcards: json.dumps(
             {
+                "output": OUTPUT,
                 "protocols": {
                     wildcards.protocol: config["protocols"][wildcards.protocol]
-                }
+                },
             }
         ),
     message:

@@ -157,13 +157,13 @@ PREVIOUS = {}  # of each output to restore: the one to restore before it
 def missing_outputs(wildcards):
     """Outputs of finished sessions that are gone; `restore` makes them again, one after the other.
 
-    Outputs that were cut off are removed first (not while another run may be writing them). Where a job's session lost
-    outputs of several stages, or one was cut off, the jobs of these stages run again instead, in their order; they
+    Damaged outputs are removed first (not while another run may be writing them). Where a job's session lost
+    outputs of several stages, or one was damaged, the jobs of these stages run again instead, in their order; they
     pass over the sessions that stand.
     """
     hands_off = workflow.dryrun or any(Path(".snakemake", "locks").glob("*"))
     if not hands_off:
-        remove(name for name, cut in records.study_astray(OUTPUT).items() if cut)
+        redo_steps_astray()
     gone = []
     for batch, keys in BATCHES.items():
         tables = {stage: Path(table_of(stage).format(batch=batch)) for stage in STAGES}
@@ -174,27 +174,44 @@ def missing_outputs(wildcards):
             for key in keys
         }
         lost = {place: names for place, names in lost.items() if names}
-        cut = [
-            name for names in lost.values() for name, is_cut in names.items() if is_cut
+        spoilt = [
+            name
+            for names in lost.values()
+            for name, damaged in names.items()
+            if damaged
         ]
-        if hands_off or (len({stage for stage, _ in lost}) < 2 and not cut):
+        if hands_off or (len({stage for stage, _ in lost}) < 2 and not spoilt):
             for names in lost.values():
                 paths = [
                     f"{OUTPUT}/{name}"
-                    for name, is_cut in sorted(names.items())
-                    if not is_cut
+                    for name, damaged in sorted(names.items())
+                    if not damaged
                 ]
                 PREVIOUS.update(zip(paths[1:], paths))
                 gone += paths
         else:
-            remove(cut)
+            remove(spoilt)
             for stage, _ in lost:
                 tables[stage].unlink(missing_ok=True)
     return gone
 
 
+def redo_steps_astray():
+    """Let the steps over the whole study run again whose outputs are missing or damaged."""
+    steps = {
+        ("simulate_basis", name): f"{OUTPUT}/basis/{name}.BASIS"
+        for name in USED_PROTOCOLS
+    }
+    for step in ("describe_dataset", "group", "figures", "report"):
+        steps[step, "study"] = getattr(rules, step).output[0]
+    for (step, key), telltale in steps.items():
+        if lost := records.astray(OUTPUT, step, key):
+            remove(name for name, damaged in lost.items() if damaged)
+            Path(telltale).unlink(missing_ok=True)
+
+
 def remove(names):
-    """Remove outputs that were cut off."""
+    """Remove outputs that were damaged."""
     for name in names:
         print(
             f"{OUTPUT}/{name}: is not as it was written; it is made again",

@@ -6,7 +6,7 @@ from mrsflow.run import run
 
 
 def main(config: str) -> None:
-    """Look through every output for identities, list the sessions that failed, and end non-zero for either.
+    """Look through every output for identities and damage, list the sessions that failed; end non-zero for any.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ def main(config: str) -> None:
     from mrsflow.conversion.identity import harvest, scan_outputs
     from mrsflow.errors import InputError
     from mrsflow.files import read_json, write_text
-    from mrsflow.records import write_inventory
+    from mrsflow.records import damaged
 
     settings = load(config)
     study = read_study(settings)
@@ -32,7 +32,7 @@ def main(config: str) -> None:
     problems += [f"{r['stage']}: {r['session']}: {r['status']}: {r['reason']}" for r in wanted]
     secrets = set().union(*(harvest(path) for paths in study.samples["raw"] for path in files_of(paths)))
     problems += [f"identity: {name}: {what}" for name, what in scan_outputs(output, secrets)]
-    write_inventory(output)
+    problems += [f"{output / name}: is not as it was written; delete it and run again" for name in damaged(output)]
     for problem in problems:
         print(problem)
     if problems:

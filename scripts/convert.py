@@ -22,7 +22,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     from mrsflow.conversion.convert import convert_session, work_of
 
     settings = load(config)
-    study = read_study(settings)
+    study = read_study(settings, sessions)
     output = Path(settings["output"])
     work = [work_of(key, study, settings) for key in sessions]
 

@@ -15,6 +15,7 @@ def main(config: str) -> None:
     config : str
         Configuration: a YAML file, or JSON text.
     """
+    from mrsflow import records
     from mrsflow.config import load, read_study
     from mrsflow.conversion import bids, voxels
     from mrsflow.statistics import masking
@@ -22,8 +23,9 @@ def main(config: str) -> None:
     settings = load(config)
     study = masking.mask_study(read_study(settings), settings)
     output = Path(settings["output"])
-    bids.describe(study, settings["study"]["name"], output)
-    voxels.write_overlap(study, output, settings["convert"]["minimum_voxel_dice"])
+    written = bids.describe(study, settings["study"]["name"], output)
+    written += voxels.write_overlap(study, output, settings["convert"]["minimum_voxel_dice"])
+    records.record_step(output, "describe_dataset", written)
 
 
 if __name__ == "__main__":

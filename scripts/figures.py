@@ -14,10 +14,13 @@ def main(config: str) -> None:
         YAML file or JSON text.
     """
     from mrsflow import config as study_config
-    from mrsflow.reporting import group_figures, group_read
+    from mrsflow import records
+    from mrsflow.reporting import figure_files, group_figures, group_read
 
     settings = study_config.load(config)
-    group_figures.draw_all(group_read.load(settings), Path(settings["output"]) / "figures")
+    output = Path(settings["output"])
+    group_figures.draw_all(group_read.load(settings), output / "figures")
+    records.record_step(output, "figures", [output / "figures" / name for name in figure_files.names()])
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     from mrsflow.fitting.fit_files import fit_session_files
 
     settings = load(config)
-    samples = read_study(settings).samples.query("role == 'svs'")
+    samples = read_study(settings, sessions).samples.query("role == 'svs'")
     output = Path(settings["output"])
 
     def bases(key: str) -> dict[str, Path]:

@@ -1,5 +1,7 @@
 """Write the page of the study."""
 
+from pathlib import Path
+
 from mrsflow.run import run
 
 
@@ -12,9 +14,13 @@ def main(config: str) -> None:
         YAML file or JSON text.
     """
     from mrsflow import config as study_config
+    from mrsflow import records
     from mrsflow.reporting import group_page
 
-    group_page.write(study_config.load(config))
+    settings = study_config.load(config)
+    folder = group_page.write(settings).parent
+    written = [path for path in folder.iterdir() if not path.name.startswith("sub-")]
+    records.record_step(Path(settings["output"]), "report", written)
 
 
 if __name__ == "__main__":

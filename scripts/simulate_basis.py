@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from mrsflow import config as study_config
+from mrsflow import records
 from mrsflow.basis_sets import basis, sequences
 from mrsflow.basis_sets.basis_formats import write_basis
 from mrsflow.errors import InputError
@@ -24,7 +25,8 @@ def main(config: str, protocol: str, out: Path, cache: Path | None = None) -> No
     cache : Path, optional
         Folder that keeps simulated sets, for shaped pulses, which take longer.
     """
-    protocols = study_config.load(config)["protocols"]
+    settings = study_config.load(config)
+    protocols = settings["protocols"]
     if protocol not in protocols:
         raise InputError(f"config has no protocol {protocol!r}; it has {', '.join(protocols)}")
     chosen = protocols[protocol]
@@ -38,6 +40,8 @@ def main(config: str, protocol: str, out: Path, cache: Path | None = None) -> No
         simulate = sequences.simulate if cache is None else partial(sequences.cached, cache)
         made = simulate(sequence, frequency, macromolecules=chosen["macromolecules"])
     write_basis(made, out)
+    if "output" in settings and out.is_relative_to(settings["output"]):
+        records.record_step(Path(settings["output"]), "simulate_basis", [out], protocol)
 
 
 if __name__ == "__main__":

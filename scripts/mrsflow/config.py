@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "config" / "schemas"
+NUMERIC = ("number", "integer")
 
 
 @dataclass(frozen=True)
@@ -161,54 +162,57 @@ def _check(content: Any, name: str, where: str, hint: str) -> None:
     raise InputError(f"{where}: {key + ': ' if key else ''}{message}{allowed}; {hint}")
 
 
-def _read_checked(path: str, name: str) -> "pd.DataFrame":
-    """Read a table as text, convert the numeric columns of its schema, and check each distinct kind of row."""
+def _read_checked(path: str, name: str, keys: Collection[str] | None = None) -> "pd.DataFrame":
+    """Read a table as text, convert the numeric columns of its schema, and check each distinct value.
+
+    Of `keys` only these sessions' rows are kept, so that a job of a large study does not check all of it again.
+    """
     table = read_table(path, text_columns=True, line_numbers=True)
     rules = schema(name)
-    if missing := [column for column in rules["required"] if column not in table]:
-        found = ", ".join(map(repr, table.columns.drop("line")))
+    columns = [column for column in table if column != "line"]
+    if missing := [column for column in rules["required"] if column not in columns]:
+        found = ", ".join(map(repr, columns))
         hint = "; separate cells with tabs or commas, not semicolons" if ";" in found else ""
         raise InputError(f"{path}: column {missing[0]!r} is missing; it has {found}{hint}")
     if table.empty:
         raise InputError(f"{path}: has no rows; see config/README.md for what belongs there")
-    numbers = {
-        key: rule["type"] for key, rule in rules["properties"].items() if rule.get("type") in ("number", "integer")
-    }
-    seen: set[tuple[Any, ...]] = set()
-    columns = [c for c in table.columns if c != "line"]
-    patterned = [c for c in columns if c in rules["properties"]]
-    unknown = [c for c in columns if c not in rules["properties"]]
-    if unknown and rules["additionalProperties"] is False:
-        _check(dict.fromkeys(columns, "x") | {}, name, path, f"see config/schemas/{name}.schema.yaml")
-    for column, kind in numbers.items():
-        if column in table:
-            table[column] = [
-                _number(v, kind, f"{path}, line {n}: {column}")
-                for v, n in zip(table[column], table["line"], strict=True)
-            ]
-    for column in patterned:
-        rule = {"properties": {column: rules["properties"][column]}}
-        from jsonschema import Draft202012Validator
-
-        check = Draft202012Validator(rule)
-        for value, line in zip(table[column], table["line"], strict=True):
-            if value is None or value != value:
-                if column in rules["required"]:
-                    raise InputError(f"{path}, line {line}: {column} is empty; it is needed in every row")
-                continue
-            if (column, value) in seen:
-                continue
-            seen.add((column, value))
-            plain = value.item() if hasattr(value, "item") else value
-            for error in check.iter_errors({column: plain}):
-                meaning = rules["properties"][column].get("description", "")
-                raise InputError(f"{path}, line {line}: {column}: {error.message} ({meaning})")
+    if rules["additionalProperties"] is False and not set(columns) <= set(rules["properties"]):
+        _check(dict.fromkeys(columns, "x"), name, path, f"see config/schemas/{name}.schema.yaml")
+    if "session" in rules["required"]:
+        table["key"] = "sub-" + table["participant"] + "_ses-" + table["session"]
+    if keys is not None:
+        known = table["key"] if "key" in table else "sub-" + table["participant"]
+        wanted = set(keys) if "key" in table else {key.split("_ses-")[0] for key in keys}
+        table = table[known.isin(wanted)].reset_index(drop=True)
+    for column in columns:
+        if column in rules["properties"]:
+            values = _checked_values(path, table, column, rules)
+            if rules["properties"][column].get("type") in NUMERIC:
+                table[column] = [values.get(text) for text in table[column]]
     return table
 
 
+def _checked_values(path: str, table: "pd.DataFrame", column: str, rules: dict[str, Any]) -> dict[str, Any]:
+    """Distinct texts of a column and their values, checked against the schema."""
+    from jsonschema import Draft202012Validator
+
+    rule = rules["properties"][column]
+    kind, check = rule.get("type"), Draft202012Validator(rule)
+    values: dict[Any, Any] = {}
+    for text, line in zip(table[column], table["line"], strict=True):
+        if text in values:
+            continue
+        if text is None or text != text:
+            if column in rules["required"]:
+                raise InputError(f"{path}, line {line}: {column} is empty; it is needed in every row")
+            continue
+        values[text] = _number(text, kind, f"{path}, line {line}: {column}") if kind in NUMERIC else text
+        for error in check.iter_errors(values[text]):
+            raise InputError(f"{path}, line {line}: {column}: {error.message} ({rule.get('description', '')})")
+    return values
+
+
 def _number(value: Any, kind: str, where: str) -> Any:
-    if value is None or value != value:
-        return None
     try:
         number = int(value) if kind == "integer" else float(value)
         if not math.isfinite(number):
@@ -218,8 +222,14 @@ def _number(value: Any, kind: str, where: str) -> Any:
     return number
 
 
-def read_study(config: dict[str, Any]) -> Study:
+def read_study(config: dict[str, Any], keys: Collection[str] | None = None) -> Study:
     """Read and cross-check the tables that a configuration names.
+
+    Parameters
+    ----------
+    config : dict
+    keys : collection of str, optional
+        Sessions (``sub-X_ses-Y``) that are needed; the other rows of tables are then neither checked nor given.
 
     Raises
     ------
@@ -230,17 +240,15 @@ def read_study(config: dict[str, Any]) -> Study:
     if paths["bids"]:
         from mrsflow.conversion.bids_reader import read_dataset
 
-        return read_dataset(paths["bids"], config["protocols"])
-    samples = _read_checked(paths["samples"], "samples")
-    participants = _read_checked(paths["participants"], "participants")
-    sessions = _read_checked(paths["sessions"], "sessions")
+        return read_dataset(paths["bids"], config["protocols"], keys)
+    samples = _read_checked(paths["samples"], "samples", keys)
+    participants = _read_checked(paths["participants"], "participants", keys)
+    sessions = _read_checked(paths["sessions"], "sessions", keys)
     for path, table, columns in (
         (paths["participants"], participants, ["participant"]),
         (paths["sessions"], sessions, ["participant", "session"]),
     ):
         _refuse_repeats(path, table, columns)
-    for table in (samples, sessions):
-        table["key"] = "sub-" + table["participant"] + "_ses-" + table["session"]
     _refuse_repeats(paths["samples"], samples, [c for c in ("participant", "session", "role", "run") if c in samples])
     _refuse_repeats(paths["samples"], samples[samples["role"] != "T1w"], ["raw"])
     _refuse_unknown(paths["samples"], samples, "participant", participants["participant"], paths["participants"])

@@ -1,6 +1,7 @@
 """Files: written whole or not at all, and tables that people made by hand read without surprises."""
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -25,8 +26,20 @@ def written_whole(path: Path | str) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk names no file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def full_disk(error: BaseException | None) -> str | None:
+    """Say which file met a full disk, when that is what lies behind an error; None when it is not."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"{error.filename or 'a file'}: the disk is full ({error.strerror})"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def write_text(text: str, path: Path | str) -> None:

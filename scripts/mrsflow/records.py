@@ -7,6 +7,7 @@ is not done again. A job of K sessions ends with a table of its K records; that 
 """
 
 import ast
+import errno
 import logging
 import sys
 from collections.abc import Callable, Iterable
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsflow.errors import InputError
-from mrsflow.files import checksum, digest_of, read_json, write_json, write_text
+from mrsflow.files import checksum, digest_of, full_disk, read_json, write_json, write_text
 
 logger = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parent
@@ -113,46 +114,24 @@ def each_session(
     code_text = digest_of([checksum(path) for path in code])
     rows, broken = [], []
     for item in work:
-        path = record_path(output, stage, item.key)
-        record: dict[str, Any] = {"session": item.key, "stage": stage, "status": "ok", "reason": ""}
         known = read_record(output, stage, item.key)
         try:
-            upstream = outputs_of(output, item.after, item.key) if item.after else []
-            if gone := [path.name for path in upstream if not path.is_file()]:
-                raise OSError(
-                    f"{gone[0]} of {item.after} is missing"
-                )  # being made again, or lost: not the data's fault
-            fingerprint = _fingerprint(item, upstream, code_text)
-            if known and known.get("fingerprint") == fingerprint and _stands(known, output):
-                logger.info("%s: nothing to do for %s", stage, item.key)
-                rows.append({k: known[k] for k in ("session", "status", "reason")})
-                continue
-            logger.info("%s: %s", stage, item.key)
-            written = do(item)
-            record["outputs"] = {str(p.relative_to(output)): checksum(p) for p in sorted(set(written))}
-            record["sizes"] = {name: (output / name).stat().st_size for name in record["outputs"]}
-            record["fingerprint"] = fingerprint
-        except Skipped as error:
-            record |= {"status": "skipped", "reason": str(error), "outputs": {}}
-        except InputError as error:
-            logger.warning("%s: %s failed: %s", stage, item.key, error)
-            if stop_on_error:
-                raise
-            record |= {"status": "failed", "reason": " ".join(str(error).split()), "outputs": {}}
+            record = _do_session(stage, item, do, output, code_text, known)
         except Exception as error:
-            logger.exception("%s: %s: unexpected error", stage, item.key)
-            if is_of_the_machine(error):
-                broken.append(f"{item.key}: {type(error).__name__}: {getattr(error, 'strerror', None) or error}")
+            expected = isinstance(error, Skipped | InputError)
+            logger.info("%s: %s: %s", stage, item.key, error, exc_info=None if expected else error)
+            if fault := fault_of_machine(error, output):
+                broken.append(f"{item.key}: {fault}")
                 continue
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            record |= {"status": "failed", "reason": f"unexpected {said} (the log of {stage} has more)", "outputs": {}}
-        if record["status"] != "ok" and known:
-            for name in known["outputs"]:  # of an earlier run: they no longer belong to what went in
-                (output / name).unlink(missing_ok=True)
-        write_json(record, path)
-        rows.append({k: record[k] for k in ("session", "status", "reason")})
+            record = _record_of_failure(stage, item.key, error)
+        if record is not known:
+            _keep(record, known, output)
         if record["status"] == "failed":
-            print(f"{stage}: {item.key}: {record['reason']}", file=sys.stderr)
+            said = f"{stage}: {item.key}: {record['reason']}"
+            if stop_on_error:
+                raise InputError(said)
+            print(said, file=sys.stderr)
+        rows.append({k: record[k] for k in ("session", "status", "reason")})
     if broken:
         raise InputError(
             f"{stage}: {'; '.join(broken)}; this is the machine, not the data: see that {output} can be written and "
@@ -162,53 +141,106 @@ def each_session(
     write_text("\n".join(lines) + "\n", table)
 
 
-def write_inventory(output: Path) -> None:
-    """Note the sizes of the files of the whole study, so that the next run sees when one was damaged."""
-    folders = ("basis", "bids", "figures", "group", "report")
-    found = [p for name in folders for p in sorted(Path(output, name).glob("*")) if p.is_file()]
-    write_json({str(p.relative_to(output)): p.stat().st_size for p in found}, Path(output, "status", "inventory.json"))
+def _do_session(
+    stage: str,
+    item: Work,
+    do: Callable[[Work], list[Path]],
+    output: Path,
+    code: str,
+    known: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Do a session unless what is `known` of it stands; gives its record."""
+    upstream = outputs_of(output, item.after, item.key) if item.after else []
+    if gone := [path for path in upstream if not path.is_file()]:
+        raise FileNotFoundError(errno.ENOENT, f"an output of {item.after} is missing", str(gone[0]))
+    fingerprint = _fingerprint(item, upstream, code)
+    if known and known.get("fingerprint") == fingerprint and _stands(known, output):
+        logger.info("%s: nothing to do for %s", stage, item.key)
+        return known
+    logger.info("%s: %s", stage, item.key)
+    account = _account(output, do(item))
+    head = {"session": item.key, "stage": stage, "status": "ok", "reason": ""}
+    return {**head, **account, "fingerprint": fingerprint}
+
+
+def _record_of_failure(stage: str, key: str, error: Exception) -> dict[str, Any]:
+    status = "skipped" if isinstance(error, Skipped) else "failed"
+    reason = " ".join(str(error).split())
+    if not isinstance(error, Skipped | InputError):  # nobody foresaw it
+        reason = f"unexpected {type(error).__name__}: {reason} (the log of {stage} has more)"
+    return {"session": key, "stage": stage, "status": status, "reason": reason, "outputs": {}}
+
+
+def _keep(record: dict[str, Any], known: dict[str, Any] | None, output: Path) -> None:
+    """Write a session's record; outputs of an earlier run no longer belong to what failed now."""
+    if record["status"] != "ok" and known:
+        for name in known["outputs"]:
+            (output / name).unlink(missing_ok=True)
+    write_json(record, record_path(output, record["stage"], record["session"]))
+
+
+def record_step(output: Path, step: str, written: Iterable[Path], key: str = "study") -> None:
+    """Record what a step over the whole study wrote (`key`: or over one part of it), so that damage is seen."""
+    record = {"session": key, "stage": step, "status": "ok", "reason": "", **_account(Path(output), written)}
+    write_json(record, record_path(output, step, key))
+
+
+def _account(output: Path, written: Iterable[Path]) -> dict[str, Any]:
+    """Checksum and size of each file that was written."""
+    paths = {str(path.relative_to(output)): path for path in sorted(set(written))}
+    return {
+        "outputs": {name: checksum(path) for name, path in paths.items()},
+        "sizes": {name: path.stat().st_size for name, path in paths.items()},
+    }
 
 
 def astray(output: Path, stage: str, key: str) -> dict[str, bool]:
-    """Find a session's outputs that are not as its stage wrote them; False where missing, True where cut off.
+    """Find outputs that are not as a stage wrote them; False where missing, True where damaged.
 
-    Sizes alone tell, as planning ten thousand sessions leaves no time for checksums. A record that cannot be read
-    counts as an output.
+    Planning ten thousand sessions leaves no time for checksums: one is taken where a file is newer than its record
+    (a copy that lost the times costs reading everything). A record that cannot be read counts as an output.
     """
+    output, path = Path(output), record_path(output, stage, key)
     record = read_record(output, stage, key)
     if record is None:
-        path = record_path(output, stage, key)
         return {str(path.relative_to(output)): path.exists()}
-    sizes = record.get("sizes", {})
-    return _astray(Path(output), {name: sizes.get(name) for name in record["outputs"]})
-
-
-def study_astray(output: Path) -> dict[str, bool]:
-    """Find files of the whole study that are not as the inventory says, as `astray` does."""
-    try:
-        return _astray(Path(output), read_json(Path(output, "status", "inventory.json")))
-    except InputError:
-        return {}
-
-
-def _astray(output: Path, sizes: dict[str, int | None]) -> dict[str, bool]:
-    found = {}
-    for name, size in sizes.items():
+    written, sizes, found = path.stat().st_mtime_ns, record.get("sizes", {}), {}
+    for name, digest in record["outputs"].items():
         try:
-            if (output / name).stat().st_size != size and size is not None:
+            state = (output / name).stat()
+            same = state.st_size == sizes.get(name, state.st_size)
+            if not same or (state.st_mtime_ns > written and checksum(output / name) != digest):
                 found[name] = True
         except OSError:
             found[name] = False
     return found
 
 
-def is_of_the_machine(error: BaseException) -> bool:
-    """Whether an error is of disk, memory or file system, so that the same work may well succeed later.
+def damaged(output: Path) -> list[str]:
+    """Find every recorded output that is missing or has another checksum than when it was written."""
+    output = Path(output)
+    found = [read_json(path) for path in sorted(output.glob("status/*/*.json"))]
+    return [name for record in found for name, digest in record["outputs"].items() if not _is(output / name, digest)]
 
-    A file that is missing or closed to us is no such error: that is a matter of the study's own files.
+
+def _is(path: Path, digest: str) -> bool:
+    return path.is_file() and checksum(path) == digest
+
+
+def fault_of_machine(error: BaseException, output: Path) -> str | None:
+    """Say what failed of disk, memory or file system, so that the same work may succeed later; None where nothing did.
+
+    A file outside the outputs that is missing or closed to us is a matter of the study's own files.
     """
+    if full := full_disk(error):
+        return full
+    if isinstance(error, MemoryError):
+        return "memory is short"
     own = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-    return isinstance(error, MemoryError | OSError) and not isinstance(error, own)
+    where = getattr(error, "filename", None) or ""
+    if not isinstance(error, OSError) or (isinstance(error, own) and not Path(where).is_relative_to(output)):
+        return None
+    return f"{where or type(error).__name__}: {error.strerror or error}"
 
 
 def _cell(text: str) -> str:
@@ -272,6 +304,4 @@ def _content(path: Path) -> Any:
 
 def _stands(record: dict[str, Any], output: Path) -> bool:
     """Whether a record's outputs are all there, unchanged."""
-    if record["status"] != "ok":
-        return False
-    return all((output / n).is_file() and checksum(output / n) == c for n, c in record["outputs"].items())
+    return record["status"] == "ok" and all(_is(output / name, c) for name, c in record["outputs"].items())

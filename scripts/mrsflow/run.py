@@ -13,8 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from mrsflow.errors import InputError
+from mrsflow.files import full_disk
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _Formatter(logging.Formatter):
+    """Tracebacks with the last two parts of each path, as logs are outputs, which hold no absolute path."""
+
+    def formatException(self, ei: Any) -> str:
+        return re.sub(r'File "/[^"]*?/([^/"]+/[^/"]+)"', r'File "\1"', super().formatException(ei))
 
 
 def run(main: Callable[..., Any], argv: list[str] | None = None) -> None:
@@ -42,7 +50,9 @@ def run(main: Callable[..., Any], argv: list[str] | None = None) -> None:
     if log is not None:
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
-            logging.basicConfig(filename=log, filemode="w", level=logging.INFO, format=LOG_FORMAT, force=True)
+            handler = logging.FileHandler(log, mode="w")
+            handler.setFormatter(_Formatter(LOG_FORMAT))
+            logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
         except OSError as error:
             sys.exit(f"error: {log}: the log cannot be written ({error.strerror})")
     else:
@@ -54,21 +64,26 @@ def run(main: Callable[..., Any], argv: list[str] | None = None) -> None:
     }
     try:
         main(**arguments)
-    except InputError as error:
-        logging.getLogger("mrsflow").info("stopped", exc_info=error)
-        sys.exit(f"error: {one_line(error)}")
     except KeyboardInterrupt:
         sys.exit("error: interrupted")
-    except ModuleNotFoundError as error:
-        sys.exit(
-            f"error: package {error.name} is not installed for {sys.executable}; "
+    except Exception as error:
+        logging.getLogger("mrsflow").info("stopped", exc_info=error)
+        sys.exit(f"error: {_said(error, log)}")
+
+
+def _said(error: Exception, log: Path | None) -> str:
+    """One line on what stopped a script and what to do."""
+    if full := full_disk(error):
+        return f"{full}; free space there, then run the same command again (what is finished stays)"
+    if isinstance(error, InputError):
+        return one_line(error)
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"package {error.name} is not installed for {sys.executable}; "
             "use the environment of the project (make env, then .venv/bin/python)"
         )
-    except Exception as error:
-        if log is not None:
-            logging.getLogger("mrsflow").error("unexpected error", exc_info=error)
-        where = f"see {log}" if log else "run again with --log FILE for the details"
-        sys.exit(f"error: unexpected {type(error).__name__}: {one_line(error)} ({where})")
+    where = f"see {log}" if log else "run again with --log FILE for the details"
+    return f"unexpected {type(error).__name__}: {one_line(error)} ({where})"
 
 
 def one_line(error: object) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import sys
 import pytest
 from faulty import edit_bytes
 from stand_in import ROOT
+
+from mrsflow.files import checksum, read_table, write_table
 
 pytestmark = pytest.mark.slow
 
@@ -40,8 +43,120 @@ def kept(folder, *, only=None):
     return found if only is None else {key: found[key] for key in only}
 
 
-def rewrite(path, how):
-    path.write_bytes(how(path.read_text()))
+def keep(folder, wanted):
+    """Keep the sessions of which `wanted(participant, arm)` holds in the tables of the trial."""
+    config = folder / "trial/config"
+    tables = {name: read_table(config / f"{name}.tsv", text_columns=True) for name in ("samples", "sessions")}
+    visits = tables["sessions"]
+    chosen = visits[[wanted(p, a) for p, a in zip(visits["participant"], visits["arm"], strict=True)]]
+    pairs = set(zip(chosen["participant"], chosen["session"], strict=True))
+    for name, table in tables.items():
+        rows = [pair in pairs for pair in zip(table["participant"], table["session"], strict=True)]
+        write_table(table[rows], config / f"{name}.tsv")
+
+
+@pytest.fixture(scope="module")
+def finished(made, tmp_path_factory):
+    """A trial of two participants, analysed."""
+    folder = tmp_path_factory.mktemp("finished")
+    shutil.copytree(made / "trial", folder / "trial")
+    keep(folder, lambda participant, arm: participant in ("01", "02"))
+    assert snakemake(folder).returncode == 0
+    return folder
+
+
+def copy_of(folder, target):
+    """A copy with all times, as Snakemake and the records look at them."""
+    subprocess.run(["cp", "-a", f"{folder}/.", target], check=True)
+    return target
+
+
+def results(folder):
+    """Checksum of every result but what tells of the run itself."""
+    base = folder / "trial/results"
+    own = ("benchmarks", "logs", "status")
+    found = {str(p.relative_to(base)): checksum(p) for p in sorted(base.rglob("*")) if p.is_file()}
+    return {name: digest for name, digest in found.items() if not name.startswith(own)}
+
+
+def one_of_each_kind(names):
+    """One file of every kind that any stage writes, the sessions in turn."""
+    kinds = {}
+    for name in names:
+        kinds.setdefault(re.sub(r"(sub|ses)-\w+?(?=[_/.])", r"\1-X", name), []).append(name)
+    return [found[i % len(found)] for i, found in enumerate(kinds.values())]
+
+
+def test_one_output_of_every_kind_cut_or_lost_or_changed_is_made_again(finished, tmp_path):
+    folder = copy_of(finished, tmp_path)
+    before = results(folder)
+    chosen = [n for n in one_of_each_kind(before) if n != "group/unmasking.json"]  # history: nothing can make it again
+    assert len(chosen) > 100
+    for i, name in enumerate(chosen):
+        path = folder / "trial/results" / name
+        if i % 3 == 0:
+            os.truncate(path, path.stat().st_size // 2)
+        elif i % 3 == 1:
+            path.unlink()
+        else:
+            edit_bytes(path, [path.stat().st_size // 2])
+    result = snakemake(folder)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "Traceback" not in result.stderr
+    assert results(folder) == before
+    assert "Nothing to be done" in snakemake(folder).stderr
+
+
+STEPS = {  # the script, what it is asked to do, and what to take away first, so that there is work
+    "convert": ("bids/sub-01", "sessions"),
+    "preprocess": ("derivatives/mrsflow/sub-01/ses-01/mrs/*preproc*", "sessions"),
+    "fit": ("derivatives/mrsflow/sub-01/ses-01/mrs/*fit*", "sessions"),
+    "report_sessions": ("report/sub-01_ses-01.html", "sessions"),
+    "simulate_basis": ("basis/*", "basis"),
+    "describe_dataset": ("bids/*.*", "study"),
+    "group": ("group", "study"),
+    "figures": ("figures", "study"),
+    "report": ("report/*.*", "study"),
+}
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, and a way to leave a few kilobytes free on it."""
+    (tmp_path / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=500m", "tmpfs", str(tmp_path / "disk")]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs root and the right to mount a tmpfs")
+
+    def fill():
+        used = subprocess.run(["df", "--output=used", tmp_path / "disk"], capture_output=True, text=True, check=True)
+        size = int(used.stdout.split()[1]) + 4
+        subprocess.run(["mount", "-o", f"remount,size={size}k", tmp_path / "disk"], check=True)
+
+    yield tmp_path / "disk", fill
+    subprocess.run(["umount", "-l", tmp_path / "disk"], check=True)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_full_disk_is_named_at_every_stage_with_the_file(finished, small_disk, step):
+    place, fill = small_disk
+    folder = copy_of(finished, place)
+    gone, kind = STEPS[step]
+    for path in (folder / "trial/results").glob(gone):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    fill()
+    options = {
+        "sessions": ["--sessions", "sub-01_ses-01", "--status", "trial/results/status/x.tsv"],
+        "basis": ["--protocol", "ge", "--out", "trial/results/basis/ge.BASIS"],
+        "study": [],
+    }[kind]
+    command = [sys.executable, ROOT / f"scripts/{step}.py", "--config", "trial/config/config.yaml", *options]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 1
+    said = r"error: .*trial/results/[\w./-]+: the disk is full \(No space left on device\).*run the same command"
+    assert re.search(said, result.stderr), result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(folder.rglob(".tmp-*"))
 
 
 def test_damaged_raw_files_cost_their_sessions_alone(trial):
@@ -85,17 +200,8 @@ def test_damaged_raw_files_cost_their_sessions_alone(trial):
 
 @pytest.mark.parametrize("drop", ["all but one participant", "all but one arm"])
 def test_a_study_too_small_for_its_design_is_done_and_says_what_is_missing(trial, drop):
-    config = trial / "trial/config"
-    people = {"01"} if drop == "all but one participant" else {"01", "02"}
-    header, *rows = (config / "sessions.tsv").read_text().splitlines()
-    arm = header.split("\t").index("arm")
-    visits = [row.split("\t") for row in rows]
-    wanted = {tuple(v[:2]) for v in visits if v[0] in people and (len(people) == 1 or v[arm] == "placebo")}
-    for name in ("samples", "sessions", "participants"):
-        header, *rows = (config / f"{name}.tsv").read_text().splitlines()
-        cells = [row.split("\t") for row in rows]
-        chosen = [c for c in cells if (c[0] in people if name == "participants" else tuple(c[:2]) in wanted)]
-        (config / f"{name}.tsv").write_text("\n".join([header, *map("\t".join, chosen)]) + "\n")
+    one = drop == "all but one participant"
+    keep(trial, lambda participant, arm: participant == "01" if one else participant < "03" and arm == "placebo")
     result = snakemake(trial)
     assert "Traceback" not in result.stdout + result.stderr
     assert len(kept(trial)) == 2

@@ -1,17 +1,20 @@
 """Values of tables, headers and configuration are text: no shell, no evaluation, no pattern, no path upwards."""
 
+import gzip
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faulty import CONFIG
+from faulty import CONFIG, HEADER, write_raw
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from stand_in import ROOT, Project
 
 from mrsflow import config, run
+from mrsflow.conversion import convert, identity
 from mrsflow.errors import InputError
 from mrsflow.statistics import formula
 
@@ -96,6 +99,30 @@ def test_settings_reach_a_script_through_a_shell_as_they_were(content):
         shell=True, executable="/bin/bash", capture_output=True, check=True, text=True,
     )  # fmt: skip
     assert config.load(echoed.stdout or "{}") == content
+
+
+WORDS = st.text("abcdefghijkmnopqrstuvwxyzQXZ0123456789", min_size=9, max_size=16).filter(
+    lambda text: not text.isdigit()
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=24, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(["ge", "siemens", "philips"]), st.lists(WORDS, min_size=3, max_size=3), st.sampled_from(NASTY))
+def test_a_random_identity_in_a_raw_header_reaches_no_output(tmp_path_factory, vendor, words, nasty):
+    folder = tmp_path_factory.mktemp("identity")
+    name, code, place = words
+    header = replace(HEADER, patient_name=f"{name}^../../{nasty}", patient_id=code, institution=place)
+    (folder / "raw").mkdir()
+    raw = write_raw(folder / "raw", header)[vendor]
+    before = set(folder.rglob("*"))
+    assert any(code in secret for secret in identity.harvest(raw.with_suffix(".SPAR") if vendor == "philips" else raw))
+    written = convert.convert_by_hand([raw], folder / "out" / "scan.nii.gz", {})
+    assert set(folder.rglob("*")) - before == {folder / "out", *written}
+    for path in written:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        assert not [word for word in words if word.encode().lower() in content.lower()], path.name
+    assert nowhere_pwned(folder)
 
 
 def test_the_code_evaluates_unpickles_and_loads_nothing_from_text():

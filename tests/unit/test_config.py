@@ -112,6 +112,22 @@ def test_tables_are_joined_by_session(study, tmp_path):
     assert tables.samples["line"].tolist() == [2, 3, 4]
 
 
+@pytest.mark.parametrize("keys", [["sub-02_ses-1"], ["sub-01_ses-2", "sub-02_ses-1"], ["sub-03_ses-1"]])
+def test_the_rows_of_some_sessions_are_those_of_the_whole_study(study, tmp_path, keys):
+    whole = study()
+    paths = {name: str(tmp_path / f"{name}.tsv") for name in TABLES}
+    part = config.read_study(config.checked(CONFIG | {"inputs": paths}), keys)
+    people = {key[4:6] for key in keys}
+    for name, column, wanted in (
+        ("samples", "key", keys),
+        ("sessions", "key", keys),
+        ("participants", "participant", people),
+    ):
+        table = getattr(whole, name)
+        expected = table[table[column].isin(wanted)].reset_index(drop=True)
+        assert getattr(part, name).astype(str).to_dict("records") == expected.astype(str).to_dict("records"), name
+
+
 @pytest.mark.parametrize(
     ("table", "old", "new", "said"),
     [

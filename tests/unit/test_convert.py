@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -107,6 +108,13 @@ def test_a_second_run_does_nothing_and_fresh_ones_give_the_same_bytes(trial, tmp
     }
 
 
+def test_a_row_put_before_others_changes_nothing_that_their_conversion_depends_on(trial):
+    settings = config.load(str(trial / "demo/config/config.yaml")) | {"inputs": tables(trial)}
+    study = config.read_study(settings)
+    moved = replace(study, samples=study.samples.assign(line=study.samples["line"] + 1))
+    assert convert.work_of("sub-01_ses-01", moved, settings) == convert.work_of("sub-01_ses-01", study, settings)
+
+
 def test_no_fictional_identity_is_left_and_a_planted_one_is_found(trial):
     done = script("check_outputs", trial, "--config", "demo/config/config.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -195,6 +203,9 @@ def test_an_existing_bids_dataset_passes_through(trial, tmp_path):
     settings["output"] = str(tmp_path)
     study = config.read_study(settings)
     assert sorted(study.keys) == list(KEYS)
+    part = config.read_study(settings, ["sub-03_ses-02"])
+    own = study.samples[study.samples["key"] == "sub-03_ses-02"].drop(columns="line")
+    assert part.samples.drop(columns="line").astype(str).to_dict("records") == own.astype(str).to_dict("records")
     for key in ("sub-01_ses-01", "sub-03_ses-02"):
         convert.convert_session(key, study, settings, tmp_path)
         original = mrs(trial, key)

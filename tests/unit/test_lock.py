@@ -26,12 +26,22 @@ def test_every_package_is_pinned_with_hashes(root):
 def test_the_conda_environment_has_the_locked_versions(root):
     environment = yaml.safe_load((root / "envs/mrsflow.yaml").read_text())
     packages = locked(root)
-    for dependency in environment["dependencies"]:
-        name, version = re.fullmatch(r"(\S+) =(\S+)", dependency).groups()
-        if name == "python":
-            continue
-        name = name.removesuffix("-base")
-        assert version in {v for v, _ in packages[name]}, name
+    *dependencies, by_pip = environment["dependencies"]
+    assert set(by_pip) == {"pip"} and "pip" in dependencies
+    for dependency in [*dependencies, *by_pip["pip"]]:
+        name, version = re.fullmatch(r"([\w-]+)(?: =|==)?(\S*)", dependency).groups()
+        if name not in ("python", "pip"):
+            assert version in {v for v, _ in packages[name.removesuffix("-base")]}, name
+
+
+def test_the_conda_environment_has_what_the_project_depends_on(root):
+    """Snakemake itself runs outside of it."""
+    import tomllib
+
+    text = (root / "envs/mrsflow.yaml").read_text()
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    names = {re.match(r"[A-Za-z0-9._-]+", d)[0] for d in project["dependencies"]} - {"snakemake"}
+    assert not [name for name in names if not re.search(rf"- {name}(-base)? ?=", text)]
 
 
 def test_every_declared_dependency_is_locked(root):

@@ -1,8 +1,23 @@
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from mrsflow.errors import InputError
 from mrsflow.files import read_table
-from mrsflow.records import Work, code_of, each_session, failures, outputs_of, read_record
+from mrsflow.records import (
+    Work,
+    astray,
+    code_of,
+    damaged,
+    each_session,
+    failures,
+    fault_of_machine,
+    outputs_of,
+    read_record,
+    record_path,
+)
 
 
 class Stage:
@@ -17,7 +32,7 @@ class Stage:
         if "bad" in text:
             raise InputError("row 3: this is bad")
         if "broken" in text:
-            raise OSError("disk full")
+            raise OSError("no more")
         if "odd" in text:
             raise ValueError('"odd" is\todd')
         path = self.output / f"{item.key}.txt"
@@ -73,13 +88,47 @@ def test_a_bad_session_is_recorded_and_the_others_go_on(stage, capsys):
 
 def test_a_fault_of_the_machine_fails_the_job_after_all_sessions_were_tried(stage):
     (stage.inputs / "a").write_text("broken")
-    with pytest.raises(InputError, match="a: OSError: disk full; this is the machine"):
+    with pytest.raises(InputError, match="a: OSError: no more; this is the machine"):
         stage.run("abc")
     assert stage.done == ["a", "b", "c"]
     assert not (stage.output / "status/t.tsv").exists()
     (stage.inputs / "a").write_text("mended")
     stage.run("abc")
     assert stage.done == ["a"]
+
+
+def test_a_fault_of_the_machine_is_told_from_one_of_the_study_s_files():
+    full, closed = (
+        OSError(errno.ENOSPC, "No space", "results/a.txt"),
+        PermissionError(errno.EACCES, "denied", "raw/a.dat"),
+    )
+    hidden = InputError("cannot be read")
+    hidden.__context__ = full
+    for error in (full, hidden):
+        assert fault_of_machine(error, Path("results")) == "results/a.txt: the disk is full (No space)"
+    assert fault_of_machine(closed, Path("results")) is None
+    closed.filename = "results/a.txt"
+    assert fault_of_machine(closed, Path("results")) == "results/a.txt: denied"
+    assert fault_of_machine(MemoryError(), Path("results")) == "memory is short"
+    assert fault_of_machine(ZeroDivisionError(), Path("results")) is None
+
+
+@pytest.mark.parametrize("when", ["newer than the record", "as old as before"])
+def test_damage_that_keeps_a_file_s_size_is_found(stage, when):
+    stage.run("ab")
+    path = stage.output / "a.txt"
+    record, before = record_path(stage.output, "one", "a").stat(), path.stat()
+    path.write_text("TEXT X")
+    assert path.stat().st_size == before.st_size
+    later = record.st_mtime_ns + 1 if when == "newer than the record" else before.st_mtime_ns
+    os.utime(path, ns=(later, later))
+    assert astray(stage.output, "one", "b") == {}
+    assert astray(stage.output, "one", "a") == ({"a.txt": True} if when == "newer than the record" else {})
+    assert damaged(stage.output) == ["a.txt"]
+    path.write_text("TEXT A")  # touched, but the same
+    assert astray(stage.output, "one", "a") == {} and damaged(stage.output) == []
+    path.unlink()
+    assert astray(stage.output, "one", "a") == {"a.txt": False} and damaged(stage.output) == ["a.txt"]
 
 
 def test_an_error_that_nobody_foresaw_fails_its_session_alone(stage):

@@ -1,9 +1,12 @@
+import errno
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from mrsflow.conversion.identity import scan_outputs
 from mrsflow.errors import InputError
+from mrsflow.files import written_whole
 from mrsflow.run import build_parser, run
 
 REQUIRED = ["--raw", "a", "b", "--out", "o"]
@@ -82,7 +85,26 @@ def test_a_failure_is_one_line_and_its_traceback_is_in_the_log(error, tmp_path):
         run(main, ["--log", str(tmp_path / "x.log")])
     assert str(end.value.code).startswith("error: ")
     assert "\n" not in str(end.value.code)
-    assert "Traceback" in (tmp_path / "x.log").read_text()
+    log = (tmp_path / "x.log").read_text()
+    assert "Traceback" in log and 'File "unit/test_run.py"' in log
+    assert scan_outputs(tmp_path, ()) == []  # a log is an output, which holds no absolute path
+
+
+def test_a_full_disk_is_named_with_the_file_whatever_was_made_of_it(tmp_path):
+    """Something may already have called it a bad file."""
+
+    def main() -> None:
+        try:
+            with written_whole(tmp_path / "table.tsv"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise InputError("the scan cannot be read") from None
+
+    with pytest.raises(SystemExit) as end:
+        run(main, [])
+    assert str(end.value.code).startswith(
+        f"error: {tmp_path}/table.tsv: the disk is full (No space left on device); free"
+    )
 
 
 def test_a_missing_package_says_which_environment_to_use():

@@ -25,7 +25,7 @@ STAGE, AFTER, FOLDER, SECTION = {stage!r}, {after!r}, {folder!r}, {section!r}
 def main(config: str, sessions: list[str], status: Path) -> None:
     settings = study_config.load(config)
     output = Path(settings["output"])
-    samples = study_config.read_study(settings).samples if not AFTER else None
+    samples = study_config.read_study(settings, sessions).samples if STAGE != "report_sessions" else None
 
     def do(item):
         files = item.inputs or records.outputs_of(output, AFTER, item.key)
@@ -58,6 +58,7 @@ WHOLE = '''
 from pathlib import Path
 
 from mrsflow import config as study_config
+from mrsflow import records
 from mrsflow.errors import InputError{imports}
 from mrsflow.run import run
 
@@ -67,10 +68,12 @@ def main(config: str{options}) -> None:
     output = Path(settings.get("output", "results"))
     with open("done.txt", "a") as done:
         done.write("{name}\\n")
-    for path in [{files}]:
+    written = [{files}]
+    for path in written:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{name}")
     {more}
+    {record}
 
 
 if __name__ == "__main__":
@@ -79,8 +82,6 @@ if __name__ == "__main__":
 
 CHECK = """
     import json
-    from mrsflow.records import write_inventory
-    write_inventory(output)
     failed = [json.loads(p.read_text()) for p in sorted(output.glob("status/*/sub-*.json"))]
     failed = [r for r in failed if r["status"] != "ok"]
     if failed:
@@ -121,7 +122,11 @@ class Project:
         for name, (files, options, more) in GROUP_FILES.items():
             homes = {"figure_files": "reporting", "group_files": "statistics"}
             imports = "".join(f"\nfrom mrsflow.{home} import {m}" for m, home in homes.items() if m in files)
-            text = WHOLE.format(name=name, files=files, options=options, more=more.strip(), imports=imports)
+            key = "protocol" if "protocol" in options else "'study'"
+            record = f"records.record_step(output, '{name}', written, {key})" if files else ""
+            text = WHOLE.format(
+                name=name, files=files, options=options, more=more.strip(), imports=imports, record=record
+            )
             (folder / "scripts" / f"{name}.py").write_text(text)
         self.config = {
             "study": {"design": "crossover", "conditions": ["placebo", "drug"]},

@@ -1,5 +1,6 @@
 """A small reader of BIDS datasets with NIfTI-MRS files, as the tables of a study."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from mrsflow.config import Study
 
 
-def read_dataset(root: Path | str, protocols: dict[str, Any]) -> "Study":
+def read_dataset(root: Path | str, protocols: dict[str, Any], keys: Collection[str] | None = None) -> "Study":
     """Read an existing BIDS dataset of NIfTI-MRS files as the tables of a study.
 
     Parameters
@@ -20,6 +21,8 @@ def read_dataset(root: Path | str, protocols: dict[str, Any]) -> "Study":
     root : path
     protocols : dict
         Of the configuration; each scan gets the one entry that its sidecar fits.
+    keys : collection of str, optional
+        Sessions (``sub-X_ses-Y``) to read; by default all.
 
     Raises
     ------
@@ -33,12 +36,12 @@ def read_dataset(root: Path | str, protocols: dict[str, Any]) -> "Study":
     root = Path(root)
     if not (root / "dataset_description.json").is_file():
         raise InputError(f"{root}: has no dataset_description.json; inputs.bids must name a BIDS dataset")
-    samples = [
-        _sample(path, protocols)
-        for suffix in ("svs", "mrsref")
-        for path in sorted(root.glob(f"sub-*/ses-*/mrs/*_{suffix}.nii*"))
-    ]
-    samples += [_sample(path, None) for path in sorted(root.glob("sub-*/ses-*/anat/*_T1w.nii*"))]
+    places = ["sub-*/ses-*"] if keys is None else [key.replace("_", "/") for key in keys]
+    found = {
+        suffix: sorted(path for place in places for path in root.glob(f"{place}/{folder}/*_{suffix}.nii*"))
+        for suffix, folder in (("svs", "mrs"), ("mrsref", "mrs"), ("T1w", "anat"))
+    }
+    samples = [_sample(path, None if suffix == "T1w" else protocols) for suffix in found for path in found[suffix]]
     if not samples:
         raise InputError(f"{root}: holds no sub-*/ses-*/mrs/*_svs.nii.gz; sessions are needed in the names")
     table = pd.DataFrame(samples).sort_values(["key", "role", "run"], kind="stable", na_position="first")
@@ -47,18 +50,18 @@ def read_dataset(root: Path | str, protocols: dict[str, Any]) -> "Study":
     participants = participants.rename(columns={"participant_id": "participant"})
     participants["participant"] = participants["participant"].str.removeprefix("sub-")
     participants.insert(0, "line", range(2, len(participants) + 2))
-    sessions = _read_sessions(root)
+    sessions = _read_sessions(root, sorted({place.split("/")[0] for place in places}))
     missing = set(table["key"]) - set(sessions["key"])
     if missing:
         raise InputError(f"{root}: {sorted(missing)[0]} has no row in its sub-*_sessions.tsv; add it")
     return Study(table.reset_index(drop=True), participants, sessions)
 
 
-def _read_sessions(root: Path) -> "pd.DataFrame":
+def _read_sessions(root: Path, folders: list[str]) -> "pd.DataFrame":
     import pandas as pd
 
     parts = []
-    for path in sorted(root.glob("sub-*/sub-*_sessions.tsv")):
+    for path in sorted(path for folder in folders for path in root.glob(f"{folder}/sub-*_sessions.tsv")):
         rows = read_table(path)
         if missing := [c for c in ("session_id", "visit", "arm") if c not in rows]:
             raise InputError(f"{path}: column {missing[0]!r} is missing; it is needed to know the visit and the arm")

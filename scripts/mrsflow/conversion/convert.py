@@ -105,7 +105,7 @@ def work_of(key: str, study: Study, config: dict[str, Any]) -> Work:
     files = [file for row in rows for file in formats.files_of(row["raw"])]
     files += [row["events"] for row in rows if "events" in row]
     settings = {
-        "rows": [{k: v for k, v in row.items() if k not in ("raw", "events")} for row in rows],
+        "rows": [{k: v for k, v in row.items() if k not in ("raw", "events", "line")} for row in rows],
         "session": session,
         "protocols": {row["protocol"]: config["protocols"].get(row["protocol"]) for row in rows if "protocol" in row},
         "convert": config["convert"],
@@ -167,7 +167,7 @@ def _read_items(key: str, study: Study, config: dict[str, Any]) -> list[Item]:
 
 
 def _where(row: dict[str, Any], config: dict[str, Any]) -> str:
-    return f"{config['inputs']['bids'] or config['inputs']['samples']}, line {row['line']}"
+    return config["inputs"]["bids"] or f"{config['inputs']['samples']}, line {row['line']}"
 
 
 def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Path) -> Path:

@@ -20,7 +20,7 @@ COLUMNS = {
 }
 
 
-def write_overlap(study: "Study", output: Path, minimum: float) -> list[dict[str, Any]]:
+def write_overlap(study: "Study", output: Path, minimum: float) -> list[Path]:
     """Write the overlap of each session's voxel with that of the participant's first.
 
     Parameters
@@ -33,8 +33,8 @@ def write_overlap(study: "Study", output: Path, minimum: float) -> list[dict[str
 
     Returns
     -------
-    list of dict
-        Rows of ``derivatives/mrsflow/desc-voxel_quality.tsv``.
+    list of Path
+        ``derivatives/mrsflow/desc-voxel_quality.tsv`` and its data dictionary.
     """
     import pandas as pd
 
@@ -55,7 +55,7 @@ def write_overlap(study: "Study", output: Path, minimum: float) -> list[dict[str
     path = Path(output, "derivatives", "mrsflow", "desc-voxel_quality.tsv")
     write_table(pd.DataFrame(rows, columns=list(COLUMNS)), path)
     write_json({name: {"Description": text} for name, text in COLUMNS.items()}, path.with_suffix(".json"))
-    return rows
+    return [path, path.with_suffix(".json")]
 
 
 def _voxel(folder: Path) -> Any:

@@ -57,7 +57,10 @@ def start(project: Project, *options: str) -> subprocess.Popen:
     """Start a run in a session of its own."""
     log = (project.folder / "said.txt").open("a")
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *options]
-    return subprocess.Popen(command, cwd=project.folder, stdout=log, stderr=log, start_new_session=True)
+    return subprocess.Popen(
+        command, cwd=project.folder, stdout=log, stderr=log, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
+    )  # fmt: skip
 
 
 def children(pid: int) -> list[int]:

@@ -90,6 +90,10 @@ def checked(content: Any, source: str = "config") -> dict[str, Any]:
             raise InputError(f"{source}: protocols.{name}.basis is needed, as sequence 'other' cannot be simulated")
         if protocol["sequence"] == "steam" and protocol["mixing_time_ms"] is None:
             raise InputError(f"{source}: protocols.{name}.mixing_time_ms is needed for sequence 'steam'")
+    for section, key in (("preprocess", "align_ppm"), ("fit", "ppm")):
+        low, high = content[section][key]
+        if not low < high:
+            raise InputError(f"{source}: {section}.{key} is [{low}, {high}]; the lower end comes first (ppm)")
     bins = sorted((tuple(span), name) for name, span in content["blocks"]["bins"].items())
     for (start, end), name in bins:
         if not start < end:

@@ -11,14 +11,15 @@ def main(
     """Fit a linear mixed model with random intercepts by REML and write it as JSON.
 
     Each fixed effect has its Satterthwaite and Kenward-Roger test. A column is a factor when it holds text, when
-    --reference names it or when its name ends in _f; its reference level is the first in order.
+    --reference names it or when its name ends in _f; its reference level is the first in order. Effects that are
+    combinations of those before them are left out, and named.
 
     Parameters
     ----------
     table : path
         Tab- or comma-separated, one row per observation.
     formula : str
-        Such as "outcome ~ a*b + x + (1|g) + (1|g:h)".
+        Such as "outcome ~ a*b + x + (1|g) + (1|g:h)"; names that are not plain stand between backticks.
     out : path
         JSON file to write.
     where : str, optional
@@ -27,13 +28,24 @@ def main(
         Reference levels of factors.
     """
     from mrsflow import files
+    from mrsflow.errors import InputError
     from mrsflow.statistics import formula as formulas
+    from mrsflow.statistics import guards
     from mrsflow.statistics.models import describe_fit, fit_table
 
+    formulas.parse(formula)
     rows = files.read_table(table)
-    if where is not None:
-        rows = rows[formulas.where(where, rows)]
-    files.write_json(describe_fit(fit_table(rows, formula, reference or {}), formula), out)
+    try:
+        if where is not None:
+            rows = rows[formulas.where(where, rows)]
+        guards.check_blocks(rows)
+        model = fit_table(rows, formula, reference or {}, aliased="leave out")
+    except InputError as error:
+        raise InputError(f"{table}: {error}") from None
+    found = describe_fit(model)
+    if found["left_out"]:
+        print(f"left out, as they depend on effects before them: {', '.join(found['left_out'])}")
+    files.write_json(found, out)
 
 
 if __name__ == "__main__":

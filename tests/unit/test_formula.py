@@ -54,6 +54,20 @@ def test_treatment_coding_by_hand(table):
     assert made.levels == {"arm": ["p", "n"], "sex": ["F", "M"], "period_f": ["1", "2"]}
 
 
+def test_names_between_backticks_are_those_of_the_table(table):
+    table = table.rename(columns={"y": "Glx/tNAA", "dose": "dose (mg/kg) + 1", "id": "a:b"})
+    made = formula.design(formula.parse("`Glx/tNAA` ~ arm*`dose (mg/kg) + 1` + (1|`a:b`:sex)"), table)
+    assert made.names == ("(Intercept)", "armp", "`dose (mg/kg) + 1`", "armp:`dose (mg/kg) + 1`")
+    np.testing.assert_array_equal(made.x[:, 2], table["dose (mg/kg) + 1"])
+    assert len(set(made.groups["a:b:sex"])) == 4  # a F, b M, c F, c M
+    np.testing.assert_array_equal(formula.where("`a:b` == 'a' and `Glx/tNAA` > 1", table), [0, 1, 0, 0, 0, 0])
+
+
+def test_a_factor_with_one_level_is_refused(table):
+    with pytest.raises(InputError, match="factor arm has the single level 'p'"):
+        formula.design(formula.parse("y ~ arm + (1|id)"), table[table["arm"] == "p"])
+
+
 def test_a_reference_makes_a_number_a_factor(table):
     made = formula.design(formula.parse("y ~ dose + (1|id)"), table, {"dose": "5.0"})
     assert made.names == ("(Intercept)", "dose0", "dose10")

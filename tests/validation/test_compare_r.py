@@ -34,7 +34,7 @@ def test_without_r_the_reason_is_said(trial, monkeypatch):
 
 def test_a_difference_would_be_seen(trial):
     models = {"primary": group.models_of(trial)["primary"]}
-    ours = compare_r.describe_fit(models["primary"], "")
+    ours = compare_r.describe_fit(models["primary"])
     same = compare_r.differences(models, {"primary": ours})
     assert max(row["difference"] for row in same) == 0
     ours["fixed"]["conditionnaltrexone"]["se_kr"] *= 1 + 1e-4

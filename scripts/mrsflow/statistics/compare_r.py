@@ -72,7 +72,7 @@ def differences(models: dict[str, Model], found: dict[str, dict[str, Any]]) -> l
     """
     rows = []
     for name, model in models.items():
-        ours, theirs = describe_fit(model, model.formula), found[name]
+        ours, theirs = describe_fit(model), found[name]
         rows.append(_row(name, "", "loglik", ours["loglik"], theirs["loglik"], 1.0))
         for effect, mine in ours["fixed"].items():
             for quantity in QUANTITIES:

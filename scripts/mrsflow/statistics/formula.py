@@ -1,12 +1,13 @@
 """Model formulas of mixed models, parsed strictly, and their design matrices.
 
 The grammar: ``outcome ~ term + term ...`` where a term is ``1``, a column, a product ``a:b``, a crossing ``a*b``
-(short for ``a + b + a:b``) or a random intercept ``(1|g)`` or ``(1|a:b)``. Nothing of a formula is ever evaluated.
-Factors are treatment-coded against a reference level; effects are named as R names them (``conditionnaltrexone``).
+(short for ``a + b + a:b``) or a random intercept ``(1|g)`` or ``(1|a:b)``; names that are not plain stand between
+backticks, as in R. Nothing of a formula is ever evaluated. Factors are treatment-coded against a reference level;
+effects are named as R names them (``conditionnaltrexone``).
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAME = r"[A-Za-z][A-Za-z0-9_.]*"
-PRODUCT = rf"{NAME}(?:\s*:\s*{NAME})*"
+COLUMN = rf"{NAME}|`[^`]+`"
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-GRAMMAR = "outcome ~ a + b + a:b + a*b + (1|g) + (1|g:h), with column names of letters, digits, '_' and '.'"
+GRAMMAR = "outcome ~ a + b + a:b + a*b + (1|g) + (1|g:h), other names than letters, digits, '_' and '.' in backticks"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Design:
         Positions of the rows used.
     n_dropped : int
         Rows left out because a value is missing.
+    left_out : tuple of str
+        Effects that are combinations of those before them, where they were left out.
     """
 
     x: NDArray[np.float64]
@@ -65,11 +68,23 @@ class Design:
     levels: dict[str, list[str]]
     rows: NDArray[np.int_]
     n_dropped: int
+    left_out: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Name of each effect: columns and levels run together, products joined by ':'."""
-        return tuple(":".join(c + (v or "") for c, v in effect) or "(Intercept)" for effect in self.effects)
+        return tuple(":".join(quoted(c) + (v or "") for c, v in effect) or "(Intercept)" for effect in self.effects)
+
+    def keep(self, columns: NDArray[np.bool_]) -> "Design":
+        """Keep some of the columns of `x`, (p,)."""
+        effects = tuple(self.effects[i] for i in np.flatnonzero(columns))
+        left_out = tuple(self.names[i] for i in np.flatnonzero(~columns))
+        return replace(self, x=self.x[:, columns], effects=effects, left_out=left_out)
+
+
+def quoted(column: str) -> str:
+    """Name of a column as a formula has it."""
+    return column if re.fullmatch(NAME, column) else f"`{column}`"
 
 
 def parse(text: str) -> Formula:
@@ -83,22 +98,20 @@ def parse(text: str) -> Formula:
     >>> parse("y ~ a*b + x + (1|g) + (1|g:h)").fixed
     (('a',), ('b',), ('x',), ('a', 'b'))
     """
-    sides = text.split("~")
-    if len(sides) != 2 or not re.fullmatch(NAME, sides[0].strip()):
+    tokens = re.findall(rf"{COLUMN}|\S", text)
+    if tokens[1:2] != ["~"] or not re.fullmatch(COLUMN, tokens[0]):
         raise InputError(f"formula {text!r}: one column name is needed before a single '~'; write {GRAMMAR}")
+    outcome = tokens[0].strip("`")
     fixed: list[tuple[str, ...]] = []
     random: list[tuple[str, ...]] = []
-    for part in _terms(sides[1]):
-        if found := re.fullmatch(rf"\(\s*1\s*\|\s*({PRODUCT})\s*\)", part):
-            random.append(_product(found.group(1)))
-        elif re.fullmatch(rf"{PRODUCT}(?:\s*\*\s*{PRODUCT})*", part):
-            pieces = [_product(piece) for piece in part.split("*")]
+    for part in _split(tokens[2:], "+"):
+        if part[:3] == ["(", "1", "|"] and part[-1] == ")":
+            random.append(_product(part[3:-1], text))
+        elif part != ["1"]:
+            pieces = [_product(piece, text) for piece in _split(part, "*")]
             for size in range(1, len(pieces) + 1):
                 for chosen in combinations(pieces, size):
                     fixed.append(tuple(dict.fromkeys(c for piece in chosen for c in piece)))
-        elif part != "1":
-            raise InputError(f"formula {text!r}: {part or 'an empty term'} is not understood; write {GRAMMAR}")
-    outcome = sides[0].strip()
     order = list(dict.fromkeys(c for term in fixed for c in term))
     unique = dict.fromkeys(tuple(sorted(term, key=order.index)) for term in fixed)
     if any(outcome in term for term in (*unique, *random)):
@@ -106,12 +119,22 @@ def parse(text: str) -> Formula:
     return Formula(outcome, tuple(sorted(unique, key=len)), tuple(dict.fromkeys(random)))
 
 
-def _terms(text: str) -> list[str]:
-    return [part.strip() for part in re.split(r"\+(?![^(]*\))", text)]
+def _split(tokens: list[str], sign: str) -> list[list[str]]:
+    parts: list[list[str]] = [[]]
+    for token in tokens:
+        if token == sign:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
 
 
-def _product(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(":"))
+def _product(tokens: list[str], text: str) -> tuple[str, ...]:
+    """Read column names joined by colons."""
+    names, signs = tokens[::2], tokens[1::2]
+    if len(names) == len(signs) or set(signs) - {":"} or not all(re.fullmatch(COLUMN, name) for name in names):
+        raise InputError(f"formula {text!r}: {' '.join(tokens) or 'an empty term'} is not understood; write {GRAMMAR}")
+    return tuple(name.strip("`") for name in names)
 
 
 def design(formula: Formula, table: "pd.DataFrame", references: dict[str, str] | None = None) -> Design:
@@ -129,7 +152,8 @@ def design(formula: Formula, table: "pd.DataFrame", references: dict[str, str] |
     Raises
     ------
     InputError
-        A missing column, text among numbers, infinite values, an unknown reference, no rows left.
+        A missing column, text among numbers, infinite values, an unknown reference, a factor with a single level, or no
+        rows left.
     """
     import pandas as pd
 
@@ -148,6 +172,8 @@ def design(formula: Formula, table: "pd.DataFrame", references: dict[str, str] |
     for column in dict.fromkeys(c for term in formula.fixed for c in term):
         if column in references or column.endswith("_f") or not pd.api.types.is_numeric_dtype(used[column]):
             levels[column] = _levels(used[column], column, references.get(column))
+            if len(levels[column]) < 2:
+                raise InputError(f"factor {column} has the single level {levels[column][0]!r}; leave it out")
             codes, present = pd.factorize(used[column])
             where_of = {label: i for i, label in enumerate(levels[column])}
             order = np.array([where_of[label] for label in _labels(pd.Series(present))])
@@ -252,11 +278,12 @@ def where(text: str, table: "pd.DataFrame") -> NDArray[np.bool_]:
     signs = {"==": operator.eq, "!=": operator.ne, "<=": operator.le, ">=": operator.ge}
     signs |= {"<": operator.lt, ">": operator.gt}
     keep = np.ones(len(table), bool)
-    for part in re.split(r"\s+and\s+(?=(?:[^'\"]*['\"][^'\"]*['\"])*[^'\"]*$)", text.strip()):
-        found = re.fullmatch(rf"({NAME})\s*(==|!=|<=|>=|<|>)\s*(?:'([^']*)'|\"([^\"]*)\"|({NUMBER}))", part.strip())
+    for part in re.split(r"\s+and\s+(?=(?:[^'\"`]*['\"`][^'\"`]*['\"`])*[^'\"`]*$)", text.strip()):
+        found = re.fullmatch(rf"({COLUMN})\s*(==|!=|<=|>=|<|>)\s*(?:'([^']*)'|\"([^\"]*)\"|({NUMBER}))", part.strip())
         if not found:
             raise InputError(f"condition {part!r} is not understood; write COLUMN == 'value' or COLUMN < 3")
         name, sign, single, double, number = found.groups()
+        name = name.strip("`")
         if name not in table:
             raise InputError(f"condition {part!r}: column {name!r} is missing; there is {', '.join(table.columns)}")
         column = table[name]

@@ -16,10 +16,12 @@ def check_comparison(plan: "Plan", sessions: "pd.DataFrame") -> None:
     Raises
     ------
     InputError
-        One participant, a condition without data, a condition twice or in the wrong design, or conditions that
-        change together with the period.
+        No usable session, one participant, a condition without data, a condition twice or in the wrong design, or
+        conditions that change together with the period.
     """
     participants = sessions["participant"].nunique()
+    if not participants:
+        raise InputError("no session has usable blocks; the tables of flow and exclusions say what became of them")
     if participants < 2:
         raise InputError(f"there are usable sessions of {participants} participant; a comparison needs at least two")
     if plan.design == "single_arm":
@@ -40,6 +42,23 @@ def check_comparison(plan: "Plan", sessions: "pd.DataFrame") -> None:
         )
     if not (sessions.groupby("participant")["condition"].nunique() > 1).any():
         raise InputError("no participant has usable sessions of two conditions; a crossover needs pairs")
+
+
+def check_blocks(table: "pd.DataFrame") -> None:
+    """Refuse a block that stands twice in a table by participant, session and block.
+
+    Raises
+    ------
+    InputError
+        Names the line and the block.
+    """
+    keys = ["participant", "session", "block"]
+    if set(keys) <= set(table.columns) and (twice := table.duplicated(keys)).any():
+        line, first = table.index[twice][0], table[twice].iloc[0]
+        raise InputError(
+            f"line {line + 2}: block {first['block']} of session {first['session']} of participant "
+            f"{first['participant']} stands twice; give each block once, or choose rows with --where"
+        )
 
 
 def check_arms(design: str, sessions: "pd.DataFrame") -> None:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrsflow.errors import InputError
 from mrsflow.statistics import formula as formulas
-from mrsflow.statistics import mixed
+from mrsflow.statistics import mixed, reml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +91,11 @@ class Model:
 
 
 def fit_table(
-    table: "pd.DataFrame", formula: str, references: dict[str, str] | None = None, weights: str | None = None
+    table: "pd.DataFrame",
+    formula: str,
+    references: dict[str, str] | None = None,
+    weights: str | None = None,
+    aliased: Literal["refuse", "leave out"] = "refuse",
 ) -> Model:
     """Fit a mixed model to a table.
 
@@ -104,6 +108,8 @@ def fit_table(
         Reference level of factors.
     weights : str, optional
         Column of relative precisions.
+    aliased : "refuse" or "leave out"
+        What becomes of effects that are combinations of those before them (lme4 leaves them out).
 
     Raises
     ------
@@ -114,18 +120,20 @@ def fit_table(
     if not parsed.random:
         raise InputError(f"formula {formula!r} has no random intercept such as (1|participant)")
     design = formulas.design(parsed, table, references)
+    if aliased == "leave out":
+        design = design.keep(reml.independent(design.x))
     used = table.iloc[design.rows]
     precision = None if weights is None else used[weights].to_numpy(float)
     fit = mixed.fit(design.x, design.y, design.groups, design.names, precision)
     return Model(formula, fit, design, used)
 
 
-def describe_fit(model: Model, formula: str) -> dict[str, Any]:
+def describe_fit(model: Model) -> dict[str, Any]:
     """Describe a fit as JSON-able values: both tests of every fixed effect."""
     fit = model.fit
     fixed = {}
-    for name in fit.names:
-        satterthwaite, kr = fit.effect(name, "satterthwaite"), fit.effect(name)
+    for name, weights in zip(fit.names, np.eye(len(fit.names)), strict=True):
+        satterthwaite, kr = model.test(weights, "satterthwaite"), model.test(weights)
         fixed[name] = {
             "estimate": float(satterthwaite.estimate),
             "se": float(satterthwaite.se),
@@ -136,9 +144,10 @@ def describe_fit(model: Model, formula: str) -> dict[str, Any]:
             "p_kr": float(kr.p),
         }
     return {
-        "formula": formula,
+        "formula": model.formula,
         "n_rows": int(fit.n_rows),
         "n_dropped": model.design.n_dropped,
+        "left_out": list(model.design.left_out),
         "levels": model.design.levels,
         "loglik": float(fit.loglik),
         "singular": bool(fit.singular),

@@ -173,6 +173,20 @@ def sum_up(
     return sums, triangle, np.linalg.solve(triangle, projected[..., np.newaxis])[..., 0]
 
 
+def independent(x: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mark the columns of (n, p) that are no combination of those before them."""
+    kept = np.ones(x.shape[1], bool)
+    while True:
+        columns = x[:, kept]
+        own = np.zeros(columns.shape[1])
+        found = np.abs(np.diagonal(np.linalg.qr(columns, mode="r")))
+        own[: found.size] = found
+        bad = own <= ALIASED * np.linalg.norm(columns, axis=0)
+        if not bad.any():
+            return kept
+        kept[np.flatnonzero(kept)[np.argmax(bad)]] = False
+
+
 def slots(gamma: NDArray, terms: tuple[slice, ...]) -> NDArray:
     """Variance ratio of every slot, (..., 1, Q)."""
     return np.repeat(gamma, [t.stop - t.start for t in terms], axis=-1)[..., np.newaxis, :]

@@ -12,7 +12,8 @@ from scipy import stats
 from mrsflow import config as study_config
 from mrsflow import files
 from mrsflow.errors import InputError
-from mrsflow.statistics import group, masking
+from mrsflow.reporting import group_figures, group_page, group_read
+from mrsflow.statistics import group, group_files, masking
 
 NAMES = ["placebo", "naltrexone"]
 
@@ -273,6 +274,30 @@ def test_a_failed_session_is_counted_and_the_rest_analysed(tmp_path):
     assert (lost["participant"], lost["action"], lost["reason"]) == ("004", "lost", "failed: file is empty")
     flow = read(made, "flow")
     assert flow[(flow["step"] == "lost before the fit") & (flow["condition"] == "all")]["n_sessions"].iloc[0] == 1
+
+
+@pytest.mark.parametrize(("lost", "rows"), [("failed", 8), ("excluded", 48)])
+def test_without_a_usable_session_tables_and_pages_say_why(tmp_path, lost, rows):
+    made = write(tmp_path, n=4)
+    if lost == "failed":
+        made.status.write_text(made.status.read_text().replace("\tok\t", "\tfailed\tfile is empty"))
+    else:
+        for i in range(8):
+            edit_quality(made, f"sub-{i // 2 + 1:03d}_ses-{i % 2 + 1}", lambda t: t.__setitem__("linewidth_ppm", "0.2"))
+    headline = run(made)
+    assert headline["estimate"] is None
+    assert "no session has usable blocks" in headline["reason"]
+    assert len(read(made, "exclusions")) == rows
+    flow = read(made, "flow").query("condition == 'all'").set_index("step")
+    assert flow.loc["in the sessions table", "n_sessions"] == 8
+    assert flow.loc["in the primary analysis", ["n_participants", "n_sessions", "n_blocks"]].tolist() == [0, 0, 0]
+    assert set(group_files.names(study_config.load(str(made.config)))) <= {p.name for p in made.output.glob("group/*")}
+    config = study_config.load(str(made.config))
+    group_figures.draw_all(group_read.load(config), made.output / "figures")
+    drawn = {entry["name"] for entry in group_figures.read_index(made.output / "figures") if entry["drawn"]}
+    assert {"flow", "availability"} <= drawn
+    assert not {"contrasts", "time_course", "paired_change"} & drawn
+    assert "no session has usable blocks" in group_page.write(config).read_text(encoding="utf-8")
 
 
 def test_parallel_groups_are_the_ancova_of_participants(tmp_path):

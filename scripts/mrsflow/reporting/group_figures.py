@@ -33,12 +33,15 @@ class Picture:
         Compares arms: not drawn while they are masked.
     nothing : str
         Why there may be nothing to draw.
+    of_blocks : bool
+        Shows values of usable blocks: not drawn where there is none.
     """
 
     name: str
     draw: Callable[["Trial"], "Figure | None"]
     compares: bool = False
     nothing: str = "The study has no data for it."
+    of_blocks: bool = True
 
     @property
     def title(self) -> str:
@@ -50,8 +53,8 @@ NO_BASELINE = "No session has baseline and infusion blocks."
 NO_TABLE = "The group tables hold no such analysis."
 
 PICTURES = (
-    Picture("flow", figures_quality.flow),
-    Picture("availability", figures_quality.availability),
+    Picture("flow", figures_quality.flow, of_blocks=False),
+    Picture("availability", figures_quality.availability, of_blocks=False),
     Picture("sensitivity", figures_tests.sensitivity, True, NO_TABLE),
     Picture("contrasts", figures_tests.contrasts, True, NO_TABLE),
     Picture("attenuation", figures_tests.attenuation, True, NO_TABLE),
@@ -61,14 +64,15 @@ PICTURES = (
     Picture("controls", figures_course.controls),
     Picture("other_outcomes", figures_course.other_outcomes, False, "There is none."),
     Picture("mean_spectra", figures_course.mean_spectra, False, "No fitted spectra were found."),
-    Picture("mood", figures_tests.mood, False, "The sessions table has no mood scores."),
+    Picture("mood", figures_tests.mood, False, "The sessions table has no mood scores.", False),
     Picture("mood_link", figures_tests.mood_link, True,
             "Fewer than three sessions have both changes."),
-    Picture("distributions", figures_quality.distributions),
+    Picture("distributions", figures_quality.distributions, of_blocks=False),
     Picture("reliability", figures_quality.reliability, False,
             "Fewer than three participants have baselines of two visits."),
 )  # fmt: skip
 
+UNUSABLE = "No session has usable blocks; the flow and the table of exclusions say what became of them."
 MASKED = "Not drawn while arms are masked (study.freeze is false)."
 
 
@@ -78,10 +82,11 @@ def draw_all(trial: "Trial", folder: Path) -> None:
     A figure that has nothing to show gets files too, which say so, so that the set of files is always the same.
     """
     index: list[dict[str, Any]] = []
+    usable = not (trial.blocks["excluded"] | trial.blocks["left_out"]).all()
     with style():
         for picture in PICTURES:
-            figure, reason = None, MASKED
-            if trial.frozen or not picture.compares:
+            figure, reason = None, MASKED if usable or not picture.of_blocks else UNUSABLE
+            if (trial.frozen or not picture.compares) and (usable or not picture.of_blocks):
                 figure, reason = picture.draw(trial), picture.nothing
             drawn = figure is not None
             save(figure if figure is not None else _placeholder(picture.title, reason), folder / picture.name)

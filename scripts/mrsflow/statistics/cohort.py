@@ -276,6 +276,8 @@ def outcome_table(fits: "pd.DataFrame", outcomes: list[str]) -> "pd.DataFrame":
     blocks = fits.drop_duplicates(["key", "block"]).set_index(["key", "block"])[identity].copy()
     for outcome in outcomes:
         numerator, _, denominator = outcome.partition("/")
+        if fits.empty:  # no session was fitted: the table has its columns all the same
+            blocks[outcome] = blocks[f"{outcome} sd"] = np.empty(0)
         own = by_metabolite.get(numerator)
         if own is None:
             continue

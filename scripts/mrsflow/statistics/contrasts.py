@@ -95,6 +95,8 @@ def plan_of(config: dict[str, Any]) -> Plan:
 
 def references(plan: Plan, blocks: "pd.DataFrame") -> dict[str, str]:
     """Choose reference levels: the first condition, the first period, the earliest block."""
+    if blocks.empty:
+        raise InputError("there is no usable block")
     found = {"condition": plan.conditions[0], "period": str(blocks["period"].min())}
     if "onset_s" in blocks:
         found["block"] = str(blocks.sort_values("onset_s", kind="stable")["block"].iloc[0])

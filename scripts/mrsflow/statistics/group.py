@@ -76,8 +76,6 @@ def find(
     keys, lost = cohort.finished(status) if status else cohort.recorded(output, study.keys)
     if unknown := sorted(set(keys) - set(study.sessions["key"])):
         raise InputError(f"{unknown[0]} was fitted but is not in {config['inputs']['sessions']}; add its row")
-    if not keys:
-        raise InputError("no session was fitted, so there is nothing to analyse; see the status tables")
     return cohort.locate(output, keys), lost, study
 
 
@@ -369,7 +367,7 @@ def write(
         temporary.open("w", encoding="utf-8", newline="\n") as out,
     ):
         lines = cohort.long_text(located, design)
-        header = next(lines)
+        header = next(lines, "visit\tarm\n")
         out.write(header)
         out.writelines(lines)
     files.write_json(dictionary(header.rstrip("\n").split("\t")), folder / "blocks_long.json")

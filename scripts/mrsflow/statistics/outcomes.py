@@ -64,7 +64,7 @@ def prepare(cohort: "Cohort", outcome: str, summary: Summary = "mean", excluded:
     Raises
     ------
     InputError
-        The fits do not have the outcome, or no infusion block is left.
+        The fits do not have the outcome.
     """
     if outcome not in cohort.blocks:
         raise InputError(f"the outcome {outcome} is not in the fits (or n/a throughout); choose another group.outcome")
@@ -82,8 +82,6 @@ def prepare(cohort: "Cohort", outcome: str, summary: Summary = "mean", excluded:
         lost = sessions[sessions["bl"].isna()]
         notes = [f"session {s} of {p} left out: no usable baseline block" for p, s in lost[keys].to_numpy()]
         sessions = sessions[sessions["bl"].notna()].reset_index(drop=True)
-    if sessions.empty:
-        raise InputError(f"no session has usable blocks of {outcome}; see the table of exclusions")
     sessions = add_baseline(sessions)
     sessions["change"] = sessions["y"] - sessions["bl"]
     carried = [c for c in sessions.columns if c not in {*used.columns, "y", "change"}]

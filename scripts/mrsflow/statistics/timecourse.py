@@ -20,6 +20,10 @@ TEST_COLUMNS = (
     "outcome", "contrast", "analysis", "block", "n_participants", "estimate", "statistic", "df1", "df2", "p",
     "p_adjusted", "seed", "remark",
 )  # fmt: skip
+COURSE_COLUMNS = (
+    "outcome", "condition", "block", "phase", "onset_s", "duration_s", "n", "mean", "sd", "ci_low", "ci_high",
+    "percent_of_baseline",
+)  # fmt: skip
 
 
 def course(cohort: "Cohort", outcome: str, baseline: float) -> "pd.DataFrame":
@@ -56,7 +60,7 @@ def course(cohort: "Cohort", outcome: str, baseline: float) -> "pd.DataFrame":
                 "n": n, "mean": mean, "sd": float(raw.std(ddof=1)) if n > 1 else np.nan, "ci_low": mean - half,
                 "ci_high": mean + half, "percent_of_baseline": 100 * mean / baseline,
             })  # fmt: skip
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, columns=COURSE_COLUMNS)
 
 
 def course_tests(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:

@@ -41,7 +41,7 @@ def trial(tmp_path_factory):
 
 def session_means(made):
     rows = []
-    for i in range(24):
+    for i in range(len(made.values) // 2):
         for visit in (1, 2):
             values = made.values[f"sub-{i + 1:03d}_ses-{visit}"]
             arm = NAMES[(i + visit - 1) % 2]
@@ -50,10 +50,7 @@ def session_means(made):
 
 
 def test_primary_estimate_is_the_crossover_ancova_done_by_hand(trial):
-    wide = session_means(trial).pivot(index="participant", columns="arm")
-    sequence = np.where(wide["period"]["placebo"] == 1, 1.0, -1.0)
-    x = np.column_stack([np.ones(24), sequence, wide["bl"]["naltrexone"] - wide["bl"]["placebo"]])
-    known = sm.OLS((wide["y"]["naltrexone"] - wide["y"]["placebo"]).to_numpy(), x).fit()
+    known = crossover_ancova(session_means(trial))
     for analysis in ("primary", "pair means"):
         row = row_of(trial, analysis)
         np.testing.assert_allclose(
@@ -103,6 +100,85 @@ def test_period_1_and_change_score_by_hand(trial):
     known_t = stats.ttest_ind(difference[treated_second], difference[~treated_second])
     row = row_of(trial, "change score", "sensitivity")
     np.testing.assert_allclose([row["t"], row["p"]], [known_t.statistic, known_t.pvalue], rtol=1e-6)
+
+
+def crossover_ancova(means):
+    """Differences of the conditions on the sequence and the difference of the baselines, by statsmodels."""
+    wide = means.pivot(index="participant", columns="arm")
+    sequence = np.where(wide["period"]["placebo"] == 1, 1.0, -1.0)
+    x = np.column_stack([np.ones(len(wide)), sequence, wide["bl"]["naltrexone"] - wide["bl"]["placebo"]])
+    return sm.OLS((wide["y"]["naltrexone"] - wide["y"]["placebo"]).to_numpy(), x).fit()
+
+
+def test_log_scale_and_leaving_one_out_by_hand(trial):
+    logs = session_means(trial).assign(
+        bl=lambda t: np.log(t["bl"]), y=[np.log(v[1:]).mean() for v in trial.values.values()]
+    )
+    row, known = row_of(trial, "log scale", "sensitivity"), crossover_ancova(logs)
+    np.testing.assert_allclose([row["estimate"], row["se"]], [known.params[0], known.bse[0]], rtol=1e-6)
+    means = session_means(trial)
+    without = [crossover_ancova(means[means["participant"] != i]) for i in range(24)]
+    row = row_of(trial, "leave one participant out", "sensitivity")
+    estimates = [fit.params[0] for fit in without]
+    np.testing.assert_allclose([row["ci_low"], row["ci_high"]], [min(estimates), max(estimates)], rtol=1e-6)
+    p = [fit.pvalues[0] for fit in without]
+    assert f"p from {min(p):.3g} to {max(p):.3g}" in row["remark"]
+
+
+def scores(made):
+    found = pd.read_csv(made.config.parent / "sessions.tsv", sep="\t")
+    found["change"] = found["madrs_day1"] - found["madrs_pre"]
+    return found
+
+
+def test_clinical_outcome_is_the_ancova_of_the_changes(trial):
+    means = scores(trial).rename(columns={"visit": "period", "madrs_pre": "bl", "change": "y"})
+    known = crossover_ancova(means[["participant", "period", "arm", "bl", "y"]])
+    for analysis in ("clinical outcome", "clinical outcome, pair means"):
+        row = row_of(trial, analysis)
+        found = [row["estimate"], row["se"], row["df"], row["p"]]
+        np.testing.assert_allclose(found, [known.params[0], known.bse[0], known.df_resid, known.pvalues[0]], rtol=1e-6)
+
+
+def test_link_slopes_are_those_of_differences_and_of_means(trial):
+    means = session_means(trial)
+    table = scores(trial).assign(glx=100 * (means["y"] - means["bl"]).to_numpy() / means["bl"].mean())
+    wide = table.pivot(index="participant", columns="arm")
+    sequence = np.where(wide["visit"]["placebo"] == 1, 1.0, -1.0)
+    differences = {c: (wide[c]["naltrexone"] - wide[c]["placebo"]).to_numpy() for c in ("change", "glx")}
+    within = sm.OLS(differences["change"], np.column_stack([differences["glx"], sequence, np.ones(24)])).fit()
+    own = table.groupby("participant")[["change", "glx"]].mean()
+    between = sm.OLS(own["change"].to_numpy(), sm.add_constant(own["glx"].to_numpy())).fit()
+    found = read(trial, "link").set_index("contrast")
+    for name, known, which in (("within", within, 0), ("between", between, 1)):
+        row = found.loc[f"{name} participants slope"]
+        expected = [known.params[which], known.bse[which], known.df_resid, known.pvalues[which]]
+        np.testing.assert_allclose([row["estimate"], row["se"], row["df"], row["p"]], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("seed", "zero"), [(1, True), (6, False)])
+def test_a_variance_at_zero_is_flagged(tmp_path, seed, zero):
+    made = write(tmp_path, n=4, seed=seed, sd_session=0.0)
+    run(made)
+    blocks = np.array([v[1:] for v in made.values.values()])  # complete, so that REML is the analysis of variance
+    own = blocks - blocks.mean(axis=0) - blocks.mean(axis=1, keepdims=True) + blocks.mean()
+    variance = crossover_ancova(session_means(made)).scale / 2 - np.sum(own**2) / (7 * 4) / 5
+    row = row_of(made, "primary")
+    assert (variance < 0) == zero
+    assert str(row["singular"]).lower() == str(zero).lower()
+    assert row["sd_session"] == pytest.approx(np.sqrt(max(variance, 0)), rel=1e-5)
+    assert ("a variance is at zero" in str(row["remark"])) is zero
+
+
+def test_a_set_without_bounds_is_said(tmp_path):
+    made = write(tmp_path, n=4, seed=2)
+    run(made)
+    means, row = session_means(made), read(made, "attenuation").iloc[0]
+    change = (means["y"] - means["bl"])[means["arm"] == "placebo"]
+    assert stats.ttest_1samp(change, 0).pvalue > 0.05  # the reference response could be zero
+    assert pd.isna(row["ci_low"])
+    assert str(row["bounded"]).lower() == "false"
+    assert row["remark"] == "not bounded (reference change not different from 0)"
 
 
 def test_attenuation_is_the_ratio_of_the_mean_changes(trial):

@@ -100,13 +100,12 @@ def test_components_of_a_cohort_are_recovered():
         "arm": np.where(trials.treated[0][p.ravel(), v.ravel()], "n", "p"), "excluded": "false",
         "phase": np.where(b.ravel() < 4, "baseline", "infusion"), "Glx/tNAA": 1.3 * trials.y[0].ravel(),
     })  # fmt: skip
-    found = power_plan.components_of(table, "Glx/tNAA")
-    shape = np.mean(scenario.shape)  # the response as the mean of the infusion has it
+    found = power_plan.components_of(table, "Glx/tNAA", scenario.shape)
     assert found["sd_participant"] == pytest.approx(0.08, rel=0.1)
     assert found["sd_session"] == pytest.approx(0.03, rel=0.15)
     assert found["sd_block"] == pytest.approx(0.04, rel=0.05)
-    assert found["sd_response_participant"] == pytest.approx(0.04 * shape, rel=0.2)
-    assert found["sd_response_session"] == pytest.approx(0.03 * shape, rel=0.2)
+    assert found["sd_response_participant"] == pytest.approx(0.04, rel=0.2)
+    assert found["sd_response_session"] == pytest.approx(0.03, rel=0.2)
 
 
 def test_the_grid_has_a_row_for_each_cell_and_a_figure(tmp_path):
@@ -120,3 +119,10 @@ def test_the_grid_has_a_row_for_each_cell_and_a_figure(tmp_path):
     assert {"power.tsv", "power.json", "power.png", "power.svg"} <= {p.name for p in tmp_path.iterdir()}
     crossover = table[(table["design"] == "crossover") & (table["lost_blocks"] == 0)].set_index("n_participants")
     assert crossover.loc[12, "half_width_percent"] < crossover.loc[8, "half_width_percent"]
+    figure = power_plan.draw(table)
+    own = table[(table["design"] == "parallel") & (table["lost_blocks"] == 0.1)]
+    label = "parallel, attenuation 50 %, 10 % lost"
+    (line,) = [bars.lines[0] for bars in figure.axes[0].containers if bars.get_label() == label]
+    np.testing.assert_allclose(line.get_ydata(), 100 * own["power"])
+    assert label in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(figure.axes[1].lines) == 4  # designs times losses

@@ -1,5 +1,6 @@
 """Power planning: a grid of designs, participants, effects and losses, as a table and a figure."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ def plan(config: dict[str, Any], folder: Path) -> "pd.DataFrame":
     components = settings["components"]
     if components == "cohort":
         blocks = files.read_table(Path(config["output"]) / "group" / "blocks_wide.tsv")
-        components = components_of(blocks, config["group"]["outcome"])
+        components = components_of(blocks, config["group"]["outcome"], settings["shape"])
     table = grid(settings, scenario_of(settings, components), settings["seed"])
     with figures.style():
         figures.save(draw(table), folder / "power")
@@ -63,13 +64,17 @@ def plan(config: dict[str, Any], folder: Path) -> "pd.DataFrame":
 
 
 def draw(table: "pd.DataFrame") -> "Figure":
-    """Draw power and precision against the number of participants, a line for each design and effect."""
+    """Draw power and precision against the number of participants, a line for each design, effect and loss.
+
+    The width of the interval does not depend on the effect.
+    """
     from mrsflow.reporting import figures
 
-    figure, axes = figures.new_figure(80, ncols=2)
+    lines = table.groupby(["design", "attenuation", "lost_blocks"], sort=False)
+    figure, axes = figures.new_figure(75 + 5 * -(-lines.ngroups // 2), ncols=2)
     designs, effects = list(dict.fromkeys(table["design"])), list(dict.fromkeys(table["attenuation"]))
     losses = list(dict.fromkeys(table["lost_blocks"]))
-    for (design, attenuation, lost), cell in table.groupby(["design", "attenuation", "lost_blocks"], sort=False):
+    for (design, attenuation, lost), cell in lines:
         colour = figures.COLOURS[effects.index(attenuation) % len(figures.COLOURS)]
         name = f"{design}, attenuation {100 * attenuation:g} %"
         label = name + (f", {100 * lost:g} % lost" if len(losses) > 1 else "")
@@ -78,16 +83,18 @@ def draw(table: "pd.DataFrame") -> "Figure":
         x = cell["n_participants"]
         error = np.abs(cell[["power_low", "power_high"]].to_numpy().T - cell["power"].to_numpy())
         axes[0].errorbar(x, 100 * cell["power"], 100 * error, capsize=2, label=label, **look)
-        axes[1].plot(x, cell["half_width_percent"], **look)
+        if attenuation == effects[0]:
+            axes[1].plot(x, cell["half_width_percent"], **look | {"color": figures.GREY})
     axes[0].axhline(80, color=figures.GREY, linewidth=0.7, linestyle=":")
     axes[0].set(ylim=(0, 102), xlabel="Participants in total", ylabel="Power of the primary test (%)", title="Power")
     axes[1].set(xlabel="Participants in total", ylabel="Half width of 95 % interval (% of baseline)")
-    axes[1].set(title="Precision", ylim=(0, None))
-    axes[1].legend(*axes[0].get_legend_handles_labels(), loc="upper right")
+    axes[1].set(title="Precision, whatever the attenuation", ylim=(0, None))
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend([handle.lines[0] for handle in handles], labels, loc="outside lower center", ncols=2)
     return figure
 
 
-def components_of(blocks: "pd.DataFrame", outcome: str) -> dict[str, float]:
+def components_of(blocks: "pd.DataFrame", outcome: str, shape: Sequence[float]) -> dict[str, float]:
     """Estimate a cohort's own variance components, as fractions of its mean baseline.
 
     Parameters
@@ -95,12 +102,14 @@ def components_of(blocks: "pd.DataFrame", outcome: str) -> dict[str, float]:
     blocks : DataFrame
         blocks_wide.tsv of the group stage.
     outcome : str
+    shape : sequence of float
+        Response of each infusion block, as part of the highest, see `Scenario`.
 
     Returns
     -------
     dict
-        The ``sd_*`` fields of `Scenario`. The response is the difference of two phases, so its variance is twice that
-        of a phase's own intercept.
+        The ``sd_*`` fields of `Scenario`. The level is what the two phases share. The response, mean over the infusion,
+        is their difference, so its variance is twice that of a phase's own intercept.
 
     Raises
     ------
@@ -121,9 +130,9 @@ def components_of(blocks: "pd.DataFrame", outcome: str) -> dict[str, float]:
     variance = dict(zip(model.fit.groups, model.fit.variances, strict=True))
     person, visit = variance["participant:phase"], variance["participant:session:phase"]
     found = {
-        "sd_participant": variance["participant"] + person, "sd_session": variance["participant:session"] + visit,
-        "sd_block": model.fit.residual_variance, "sd_response_participant": 2 * person,
-        "sd_response_session": 2 * visit,
+        "sd_participant": variance["participant"], "sd_session": variance["participant:session"],
+        "sd_block": model.fit.residual_variance, "sd_response_participant": 2 * person / np.mean(shape) ** 2,
+        "sd_response_session": 2 * visit / np.mean(shape) ** 2,
     }  # fmt: skip
     return {name: float(np.sqrt(value) / mean) for name, value in found.items()}
 

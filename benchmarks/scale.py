@@ -44,7 +44,7 @@ def measure_study(sessions: int, batch_size: int, cores: int, folder: Path) -> d
     """Plan, run and run again a study of stand-ins."""
     from stand_in import Project
 
-    project = Project(folder / f"study{sessions}", sessions, batch_size)
+    project = Project(folder / f"study{sessions}", sessions, batch_size, reads=("convert", "preprocess", "fit"))
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--quiet", "all"]
     log = folder / f"study{sessions}.log"
     return {

@@ -25,7 +25,7 @@ STAGE, AFTER, FOLDER, SECTION = {stage!r}, {after!r}, {folder!r}, {section!r}
 def main(config: str, sessions: list[str], status: Path) -> None:
     settings = study_config.load(config)
     output = Path(settings["output"])
-    samples = study_config.read_study(settings, sessions).samples if STAGE != "report_sessions" else None
+    samples = study_config.read_study(settings, sessions).samples if STAGE in {reads!r} else None
 
     def do(item):
         files = item.inputs or records.outputs_of(output, AFTER, item.key)
@@ -100,14 +100,14 @@ GROUP_FILES = {
 
 
 class Project:
-    """A folder in which ``snakemake`` can be run."""
+    """A folder in which ``snakemake`` can be run; `reads` are the stages that read the tables."""
 
-    def __init__(self, folder: Path, sessions: int = 4, batch_size: int = 1, sources: Path = ROOT):
+    def __init__(self, folder: Path, sessions: int = 4, batch_size: int = 1, reads: tuple[str, ...] = ("convert",)):
         self.folder = folder
         parts = ("Snakefile", "rules", "report", "envs", "profiles", "config/schemas", "scripts/mrsflow")
         on_request = ("scripts/plan_power.py", "scripts/compare_with_r.py", "scripts/mixed_models.R")
         for name in (*parts, *on_request):
-            source, target = sources / name, folder / name
+            source, target = ROOT / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
@@ -117,7 +117,7 @@ class Project:
         for stage, after in zip(stages, (None, *stages), strict=False):
             place = {"convert": "bids", "report_sessions": "report"}.get(stage, "derivatives/mrsflow")
             section = "report" if stage == "report_sessions" else stage
-            text = STAGE.format(stage=stage, after=after, folder=place, section=section)
+            text = STAGE.format(stage=stage, after=after, folder=place, section=section, reads=reads)
             (folder / "scripts" / f"{stage}.py").write_text(text)
         for name, (files, options, more) in GROUP_FILES.items():
             homes = {"figure_files": "reporting", "group_files": "statistics"}

@@ -1,9 +1,11 @@
 """Configuration and tables, read and checked before any job; which sessions a job takes. No stage lives here."""
 
 import json
+import logging
 import os
 import re
 import shlex
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -29,6 +31,7 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
+logging.raiseExceptions = False  # where the disk of Snakemake's log is full, the terminal still gets the messages
 OUTPUT = config["output"]
 STAGES = ("convert", "preprocess", "fit", "report_sessions")
 CONDA = any(
@@ -237,13 +240,17 @@ def stage_of(path):
 
 
 def refuse_unwritable(folder):
-    """Stop before any job where the output folder, or the folder to make it in, cannot be written."""
+    """Stop before any job where the output folder, or the folder to make it in, cannot be written, or no space is left."""
     place = Path(folder).absolute()
     while not place.exists():
         place = place.parent
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise WorkflowError(
             f"{folder}: cannot be written (output in the configuration)"
+        )
+    if shutil.disk_usage(Path.cwd()).free < 10_000_000:
+        raise WorkflowError(
+            f"{Path.cwd()}: the disk is full, so a run cannot even keep its notes; make space, then run the same command"
         )
 
 

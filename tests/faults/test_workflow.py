@@ -6,10 +6,12 @@ The rules are the real ones; the stages are stand-ins that copy text, so that a 
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -198,10 +200,9 @@ def test_a_dry_run_removes_nothing(project):
     assert path.stat().st_size == 1
 
 
-@pytest.fixture
-def small_disk(project):
-    """The results folder on a file system of its own."""
-    folder = project.folder / "results"
+@contextmanager
+def own_disk(folder: Path):
+    """Give a folder a file system of its own, and a way to remount it with other options."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=500k", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
@@ -212,6 +213,38 @@ def small_disk(project):
 
     yield remount
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(project):
+    """The results folder on a file system of its own."""
+    with own_disk(project.folder / "results") as remount:
+        yield remount
+
+
+@SLOW
+def test_a_full_disk_of_snakemake_s_own_notes_stops_the_run_in_one_line(tmp_path):
+    with own_disk(tmp_path / "disk") as remount:
+        remount("size=100m")
+        project = Project(tmp_path / "disk/p", sessions=6)
+        for i in range(6):
+            project.raw(i).write_text(f"{i}" * 2_000_000 + "\n")
+        used = shutil.disk_usage(tmp_path / "disk").used
+        remount(f"size={used + 9_000_000}")
+        result = project.snakemake()
+        assert result.returncode != 0
+        assert "p: the disk is full, so a run cannot even keep its notes; make space" in result.stderr
+        remount(f"size={used + 12_000_000}")
+        result = project.snakemake()
+        said = result.stdout + result.stderr
+        assert result.returncode != 0
+        assert "the disk is full (No space left on device)" in said
+        assert "Traceback" not in said
+        remount("size=200m")
+        assert project.snakemake("--unlock").returncode == 0
+        result = project.snakemake()
+        assert result.returncode == 0, result.stderr
+        assert_records_hold(project)
 
 
 @SLOW

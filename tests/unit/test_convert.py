@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -127,6 +128,18 @@ def test_no_fictional_identity_is_left_and_a_planted_one_is_found(trial):
     assert "identity: report.html: a value of a raw header in its text" in done.stdout
     assert "person01" not in done.stdout.casefold()
     assert not (trial / "demo/results/status/complete.txt").exists()
+
+
+def test_bytes_that_changed_while_size_and_time_stayed_are_found_at_the_end(trial):
+    image = next(mrs(trial, "sub-01_ses-01").glob("*_svs.nii.gz"))
+    before, whole = image.stat(), image.read_bytes()
+    image.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    done = script("check_outputs", trial, "--config", "demo/config/config.yaml")
+    image.write_bytes(whole)
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert done.returncode == 1
+    assert f"{image.name}: is not as it was written; delete it and run again" in done.stdout
 
 
 @pytest.fixture

@@ -5,17 +5,21 @@ import json
 import re
 import sys
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from faulty import CONFIG, HEADER, write_raw
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from made_results import write_record, write_study
 from stand_in import ROOT, Project
 
 from mrsflow import config, run
 from mrsflow.conversion import convert, identity
 from mrsflow.errors import InputError
+from mrsflow.files import read_table, write_table
+from mrsflow.reporting import session_page
 from mrsflow.statistics import formula
 
 NASTY = ["$(touch pwned)", "`touch pwned`", "; touch pwned;", "'; touch pwned; '", '"; touch pwned; "', "| touch pwned"]
@@ -123,6 +127,63 @@ def test_a_random_identity_in_a_raw_header_reaches_no_output(tmp_path_factory, v
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         assert not [word for word in words if word.encode().lower() in content.lower()], path.name
     assert nowhere_pwned(folder)
+
+
+class Outline(HTMLParser):
+    """Elements of a page with their attributes' names, its text, and the data of its charts."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.elements, self.text, self.inside = [], [], ""
+        self.feed(path.read_bytes().decode())
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, *(name for name, _ in attrs)))
+        self.inside = tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+        if self.inside == "script" and data.startswith(("{", "[")):
+            json.loads(data)
+        self.inside = ""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Results of a small made-up trial, the table of transients of one of its sessions, and the key of that session."""
+    output = tmp_path_factory.mktemp("made")
+    settings_of = write_study(output, 4)
+    table = next(output.rglob("sub-001_ses-v1*_desc-transients_quality.tsv"))
+    return output, settings_of, table, read_table(table)
+
+
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    '" onload="x',
+    "' onload='x",
+    "<!--",
+    "{{ 7 * 7 }}",
+    "{% raw %}",
+    "&lt;b>",
+]
+
+
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30) | st.sampled_from(HOSTILE))
+def test_any_text_in_a_page_stays_text(made, text):
+    """The study's name, the reason of a failed session, and the reason of a rejected transient, which a chart holds."""
+    output, configuration, table, transients = made
+
+    def outlines(words: str) -> list[Outline]:
+        configuration["study"]["name"] = words
+        write_record(output, "fit", "sub-001_ses-v2", [], "failed", words)
+        reasons = transients["reason"].where(transients["reason"].isna(), words)
+        write_table(transients.assign(reason=reasons), table)
+        return [Outline(session_page.write(output, f"sub-001_ses-v{visit}", configuration)) for visit in (1, 2)]
+
+    plain, pages = outlines("plain"), outlines(text)
+    assert [page.elements for page in pages] == [page.elements for page in plain]
+    assert all(text in "".join(page.text) for page in pages)
 
 
 def test_the_code_evaluates_unpickles_and_loads_nothing_from_text():

@@ -53,12 +53,14 @@ def _one(row: pd.Series, model: Model, shape: str, generator: np.random.Generato
         exponent = exponent + 2j * np.pi * sign * rate * tau * (1 - np.exp(-time / tau))
     own = np.exp((2j * np.pi * own_shift - np.pi * own_width)[:, np.newaxis] * time)
     amounts = 0.829 * row[list(model.names)].to_numpy(float)
-    fid = (amounts[:, np.newaxis] * model.fids * own * np.exp(exponent)).sum(axis=0)
-    hz = np.fft.fftfreq(fid.size, model.dwell_time)
+    fids = amounts[:, np.newaxis] * model.fids * own * np.exp(exponent)
+    hz = np.fft.fftfreq(time.size, model.dwell_time)
     ppm = axes.hz_to_ppm(hz, model.spectrometer_frequency)
-    spectrum = np.fft.fft(fid).real
-    creatine, naa = spectrum[np.abs(ppm - 3.03) < 0.12].max(), spectrum[np.abs(ppm - 2.01) < 0.12].max()
-    fid = fid + _causal(creatine * _splines(ppm, knots))
+    creatine, naa = (
+        np.fft.fft(sum(fids[model.names.index(name)] for name in names)).real.max()
+        for names in (("Cr", "PCr"), ("NAA",))
+    )
+    fid = fids.sum(axis=0) + _causal(creatine * _splines(ppm, knots))
     turned = np.fft.fft(fid) * np.exp(1j * (phase + np.radians(0.7) * (2.5 - ppm)))
     if noise:
         sd = naa / row["snr"]

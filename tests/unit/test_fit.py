@@ -230,12 +230,17 @@ def test_reference_signal_leaves_and_nothing_else_does():
     np.testing.assert_allclose(singlets.without_reference(signal, DWELL, MHZ), signal, atol=1e-3)
 
 
-def test_halved_first_point_is_made_whole(model):
-    whole = spectrum(model)[np.newaxis]
-    halved = whole.copy()
-    halved[:, 0] /= 2
-    np.testing.assert_array_equal(fit.with_whole_first_point(halved, model), whole)
-    np.testing.assert_array_equal(fit.with_whole_first_point(whole, model), whole)
+def halved(fids):
+    return np.concatenate([fids[..., :1] / 2, fids[..., 1:]], axis=-1)
+
+
+@pytest.mark.parametrize("basis_too", [False, True])
+def test_first_point_is_made_as_that_of_the_basis(model, basis_too):
+    """Whichever of them is halved: an offset between them would appear in the baseline."""
+    own = Model(replace(basis(), fids=halved(basis().fids)), (0.5, 4.2)) if basis_too else model
+    result = fit.fit_session(halved(spectrum(model)), own)
+    assert np.abs(result.baseline).max() < 1e-3 * result.data.max()
+    assert result.amplitudes[0, 0] == pytest.approx(AMOUNTS["NAA"], rel=2e-3)
 
 
 def test_noise_sd_of_white_noise(model):

@@ -26,10 +26,10 @@ from mrsflow.fitting.fit_solver import Session, State
 
 TEMPLATE = {"NAA": 10.0, "Cr": 4.5, "PCr": 4.5, "GPC": 1.2, "PCh": 0.6, "PCho": 0.6, "tCr": 9.0, "tNAA": 10.0}
 """Signals by which a spectrum is recognised, in typical amounts (mM)."""
-MINOR = {"Asp": 0.057, "Asc": 0.038, "PE": 0.03, "Tau": 0.057, "Gly": 0.038, "Ala": 0.008, "sIns": 0.015}
+MINOR = {"Asp": 0.05, "Asc": 0.04, "PE": 0.06, "Tau": 0.06, "Gly": 0.03, "Ala": 0.013, "sIns": 0.015}
 """Minor metabolites as parts of tNAA + tCr + 3 tCho in healthy brain (Govindaraju et al. 2000, NMR Biomed. 13:129)."""
-MINOR_SPREAD = 0.5
-"""Standard deviation of these parts, relative; people differ by 0.1 to 0.2."""
+MINOR_SPREAD = 1.0
+"""Standard deviation of these parts, relative: that of LCModel's ratio priors for such metabolites."""
 TEMPLATE_PPM = (1.8, 3.4)
 START_WIDTH_HZ, START_GAUSS_HZ2 = 4.0, 16.0
 LARGEST_SHIFT_PPM = 0.3
@@ -150,7 +150,7 @@ def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None, start
 
 
 def _fit_good(fids: NDArray, model: Model, matrix: NDArray, start: NDArray | None) -> FitResult:
-    fids = with_whole_first_point(fids, model)
+    fids = model.with_whole_first_point(fids)
     noise = np.array([noise_sd(fid, model) for fid in fids])
     n_blocks, m = len(fids), len(model.names)
     alone = n_blocks == 1  # else the mean spectrum shows where to start
@@ -166,20 +166,6 @@ def _fit_good(fids: NDArray, model: Model, matrix: NDArray, start: NDArray | Non
         session = Session(model, spectra, 1 / noise, matrix, **_minor_amounts(amplitudes, model))
         session, state = _fit_from(session, [theta])
     return _result(session, state, noise)
-
-
-def with_whole_first_point(fids: NDArray, model: Model) -> NDArray[np.complexfloating]:
-    """FIDs (B, n) whose first point is not halved, as some programs leave it for the sake of the Fourier transform.
-
-    Halved is a first point nearer to half than to all of what the next ones extrapolate to (cubic, backwards, with the
-    middle of the fitted range at rest).
-    """
-    middle = axes.ppm_to_hz(model.ppm[[0, -1]].mean(), model.spectrometer_frequency)
-    resting = fids[:, :5] * np.exp(-2j * np.pi * middle * model.time[:5])
-    extrapolated = resting[:, 1:] @ np.array([4.0, -6.0, 4.0, -1.0])
-    if np.sum(np.abs(resting[:, 0])) > 0.75 * np.sum(np.abs(extrapolated)):
-        return fids
-    return np.concatenate([2 * fids[:, :1], fids[:, 1:]], axis=1)
 
 
 def _major(amplitudes: NDArray, names: tuple[str, ...]) -> float:

@@ -99,7 +99,8 @@ class Model:
         middle = (self.ppm[0] + self.ppm[-1]) / 2
         self.tilt = (middle - self.ppm) / (self.ppm[0] - middle)
         sampling = (self.dwell_time, self.spectrometer_frequency)
-        self.fids = np.array([singlets.without_reference(fid, *sampling) for fid in basis.fids])
+        fids = [singlets.without_reference(fid, *sampling) for fid in basis.fids]
+        self.fids = np.array([self.with_whole_first_point(fid) for fid in fids])  # their origins can differ
         self.shape = Shape(len(self.names))
         self.nuisance = nuisance.build(self.points, self.n_points, self.dwell_time, self.spectrometer_frequency)
         self._check_signals(ppm)
@@ -129,6 +130,19 @@ class Model:
         sd = np.where(self.broad, SD_BROAD_SHIFT_PPM * self.spectrometer_frequency, SD_SHIFT_HZ)
         precision[shape.shifts] = 1 / sd**2
         return precision
+
+    def with_whole_first_point(self, fids: NDArray) -> NDArray[np.complexfloating]:
+        """FIDs (..., n) of one origin, whose first point some programs halve for the sake of the Fourier transform.
+
+        Halved is a first point nearer to half than to all of what the next ones extrapolate to (cubic, backwards, with
+        the middle of the fitted range at rest).
+        """
+        middle = axes.ppm_to_hz(self.ppm[[0, -1]].mean(), self.spectrometer_frequency)
+        resting = fids[..., :5] * np.exp(-2j * np.pi * middle * self.time[:5])
+        extrapolated = resting[..., 1:] @ np.array([4.0, -6.0, 4.0, -1.0])
+        if np.sum(np.abs(resting[..., 0])) > 0.75 * np.sum(np.abs(extrapolated)):
+            return fids
+        return np.concatenate([2 * fids[..., :1], fids[..., 1:]], axis=-1)
 
     def spectrum(self, fid: NDArray) -> NDArray[np.complexfloating]:
         """Fitted points of the spectrum of an FID, high ppm first."""

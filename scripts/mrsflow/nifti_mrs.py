@@ -1,6 +1,7 @@
 """Single-voxel NIfTI-MRS files as arrays with named dimensions (standard: Clarke et al., doi:10.1002/mrm.29418)."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -110,8 +111,14 @@ def _is_dim_key(key: str) -> bool:
     return key.startswith("dim_") and key[4:5].isdigit()
 
 
-def read(path: Path | str) -> Scan:
+def read(path: Path | str, given: Mapping[str, Any] | None = None) -> Scan:
     """Read a single-voxel NIfTI-MRS file.
+
+    Parameters
+    ----------
+    path : path
+    given : mapping, optional
+        ``SpectrometerFrequency`` (MHz) and ``ResonantNucleus`` that come before those of the header.
 
     Raises
     ------
@@ -125,7 +132,8 @@ def read(path: Path | str) -> Scan:
         image = nibabel.load(path)
         data = np.asarray(image.dataobj)
     except Exception as error:
-        raise InputError(f"{path}: cannot be read as NIfTI ({type(error).__name__}: {error})") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{path}: cannot be read as NIfTI ({reason})") from error
     texts = [e.get_content() for e in image.header.extensions if e.get_code() == EXTENSION_CODE]
     if not texts:
         raise InputError(f"{path}: has no NIfTI-MRS header extension (code {EXTENSION_CODE}); convert it with spec2nii")
@@ -135,6 +143,8 @@ def read(path: Path | str) -> Scan:
     except ValueError as error:
         raise InputError(f"{path}: the NIfTI-MRS header extension is not valid JSON ({error})") from error
     for key in ("SpectrometerFrequency", "ResonantNucleus"):
+        if given and key in given:
+            header[key] = [given[key]]
         value = header.get(key)
         if not isinstance(value, list) or not value or not value[0]:
             raise InputError(f"{path}: header key {key} is missing or empty; give it with --set {key}=VALUE")
@@ -148,7 +158,9 @@ def read(path: Path | str) -> Scan:
     dwell = float(image.header["pixdim"][4])
     if not np.isfinite(dwell) or dwell <= 0:
         raise InputError(f"{path}: dwell time {dwell} s in the NIfTI header is not positive")
-    unit = image.header.get_xyzt_units()[1]
+    length, unit = image.header.get_xyzt_units()
+    if length not in ("mm", "unknown"):
+        raise InputError(f"{path}: has {length} as unit of space; mm are needed")
     dwell *= {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
     return Scan(fid=fid, dims=dims, dwell_time=dwell, header=header, affine=image.affine)
 

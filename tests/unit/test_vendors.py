@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrsflow import axes, nifti_mrs
-from mrsflow.conversion import formats, vendors
+from mrsflow.conversion import external, formats, vendors
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
+from mrsflow.records import fault_of_machine
 from mrsflow.simulation import rawfiles
 
 HEADER = rawfiles.RawHeader(127.73, 5e-4, 0.03, 2.0, 8, datetime.datetime(2030, 1, 7, 10, 47))
@@ -25,7 +26,7 @@ def lines(*shape: int) -> np.ndarray:
 
 
 MAGIC = {
-    "a.bin": (b"\0" * 128 + b"DICM" + b"\0" * 64, "manufacturer ''"),
+    "a.bin": (b"\0" * 128 + b"DICM" + b"\0" * 64, "Manufacturer is not Siemens"),
     "b.txt": (b">>> Begin of header <<<\r\nTR: 1\r\n", "rda"),
     "c.txt": (b"jMRUI Data Textfile\n\nFilename: x\n", "jmrui"),
     "d.h2o": (b" $NMID ID='x', FMTDAT='(2E13.5)'\n $END\n 1 2\n", "raw"),
@@ -135,17 +136,39 @@ def test_given_values_come_before_the_header_and_singleton_dimensions_go(tmp_pat
 
 def test_a_wrong_format_named_by_hand_is_one_line(tmp_path):
     rawfiles.write_ge_pfile(tmp_path / "P1.7", lines(1, 1), 1e3 * lines(1, 2), HEADER)
-    with pytest.raises(InputError, match=r"P1\.7: .*cannot read it as rda|P1\.7: cannot be read"):
+    with pytest.raises(InputError, match=r"P1\.7: has no end of header"):
         vendors.convert([tmp_path / "P1.7"], form="rda")
 
 
 def test_nifti_passes_through_and_its_sidecar_fills_gaps(tmp_path):
     header = {"SpectrometerFrequency": [127.73], "ResonantNucleus": ["1H"], "EchoTime": 0.03}
     nifti_mrs.write(Scan(lines(3), ("DIM_DYN",), 5e-4, {**header, "dim_5": "DIM_DYN"}), tmp_path / "a.nii.gz")
-    (tmp_path / "a.json").write_text('{"EchoTime": 0.04, "RepetitionTime": 1.5}')
+    (tmp_path / "a.json").write_text('{"EchoTime": 0.03, "RepetitionTime": 1.5}')
     scan = vendors.convert([tmp_path / "a.nii.gz"]).scan
     assert (scan.header["EchoTime"], scan.header["RepetitionTime"]) == (0.03, 1.5)
     np.testing.assert_array_equal(scan.fid, lines(3).astype(np.complex64))
+    (tmp_path / "a.json").write_text('{"EchoTime": 0.04}')
+    with pytest.raises(InputError, match=r"EchoTime is 0.03 and 0.04 .*--set EchoTime"):
+        vendors.convert([tmp_path / "a.nii.gz"])
+    assert vendors.convert([tmp_path / "a.nii.gz"], given={"EchoTime": "0.04"}).scan.header["EchoTime"] == 0.04
+
+
+@pytest.mark.parametrize(
+    ("header", "dims", "said"),
+    [
+        ({}, (), "dimension 5 has no tag"),
+        ({"SpectralWidth": 4000.0, "dim_5": "DIM_DYN"}, ("DIM_DYN",), "SpectralWidth is 2000 and 4000"),
+        ({"SpectrometerFrequency": [], "dim_5": "DIM_DYN"}, ("DIM_DYN",), "--set SpectrometerFrequency"),
+    ],
+)
+def test_a_nifti_header_that_leaves_doubt_is_refused(tmp_path, header, dims, said):
+    known = {"SpectrometerFrequency": [127.73], "ResonantNucleus": ["1H"], "EchoTime": 0.03}
+    nifti_mrs.write(Scan(lines(3), ("DIM_DYN",), 5e-4, {**known, **header}), tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match=said):
+        vendors.convert([tmp_path / "a.nii.gz"])
+    if "Frequency" in said:
+        scan = vendors.convert([tmp_path / "a.nii.gz"], given={"SpectrometerFrequency": "127.73"}).scan
+        assert scan.spectrometer_frequency == 127.73
 
 
 @pytest.mark.parametrize("part", [0.2, 0.7, 0.99])
@@ -164,3 +187,14 @@ def test_a_value_given_against_the_header_is_noted(tmp_path):
     rawfiles.write_ge_pfile(tmp_path / "P1.7", lines(1, 1), 1e3 * lines(1, 2), HEADER)
     notes = vendors.convert([tmp_path / "P1.7"], given={"EchoTime": "0.035", "RepetitionTime": "2"}).notes
     assert notes == ["EchoTime 0.03 s of the header replaced by the 0.035 that was given"]
+
+
+def test_a_full_disk_is_said_with_its_place(tmp_path, monkeypatch):
+    rawfiles.write_ge_pfile(tmp_path / "P1.7", lines(1, 1), 1e3 * lines(1, 2), HEADER)
+    full = tmp_path / "spec2nii"  # what the program says when the folder for its output is full
+    full.write_text("#!/bin/sh\necho 'OSError: [Errno 28] No space left on device' >&2\nexit 1\n")
+    full.chmod(0o755)
+    monkeypatch.setattr(external.Spec2nii, "_cmd", str(full))
+    with pytest.raises(InputError, match=r"P1\.7: cannot be converted, /.*: the disk is full .*set TMPDIR") as caught:
+        vendors.convert([tmp_path / "P1.7"])
+    assert fault_of_machine(caught.value, tmp_path)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow.axes import ppm_axis, time_axis, to_spectrum
-from mrsflow.constants import WATER_PPM
+from mrsflow.constants import GAMMA_1H, WATER_PPM
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
 
@@ -24,6 +24,8 @@ PLAUSIBLE = {
     "RepetitionTime": (0.1, 30.0, "s"),
     "DwellTime": (1e-5, 2e-3, "s"),
     "SpectrometerFrequency": (10.0, 1000.0, "MHz"),
+    "InversionTime": (0.0, 10.0, "s"),
+    "MixingTime": (0.0, 1.0, "s"),
 }
 """Range of values that single-voxel spectroscopy has; outside of it a unit was mistaken."""
 
@@ -34,6 +36,10 @@ LINE_TIME = 0.05
 
 WATER_RATIO = 1e4
 """Power of water's line over that of any metabolite above which a scan is unsuppressed water."""
+
+
+SPECTRUM_RATIO = 20
+"""Power of the strongest 32nd of the points over that of most above which data that begin like most are no FID."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,20 @@ def plausible(key: str, value: float) -> bool:
     return bool(np.isfinite(value) and low <= value <= high)
 
 
-def refuse_implausible(scan: Scan, name: str) -> None:
+GYROMAGNETIC = {"1H": GAMMA_1H, "31P": 17.235, "13C": 10.708, "19F": 40.078, "23Na": 11.262, "2H": 6.536}
+"""Of nuclei (MHz/T)."""
+
+
+def refuse_implausible(scan: Scan, name: str, field: float | None = None) -> None:
     """Refuse a scan whose times, frequency, nucleus or numbers cannot be true.
+
+    Parameters
+    ----------
+    scan : Scan
+    name : str
+        Of the raw file, for messages.
+    field : float, optional
+        Field (T) that the raw header states; nucleus and frequency must agree with it to a tenth.
 
     Raises
     ------
@@ -69,11 +87,11 @@ def refuse_implausible(scan: Scan, name: str) -> None:
         "SpectrometerFrequency": (scan.header.get("SpectrometerFrequency") or [None])[0],
         "DwellTime": scan.dwell_time,
         "EchoTime": scan.header.get("EchoTime"),
-        "RepetitionTime": scan.header.get("RepetitionTime"),
+        **{key: scan.header.get(key) for key in ("RepetitionTime", "InversionTime", "MixingTime")},
     }
     for key, value in values.items():
         low, high, unit = PLAUSIBLE[key]
-        if value is None and key in ("EchoTime", "RepetitionTime"):
+        if value is None and key.endswith("Time") and key != "DwellTime":
             continue
         number = value if isinstance(value, int | float) else np.nan
         if not plausible(key, number):
@@ -93,12 +111,23 @@ def refuse_implausible(scan: Scan, name: str) -> None:
             f"{name}: the header does not say the nucleus; give it with --set ResonantNucleus=1H or in column nucleus "
             "of the samples table"
         )
+    expected = GYROMAGNETIC.get(str(nucleus), 0.0) * (field or 0.0)
+    if expected and abs(values["SpectrometerFrequency"] / expected - 1) > 0.1:
+        raise InputError(
+            f"{name}: contradicts itself, {nucleus} at {field:g} T has about {expected:.4g} MHz and its frequency is "
+            f"{values['SpectrometerFrequency']:.6g} MHz; give the true ones with --set SpectrometerFrequency=VALUE "
+            "ResonantNucleus=VALUE or in the samples table"
+        )
     if scan.n_points < 64:
         raise InputError(f"{name}: an FID of {scan.n_points} points is too short; is this spectroscopy?")
     if not np.all(np.isfinite(scan.fid)):
         raise InputError(f"{name}: the signal holds NaN or infinite values; copy the raw file again")
     if not np.any(scan.fid):
         raise InputError(f"{name}: the signal is zero throughout; copy the raw file again")
+    parts = [part.mean() for part in np.array_split(_mean_power(scan.fid), 32)]
+    usual = np.median(parts)
+    if max(parts) > SPECTRUM_RATIO * usual and max(parts[:2]) < 3 * usual:
+        raise InputError(f"{name}: has no signal at its start, where an FID is strongest; is it a spectrum?")
 
 
 def growth(scan: Scan) -> float:
@@ -279,15 +308,25 @@ def _alike(scan: Scan, dim: str) -> float:
     return float(mean / np.mean(np.linalg.norm(along.reshape(along.shape[0], -1), axis=1) ** 2))
 
 
-def _check_frames(scan: Scan, role: str, protocol: dict[str, Any], key: str) -> list[Check]:
-    frames = np.moveaxis(scan.fid, scan.dims.index("DIM_DYN"), 0) if "DIM_DYN" in scan.dims else scan.fid[np.newaxis]
-    frames = frames.reshape(frames.shape[0], -1)
+def check_frames(scan: Scan) -> list[Check]:
+    """Check that no frame is empty and none the exact copy of another."""
+    frames = _frames(scan)
     empty = np.flatnonzero(~np.any(frames, axis=1))
     message = f"frames {_listed(empty)} hold only zeros; export the scan again" if empty.size else ""
     rows = [Check("empty_frames", str(empty.size), "0", "fail" if empty.size else "pass", message)]
     copies = len(frames) - len({frame.tobytes() for frame in frames})
     message = f"{copies} frames repeat another one exactly; export the scan again" if copies else ""
-    rows.append(Check("duplicated_frames", str(copies), "0", "fail" if copies else "pass", message))
+    return [*rows, Check("duplicated_frames", str(copies), "0", "fail" if copies else "pass", message)]
+
+
+def _frames(scan: Scan) -> NDArray[np.complexfloating]:
+    """Frames (n, everything else)."""
+    frames = np.moveaxis(scan.fid, scan.dims.index("DIM_DYN"), 0) if "DIM_DYN" in scan.dims else scan.fid[np.newaxis]
+    return frames.reshape(frames.shape[0], -1)
+
+
+def _check_frames(scan: Scan, role: str, protocol: dict[str, Any], key: str) -> list[Check]:
+    frames, rows = _frames(scan), check_frames(scan)
     cycle = protocol["phase_cycle"]
     rest = len(frames) % cycle if role == "svs" else 0
     message = f"{rest} frames are left over; set {key}.phase_cycle to 1 if the scan was stopped early" if rest else ""

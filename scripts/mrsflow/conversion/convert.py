@@ -26,6 +26,9 @@ GIVEN_COLUMNS = {  # of the samples table: header key, factor to its unit
     "nucleus": ("ResonantNucleus", None),
 }
 
+START_TOLERANCE = 60.0
+"""Seconds by which the clock of a raw file may differ from column start_time without a remark."""
+
 EVENT_COLUMNS = ("key", "dose_time", "infusion_start", "infusion_stop")
 
 
@@ -73,11 +76,15 @@ def convert_by_hand(paths: list[Path], out: Path, given: dict[str, str], keep: l
             f"{paths[0]}: the spectrum is mirrored (lines lie above 4.65 ppm, none below); it was not written, as it "
             "would be read wrongly: conjugate the data first"
         )
+    for scan in (converted.scan, *converted.references.values()):
+        if problem := checks.failure(checks.check_frames(scan)):
+            raise InputError(f"{paths[0]}: {problem}")
     stem = out.name.removesuffix(ending)
     names = {stem: converted.scan}
     for use, scan in converted.references.items():
         names[f"{stem}_mrsref" if use == "ecc" else f"{stem}_acq-{use}_mrsref"] = scan
-    cleaned = {name: identity.clean(scan, keep or ()) for name, scan in names.items()}
+    secrets = set().union(*(identity.harvest(path) for path in formats.files_of(paths)))
+    cleaned = {name: identity.clean(scan, keep or (), secrets) for name, scan in names.items()}
     written: list[Path] = []
     try:
         for name, (scan, removed) in cleaned.items():
@@ -195,11 +202,11 @@ def _write_session(key: str, items: list[Item], study: Study, config: dict[str, 
     try:
         for item in items:
             written += _write_item(item, _reference_of(item, items), config, root, key)
+            if item.role == "svs":
+                written += _write_events(item.row, session, root, key, config)
         for row in rows:
             if row["role"] == "T1w":
                 written.append(_write_t1w(row, root, key, _where(row, config)))
-            elif row["role"] == "svs":
-                written += _write_events(row, session, root, key, config)
     except BaseException:
         for path in written:
             path.unlink(missing_ok=True)
@@ -224,6 +231,7 @@ def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> lis
     name = f"{bids.entities(key, **labels)}_{row['role']}"
     if row["role"] == "mrsref":
         return [Item(name, "mrsref", converted.scan, row, tuple(converted.notes))]
+    row, notes = _with_start(row, converted)
     scan = _with_onsets(converted.scan, protocol["excitations_per_frame"])
     scan, water = checks.split_water(scan, protocol["water_frames"])
     if protocol["use_frames"] != "all" and "DIM_DYN" in scan.dims:
@@ -232,11 +240,21 @@ def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> lis
     references = {**converted.references} if water is None else {**converted.references, "ecc": water}
     if protocol["water_frames"] == "none":
         references = {}
-    items = [Item(name, "svs", scan, row, tuple(converted.notes))]
+    items = [Item(name, "svs", scan, row, tuple(notes))]
     for use, reference in references.items():
         stem = bids.entities(key, **labels, acq=None if use == "ecc" else use)
         items.append(Item(f"{stem}_mrsref", "mrsref", reference, row))
     return items
+
+
+def _with_start(row: dict[str, Any], converted: vendors.Converted) -> tuple[dict[str, Any], list[str]]:
+    """Row with the start of the scan that the raw file states, where the table does not; notes where they differ."""
+    notes, stated, found = list(converted.notes), row.get("start_time"), converted.start
+    if found and stated and (apart := abs(bids.seconds_between(stated, found))) > START_TOLERANCE:
+        notes.append(f"start_time of the samples table holds, though the raw file's clock differs by {apart:.0f} s")
+    if stated or not found:
+        return row, notes
+    return {**row, "start_time": found}, [*notes, "start of the scan from the raw file, as the samples table has none"]
 
 
 def _with_onsets(scan: Scan, excitations_per_frame: int) -> Scan:
@@ -268,7 +286,8 @@ def _reference_of(item: Item, items: list[Item]) -> str | None:
 
 def _write_item(item: Item, reference: str | None, config: dict[str, Any], root: Path, key: str) -> list[Path]:
     folder = bids.session_folder(root, key) / "mrs"
-    scan, removed = identity.clean(item.scan, config["convert"]["keep_header"])
+    secrets = set().union(*(identity.harvest(path) for path in formats.files_of(item.row["raw"])))
+    scan, removed = identity.clean(item.scan, config["convert"]["keep_header"], secrets)
     logger.info("%s: removed header keys %s", item.name, ", ".join(removed))
     protocol = config["protocols"][item.row["protocol"]]
     task = item.row.get("task") or None
@@ -322,7 +341,7 @@ def _write_events(
     if not row.get("start_time"):
         raise InputError(
             f"{where}: start_time is empty, and {config['inputs']['sessions']} gives {named[0]} of this session; give "
-            "the clock time of the first excitation"
+            "the clock time of the first excitation, as the raw file does not say it"
         )
     if not task:
         raise InputError(f"{where}: task is empty; BIDS wants a task label where there are events")

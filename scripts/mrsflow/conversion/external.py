@@ -21,8 +21,7 @@ from nipype.interfaces.base import (
 )
 
 SUBCOMMANDS = (
-    "twix", "dicom", "rda", "philips", "philips_dcm", "philips_dl", "ge", "uih", "bruker", "varian", "jmrui", "raw",
-    "text",
+    "twix", "dicom", "rda", "philips", "philips_dcm", "philips_dl", "ge", "uih", "bruker", "varian",
 )  # fmt: skip
 
 
@@ -37,12 +36,6 @@ class Spec2niiInputSpec(CommandLineInputSpec):
     multiraid = traits.Int(argstr="-m %d", desc="twix: which measurement of a multi-RAID file, from 1")
     quiet = traits.Bool(argstr="-q", desc="twix: no progress")
     mode = traits.Enum("FID", "RAWDATA", "2DSEQ", argstr="-m %s", desc="bruker: which of its files")
-    frequency = traits.Float(argstr="-i %r", desc="text, raw: spectrometer frequency (MHz)")
-    bandwidth = traits.Float(argstr="-b %r", desc="text, raw: spectral width (Hz)")
-    nucleus = traits.Str(argstr="-n %s", desc="text, raw: nucleus")
-    override_nucleus = traits.Str(argstr="--override_nucleus %s", desc="nucleus, where the header has none")
-    override_frequency = traits.Float(argstr="--override_frequency %r", desc="spectrometer frequency (MHz)")
-    override_dwelltime = traits.Float(argstr="--override_dwelltime %r", desc="dwell time (s)")
     keep_zero_valued = traits.Bool(
         True, usedefault=True, argstr="--keep_zero_valued", desc="keep frames of zeros, so that each keeps its time"
     )
@@ -58,7 +51,8 @@ class Spec2nii(CommandLine):
     """Convert raw data to NIfTI-MRS (Clarke et al., doi:10.1002/mrm.29418).
 
     Runs in ``runtime.cwd``. What the program prints is kept in the result's runtime and shown nowhere, as it may
-    hold header values; after `time_limit` seconds the program is ended.
+    hold header values; after `time_limit` seconds, which grow with the size of the file, the program is ended: damaged
+    files can send it in a circle.
 
     Examples
     --------
@@ -69,7 +63,8 @@ class Spec2nii(CommandLine):
     _cmd = str(Path(sys.executable).with_name("spec2nii"))
     input_spec = Spec2niiInputSpec
     output_spec = Spec2niiOutputSpec
-    time_limit = 600.0
+    time_limit = 60.0
+    time_per_megabyte = 1.0
 
     def _format_arg(self, name: str, trait_spec: Any, value: Any) -> str:
         if isinstance(value, str):
@@ -83,12 +78,14 @@ class Spec2nii(CommandLine):
         arguments = shlex.split(self.cmdline)
         environment = {**os.environ, "NIPYPE_NO_ET": "1"}
         pipe = subprocess.PIPE
+        named = [Path(runtime.cwd, name) for name in self.inputs.in_files]
+        megabytes = sum(path.stat().st_size for path in named if path.is_file()) / 1e6
         process = subprocess.Popen(
             arguments, cwd=runtime.cwd, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe,
             start_new_session=True,
         )  # fmt: skip
         try:
-            out, err = process.communicate(timeout=self.time_limit)
+            out, err = process.communicate(timeout=self.time_limit + self.time_per_megabyte * megabytes)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -91,19 +91,23 @@ def _detect_file(path: Path) -> Raw:
         return Raw("rda", [path])
     if path.name in ("fid", "procpar") and (path.parent / "procpar").is_file():
         return Raw("varian", [path.parent / "fid", path.parent / "procpar"])
-    if path.name in ("fid", "2dseq") or path.name.startswith("rawdata.job"):
+    if path.name in ("fid", "2dseq", "rawdata.job0"):
         return _bruker(path)
     if text.startswith("jMRUI Data Textfile") or suffix == ".mrui":
         return Raw("jmrui", [path])
     if "$BASIS" in text[:2000].upper():
         raise InputError(f"{path}: is a basis set, not a scan; name it under basis of its protocol")
-    if re.search(r"\$(NMID|SEQPAR)\b", text, re.IGNORECASE):
+    if re.search(r"[$&](NMID|SEQPAR)\b", text, re.IGNORECASE):
         return Raw("raw", [path])
     if ge.has_logo(head) or suffix == ".7":
         return Raw("ge", [path])
     if suffix == ".dat" or _is_twix(head):
         return Raw("twix", [path])
-    if re.match(r"\s*[-+.\d][-+.\deE]*[\s,]+[-+.\d]", text) and text.isprintable() is False and "\0" not in text:
+    if (
+        re.match(r"(?:\s*[#%][^\n]*\n)*\s*[-+.\d][-+.\deE]*[\s,]+[-+.\d]", text)
+        and text.isprintable() is False
+        and "\0" not in text
+    ):
         return Raw("text", [path])
     raise InputError(
         f"{path}: is of no format that is known here (Siemens twix, RDA, DICOM; Philips SDAT/SPAR, DICOM; GE P-file; "
@@ -175,10 +179,13 @@ def _dicom_series(files: list[Path], named: Path) -> Raw:
         raise InputError(f"{named}: holds {len(series)} DICOM series; name a folder or files of one series")
     if len({number for number, _ in numbered}) < len(numbered):
         raise InputError(f"{named}: two of its {len(files)} DICOM files have the same instance number; remove copies")
+    numbers = sorted(number for number, _ in numbered)
+    if len(set(np.diff(numbers))) > 1:
+        raise InputError(
+            f"{named}: instances are missing between {numbers[0]} and {numbers[-1]}; copy the whole series"
+        )
     formats = {"siemens": "dicom", "philips": "philips_dcm", "uih": "uih", "united": "uih"}
     known = [name for prefix, name in formats.items() if maker.lower().startswith(prefix)]
     if not known:
-        raise InputError(
-            f"{named}: DICOM files of manufacturer {maker[:20]!r} cannot be read; Siemens, Philips, UIH can"
-        )
+        raise InputError(f"{named}: DICOM files whose Manufacturer is not Siemens, Philips or UIH cannot be read")
     return Raw(known[0], [path for _, path in sorted(numbered)])

@@ -29,15 +29,35 @@ IDENTIFYING = frozenset(
 )  # fmt: skip
 """Header keys that are removed unless ``convert.keep_header`` names them."""
 
-KEPT = frozenset(
-    {
-        "SpectrometerFrequency", "ResonantNucleus", "SpectralWidth", "EchoTime", "RepetitionTime", "InversionTime",
-        "MixingTime", "AcquisitionStartTime", "ExcitationFlipAngle", "TxOffset", "WaterSuppressed",
-        "WaterSuppressionType", "SequenceTriggered", "Manufacturer", "SoftwareVersions", "TxCoil", "RxCoil",
-        "SequenceName", "PatientPosition", "ConversionMethod", "kSpace", "EditCondition", "EditPulse",
-    }
-)  # fmt: skip
-"""Header keys that describe the measurement; `dim_N` keys stay as well."""
+_COIL = r".{0,16}(body|head|hea\b|he\d|hep|neck|spine|knee|coil|quad|surf|volume|array|\d ?ch|ch\d|[tr]x).{0,16}"
+KEPT = {
+    **dict.fromkeys(
+        [
+            "SpectrometerFrequency", "SpectralWidth", "EchoTime", "RepetitionTime", "InversionTime", "MixingTime",
+            "AcquisitionStartTime", "ExcitationFlipAngle", "TxOffset", "WaterSuppressed", "SequenceTriggered",
+            "kSpace", "FrameOnset", "Value", "start", "increment",
+        ],
+        "",
+    ),
+    "ResonantNucleus": r"\d{1,3}[a-z]{1,2}",
+    "Manufacturer": r"(siemens|philips|ge|bruker|varian|agilent|uih|united)( (healthineers|healthcare|medical|systems|"
+    r"biospin|mri|gmbh|imaging))*",
+    "SoftwareVersions": r"[\[\]'\" ,;:\\-]*+((syngo|mr|numaris|paravision|pv|vnmrj|lx|software|release|"
+    r"[a-z]{0,2}\d[\w.+]*+|\.[\d.]++)[\[\]'\" ,;:\\-]*+)*+",
+    "TxCoil": _COIL,
+    "RxCoil": _COIL,
+    "SequenceName": r"[\w%*\\:.+-]{0,40}(press|steam|laser|special|spectro|svs|mega|probe|edit|isis|fid|csi)"
+    r"[\w:.+-]{0,40}",
+    "PatientPosition": r"([hf]f([sp]|d[lr])|(head|feet)[_-]first)?[ -]?(supine|prone|decubitus[ _-]?(left|right))?",
+    "ConversionMethod": r"(spec2nii|mrsflow)( v[\d.]+)?",
+    "WaterSuppressionType": "vapor|chess|wet|moist|dry|excitation|inversion|none",
+    "EditCondition": "on|off|[a-d]|[0-9]",
+    "EditPulse": "on|off|[a-d]|[0-9]",
+    "Description": "Start of the frame's first excitation \\(s\\)",
+}  # fmt: skip
+"""Header keys that describe the measurement, and what a text in them must look like; `dim_N` keys stay as well."""
+
+_DATE = re.compile(r"(?<!\d)(?:19|20)\d\d[-./]?[01]\d[-./]?[0-3]\d(?!\d)")
 
 SHORTEST_VALUE, SHORTEST_NUMBER = 5, 8
 """Values with fewer characters, and plain numbers with fewer digits, are too common to be looked for."""
@@ -93,7 +113,7 @@ _EMBEDDED = re.compile(r'data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+|"[A-Za-z0-9+/]{
 _TEXT = {".json", ".tsv", ".csv", ".txt", ".html", ".htm", ".log", ".yaml", ".yml", ".md", ".svg", ".basis", ".js", ""}
 
 
-def clean(scan: Scan, keep: Iterable[str] = ()) -> tuple[Scan, list[str]]:
+def clean(scan: Scan, keep: Iterable[str] = (), secrets: Iterable[str] = ()) -> tuple[Scan, list[str]]:
     """Take out of a header what is not about the measurement.
 
     Parameters
@@ -101,6 +121,9 @@ def clean(scan: Scan, keep: Iterable[str] = ()) -> tuple[Scan, list[str]]:
     scan : Scan
     keep : iterable of str
         Keys to keep although they are listed as identifying (``convert.keep_header``).
+    secrets : iterable of str
+        Values that identify, as from `harvest`; a key that holds one goes, as does one that holds what a removed key
+        says of the person.
 
     Returns
     -------
@@ -109,25 +132,35 @@ def clean(scan: Scan, keep: Iterable[str] = ()) -> tuple[Scan, list[str]]:
         The keys that were removed, without their values.
     """
     keep = set(keep)
-    secrets = secrets_in(value for key, value in scan.header.items() if key in IDENTIFYING - keep)
+    known = secrets_in(value for key, value in scan.header.items() if key in IDENTIFYING - keep) | secrets_in(secrets)
     header, removed = {}, []
     for key, value in scan.header.items():
-        allowed = key in keep or key in KEPT or re.fullmatch(r"dim_[567](_info|_header|_use)?", key)
-        text = _strings(value)
-        if (
-            not allowed
-            or (key not in keep and any(_ABSOLUTE.search(t) for t in text))
-            or _hits(" ".join(text), secrets)
-        ):
+        if re.fullmatch(r"dim_[567]_header", key) and isinstance(value, dict):
+            tidy: Any = {
+                name: entry for name, entry in value.items() if name in keep or _about_measurement(name, entry)
+            }
+            stays = True
+        else:
+            tidy = value.strip('"<> \0') if isinstance(value, str) else value
+            tag = re.fullmatch(r"dim_[567]", key) and re.fullmatch(r"DIM_[A-Z_0-2]{3,20}", str(value))
+            stays = bool(tag) or key in keep or _about_measurement(key, tidy)
+        text = " ".join(_strings(tidy))
+        if not stays or _hits(text, known) or (key not in keep and (_ABSOLUTE.search(text) or _DATE.search(text))):
             removed.append(key)
         else:
-            header[key] = _tidy(value)
+            header[key] = tidy
     return Scan(scan.fid, scan.dims, scan.dwell_time, header, scan.affine), removed
 
 
-def _tidy(value: Any) -> Any:
-    """Strip quotes and brackets that vendors leave around words."""
-    return value.strip('"<> \0') if isinstance(value, str) else value
+def _about_measurement(key: str, value: Any) -> bool:
+    """Whether a key is listed, and its texts look like what it is there for."""
+    if key not in KEPT:
+        return False
+    if isinstance(value, list | tuple):
+        return all(_about_measurement(key, item) for item in value)
+    if isinstance(value, dict):
+        return all(_about_measurement(name, item) for name, item in value.items())
+    return not isinstance(value, str) or bool(re.fullmatch(KEPT[key], value.strip(), re.IGNORECASE))
 
 
 def _strings(value: Any) -> list[str]:
@@ -236,7 +269,12 @@ def scan_outputs(folder: Path | str, secrets: Iterable[str]) -> list[tuple[str, 
         name = str(path.relative_to(folder))
         if _hits(name, wanted):
             findings.append((name, "a value of a raw header in the file's name"))
-        for where, text in _texts(path):
+        try:
+            pieces = list(_texts(path))
+        except (OSError, EOFError, ValueError, struct.error, zipfile.BadZipFile, zlib.error) as error:
+            findings.append((name, f"cannot be searched ({type(error).__name__}), as it is damaged"))
+            continue
+        for where, text in pieces:
             if _hits(text, wanted):
                 findings.append((name, f"a value of a raw header in {where}"))
             if where != "raw bytes" and _ABSOLUTE.search(text):

@@ -4,15 +4,15 @@ Cases of `MENDERS` take a converted scan and its raw files and give the scan as 
 to the notes.
 """
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mrsflow.constants import GAMMA_1H
 from mrsflow.conversion import checks, ge
 from mrsflow.conversion.formats import Raw, head_of
 from mrsflow.errors import InputError
@@ -25,12 +25,12 @@ def refuse_truncated(raw: Raw) -> None:
     size = path.stat().st_size
     expected = None
     if raw.format == "philips_sdat":
-        spar = raw.files[1].read_bytes().decode("latin-1")
-        numbers = [re.search(rf"(?m)^{key}\s*:\s*(\d+)", spar) for key in ("samples", "rows")]
-        expected = 8 * int(numbers[0].group(1)) * int(numbers[1].group(1)) if all(numbers) else None
+        stated = _spar_values(raw.files[1])
+        numbers = [stated.get(key, "") for key in ("samples", "rows")]
+        expected = 8 * int(numbers[0]) * int(numbers[1]) if all(n.isdecimal() for n in numbers) else None
     elif raw.format == "rda":
         content = path.read_bytes()
-        end = re.search(rb">>> End of header <<<\r?\n", content)
+        end = _RDA_END.search(content)
         keys = [rb"VectorSize", *(rb"CSIMatrixSize\[%d\]" % i for i in range(3))]
         sizes = [re.search(rb"(?m)^%s:\s*(\d+)" % key, content) for key in keys]
         if end and all(sizes):
@@ -40,22 +40,15 @@ def refuse_truncated(raw: Raw) -> None:
     elif raw.format == "varian":
         blocks, _, _, _, _, block_bytes = np.frombuffer(head_of(path, 32)[:24].ljust(24, b"\0"), ">i4")
         expected = 32 + int(blocks) * int(block_bytes)
-    elif raw.format == "jmrui":
-        text = path.read_bytes().decode("latin-1")
-        stated = [re.search(rf"(?m)^{key}:\s*(\d+)", text) for key in ("PointsInDataset", "DatasetsInFile")]
-        if all(stated):
-            expected = int(stated[0].group(1)) * int(stated[1].group(1))
-            size = len(re.findall(r"(?m)^\s*[-+\d.][-+\d.eE]*\s+[-+\d.]\S*", text))
     elif raw.format == "ge":
         header = ge.header(path)
         if header is not None:
             start = getattr(header, "rhr_rdb_hdr_off_data", None) or ge.OLD_DATA_START.get(ge.revision(path), 0)
             expected = start + header.rhr_rh_raw_pass_size
     if expected is not None and size < expected:
-        raise InputError(
-            f"{path}: is truncated, {size} of {expected} {'lines of data' if raw.format == 'jmrui' else 'bytes'} are "
-            "there; copy it from the scanner again"
-        )
+        raise InputError(f"{path}: is truncated, {size} of {expected} bytes are there; copy it from the scanner again")
+    if expected is not None and size > expected and raw.format in ("rda", "varian"):
+        raise InputError(f"{path}: holds {size} bytes where its header says {expected}; copy it from the scanner again")
 
 
 def twix_measurements(head: bytes) -> int:
@@ -73,58 +66,234 @@ def _twix_size(head: bytes) -> int | None:
     return int((entries[1::19] + entries[2::19]).max())
 
 
-_SPAR_LINES = {  # that spec2nii needs and does not write where they are empty
-    b"spectrum_inversion_time": b"spectrum_inversion_time : 0\n",
-    b"scan_id": b'scan_id : ""\n',
-    b"patient_position": b'patient_position : ""\n',
-    b"patient_orientation": b'patient_orientation : ""\n',
+SETTABLE = {  # key of a vendor's header: header value that may be given for it, and how to write it there
+    "echo_time": ("EchoTime", 1e3),
+    "repetition_time": ("RepetitionTime", 1e3),
+    "synthesizer_frequency": ("SpectrometerFrequency", 1e6),
+    "TE": ("EchoTime", 1e3),
+    "TR": ("RepetitionTime", 1e3),
+    "TM": ("MixingTime", 1e3),
+    "TI": ("InversionTime", 1e3),
+    "DwellTime": ("DwellTime", 1e6),
+    "MRFrequency": ("SpectrometerFrequency", 1.0),
+    "te": ("EchoTime", 1.0),
+    "tr": ("RepetitionTime", 1.0),
+    "tm": ("MixingTime", 1.0),
+    "sfrq": ("SpectrometerFrequency", 1.0),
 }
+_SPAR_PLACE = [f"{axis}_{what}" for what in ("size", "off_center", "angulation") for axis in ("ap", "lr", "cc")]
 
 
-def mended_spar(path: Path, notes: list[str]) -> bytes:
-    """Text of a SPAR file with the keys that spec2nii needs and that old exports lack."""
-    content = path.read_bytes()
-    lacking = [line for key, line in _SPAR_LINES.items() if key not in content]
-    if b"spectrum_inversion_time" not in content:
+def _with_given(stated: Mapping[str, str], keys: Iterable[str], given: Mapping[str, Any]) -> dict[str, str]:
+    """Stated values of a header, those that were given in their place."""
+    there = {key: SETTABLE[key] for key in keys if SETTABLE[key][0] in given}
+    return {**stated, **{key: repr(float(given[name] * factor)) for key, (name, factor) in there.items()}}
+
+
+def _refuse_missing(path: Path, stated: Mapping[str, str], keys: Iterable[str]) -> None:
+    """Refuse a header without a number that is needed, and say how it is given."""
+    for key in keys:
+        if not _number(stated.get(key)):
+            name = (
+                SETTABLE[key][0]
+                if key in SETTABLE
+                else dict.fromkeys(("sample_frequency", "sw"), "SpectralWidth").get(key)
+            )
+            remedy = f"give it with --set {name}=VALUE or in the samples table" if name else "export the scan again"
+            raise InputError(f"{path}: {key} is missing or not a number; {remedy}")
+
+
+def _number(text: str | None) -> bool:
+    try:
+        return text is not None and bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
+
+
+def _refuse_contradiction(path: Path, one: str, other: str, values: tuple[float, float]) -> None:
+    if abs(values[0] - values[1]) > 0.01 * abs(values[1]):
+        raise InputError(
+            f"{path}: contradicts itself, {one} is {values[0]:g} and {other} says {values[1]:g}; export the scan "
+            "again, or give the true value with --set"
+        )
+
+
+def _spar_values(path: Path) -> dict[str, str]:
+    """Keys of a SPAR file in small letters with their values, quotes removed."""
+    found: dict[str, str] = {}
+    text = path.read_bytes().decode("latin-1").removeprefix("\xef\xbb\xbf").rstrip("\x1a")
+    if not text.endswith(("\n", "\r")):
+        raise InputError(f"{path}: is truncated, its last line does not end; copy it from the scanner again")
+    for line in text.splitlines():
+        key, colon, value = (part.strip() for part in line.partition(":"))
+        if colon and not line.startswith("!"):
+            key, value = key.lower(), value.strip('"').strip()
+            if found.setdefault(key, value) != value and key in (*SETTABLE, "samples", "rows", "sample_frequency"):
+                raise InputError(f"{path}: states {key} twice, differently; export the scan again")
+    return found
+
+
+def mended_spar(path: Path, given: Mapping[str, Any], notes: list[str]) -> str:
+    """Write a SPAR file anew with what spec2nii needs: values given are in it, texts about the person are not."""
+    stated = _with_given(_spar_values(path), ("echo_time", "repetition_time", "synthesizer_frequency"), given)
+    if "DwellTime" in given:
+        stated["sample_frequency"] = repr(1 / given["DwellTime"])
+    times = ("echo_time", "repetition_time", "synthesizer_frequency", "sample_frequency")
+    _refuse_missing(path, stated, ("samples", "rows", "offset_frequency", *times))
+    for key, other in (("samples", "spec_num_col"), ("rows", "spec_num_row")):
+        if _number(stated.get(other)):
+            _refuse_contradiction(path, key, other, (float(stated[key]), float(stated[other])))
+    if "DwellTime" not in given and "sec" in stated.get("dim1_ext", "") and _number(stated.get("dim1_step")):
+        step = float(stated["dim1_step"])
+        if step > 0:
+            _refuse_contradiction(path, "sample_frequency", "dim1_step", (float(stated["sample_frequency"]), 1 / step))
+    placed = stated.get("volume_selection_enable", "").lower() == "yes"
+    if not placed or not all(_number(stated.get(key)) for key in _SPAR_PLACE):
+        notes.append("SPAR without size and place of the voxel: they are unknown")
+        placed = False
+    if not _number(stated.get("spectrum_inversion_time")):
         notes.append("SPAR without spectrum_inversion_time read as an acquisition without inversion")
-    if lacking:
-        content = content.rstrip(b"\r\n\x1a") + b"\n" + b"".join(lacking)
-    return content
+    position = {key: stated.get(key, "") for key in ("patient_position", "patient_orientation")}
+    lines = {
+        **{key: stated[key] for key in ("samples", "rows", "offset_frequency", *times)},
+        **({key: stated[key] for key in _SPAR_PLACE} if placed else {}),
+        "volume_selection_enable": f'"{"yes" if placed else "no"}"',
+        "spectrum_inversion_time": stated["spectrum_inversion_time"]
+        if _number(stated.get("spectrum_inversion_time"))
+        else "0",
+        "nucleus": given.get("ResonantNucleus") or stated.get("nucleus") or "unknown",
+        "scan_id": '""',
+        **{key: json.dumps(stated[key]) for key in ("equipment_sw_verions",) if stated.get(key)},
+        **{key: f'"{text if re.fullmatch("[a-z_]+", text) else ""}"' for key, text in position.items()},
+    }
+    return "".join(f"{key} : {value}\n" for key, value in lines.items())
 
 
-def mend_philips_dicom(source: Path, notes: list[str]) -> None:
-    """Give spec2nii the three slabs it asks for where a file names fewer: size and place of the voxel are unknown."""
+_RDA_END = re.compile(rb"(?m)^>>> End of header <<<\r?\n")
+_RDA_KEPT = re.compile(
+    r"T[REMI]|DwellTime|MRFrequency|Nucleus|FlipAngle|VectorSize|CSIMatrixSize\[\d\]|(?:Position|Row|Column)Vector\[\d\]|"
+    r"VOIPosition\w+|PixelSpacing\w+|SliceThickness|SoftwareVersion\[0\]|TransmitCoil|SequenceName|PatientPosition"
+)
+
+
+def _rda_values(head: bytes) -> dict[str, str]:
+    return {k: v.strip() for k, v in re.findall(r"(?m)^([\w\[\],]+):([^\r\n]*)", head.decode("latin-1"))}
+
+
+def mended_rda(path: Path, given: Mapping[str, Any]) -> bytes:
+    """Write an RDA file anew with the header lines that spec2nii needs, as it wants them, and the signal as it is."""
+    content = path.read_bytes()
+    end = _RDA_END.search(content)
+    if not end:
+        raise InputError(f"{path}: has no end of header; copy it from the scanner again")
+    stated = _with_given(
+        _rda_values(content[: end.start()]), ("TE", "TR", "TM", "TI", "DwellTime", "MRFrequency"), given
+    )
+    stated = {
+        key: value.replace(",", ".") if re.fullmatch(r"-?\d+,\d+", value) else value for key, value in stated.items()
+    }
+    _refuse_missing(path, stated, ("TE", "TR", "DwellTime", "MRFrequency"))
+    stated["Nucleus"] = given.get("ResonantNucleus") or stated.get("Nucleus") or "unknown"
+    empty = dict.fromkeys(
+        ("SoftwareVersion[0]", "TransmitCoil", "ModelName", "DeviceSerialNumber", "InstitutionName"), ""
+    )
+    lines = {
+        **empty,
+        "TM": "0",
+        "TI": "0",
+        "FlipAngle": "0",
+        **{k: v for k, v in stated.items() if _RDA_KEPT.fullmatch(k)},
+    }
+    text = "".join(f"{key}: {value}\r\n" for key, value in lines.items())
+    head = f">>> Begin of header <<<\r\n{text}>>> End of header <<<\r\n"
+    return head.encode("ascii", "replace") + content[end.end() :]
+
+
+def field_strength(raw: Raw) -> float | None:
+    """Field (T) that the raw header states, None where it states none or where it is not looked for."""
+    if raw.format == "ge":
+        header = ge.header(raw.files[0])
+        return getattr(header, "rhe_magstrength", 0) / 1e4 or None
+    if raw.format in ("dicom", "philips_dcm", "uih"):
+        import pydicom
+
+        found = pydicom.dcmread(raw.files[0], stop_before_pixels=True).get("MagneticFieldStrength")
+        return float(found) if _number(str(found)) else None
+    if raw.format not in ("rda", "jmrui", "twix"):
+        return None
+    text = head_of(raw.files[0], 1 << 20).decode("latin-1")
+    pattern = r'(?:MagneticField(?:Strength)?:|"flMagneticFieldStrength">\s*\{\s*(?:<Precision>\s*\d+)?)\s*([\d.eE+-]+)'
+    found = re.search(pattern, text)
+    return float(found.group(1)) if found and _number(found.group(1)) else None
+
+
+_PERSON = ("PatientName", "PatientBirthDate", "PatientSex", "InstitutionName", "ManufacturerModelName", "ProtocolName")
+_ABOUT = (*_PERSON, "PatientPosition", "SoftwareVersions", "InstanceNumber", "SeriesNumber", "SeriesInstanceUID")
+
+
+def mend_dicom(source: Path, form: str, notes: list[str]) -> None:
+    """Give spec2nii the tags that it asks for and anonymised files lack, empty.
+
+    Where a Philips file names fewer than three localisation slabs, size and place of the voxel are unknown.
+    """
     import pydicom
     from pydicom.dataset import Dataset
 
-    for path in sorted(source.iterdir()):
+    for number, path in enumerate(sorted(source.iterdir()), start=1):
         content = pydicom.dcmread(path)
-        slabs = content.get("VolumeLocalizationSequence")
-        if slabs is None or len(slabs) >= 3:
+        lacking = [name for name in _ABOUT if name not in content]
+        slabs = content.get("VolumeLocalizationSequence") if form == "philips_dcm" else None
+        few = slabs is not None and len(slabs) < 3
+        if not lacking and not few:
             continue
-        slabs.clear()
-        for direction in np.eye(3).tolist():
-            slab = Dataset()
-            slab.SlabThickness, slab.SlabOrientation, slab.MidSlabPosition = 10_000.0, direction, [0.0, 0.0, 0.0]
-            slabs.append(slab)
+        for name in lacking:
+            value = {"InstanceNumber": number, "SeriesNumber": 1, "SeriesInstanceUID": "1"}.get(name, "")
+            setattr(content, name, value)
+        if few:
+            slabs.clear()
+            for direction in np.eye(3).tolist():
+                slab = Dataset()
+                slab.SlabThickness, slab.SlabOrientation, slab.MidSlabPosition = 10_000.0, direction, [0.0, 0.0, 0.0]
+                slabs.append(slab)
+            notes.append("fewer than three localisation slabs: size and position of the voxel are unknown")
         path.unlink()
         content.save_as(path)
-        notes.append("fewer than three localisation slabs: size and position of the voxel are unknown")
 
 
-def mended_procpar(path: Path) -> str:
-    """Varian parameters under a neutral sequence name: spec2nii's reading of PRESS and STEAM voxels always fails."""
-    text = path.read_text(encoding="latin-1")
-    return re.sub(r'(?m)^(seqfil .*\n1 )".*"', r'\1"svs"', text)
+def mended_procpar(raw: Raw, given: Mapping[str, Any]) -> str:
+    """Varian parameters under a neutral sequence name (spec2nii's reading of PRESS and STEAM voxels always fails).
+
+    What spec2nii needs and is not there is added; what the data's own header says must agree.
+    """
+    data, path = raw.files
+    stated = _with_given(_procpar_values(path), ("tr", "sfrq"), given)
+    if "DwellTime" in given:
+        stated["sw"] = repr(1 / given["DwellTime"])
+    _refuse_missing(path, stated, ("sfrq", "sw"))
+    blocks, traces, n_numbers = (int(n) for n in np.frombuffer(head_of(data, 12).ljust(12, b"\0"), ">i4"))
+    for key, n in (("arraydim", blocks * traces), ("np", n_numbers)):
+        if _number(stated.get(key)):
+            _refuse_contradiction(path, key, "the data's header", (float(stated[key]), n))
+    if "DwellTime" not in given and _number(stated.get("at")) and float(stated["at"]) > 0:
+        _refuse_contradiction(path, "sw", "at", (float(stated["sw"]), n_numbers / 2 / float(stated["at"])))
+    nucleus = given.get("ResonantNucleus") or stated.get("tn") or "unknown"
+    values = {
+        "sfrq": stated["sfrq"],
+        "sw": stated["sw"],
+        "tr": stated.get("tr", "0"),
+        "te": "0",
+        "arraydim": str(blocks * traces),
+    }
+    texts = {"tn": nucleus, "seqfil": "svs", "comment": ""}
+    text = path.read_bytes().decode("latin-1").replace("\r\n", "\n")
+    text = re.sub(rf"(?m)^(?:{'|'.join([*values, *texts])}) .*\n.*\n.*\n", "", text)
+    numbers = "".join(f"{key} 1 1 1e18 -1e18 0 2 1 0 1 64\n1 {value} \n0 \n" for key, value in values.items())
+    return text + numbers + "".join(f'{key} 2 2 0 0 0 2 1 0 1 64\n1 "{value}"\n0 \n' for key, value in texts.items())
 
 
-def _procpar_values(path: Path, *names: str) -> dict[str, str]:
-    text = path.read_text(encoding="latin-1")
-    found = {}
-    for name in names:
-        if match := re.search(rf'(?m)^{name} .*\n1 "?([^"\n]*?)"?\s*$', text):
-            found[name] = match.group(1)
-    return found
+def _procpar_values(path: Path) -> dict[str, str]:
+    text = path.read_bytes().decode("latin-1")
+    return dict(re.findall(r'(?m)^([A-Za-z]\w*) (?:[-+\w.]+ ){9,}?[-+\w.]+ *\r?\n1 "?([^"\r\n]*?)"? *\r?$', text))
 
 
 def with_header(scan: Scan, **values: Any) -> Scan:
@@ -132,77 +301,66 @@ def with_header(scan: Scan, **values: Any) -> Scan:
     return replace(scan, header={**scan.header, **values})
 
 
-def _mend_philips_sdat(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
-    """Inversion time is in ms in the SPAR file and is copied as if it were s."""
+def _inversion_in_ms(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
+    """Inversion time is in ms in the file and is copied as if it were s."""
     if scan.header.get("InversionTime"):
         return with_header(scan, InversionTime=scan.header["InversionTime"] * 1e-3)
     return scan
+
+
+def _mend_rda(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
+    """Leave out what the header does not say; it was written as 0 for spec2nii."""
+    stated = _rda_values(_RDA_END.split(raw.files[0].read_bytes())[0])
+    names = {"TM": "MixingTime", "TI": "InversionTime", "FlipAngle": "ExcitationFlipAngle"}
+    absent = [header for key, header in names.items() if not _number(stated.get(key))]
+    return replace(scan, header={key: value for key, value in scan.header.items() if key not in absent})
 
 
 def _mend_varian(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     """Echo and mixing time are parameters te and tm (s); spec2nii takes a pulse length for the echo time."""
     if len(scan.dims) > 1:
         raise InputError(f"{raw.files[0]}: Varian data with several receivers and several frames cannot be told apart")
-    stated = _procpar_values(raw.files[1], "te", "tr", "tm", "seqfil")
-    header = {k: v for k, v in scan.header.items() if k != "EchoTime"}
-    for name, key in (("te", "EchoTime"), ("tr", "RepetitionTime"), ("tm", "MixingTime")):
-        if name in stated:
-            header[key] = float(stated[name])
+    stated = _procpar_values(raw.files[1])
+    names = {"te": "EchoTime", "tr": "RepetitionTime", "tm": "MixingTime"}
+    header = {k: v for k, v in scan.header.items() if k not in names.values()}
+    header |= {key: float(stated[name]) for name, key in names.items() if _number(stated.get(name))}
     notes.append("Varian: echo time from parameter te; position of the voxel is unknown")
     return replace(scan, header=header)
 
 
-def _mend_jmrui(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
-    """Frequency may be in Hz; an empty nucleus is 1H where frequency and field of the header say so."""
-    frequency = float(scan.header["SpectrometerFrequency"][0])
-    frequency = frequency / 1e6 if frequency > 1e5 else frequency
-    nucleus = str(scan.header["ResonantNucleus"][0] or "")
-    if not nucleus.strip():
-        text = raw.files[0].read_bytes()[:4096].decode("latin-1")
-        field_strength = re.search(r"(?m)^MagneticField:\s*([\d.eE+-]+)", text)
-        ratio = frequency / float(field_strength.group(1)) if field_strength and float(field_strength.group(1)) else 0
-        nucleus = "1H" if abs(ratio / GAMMA_1H - 1) < 0.02 else ""
-        notes.append("jMRUI: empty nucleus; frequency and field of the header agree with 1H" if nucleus else "")
-    dims = tuple("DIM_DYN" if d == "DIM_USER_0" else d for d in scan.dims)
-    scan = Scan(scan.fid, scan.dims, scan.dwell_time, scan.header, scan.affine)
-    scan = replace(scan.with_data(scan.fid, dims), dims=dims)
-    return with_header(scan, SpectrometerFrequency=[frequency], ResonantNucleus=[nucleus])
+def _mend_philips_dicom(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
+    """Repetition time (ms) is written as flip angle in some layouts."""
+    if (scan.header.get("ExcitationFlipAngle") or 0) <= 180:
+        return scan
+    return replace(scan, header={key: value for key, value in scan.header.items() if key != "ExcitationFlipAngle"})
 
 
 def _mend_siemens_dicom(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
-    """Replace the nonsense echo time of some research sequences by that of the protocol in the same file (us)."""
-    stated = scan.header.get("EchoTime")
-    if stated is not None and checks.plausible("EchoTime", stated):
-        return scan
-    protocol = re.search(rb"alTE\[0\]\s*=\s*(\d+)", raw.files[0].read_bytes())
-    if protocol and checks.plausible("EchoTime", int(protocol.group(1)) * 1e-6):
-        notes.append("Siemens DICOM: implausible echo time replaced by alTE[0] of the protocol in the same file")
-        return with_header(scan, EchoTime=int(protocol.group(1)) * 1e-6)
+    """Replace the nonsense echo time of some research sequences, and a length that is not what the header says."""
+    import pydicom
+    from nibabel.nicom import csareader
+
+    scan = _inversion_in_ms(scan, raw, notes)
+    image = csareader.get_csa_header(pydicom.dcmread(raw.files[0]), "image")
+    stated = {key: image["tags"][key]["items"] if image else [] for key in ("EchoTime", "DataPointColumns")}
+    if stated["DataPointColumns"] and int(stated["DataPointColumns"][0]) != scan.n_points:
+        raise InputError(
+            f"{raw.files[0]}: is truncated, {scan.n_points} of {int(stated['DataPointColumns'][0])} points are there; "
+            "copy it from the scanner again"
+        )
+    echo_time = scan.header.get("EchoTime")
+    if stated["EchoTime"] and echo_time is not None and not checks.plausible("EchoTime", echo_time):
+        notes.append("Siemens DICOM: implausible sum of echo times replaced by the echo time of the image header")
+        return with_header(scan, EchoTime=float(stated["EchoTime"][0]) * 1e-3)
     return scan
 
 
-def _mend_raw(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
-    """spec2nii conjugates RAW files; whether they need it differs, and the side of the metabolites tells."""
-    side = checks.metabolite_side(scan)
-    if side == 0:  # water: its partner tells, else what LCModel's own files need
-        for other in raw.files[0].parent.iterdir():
-            if other != raw.files[0] and other.stem == raw.files[0].stem and other.suffix.lower() == ".raw":
-                numbers = re.sub(rb"(?s)^.*?\$END[^\n]*\n", b"", other.read_bytes())
-                values = np.array(numbers.split(), float)
-                fid = (values[0::2] - 1j * values[1::2])[: scan.n_points]
-                side = checks.metabolite_side(replace(scan, fid=fid, dims=()))
-    if side > 0:
-        return scan
-    notes.append("LCModel RAW: stored in the sense of NIfTI-MRS, not conjugated")
-    return replace(scan, fid=scan.fid.conj())
-
-
 MENDERS: dict[str, Callable[[Scan, Raw, list[str]], Scan]] = {
-    "philips_sdat": _mend_philips_sdat,
+    "philips_sdat": _inversion_in_ms,
+    "rda": _mend_rda,
+    "philips_dcm": _mend_philips_dicom,
     "varian": _mend_varian,
-    "jmrui": _mend_jmrui,
     "dicom": _mend_siemens_dicom,
-    "raw": _mend_raw,
 }
 
 

@@ -5,7 +5,9 @@ folder, on links whose names say nothing. What it gets wrong is corrected here f
 does not say must be given (`GIVEN`).
 """
 
+import errno
 import logging
+import os
 import re
 import subprocess
 import tempfile
@@ -19,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from mrsflow import nifti_mrs
-from mrsflow.conversion import checks, ge, mends
+from mrsflow.conversion import checks, ge, mends, starts, texts
 from mrsflow.conversion.formats import Raw, detect, head_of, refuse_unreadable
 from mrsflow.errors import InputError
+from mrsflow.files import full_disk, read_json
 from mrsflow.nifti_mrs import Scan
 
 logger = logging.getLogger(__name__)
@@ -50,11 +53,14 @@ class Converted:
         Unsuppressed water found in the same raw data, by use: ``ecc`` (same gradients as the scan), ``conc``.
     notes : list of str
         What was put right, in words.
+    start : str or None
+        Clock time of the first excitation (HH:MM:SS.s), where the raw file says it.
     """
 
     scan: Scan
     references: dict[str, Scan] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    start: str | None = None
 
 
 def convert(paths: list[Path], form: str | None = None, given: Mapping[str, str] | None = None) -> Converted:
@@ -81,6 +87,8 @@ def convert(paths: list[Path], form: str | None = None, given: Mapping[str, str]
     except InputError:
         raise
     except Exception as error:  # damage that no check foresaw: the person gets one line, the log gets the rest
+        if full := full_disk(error):
+            raise InputError(f"{paths[0]}: cannot be converted, {full}; make room there, or set TMPDIR") from error
         logger.info("unforeseen damage", exc_info=error)
         raise InputError(
             f"{paths[0]}: cannot be read ({type(error).__name__}); copy it from the scanner again"
@@ -114,12 +122,10 @@ def _convert_all(paths: list[Path], form: str | None, values: dict[str, Any]) ->
             f"{paths[0]}: {len(parts)} raw files were named for one scan and {water.count(True)} of them are "
             "unsuppressed water; name one scan and its water reference, or give each its own row"
         )
-    scan = parts[water.index(False)]
-    references = {
-        **scan.references,
-        **{f"ecc{n or ''}": p.scan for n, p in enumerate(p for p in parts if p is not scan)},
-    }
-    return Converted(scan.scan, references, [note for part in parts for note in part.notes])
+    main = parts[water.index(False)]
+    others = {f"ecc{n or ''}": part.scan for n, part in enumerate(part for part in parts if part is not main)}
+    notes = [note for part in parts for note in part.notes]
+    return replace(main, references={**main.references, **others}, notes=notes)
 
 
 def _named(form: str, paths: list[Path]) -> list[Path]:
@@ -161,10 +167,14 @@ def parse_given(given: Mapping[str, str]) -> dict[str, Any]:
 
 def _convert_one(raw: Raw, values: dict[str, Any], named: Path) -> Converted:
     if raw.format == "nifti":
-        return _finished(_read_nifti(raw.files[0]), {}, raw, values, [])
-    mends.refuse_truncated(raw)
-    with tempfile.TemporaryDirectory(prefix="mrsflow-") as folder:
-        scans, notes = _run_spec2nii(raw, Path(folder), values, named)
+        return _finished(_read_nifti(raw.files[0], values), {}, raw, values, [])
+    if raw.format in texts.READERS:
+        notes: list[str] = []
+        scans = texts.read(raw.format, raw.files[0], values, notes)
+    else:
+        mends.refuse_truncated(raw)
+        with tempfile.TemporaryDirectory(prefix="mrsflow-") as folder:
+            scans, notes = _run_spec2nii(raw, Path(folder), values, named)
     mains = {suffix: scan for suffix, scan in scans.items() if not re.search(r"ref|quant|ecc", suffix)}
     if len(mains) != 1:
         raise InputError(
@@ -178,17 +188,27 @@ def _convert_one(raw: Raw, values: dict[str, Any], named: Path) -> Converted:
     return _finished(next(iter(mains.values())), references, raw, values, notes)
 
 
-def _read_nifti(path: Path) -> Scan:
-    """NIfTI-MRS file; what its header lacks is taken from the BIDS sidecar beside it."""
-    scan = nifti_mrs.read(path)
+def _read_nifti(path: Path, given: Mapping[str, Any]) -> Scan:
+    """NIfTI-MRS file; what its header lacks is taken from the BIDS sidecar beside it, which must not contradict it."""
+    scan = nifti_mrs.read(path, given)
+    for number, dim in enumerate(scan.dims, start=5):
+        if scan.size(dim) > 1 and (f"dim_{number}" not in scan.header or scan.dims.count(dim) > 1):
+            raise InputError(
+                f"{path}: dimension {number} has no tag of its own (dim_{number}); write it into the header"
+            )
     sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    if sidecar.is_file():
-        from mrsflow.files import read_json
-
-        content = read_json(sidecar)
-        lacking = {k: content[k] for k in ("EchoTime", "RepetitionTime", "MixingTime", "Manufacturer") if k in content}
-        scan = replace(scan, header={**lacking, **scan.header})
-    return scan
+    stated = {"SpectralWidth": 1 / scan.dwell_time}
+    content = read_json(sidecar) if sidecar.is_file() else {}
+    for key in ("EchoTime", "RepetitionTime", "MixingTime", "SpectralWidth"):
+        values = [v for v in (stated.get(key), scan.header.get(key), content.get(key)) if isinstance(v, int | float)]
+        settled = {"SpectralWidth": "DwellTime"}.get(key, key) in given
+        if not settled and any(not np.isclose(v, values[0], rtol=1e-3) for v in values[1:]):
+            raise InputError(
+                f"{path}: {key} is {' and '.join(f'{v:g}' for v in values)} in its header and its sidecar; give the "
+                f"true one with --set {key}=VALUE"
+            )
+    lacking = {k: content[k] for k in ("EchoTime", "RepetitionTime", "MixingTime", "Manufacturer") if k in content}
+    return replace(scan, header={**lacking, **scan.header})
 
 
 def _run_spec2nii(raw: Raw, folder: Path, values: dict[str, Any], named: Path) -> tuple[dict[str, Scan], list[str]]:
@@ -199,8 +219,7 @@ def _run_spec2nii(raw: Raw, folder: Path, values: dict[str, Any], named: Path) -
         notes.append("GE P-file of an old header revision, read by spec2nii's own mapper")
         ge.convert_old(raw.files[0], folder / "out")
     else:
-        for options in _prepare(raw, folder, values, notes):
-            _call_spec2nii(options, raw, folder, named)
+        _call_spec2nii(_prepare(raw, folder, values, notes), raw, folder, named)
     files = sorted((folder / "out").glob("*.nii.gz"))
     if not files:
         raise InputError(f"{named}: spec2nii found no spectroscopy data in it ({raw.format})")
@@ -215,11 +234,12 @@ def _call_spec2nii(options: dict[str, Any], raw: Raw, folder: Path, named: Path)
 
     try:
         runtime = Spec2nii(**options).run(cwd=str(folder)).runtime
-    except OSError as error:
+    except FileNotFoundError as error:
         raise InputError(f"spec2nii cannot be started ({error}); run `make env` again") from error
     except subprocess.TimeoutExpired:
-        limit = Spec2nii.time_limit
-        raise InputError(f"{named}: conversion did not end within {limit:.0f} s; is it complete?") from None
+        raise InputError(f"{named}: spec2nii does not come to an end; the file is damaged, copy it again") from None
+    if os.strerror(errno.ENOSPC) in runtime.stderr:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.parent))
     if runtime.returncode:
         raise InputError(f"{named}: {_reason(raw, runtime.stderr)}")
     if "unexpected read error" in runtime.stderr:
@@ -272,8 +292,8 @@ def _reason(raw: Raw, stderr: str) -> str:
     )
 
 
-def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -> list[dict[str, Any]]:
-    """Lay out the input under names that say nothing, and choose the options of spec2nii for each call."""
+def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Lay out the input under names that say nothing, and choose the options of spec2nii."""
     source = folder / "in"
     source.mkdir()
 
@@ -282,7 +302,7 @@ def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -
         return f"in/{name}"
 
     first = raw.files[0]
-    simple = {"twix": ".dat", "rda": ".rda", "ge": ".7", "raw": ".raw"}
+    simple = {"twix": ".dat", "ge": ".7"}
     options: dict[str, Any] = {"subcommand": raw.format}
     if raw.format in simple:
         options["in_files"] = [link(first, "scan" + simple[raw.format])]
@@ -291,15 +311,18 @@ def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -
         if measurements := mends.twix_measurements(head_of(first, 8)):
             options["multiraid"] = measurements  # adjustments come first, the scan last
     elif raw.format == "philips_sdat":
-        (source / "scan.spar").write_bytes(mends.mended_spar(raw.files[1], notes))
+        (source / "scan.spar").write_text(mends.mended_spar(raw.files[1], values, notes), encoding="utf-8")
         options |= {"subcommand": "philips", "in_files": [link(first, "scan.sdat"), "in/scan.spar"]}
+    elif raw.format == "rda":
+        (source / "scan.rda").write_bytes(mends.mended_rda(first, values))
+        options["in_files"] = ["in/scan.rda"]
     elif raw.format == "philips_dl":
         options["in_files"] = [link(path, "scan" + path.suffix.lower()) for path in raw.files]
     elif raw.format in ("dicom", "philips_dcm", "uih"):
         for number, path in enumerate(raw.files):
             link(path, f"{number:06d}.dcm")
-        if raw.format == "philips_dcm":
-            mends.mend_philips_dicom(source, notes)
+        if raw.format != "uih":
+            mends.mend_dicom(source, raw.format, notes)
         options["in_files"] = ["in" if len(raw.files) > 1 else "in/000000.dcm"]
     elif raw.format == "bruker":
         for path in first.parent.iterdir():
@@ -308,53 +331,9 @@ def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -
         options |= {"in_files": [f"in/{first.name}"], "mode": mode}
     elif raw.format == "varian":
         link(first, "fid")
-        (source / "procpar").write_text(mends.mended_procpar(raw.files[1]), encoding="latin-1")
+        (source / "procpar").write_text(mends.mended_procpar(raw, values), encoding="latin-1")
         options["in_files"] = ["in"]
-    elif raw.format == "jmrui":
-        options["in_files"] = [link(first, "scan.mrui" if first.suffix.lower() == ".mrui" else "scan.txt")]
-    elif raw.format in ("text", "raw"):
-        frequency, dwell, nucleus = _needed_by_text(raw, values)
-        options |= {"frequency": frequency, "bandwidth": 1 / dwell, "nucleus": nucleus}
-        options |= {"override_frequency": frequency, "override_dwelltime": dwell}
-        if raw.format == "text":
-            return [options | columns for columns in _split_columns(first, source)]
-    return [options]
-
-
-def _needed_by_text(raw: Raw, values: dict[str, Any]) -> tuple[float, float, str]:
-    """Frequency (MHz), dwell time (s) and nucleus, which plain numbers do not carry."""
-    head = head_of(raw.files[0]).decode("latin-1")
-    known = dict(values)
-    if raw.format == "raw":
-        for key, names in (("SpectrometerFrequency", "hzpppm"), ("DwellTime", "deltat|dwelltime|badelt")):
-            stated = re.search(rf"(?:{names})\s*=\s*([-+.\deE]+)", head, re.IGNORECASE)
-            if stated:
-                known.setdefault(key, float(stated.group(1)))
-    for key, column in (("SpectrometerFrequency", "spectrometer_frequency_mhz"), ("DwellTime", "dwell_time_s")):
-        if key not in known:
-            raise InputError(
-                f"{raw.files[0]}: a {raw.format} file does not say its {key} ({GIVEN[key]}); give it with --set "
-                f"{key}=VALUE or in column {column} of the samples table"
-            )
-    return known["SpectrometerFrequency"], known["DwellTime"], known.get("ResonantNucleus", "1H")
-
-
-def _split_columns(path: Path, source: Path) -> list[dict[str, Any]]:
-    """Write pairs of columns to files of their own: real and imaginary part, then those of the water reference."""
-    try:
-        table = np.loadtxt(path, ndmin=2, delimiter="," if "," in head_of(path, 200).decode("latin-1") else None)
-    except (ValueError, UnicodeDecodeError):
-        raise InputError(f"{path}: is not a table of numbers with as many columns in every line") from None
-    if table.shape[1] not in (2, 4) or not np.all(np.isfinite(table)):
-        raise InputError(
-            f"{path}: has {table.shape[1]} columns; two are needed (real, imaginary), or four with those of the "
-            "water reference, all finite"
-        )
-    calls = []
-    for number, suffix in enumerate(("", "_ref")[: table.shape[1] // 2]):
-        np.savetxt(source / f"scan{suffix}.txt", table[:, 2 * number : 2 * number + 2], fmt="%.17g")
-        calls.append({"in_files": [f"in/scan{suffix}.txt"], "out_name": f"scan{suffix}"})
-    return calls
+    return options
 
 
 def _finished(scan: Scan, references: dict[str, Scan], raw: Raw, values: dict[str, Any], notes: list[str]) -> Converted:
@@ -367,10 +346,12 @@ def _finished(scan: Scan, references: dict[str, Scan], raw: Raw, values: dict[st
     if raw.format == "twix" and scan.dims[-1:] == ("DIM_USER_0",):
         scan, references = mends.split_reference_phase(scan, raw, notes)
     notes += _replaced(scan, values)
+    field = mends.field_strength(raw)
     scan, *waters = [_with_given(s, values) for s in (scan, *references.values())]
     for item in (scan, *waters):
-        checks.refuse_implausible(item, str(raw.files[0]))
-    return Converted(scan, dict(zip(references, waters, strict=True)), list(dict.fromkeys(notes)))
+        checks.refuse_implausible(item, str(raw.files[0]), field)
+    references = dict(zip(references, waters, strict=True))
+    return Converted(scan, references, list(dict.fromkeys(notes)), starts.start_of(raw))
 
 
 def _replaced(scan: Scan, values: dict[str, Any]) -> list[str]:

@@ -1,0 +1,65 @@
+"""Clock times of raw files: the start of the scan where the file says it, nothing where it does not."""
+
+import datetime
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileMetaDataset
+
+from mrsflow.conversion import convert, starts
+from mrsflow.conversion.formats import Raw
+from mrsflow.conversion.vendors import Converted
+from mrsflow.nifti_mrs import Scan
+from mrsflow.simulation import rawfiles
+
+START = datetime.datetime(2030, 1, 7, 10, 47, 12, 500_000)
+
+
+def test_a_twix_readout_carries_its_time(tmp_path):
+    header = rawfiles.RawHeader(127.73, 5e-4, 0.03, 2.0, 8, START)
+    rawfiles.write_siemens_twix(tmp_path / "a.dat", np.ones((2, 3, 512), complex), header)
+    assert starts.start_of(Raw("twix", [tmp_path / "a.dat"])) == "10:47:12.500"
+
+
+def dicom(path, **values):
+    content = pydicom.Dataset()
+    content.file_meta = FileMetaDataset()
+    content.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    content.file_meta.MediaStorageSOPClassUID = content.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4.2"
+    content.file_meta.MediaStorageSOPInstanceUID = content.SOPInstanceUID = "1.2.3"
+    for name, value in values.items():
+        setattr(content, name, value)
+    content.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_dicom_says_the_start_only_by_the_tag_that_means_it(tmp_path):
+    frames = [dicom(tmp_path / f"{n}.dcm", AcquisitionDateTime=f"20300107104{n}12.25+0100") for n in (8, 7)]
+    assert starts.start_of(Raw("dicom", frames)) == "10:47:12.250"
+    other = dicom(tmp_path / "a.dcm", AcquisitionTime="104712", SeriesTime="104712", ContentTime="104712")
+    assert starts.start_of(Raw("dicom", [other])) is None
+    assert starts.start_of(Raw("dicom", [frames[0], other])) is None
+
+
+@pytest.mark.parametrize("form", ["rda", "philips_sdat", "ge", "varian", "nifti"])
+def test_other_files_do_not_say_it(tmp_path, form):
+    (tmp_path / "a").write_text("SeriesTime: 104712\nscan_date : 2030.01.07 10:47:12\n")
+    assert starts.start_of(Raw(form, [tmp_path / "a"])) is None
+
+
+@pytest.mark.parametrize(
+    ("table", "found", "start", "said"),
+    [
+        ("10:47:12", "10:47:40.000", "10:47:12", None),
+        ("10:47:12", "11:47:12.000", "10:47:12", "differs by 3600 s"),
+        (None, "10:47:12.500", "10:47:12.500", "from the raw file"),
+        ("23:59:50", "00:00:10.000", "23:59:50", None),
+        (None, None, None, None),
+    ],
+)
+def test_the_table_comes_before_the_file(table, found, start, said):
+    converted = Converted(Scan(np.ones(64, complex), (), 5e-4, {}), start=found)
+    row, notes = convert._with_start({"start_time": table} if table else {}, converted)
+    assert row.get("start_time") == start
+    assert [said in note for note in notes] == ([True] if said else [])

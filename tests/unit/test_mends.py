@@ -1,13 +1,14 @@
 """Headers of real scanners vary: what is there is read rightly, what is missing is asked for, contradictions end it."""
 
 import datetime
+import gzip
 import re
 import struct
 
 import numpy as np
 import pytest
 
-from mrsflow import axes
+from mrsflow import axes, nifti_mrs
 from mrsflow.conversion import convert, mends, vendors
 from mrsflow.errors import InputError
 from mrsflow.simulation import rawfiles
@@ -224,3 +225,37 @@ def test_field_strength_is_that_of_the_header(tmp_path):
     assert mends.field_strength(mends.Raw("ge", [tmp_path / "P1.7"])) == 3.0
     assert mends.field_strength(mends.Raw("rda", [rda(tmp_path / "a.rda")])) == 3.0
     assert mends.field_strength(mends.Raw("varian", [varian(tmp_path / "a.fid") / "fid"])) is None
+
+
+def test_texts_about_a_person_leave_whatever_field_they_stand_in(tmp_path):
+    free = ("PatientName", "StudyDescription", "SequenceName", "TransmitCoil", "SoftwareVersion[0]", "PatientPosition")
+    path = rda(tmp_path / "a.rda", **dict.fromkeys(free, "FAKE_SUBJECT_001"), ModelName="born 19000101")
+    folder = tmp_path / "out"
+    written = convert.convert_by_hand([path], folder / "a.nii.gz", {})
+    everything = b"".join(gzip.decompress(p.read_bytes()) if p.suffix == ".gz" else p.read_bytes() for p in written)
+    assert b"FAKE" not in everything and b"19000101" not in everything and str(tmp_path).encode() not in everything
+    assert b'"EchoTime": 0.03' in everything
+
+
+def test_texts_of_a_nifti_header_stay_only_where_they_describe_the_measurement(tmp_path):
+    texts = ["Manufacturer", "SoftwareVersions", "SequenceName", "RxCoil", "TxCoil", "PatientPosition", "EditPulse"]
+    texts += ["ConversionMethod", "WaterSuppressionType", "dim_5_info", "dim_5_use", "private_note"]
+    known = {"SpectrometerFrequency": [127.73], "ResonantNucleus": ["1H"], "dim_5": "DIM_DYN"}
+    onsets = {"FAKE_SUBJECT_001": ["FAKE_SUBJECT_001"] * 2, "EditCondition": ["on", "off"]}
+    header = {**known, **dict.fromkeys(texts, "FAKE_SUBJECT_001"), "dim_5_header": onsets}
+    nifti_mrs.write(nifti_mrs.Scan(np.stack([FID, 2 * FID]), ("DIM_DYN",), 5e-4, header), tmp_path / "raw.nii.gz")
+    convert.convert_by_hand([tmp_path / "raw.nii.gz"], tmp_path / "a.nii.gz", {})
+    kept = nifti_mrs.read(tmp_path / "a.nii.gz").header
+    assert {**kept, "SpectralWidth": 0} == {
+        **known,
+        "dim_5_header": {"EditCondition": ["on", "off"]},
+        "SpectralWidth": 0,
+    }
+    fine = {
+        "Manufacturer": "Siemens Healthineers",
+        "SoftwareVersions": "syngo MR XA60",
+        "SequenceName": "eja_svs_press",
+    }
+    nifti_mrs.write(nifti_mrs.Scan(FID, (), 5e-4, {**known, **fine}), tmp_path / "raw.nii.gz")
+    convert.convert_by_hand([tmp_path / "raw.nii.gz"], tmp_path / "a.nii.gz", {})
+    assert fine.items() <= nifti_mrs.read(tmp_path / "a.nii.gz").header.items()

@@ -383,3 +383,39 @@ def test_water_of_another_scale_corrects_eddy_currents_only(tmp_path, session):
     assert not [p for p in written if "_mrsref" in p.name]
     (blocks_file,) = [p for p in written if p.name.endswith("_desc-blocks_svs.nii.gz")]
     assert "Eddy current correction" in {step["Method"] for step in nifti_mrs.read(blocks_file).processing}
+
+
+def test_every_switch_of_the_configuration_reaches_the_blocks(tmp_path):
+    disturbed = replace(DISTURBED, spoiled_fraction=0.05, jitter_deg=5.0)
+    session = simulated(disturbances=disturbed, narrowing=np.where(np.arange(144) < 48, 0.0, 0.6))
+    files = converted(tmp_path, session)
+
+    def steps(cycle=1, **switches):
+        config = {
+            **CONFIG,
+            "preprocess": {**CONFIG["preprocess"], **switches},
+            "protocols": {"p": {"phase_cycle": cycle}},
+        }
+        out = tmp_path / f"out{cycle}{sorted(switches)}"
+        paths = session_files.preprocess_session("sub-01_ses-1", files, config, out)
+        found = {path.name.removeprefix(f"{STEM}_desc-"): path for path in paths}
+        return [s["Method"] for s in nifti_mrs.read(found["blocks_svs.nii.gz"]).processing], found
+
+    usual, found = steps()
+    assert set(usual) == NEAR_2021 - {"Apodization"}
+    assert steps(match_linewidth=True)[0] == [*usual, "Apodization"]
+    assert steps(remove_water=False)[0] == [s for s in usual if s != "Nuisance peak removal"]
+    assert steps(eddy_current=False)[0] == [s for s in usual if s != "Eddy current correction"]
+    singly = read_table(found["transients_quality.tsv"])["rejected"].astype(str) == "True"
+    whole = read_table(steps(4)[1]["transients_quality.tsv"])["rejected"].astype(str) == "True"
+    cycles = np.arange(144) // 4
+    assert whole.tolist() == np.isin(cycles, cycles[singly]).tolist() and whole.sum() > singly.sum() > 0
+
+
+def test_an_averaged_reference_guides_the_coils_as_its_transients_do(session):
+    each = as_run(session)
+    averaged = replace(each, reference=as_scan(session.water_reference.mean(axis=1), "DIM_COIL"))
+    weights = [preprocess.process([run_], SETTINGS).weights.sensitivities for run_ in (each, averaged)]
+    assert abs(np.vdot(*weights)) == pytest.approx(1, abs=1e-6)
+    truth = session.sensitivities / np.linalg.norm(session.sensitivities)
+    assert abs(np.vdot(weights[1], truth)) == pytest.approx(1, abs=1e-4)

@@ -249,7 +249,7 @@ def check_scan(scan: Scan, role: str, protocol: dict[str, Any], name: str) -> li
     key = f"protocols.{name}"
     rows = [
         *_check_header(scan, protocol, key),
-        *_check_dimensions(scan, protocol, key),
+        *_check_dimensions(scan, role, protocol, key),
         *_check_frames(scan, role, protocol, key),
     ]
     return [*rows, _check_sense(scan, role, key), *_check_voxel(scan, protocol, key)]
@@ -278,14 +278,18 @@ def _check_header(scan: Scan, protocol: dict[str, Any], key: str) -> list[Check]
     agrees = scan.nucleus == protocol["nucleus"]
     message = "" if agrees else f"only {protocol['nucleus']} is analysed; leave this scan out"
     rows.append(Check("nucleus", scan.nucleus, protocol["nucleus"], "pass" if agrees else "fail", message))
-    low, high, _ = PLAUSIBLE["DwellTime"]
-    rows.append(Check("dwell_time", f"{scan.dwell_time:.6g} s", f"{low:g} to {high:g} s", "pass"))
+    width, (low, high, _) = protocol.get("spectral_width_hz"), PLAUSIBLE["DwellTime"]
+    expects = f"{low:g} to {high:g} s" if width is None else f"{1 / width:.6g} s"
+    agrees = width is None or abs(scan.dwell_time * width - 1) <= 0.01
+    message = "" if agrees else f"set {key}.spectral_width_hz, or column dwell_time_s of the samples table"
+    rows.append(Check("dwell_time", f"{scan.dwell_time:.6g} s", expects, "pass" if agrees else "fail", message))
     rows.append(Check("units", "mm, s", "mm, s", "pass"))
     return rows
 
 
-def _check_dimensions(scan: Scan, protocol: dict[str, Any], key: str) -> list[Check]:
+def _check_dimensions(scan: Scan, role: str, protocol: dict[str, Any], key: str) -> list[Check]:
     n_coils, declared = scan.size("DIM_COIL"), protocol["coils"]
+    n_frames = protocol.get("frames") if role == "svs" else None
     found = f"{n_coils} coils x {scan.size('DIM_DYN')} frames" + "".join(
         f" x {scan.size(d)} {d}" for d in scan.dims if d not in ("DIM_COIL", "DIM_DYN")
     )
@@ -297,7 +301,10 @@ def _check_dimensions(scan: Scan, protocol: dict[str, Any], key: str) -> list[Ch
     elif n_coils > 1 and scan.size("DIM_DYN") > 1 and _alike(scan, "DIM_COIL") > 0.9 > 2 * _alike(scan, "DIM_DYN"):
         status = "fail"
         message = "what is tagged as coils looks like frames and the reverse; correct the tags in the NIfTI-MRS file"
-    return [Check("dimensions", found, f"coils {declared}", status, message)]
+    elif n_frames not in (None, scan.size("DIM_DYN")):
+        status, message = "fail", f"was the scan stopped early? set {key}.frames, or null to accept any number"
+    expected = f"coils {declared}" + (f", {n_frames} frames" if n_frames else "")
+    return [Check("dimensions", found, expected, status, message)]
 
 
 def _alike(scan: Scan, dim: str) -> float:

@@ -63,7 +63,7 @@ class Spec2nii(CommandLine):
     _cmd = str(Path(sys.executable).with_name("spec2nii"))
     input_spec = Spec2niiInputSpec
     output_spec = Spec2niiOutputSpec
-    time_limit = 60.0
+    time_limit = 120.0
     time_per_megabyte = 1.0
 
     def _format_arg(self, name: str, trait_spec: Any, value: Any) -> str:

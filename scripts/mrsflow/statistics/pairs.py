@@ -271,7 +271,8 @@ def reliability(table: NDArray[np.float64]) -> dict[str, float]:
     a, b = k * icc / (n * (1 - icc)), 1 + k * icc * (n - 1) / (n * (1 - icc))
     v = (a * msc + b * mse) ** 2 / ((a * msc) ** 2 / (k - 1) + (b * mse) ** 2 / ((n - 1) * (k - 1)))
     low, high = fdtri(n - 1, v, 0.975), fdtri(v, n - 1, 0.975)
-    icc_low = n * (msr - low * mse) / (low * (k * msc + (k * n - k - n) * mse) + n * msr)
+    scaled = msr / low  # `low` may be infinite
+    icc_low = n * (scaled - mse) / (k * msc + (k * n - k - n) * mse + n * scaled)
     icc_high = n * (high * msr - mse) / (k * msc + (k * n - k - n) * mse + n * high * msr)
     sem = np.sqrt(np.mean(table.var(axis=1, ddof=1)))
     return {

@@ -70,9 +70,29 @@ def test_participant_only_model_has_the_published_degrees_of_freedom(trial):
 def test_every_row_of_contrasts_tells_what_it_used(trial):
     found = read(trial, "contrasts")
     done = found[found["estimate"].notna()]
-    for column in ("n_participants", "n_sessions", "n_dropped", "random", "df_method"):
+    for column in ("n_dropped", "random", "df_method"):
         assert done[column].notna().all(), column
     assert (done["n_participants"] == 24).all()
+    assert (done["n_sessions"] == 48).all()
+    changes = done["analysis"].str.startswith("clinical")
+    assert (done.loc[changes, "n_blocks"] == 48).all()
+    every = done["analysis"].str.contains("condition x")  # the baseline blocks too, or both scores
+    assert (done.loc[~changes & ~every, "n_blocks"] == 48 * 5).all()
+    found = read(trial, "sensitivity").set_index("analysis")
+    assert list(found.loc["period 1 only", ["n_participants", "n_sessions", "n_blocks"]]) == [24, 24, 120]
+    assert list(found.loc["carry-over", ["n_participants", "n_sessions", "n_blocks"]]) == [24, 48, 240]
+
+
+def test_tables_have_the_columns_that_readers_know(trial):
+    known = (
+        "analysis outcome model contrast n_participants n_sessions n_blocks estimate se df df_method t p ci_low "
+        "ci_high percent_of_baseline percent_ci_low percent_ci_high d_z g_av g_ci_low g_ci_high p_adjusted family "
+        "singular converged sd_participant sd_session sd_residual seed"
+    )
+    for name in ("contrasts", "sensitivity"):
+        assert set(known.split()) <= set(read(trial, name).columns)
+    fraction = "fraction ci_low ci_high method bounded change_reference change_treated"
+    assert set(fraction.split()) <= set(read(trial, "attenuation").columns)
 
 
 def test_sensitivity_has_one_row_for_each_analysis(trial):

@@ -104,9 +104,9 @@ def clinical_rows(plan: Plan, rows: Rows, outcome: str) -> list[Row]:
 
 def _mean_change(rows: Rows, outcome: str) -> Row:
     test = pairs.one_sample(rows.sessions["y"])
-    fit = pairs.SessionFit(test, rows.sessions["participant"].nunique(), len(rows.sessions), ())
+    fit = pairs.SessionFit(test, rows.sessions["participant"].nunique(), ())
     more = {"outcome": outcome, "n_dropped": rows.n_dropped}
-    return session_row(fit, "clinical outcome", "change ~ 1", "follow-up - before", **more)
+    return session_row(fit, rows.blocks, "clinical outcome", "change ~ 1", "follow-up - before", **more)
 
 
 def mood_time_rows(plan: Plan, rows: Rows, before: str, after: str, outcome: str) -> list[Row]:
@@ -251,8 +251,8 @@ def link_rows(plan: Plan, rows: Rows, mood: Rows, outcome: str) -> list[Row]:
     else:
         columns = [table["glx_between"], np.ones(len(table)), *pairs.dummies(table["condition"], plan.conditions).T]
         test = pairs.least_squares(np.column_stack(columns), table["outcome"].to_numpy(float), 0)
-        fit = pairs.SessionFit(test, table["participant"].nunique(), len(table), ())
-        found = [session_row(fit, "link", "outcome ~ glx_between + condition", "between participants slope")]
+        fit = pairs.SessionFit(test, table["participant"].nunique(), ())
+        found = [session_row(fit, table, "link", "outcome ~ glx_between + condition", "between participants slope")]
     spread = {
         "within participants slope": table["glx_within"].std(),
         "between participants slope": table["glx_between"].std(),

@@ -157,14 +157,11 @@ def model_row(
     """Make the row of a test in a mixed model."""
     table, fit = model.table, model.fit
     sd = dict(zip(fit.groups, np.sqrt(fit.variances), strict=True))
-    keys = ["participant", "session"]
     row = {
         "analysis": analysis,
         "model": model.formula,
         "contrast": contrast,
-        "n_participants": table["participant"].nunique(),
-        "n_sessions": len(table.drop_duplicates(keys)),
-        "n_blocks": len(table),
+        **counts(table),
         "n_dropped": model.design.n_dropped,
         "random": " + ".join(f"(1|{name})" for name in fit.groups),
         "df_method": method,
@@ -178,20 +175,32 @@ def model_row(
     return row | more
 
 
+def counts(blocks: "pd.DataFrame") -> dict[str, int]:
+    """Cells that tell whose blocks a row used."""
+    sessions = blocks.drop_duplicates(["participant", "session"])
+    return {
+        "n_participants": sessions["participant"].nunique(),
+        "n_sessions": len(sessions),
+        "n_blocks": len(blocks),
+    }
+
+
 def numbers(test: Inference) -> dict[str, float]:
     """Cells of a test."""
     return {name: float(getattr(test, name)) for name in ("estimate", "se", "df", "t", "p", "ci_low", "ci_high")}
 
 
-def session_row(fit: pairs.SessionFit, analysis: str, model: str, contrast: str, **more: Any) -> dict[str, Any]:
-    """Make the row of a least-squares test of session values."""
-    counts = {"n_participants": fit.n_participants, "n_sessions": fit.n_sessions, "df_method": "residual"}
+def session_row(
+    fit: pairs.SessionFit, blocks: "pd.DataFrame", analysis: str, model: str, contrast: str, **more: Any
+) -> dict[str, Any]:
+    """Make the row of a least-squares test of session values that summarise `blocks`."""
     return {
         "analysis": analysis,
         "model": model,
         "contrast": contrast,
+        **counts(blocks),
         "random": "none",
-        **counts,
+        "df_method": "residual",
         **numbers(fit.test),
         **more,
     }
@@ -266,25 +275,27 @@ def pair_means(
     """Make the row of the classical analysis of session means: crossover or parallel analysis of covariance."""
     guards.check_comparison(plan, rows.sessions)
     adjusted = rows.has_baseline and y == "y"
+    blocks = rows.blocks
     if plan.design == "parallel":
         fit = pairs.parallel(rows.sessions, contrast.treated, contrast.reference, y, adjusted)
+        blocks = blocks[blocks["condition"].isin([contrast.treated, contrast.reference])]
         text = " + ".join(["condition", *fit.covariates])
     else:
         fit = pairs.crossover(rows.sessions, plan.conditions, contrast.treated, contrast.reference, y, adjusted)
+        blocks = blocks[blocks["participant"].isin(pairs.complete(rows.sessions, plan.conditions)["participant"])]
         text = " + ".join(["participant", "condition", *fit.covariates])
     left = rows.sessions["participant"].nunique() - fit.n_participants
     remark = f"{left} participant(s) without every condition left out" if left else ""
     named = "session mean" if y == "y" else "session change"
-    return session_row(fit, analysis, f"{named} ~ {text}", contrast.name, remark=remark)
+    return session_row(fit, blocks, analysis, f"{named} ~ {text}", contrast.name, remark=remark)
 
 
 def rerandomised(plan: Plan, rows: "Rows", contrast: Contrast) -> dict[str, Any]:
     """Make the row of the randomisation test of the analysis of covariance."""
     row = pair_means(plan, rows, contrast, analysis="re-randomisation")
     p, t, exact = randomisation_of(plan, rows, contrast)
-    kept = {
-        k: row[k] for k in ("analysis", "model", "contrast", "n_participants", "n_sessions", "estimate", "t", "remark")
-    }
+    unknown = ("se", "df", "ci_low", "ci_high")
+    kept = {name: value for name, value in row.items() if name not in unknown}
     how = f"all {len(t)} assignments" if exact else f"{len(t)} random assignments"
     return kept | {"p": p, "df_method": how, "random": "assignment of conditions", "seed": plan.seed}
 
@@ -351,8 +362,8 @@ def single_arm(plan: Plan, rows: "Rows", blocks: "pd.DataFrame") -> list[dict[st
 
     def changes() -> list[dict[str, Any]]:
         test = pairs.one_sample(rows.sessions["change"])
-        fit = pairs.SessionFit(test, rows.sessions["participant"].nunique(), len(rows.sessions), ())
-        return [session_row(fit, "pair means", "session change ~ 1", contrast.name)]
+        fit = pairs.SessionFit(test, rows.sessions["participant"].nunique(), ())
+        return [session_row(fit, rows.blocks, "pair means", "session change ~ 1", contrast.name)]
 
     found = attempt(make, "primary", contrast.name) + attempt(changes, "pair means", contrast.name)
     return [complete_row(row, rows, plan.outcome) for row in found]

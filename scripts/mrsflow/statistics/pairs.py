@@ -29,7 +29,6 @@ class SessionFit:
 
     test: Inference
     n_participants: int
-    n_sessions: int
     covariates: tuple[str, ...]
 
 
@@ -78,7 +77,7 @@ def crossover(
         names.append("baseline")
     x = within(np.column_stack(columns), used["participant"])
     test = least_squares(x, within(used[y].to_numpy(float), used["participant"]), others.index(treated), absorbed=n)
-    return SessionFit(test, n, len(used), tuple(names))
+    return SessionFit(test, n, tuple(names))
 
 
 def parallel(
@@ -90,7 +89,7 @@ def parallel(
     if baseline:
         columns.append(used["bl"].to_numpy(float) - used["bl"].mean())
     test = least_squares(np.column_stack(columns).astype(float), used[y].to_numpy(float), 0, robust=robust)
-    return SessionFit(test, used["participant"].nunique(), len(used), ("baseline",) if baseline else ())
+    return SessionFit(test, used["participant"].nunique(), ("baseline",) if baseline else ())
 
 
 def one_sample(values: ArrayLike) -> Inference:

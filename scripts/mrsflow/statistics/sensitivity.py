@@ -115,11 +115,14 @@ def _change(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
 
 
 def _first_period(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
-    first = rows.sessions[rows.sessions["period"] == rows.sessions["period"].min()]
+    period = rows.sessions["period"].min()
+    first = rows.sessions[rows.sessions["period"] == period]
     if first["condition"].nunique() < 2:
         raise InputError("the first visit has a single condition")
     fit = pairs.parallel(first, contrast.treated, contrast.reference, "y", rows.has_baseline)
-    return session_row(fit, "", "session mean ~ " + " + ".join(["condition", *fit.covariates]), contrast.name)
+    blocks = rows.blocks[rows.blocks["period"] == period]
+    blocks = blocks[blocks["condition"].isin([contrast.treated, contrast.reference])]
+    return session_row(fit, blocks, "", "session mean ~ " + " + ".join(["condition", *fit.covariates]), contrast.name)
 
 
 def _carry_over(plan: Plan, rows: Rows, _: Contrast) -> Row:
@@ -132,7 +135,7 @@ def _carry_over(plan: Plan, rows: Rows, _: Contrast) -> Row:
     fit = pairs.parallel(means, second, first, "y", baseline=False)
     name = f"sequence {second} - {first}"
     remark = "difference between sequences, not between conditions; no pre-test: low power, never decides the analysis"
-    return session_row(fit, "", "participant mean ~ sequence", name, remark=remark)
+    return session_row(fit, _complete(plan, rows).blocks, "", "participant mean ~ sequence", name, remark=remark)
 
 
 def _huber(cohort: "Cohort", plan: Plan, contrast: Contrast) -> tuple[Rows, list[Row]]:
@@ -214,4 +217,5 @@ def _with_factor(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> Row
 
 def _hc3(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
     fit = pairs.parallel(rows.sessions, contrast.treated, contrast.reference, "y", rows.has_baseline, robust=True)
-    return session_row(fit, "", "session mean ~ " + " + ".join(["condition", *fit.covariates]), contrast.name)
+    blocks = rows.blocks[rows.blocks["condition"].isin([contrast.treated, contrast.reference])]
+    return session_row(fit, blocks, "", "session mean ~ " + " + ".join(["condition", *fit.covariates]), contrast.name)

@@ -18,6 +18,7 @@ from mrsflow.fitting.fit_model import (
     SD_BROAD_BROADENING_HZ,
     SD_BROAD_SHIFT_PPM,
     SD_BROADENING_HZ,
+    SD_EDDY_HZ,
     SD_FIRST_ORDER_RAD,
     SD_SHIFT_HZ,
     Model,
@@ -282,6 +283,7 @@ def random_start(fid: NDArray, model: Model, generator: np.random.Generator) -> 
     theta[shape.shift] += generator.uniform(-3, 3)
     theta[shape.phase0] += generator.uniform(-0.5, 0.5)
     theta[shape.lorentz], theta[shape.gauss2] = generator.uniform(1, 8), generator.uniform(1, 8) ** 2
+    theta[shape.eddy] = generator.uniform(-1, 1)
     theta[shape.broadenings] = generator.uniform(-1, 1, shape.n_signals)
     theta[shape.shifts] = generator.uniform(-0.5, 0.5, shape.n_signals)
     return theta
@@ -380,6 +382,7 @@ def constraints(model: Model) -> str:
     return (
         f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}; "
         f"first-order phase 0 +/- {SD_FIRST_ORDER_RAD:g} rad at the edges; "
+        f"frequency of eddy currents 0 +/- {SD_EDDY_HZ:g} Hz; "
         "baseline, lipid, water tail and first point 0 with variance from the data; "
         f"amplitudes of {minor or 'no metabolite'} at their usual part of tNAA + tCr + 3 tCho, +/- {MINOR_SPREAD:.0%}; "
         "no other constraint on amplitudes or ratios"

@@ -7,7 +7,7 @@ group tables; a stage takes all sessions of a trial in one job, which spares sta
 estimated arm difference of Glx/tNAA with its Monte-Carlo interval, how many 95 % intervals cover, and the part of the
 error that the chain adds: the estimate less that of the same analysis of the true values of the blocks, in which
 participants, visits and blocks differ alike. A finished trial is kept as one row of ``trials.tsv``, so that an
-interrupted benchmark goes on.
+interrupted benchmark goes on with the next.
 """
 
 import json
@@ -68,7 +68,8 @@ def main(
 
 def one_trial(folder: Path, seed: int, participants: int, coils: int) -> dict:
     """Simulate, analyse and forget one trial; its estimate beside the truth."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    folder.mkdir(parents=True)
     (folder / "settings.yaml").write_text(f"n_coils: {coils}\nfailed_fraction: 0.0\n")
     simulate = [str(ROOT / "scripts/simulate_trial.py"), "--out", "trial", "--sites", "ge", "siemens"]
     call([*simulate, "--participants", str(participants), "--seed", str(seed), "--settings", "settings.yaml"], folder)

@@ -15,7 +15,7 @@ from scipy import linalg, sparse
 from mrsflow.fitting.fit_model import Model
 from mrsflow.fitting.nuisance import stacked
 
-CAUTION = {"shape": 4.0, "baseline": 6.0}
+CAUTION = {"shape": 5.0, "baseline": 8.0}
 """Own shapes and the smooth baseline are held this much more tightly (in variance) than they are expected to vary.
 
 That costs little accuracy and makes repeated spectra, whose shape is the same, scatter less; the standard deviations
@@ -25,7 +25,7 @@ USUAL = {
     "fine_baseline": (0.0, 0.0),
     "lipid": (0.002, 2.0),
     "water": (0.005, 2.0),
-    "first_point": (0.002, 4.0),
+    "first_point": (0.012, 4.0),
 }
 """Usual size of the nuisance signals of a good spectrum as part of its highest peak, and how many parameters' worth
 that knowledge counts beside the data's: few, so that a bad spectrum shows what it has."""

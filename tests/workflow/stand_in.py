@@ -176,7 +176,7 @@ class Project:
         command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *options]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
         return subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, env=environment, timeout=300, check=False
+            command, cwd=self.folder, capture_output=True, text=True, env=environment, timeout=900, check=False
         )
 
     def done(self) -> list[str]:

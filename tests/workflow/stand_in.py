@@ -17,6 +17,7 @@ from pathlib import Path
 from mrsflow import config as study_config
 from mrsflow import records
 from mrsflow.errors import InputError
+from mrsflow.files import write_text
 from mrsflow.run import run
 
 STAGE, AFTER, FOLDER, SECTION = {stage!r}, {after!r}, {folder!r}, {section!r}
@@ -34,8 +35,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
             raise InputError(f"{{files[0].name}}: is bad")
         subject, session = item.key.split("_")
         path = output / FOLDER / subject / session / f"{{item.key}}_{{STAGE}}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + STAGE + "\\n")
+        write_text(text + STAGE + "\\n", path)
         with open("done.txt", "a") as done:
             done.write(f"{{STAGE}} {{item.key}}\\n")
         return [path]

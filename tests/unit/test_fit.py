@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import optimize, special
 
 from mrsflow.axes import ppm_to_hz, shift_frequency, time_axis
 from mrsflow.basis_sets.basis import Basis
@@ -224,6 +224,27 @@ def test_random_starts_end_in_one_place(model):
     for _ in range(4):
         again = fit.fit_session(fid, model, start=fit.random_start(fid, model, generator)).amplitudes[0]
         np.testing.assert_allclose(again[[1, 3]], reference[[1, 3]], rtol=0.01)
+
+
+def test_a_step_onto_a_bound_is_the_best_within_the_bounds(model):
+    """Against SciPy's bounded least squares, from a point where the free step leaves the bounds."""
+    fid = spectrum(model, noise=0.01)
+    sd = fit.noise_sd(fid, model)
+    n = len(model.names)
+    session = fit_solver.Session(model, model.spectrum(fid)[np.newaxis] / sd, np.array([1 / sd]), np.eye(n))
+    generator = np.random.default_rng(3)
+    matrix, target = generator.normal(size=(2 * session.size, session.size)), generator.normal(size=2 * session.size)
+    z = np.zeros(session.size)
+    for name in (model.shape.lorentz, model.shape.gauss2):
+        z[session.shape_at + name] = 0.01
+    low, high = session.bounds
+    free = np.linalg.lstsq(matrix, target, rcond=None)[0]
+    if z[session.shape_at + model.shape.gauss2] + free[session.shape_at + model.shape.gauss2] > 0:
+        matrix[:, session.shape_at + model.shape.gauss2] *= -1
+    best = optimize.lsq_linear(matrix, target, (low - z, high - z), method="bvls").x
+    found = fit_solver._stepped(session, z, matrix.T @ matrix, matrix.T @ target)
+    assert np.any(found == low)
+    np.testing.assert_allclose(found - z, best, atol=1e-8)
 
 
 def test_same_input_same_bytes(model):

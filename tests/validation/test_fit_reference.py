@@ -97,6 +97,18 @@ def test_a_clean_spectrum_is_fitted_to_its_truth(model, truth):
     assert result.quality[0]["residual_ratio"] == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.parametrize(("number", "seed"), [(39, 50), (71, 7), (71, 8)])
+def test_a_start_that_meets_a_bound_on_its_way_ends_where_others_do(model, truth, number, seed):
+    """The first two starts make the Gaussian width want to be negative."""
+    fid = nifti_mrs.read(truth / "main_svs.nii.gz").ordered("DIM_DYN")[number]
+    reference = fit.fit_session(fid, model).amplitudes[0]
+    start = fit.random_start(fid, model, np.random.default_rng(seed))
+    again = fit.fit_session(fid, model, start=start).amplitudes[0]
+    for quantity in ("Glu", "tCr"):
+        weights = uncertainty.weights_of(model.names, quantity)
+        assert weights @ again == pytest.approx(weights @ reference, rel=0.01)
+
+
 def write_with_water(shared, folder):
     columns = np.loadtxt(
         shared / "data" / "fitting-challenge" / "Cr_water_scaling_text" / "Cr_10mM_test_water_scaling.txt"

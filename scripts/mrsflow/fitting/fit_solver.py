@@ -37,6 +37,8 @@ TOLERANCE = 1e-4
 """A fit has ended when a step gains less (log posterior)."""
 WIDEST_HZ, FARTHEST_HZ = 60.0, 15.0
 """Bounds of widths, and of own shifts and narrowings, which no spectrum in use reaches."""
+BOUND_ROUNDS = 4
+"""Times that a step is solved for with more parameters on their bounds."""
 PRECISIONS = (1e-10, 1e8)
 """Bounds of an estimated precision (noise SD = 1)."""
 
@@ -94,6 +96,7 @@ class Session:
     maps: list = field(init=False)
     groups: dict[str, Group] = field(init=False)
     fixed: NDArray[np.floating] = field(init=False)
+    bounds: tuple[NDArray[np.floating], NDArray[np.floating]] = field(init=False)
 
     def __post_init__(self) -> None:
         model, n_blocks = self.model, len(self.spectra)
@@ -122,6 +125,7 @@ class Session:
             mapping[m + n_shape + own_nuisance, at + own_shape.size + np.arange(own_nuisance.size)] = 1.0
             self.maps.append(sparse.csr_array(mapping))
         self._set_priors(own_at, n_own, own_shape, own_nuisance)
+        self._set_bounds()
         nonlinear = np.zeros(self.size, dtype=bool)
         nonlinear[self.shape_at : self.nuisance_at] = True
         for block in range(n_blocks):
@@ -150,6 +154,17 @@ class Session:
         if n_blocks > 1:
             for k, (name, sd) in enumerate((("phase", 0.05), ("shift", 0.5), ("width", 0.3))):
                 self.groups[f"{name} of blocks"] = Group((first + k).ravel(), sd**-2, (1e-3 / sd**2, 1e6 / sd**2))
+
+    def _set_bounds(self) -> None:
+        """Keep the widths where lines decay, and own shifts near."""
+        shape = self.model.shape
+        low, high = np.full(self.size, -np.inf), np.full(self.size, np.inf)
+        own_low, own_high = (bound[self.shape_at : self.nuisance_at] for bound in (low, high))  # views
+        own_low[[shape.lorentz, shape.gauss2]] = 0.0
+        own_high[shape.lorentz], own_high[shape.gauss2] = WIDEST_HZ, WIDEST_HZ**2
+        own_low[shape.broadenings], own_high[shape.broadenings] = -FARTHEST_HZ, WIDEST_HZ
+        own_low[shape.shifts], own_high[shape.shifts] = -FARTHEST_HZ, FARTHEST_HZ
+        self.bounds = (low, high)
 
     def precision(self, stiffness: float = 1.0) -> NDArray[np.floating]:
         """Prior precision of every parameter as it is expected; own shapes of narrow signals times `stiffness`."""
@@ -247,8 +262,7 @@ def climb(session: Session, z: NDArray, steps: int, stiffness: float = 1.0, evid
         while damping < 1e8:
             damped = gram.copy()
             damped[session.nonlinear, session.nonlinear] *= 1 + damping
-            trial = state.z + _solve(damped, gradient)
-            candidate = project(session, _bounded(session, trial), precision)
+            candidate = project(session, _stepped(session, state.z, damped, gradient), precision)
             if candidate.objective <= state.objective + 1e-9:
                 gain = state.objective - candidate.objective
                 state, damping = candidate, max(damping / 5, 1e-9)
@@ -298,16 +312,19 @@ def _solve(matrix: NDArray, right: NDArray) -> NDArray[np.floating]:
         return scale * (linalg.pinvh(matrix * scale * scale[:, np.newaxis]) @ (scale * right))
 
 
-def _bounded(session: Session, z: NDArray) -> NDArray[np.floating]:
-    """Keep the widths where lines decay, and own shifts near."""
-    z = z.copy()
-    shape, at = session.model.shape, session.shape_at
-    z[at + shape.lorentz] = np.clip(z[at + shape.lorentz], 0.0, WIDEST_HZ)
-    z[at + shape.gauss2] = np.clip(z[at + shape.gauss2], 0.0, WIDEST_HZ**2)
-    own = z[at : at + shape.size]
-    own[shape.broadenings] = np.clip(own[shape.broadenings], -FARTHEST_HZ, WIDEST_HZ)
-    own[shape.shifts] = np.clip(own[shape.shifts], -FARTHEST_HZ, FARTHEST_HZ)
-    return z
+def _stepped(session: Session, z: NDArray, normal: NDArray, gradient: NDArray) -> NDArray[np.floating]:
+    """Take a step in which a parameter that would leave its bounds moves onto them, and the others allow for that."""
+    low, high = session.bounds
+    free = np.ones(z.size, dtype=bool)
+    step = np.zeros(z.size)
+    for _ in range(BOUND_ROUNDS):
+        step[free] = _solve(normal[np.ix_(free, free)], gradient[free] - normal[np.ix_(free, ~free)] @ step[~free])
+        out = free & ((z + step < low) | (z + step > high))
+        if not out.any():
+            break
+        step[out] = (np.clip(z + step, low, high) - z)[out]
+        free &= ~out
+    return np.clip(z + step, low, high)
 
 
 def posterior(session: Session, gram: NDArray) -> NDArray[np.floating]:

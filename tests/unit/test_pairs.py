@@ -134,6 +134,15 @@ def test_reliability_of_known_variances():
     assert found["mdc"] == pytest.approx(1.96 * np.sqrt(2) * 0.5, rel=0.03)
 
 
+def test_interval_of_the_icc_holds_it_or_is_empty():
+    rng = np.random.default_rng(0)
+    found = [pairs.reliability(10 + rng.normal(0, 1, (2, 1)) + rng.normal(0, 1, (2, 2))) for _ in range(300)]
+    empty = [np.isnan(one["icc_low"]) for one in found]
+    assert all(gap or one["icc_low"] <= one["icc"] <= one["icc_high"] for gap, one in zip(empty, found, strict=True))
+    assert all(one["icc"] < 0 for gap, one in zip(empty, found, strict=True) if gap)
+    assert 0 < sum(empty) < 60
+
+
 def test_huber_location_solves_its_equation():
     rng = np.random.default_rng(7)
     values = rng.normal(5, 1, (40, 6))

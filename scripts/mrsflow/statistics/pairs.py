@@ -249,7 +249,7 @@ def reliability(table: NDArray[np.float64]) -> dict[str, float]:
     -------
     dict
         cv_within_percent, cv_between_percent, icc, icc_low, icc_high (95 %), sem, mdc (95 %), mdc_percent; empty where
-        every value is the same.
+        every value is the same. The interval of the ICC is NaN where its approximation does not hold the estimate.
 
     Notes
     -----
@@ -273,6 +273,8 @@ def reliability(table: NDArray[np.float64]) -> dict[str, float]:
     scaled = msr / low  # `low` may be infinite
     icc_low = n * (scaled - mse) / (k * msc + (k * n - k - n) * mse + n * scaled)
     icc_high = n * (high * msr - mse) / (k * msc + (k * n - k - n) * mse + n * high * msr)
+    if not icc_low <= icc <= icc_high:  # the approximation fails at a negative ICC of few participants
+        icc_low = icc_high = np.nan
     sem = np.sqrt(np.mean(table.var(axis=1, ddof=1)))
     return {
         "cv_within_percent": float(100 * sem / grand),

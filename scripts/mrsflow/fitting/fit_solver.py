@@ -15,11 +15,6 @@ from scipy import linalg, sparse
 from mrsflow.fitting.fit_model import Model
 from mrsflow.fitting.nuisance import stacked
 
-CAUTION = {"shape": 5.0, "baseline": 8.0}
-"""Own shapes and the smooth baseline are held this much more tightly (in variance) than they are expected to vary.
-
-That costs little accuracy and makes repeated spectra, whose shape is the same, scatter less; the standard deviations
-are those of the expected variation."""
 USUAL = {
     "baseline": (0.02, 6.0),
     "fine_baseline": (0.0, 0.0),
@@ -167,24 +162,14 @@ class Session:
         self.bounds = (low, high)
 
     def precision(self, stiffness: float = 1.0) -> NDArray[np.floating]:
-        """Prior precision of every parameter as it is expected; own shapes of narrow signals times `stiffness`."""
+        """Prior precision of every parameter; that of own shapes of narrow signals times `stiffness`."""
+        shape = self.model.shape
+        own = np.r_[shape.broadenings, shape.shifts][np.tile(~self.model.broad, 2)]
         precision = self.fixed.copy()
-        precision[self._own_shapes()] *= stiffness
+        precision[self.shape_at + own] *= stiffness
         for group in self.groups.values():
             precision[group.indices] = group.precision
         return precision
-
-    def cautious(self, stiffness: float = 1.0) -> NDArray[np.floating]:
-        """Prior precision of every parameter as the fit applies it."""
-        precision = self.precision(stiffness)
-        precision[self._own_shapes()] *= CAUTION["shape"]
-        precision[self.groups["baseline"].indices] *= CAUTION["baseline"]
-        return precision
-
-    def _own_shapes(self) -> NDArray[np.intp]:
-        shape = self.model.shape
-        own = np.r_[shape.broadenings, shape.shifts]
-        return self.shape_at + own[np.tile(~self.model.broad, 2)]
 
     def local(self, z: NDArray, block: int) -> tuple[NDArray, NDArray, NDArray]:
         """Amplitudes, shape and nuisance coefficients of a block."""
@@ -246,14 +231,14 @@ def normal_equations(session: Session, state: State) -> tuple[NDArray, NDArray]:
 
 def climb(session: Session, z: NDArray, steps: int, stiffness: float = 1.0, evidence: int = 0) -> tuple[State, int]:
     """Climb the posterior from the shape parameters of `z`; the first `evidence` steps estimate variances too."""
-    precision = session.cautious(stiffness)
+    precision = session.precision(stiffness)
     state = project(session, z, precision)
     damping, small, settled = 1e-3, 0, evidence == 0
     for step in range(steps):
         gram, gradient = normal_equations(session, state)
         if not settled:
             settled = estimate_variances(session, gram, gradient + gram @ state.z) or step + 1 >= evidence
-            precision = session.cautious(stiffness)
+            precision = session.precision(stiffness)
             state = project(session, state.z, precision)
             gram, gradient = normal_equations(session, state)
         gradient = gradient - precision * state.z
@@ -328,16 +313,13 @@ def _stepped(session: Session, z: NDArray, normal: NDArray, gradient: NDArray) -
 
 
 def posterior(session: Session, gram: NDArray) -> NDArray[np.floating]:
-    """Covariance of the errors of all parameters: noise, and what the priors hold back of the expected variation."""
-    applied, expected = session.cautious(), session.precision()
-    excess = np.divide(applied**2, expected, out=np.zeros_like(applied), where=expected > 0)
-    inner = inverse(gram + np.diag(applied))
-    return inner @ (gram + np.diag(excess)) @ inner
+    """Covariance of the errors of all parameters: inverse Fisher information, that of the priors included."""
+    return inverse(gram + np.diag(session.precision()))
 
 
 def effective_dimension(session: Session, gram: NDArray, names: tuple[str, ...]) -> float:
     """How many parameters of some groups the data determine (MacKay 1992): 0 to their number."""
-    precision = session.cautious()
+    precision = session.precision()
     covariance = np.diag(inverse(gram + np.diag(precision)))
     members = np.concatenate([session.groups[name].indices for name in names])
     return float(members.size - np.sum(precision[members] * covariance[members]))

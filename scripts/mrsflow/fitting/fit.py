@@ -306,9 +306,14 @@ def _find_places(session: Session, start: NDArray) -> list[State]:
 def _fit_from(session: Session, places: list[NDArray]) -> tuple[Session, State]:
     """Fit from shape parameters, the best first; the next are tried where a fit misses more than noise.
 
-    Where all do, the baseline may become as narrow as macromolecules, which the basis may lack; what is missed then
-    still counts as noise.
+    Where all do, the baseline may become as narrow as macromolecules, which the basis may lack, and own shapes are
+    held; what is missed then still counts as noise.
     """
+
+    def again(session: Session, z: NDArray) -> State:
+        steps, evidence = fit_solver.STEPS, fit_solver.EVIDENCE_STEPS
+        return fit_solver.climb(session, z, steps, fit_solver.HELD, evidence)[0]
+
     tried = []
     for theta in places[:PLACES]:
         own = replace(session)
@@ -319,10 +324,10 @@ def _fit_from(session: Session, places: list[NDArray]) -> tuple[Session, State]:
     _, _, session, state = min(tried, key=lambda one: one[:2])
     if np.any(_misfit(state) > MISFIT):
         session = replace(session, fine=True)
-        state, _ = fit_solver.climb(session, state.z, fit_solver.STEPS, evidence=fit_solver.EVIDENCE_STEPS)
+        state = again(session, state.z)
     if np.any(_misfit(state) > MISFIT):
         session = fit_solver.rescaled(session, np.maximum(_misfit(state), 1.0))
-        state, _ = fit_solver.climb(session, state.z, fit_solver.STEPS, evidence=fit_solver.EVIDENCE_STEPS)
+        state = again(session, state.z)
     return session, state
 
 
@@ -380,7 +385,8 @@ def constraints(model: Model) -> str:
     broad = f" ({', '.join(names)}: {SD_BROAD_BROADENING_HZ:g} Hz and {SD_BROAD_SHIFT_PPM:g} ppm)" if names else ""
     minor = ", ".join(name for name in model.names if name in MINOR)
     return (
-        f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}; "
+        f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}, of narrow signals "
+        f"{1 / np.sqrt(fit_solver.HELD):.0%} of that where the basis misses more than noise; "
         f"first-order phase 0 +/- {SD_FIRST_ORDER_RAD:g} rad at the edges; "
         f"frequency of eddy currents 0 +/- {SD_EDDY_HZ:g} Hz; "
         "baseline, lipid, water tail and first point 0 with variance from the data; "

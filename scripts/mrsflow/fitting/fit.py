@@ -47,6 +47,9 @@ PLACES = 3
 """Places from which a fit is tried."""
 MISFIT = 1.1
 """Residual SD over noise SD beyond which misfit counts as noise and the fit is done again."""
+HELD = 1e2
+"""How much more tightly (precision of the prior) own shapes are then held for each unit of misfit beyond that, so that
+they do not bend to what the basis lacks."""
 
 
 class FitError(InputError):
@@ -309,25 +312,22 @@ def _fit_from(session: Session, places: list[NDArray]) -> tuple[Session, State]:
     Where all do, the baseline may become as narrow as macromolecules, which the basis may lack, and own shapes are
     held; what is missed then still counts as noise.
     """
-
-    def again(session: Session, z: NDArray) -> State:
-        steps, evidence = fit_solver.STEPS, fit_solver.EVIDENCE_STEPS
-        return fit_solver.climb(session, z, steps, fit_solver.HELD, evidence)[0]
-
+    steps, evidence = fit_solver.STEPS, fit_solver.EVIDENCE_STEPS
     tried = []
     for theta in places[:PLACES]:
         own = replace(session)
-        state, _ = fit_solver.climb(own, _placed(own, theta), fit_solver.STEPS, evidence=fit_solver.EVIDENCE_STEPS)
+        state, _ = fit_solver.climb(own, _placed(own, theta), steps, evidence=evidence)
         tried.append((float(_misfit(state).max()), len(tried), own, state))
         if tried[-1][0] <= MISFIT:
             break
-    _, _, session, state = min(tried, key=lambda one: one[:2])
+    misfit, _, session, state = min(tried, key=lambda one: one[:2])
+    held = 1 + HELD * max(misfit - MISFIT, 0.0)
     if np.any(_misfit(state) > MISFIT):
         session = replace(session, fine=True)
-        state = again(session, state.z)
+        state, _ = fit_solver.climb(session, state.z, steps, held, evidence)
     if np.any(_misfit(state) > MISFIT):
         session = fit_solver.rescaled(session, np.maximum(_misfit(state), 1.0))
-        state = again(session, state.z)
+        state, _ = fit_solver.climb(session, state.z, steps, held, evidence)
     return session, state
 
 
@@ -385,8 +385,8 @@ def constraints(model: Model) -> str:
     broad = f" ({', '.join(names)}: {SD_BROAD_BROADENING_HZ:g} Hz and {SD_BROAD_SHIFT_PPM:g} ppm)" if names else ""
     minor = ", ".join(name for name in model.names if name in MINOR)
     return (
-        f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}, of narrow signals "
-        f"{1 / np.sqrt(fit_solver.HELD):.0%} of that where the basis misses more than noise; "
+        f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}, less of narrow "
+        "signals where the basis misses more than noise; "
         f"first-order phase 0 +/- {SD_FIRST_ORDER_RAD:g} rad at the edges; "
         f"frequency of eddy currents 0 +/- {SD_EDDY_HZ:g} Hz; "
         "baseline, lipid, water tail and first point 0 with variance from the data; "

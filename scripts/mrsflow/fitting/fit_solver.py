@@ -26,8 +26,6 @@ USUAL = {
 that knowledge counts beside the data's: few, so that a bad spectrum shows what it has."""
 STIFFNESS = 1e4
 """While a fit finds its place, own shifts and widths are held by their prior times this factor."""
-HELD = 1e2
-"""The same where the basis misses more than noise, so that shapes do not bend to what it lacks."""
 FIRST_STEPS, STEPS, EVIDENCE_STEPS = 6, 60, 30
 """Most steps of finding the place, of the fit, and of these with new variances."""
 TOLERANCE = 1e-4

@@ -79,8 +79,9 @@ def test_a_file_closed_to_us_is_refused(copies, vendor):
         assert "cannot be read (Permission denied)" in outcome(copies[vendor])
         return
     copies[vendor].chmod(0)
-    for folder in (copies[vendor].parent, *list(copies[vendor].parents)[1:3]):
-        folder.chmod(0o755)
+    for folder in copies[vendor].parents:
+        if folder.name.startswith(("test_", "popen-", "pytest-")):
+            folder.chmod(0o755)
     os.seteuid(65534)  # root may read everything, so for a moment we are nobody
     try:
         message = outcome(copies[vendor])

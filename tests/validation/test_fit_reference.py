@@ -99,7 +99,7 @@ def test_a_clean_spectrum_is_fitted_to_its_truth(model, truth):
     assert result.quality[0]["residual_ratio"] == pytest.approx(1.0, abs=0.1)
 
 
-@pytest.mark.parametrize(("number", "seed"), [(39, 50), (71, 7), (71, 8)])
+@pytest.mark.parametrize(("number", "seed"), [(62, 14), (71, 13), (71, 14)])
 def test_a_start_that_meets_a_bound_on_its_way_ends_where_others_do(model, truth, number, seed):
     """The first two starts make the Gaussian width want to be negative."""
     fid = nifti_mrs.read(truth / "main_svs.nii.gz").ordered("DIM_DYN")[number]

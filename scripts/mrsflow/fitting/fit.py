@@ -310,7 +310,7 @@ def _fit_from(session: Session, places: list[NDArray]) -> tuple[Session, State]:
     """Fit from shape parameters, the best first; the next are tried where a fit misses more than noise.
 
     Where all do, the baseline may become as narrow as macromolecules, which the basis may lack, and own shapes are
-    held; what is missed then still counts as noise.
+    held the more tightly the more is missed (`HELD`); what is missed then still counts as noise.
     """
     steps, evidence = fit_solver.STEPS, fit_solver.EVIDENCE_STEPS
     tried = []
@@ -385,8 +385,8 @@ def constraints(model: Model) -> str:
     broad = f" ({', '.join(names)}: {SD_BROAD_BROADENING_HZ:g} Hz and {SD_BROAD_SHIFT_PPM:g} ppm)" if names else ""
     minor = ", ".join(name for name in model.names if name in MINOR)
     return (
-        f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}, less of narrow "
-        "signals where the basis misses more than noise; "
+        f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}, those of "
+        "narrow signals held more tightly where the basis misses more than noise; "
         f"first-order phase 0 +/- {SD_FIRST_ORDER_RAD:g} rad at the edges; "
         f"frequency of eddy currents 0 +/- {SD_EDDY_HZ:g} Hz; "
         "baseline, lipid, water tail and first point 0 with variance from the data; "

@@ -313,7 +313,10 @@ def _stepped(session: Session, z: NDArray, normal: NDArray, gradient: NDArray) -
 
 
 def posterior(session: Session, gram: NDArray) -> NDArray[np.floating]:
-    """Covariance of the errors of all parameters: inverse Fisher information, that of the priors included."""
+    """Covariance of the errors of all parameters: inverse Fisher information, that of the priors included.
+
+    Own shapes count with their whole spread also where the fit held them.
+    """
     return inverse(gram + np.diag(session.precision()))
 
 

@@ -38,8 +38,8 @@ BROAD_STARTS_PPM = (-0.1, -0.05, 0.0, 0.05, 0.1)
 """Shifts of the macromolecules from which a fit starts; their posterior can have more than one mode."""
 SIGNAL_FREE_PPM = (-1.5, 10.5)
 """Noise is measured outside this range."""
-EMPTY = 0.01
-"""tNAA of less than this part of tCr, of either sign, is none: a test solution."""
+EMPTY = {"tNAA": 0.01, "tCr": 0.1}
+"""tNAA of less than this part of tCr, of either sign, is none: a test solution; likewise tCr, of tNAA."""
 MINIMUM_SNR = 3.0
 WRONG_WAY = 1.5
 """A spectrum runs the wrong way when its mirror image shows the singlets this much stronger."""
@@ -50,6 +50,15 @@ MISFIT = 1.1
 HELD = 1e2
 """How much more tightly (precision of the prior) own shapes are then held for each unit of misfit beyond that, so that
 they do not bend to what the basis lacks."""
+
+
+CAUTION = 4.0
+"""A spectrum fitted alone holds every prior this much more tightly (in variance) than what it describes varies.
+
+Such spectra are compared with others of the same voxel. What line shapes and baseline add to the error is common to
+them, noise is not: of all estimates, those with the priors times c have the least sum of the variance by noise and 1/c
+of that by the rest (ridge regression: Hoerl and Kennard 1970, doi:10.1080/00401706.1970.10488634). Blocks fitted
+together determine their shape well and need no caution. Standard deviations count both."""
 
 
 class FitError(InputError):
@@ -159,7 +168,8 @@ def _fit_good(fids: NDArray, model: Model, matrix: NDArray, start: NDArray | Non
     n_blocks, m = len(fids), len(model.names)
     alone = n_blocks == 1  # else the mean spectrum shows where to start
     fid, sd = (fids[0], noise[0]) if alone else (fids.mean(axis=0), noise.mean() / np.sqrt(n_blocks))
-    single = Session(model, model.spectrum(fid)[np.newaxis] / sd, np.array([1 / sd]), matrix if alone else np.eye(m))
+    spectrum, caution = model.spectrum(fid)[np.newaxis] / sd, CAUTION if alone else 1.0
+    single = Session(model, spectrum, np.array([1 / sd]), matrix if alone else np.eye(m), caution=caution)
     places = _find_places(single, recognised_start(fid, model) if start is None else start)
     amplitudes = single.amplitude_map @ places[0].z[: single.n_amplitudes]
     single = replace(single, **_minor_amounts(amplitudes, model))
@@ -188,11 +198,13 @@ def _minor_amounts(amplitudes: NDArray, model: Model) -> dict[str, NDArray[np.fl
 
 def _problem_of(amplitudes: NDArray, quality: dict[str, Any], names: tuple[str, ...]) -> str:
     """Why a fit cannot stand, empty where it can."""
-    naa, creatine = (uncertainty.weights_of(names, name) for name in ("tNAA", "tCr"))
-    if naa is not None and not naa @ amplitudes > 0:
-        nothing = creatine is not None and abs(naa @ amplitudes) < EMPTY * (creatine @ amplitudes)
-        if not nothing:  # a solution of creatine without NAA is no failure
-            return f"the fit failed: tNAA is {naa @ amplitudes:.3g}, which is not positive"
+    weights = {name: uncertainty.weights_of(names, name) for name in ("tNAA", "tCr")}
+    amounts = {name: float(w @ amplitudes) for name, w in weights.items() if w is not None}
+    for name, other in (("tNAA", "tCr"), ("tCr", "tNAA")):
+        amount = amounts.get(name, np.inf)
+        none = abs(amount) < EMPTY[name] * amounts.get(other, 0.0)  # a solution of one of them alone is no failure
+        if not amount > 0 and not none:
+            return f"the fit failed: {name} is {amount:.3g}, which is not positive"
     if _major(amplitudes, names) < 0:
         return f"the fit failed: tNAA + tCr + 3 tCho is {_major(amplitudes, names):.3g}, which is not positive"
     if not quality["snr"] > MINIMUM_SNR:
@@ -373,18 +385,18 @@ def _result(session: Session, state: State, noise: NDArray) -> FitResult:
         fit=fitted,
         baseline=baseline,
         components=components,
-        constraints=constraints(model),
+        constraints=constraints(model, session.caution),
         coefficients=state.z[: session.n_amplitudes],
         coefficient_covariance=amplitude_covariance,
     )
 
 
-def constraints(model: Model) -> str:
-    """Every prior in use, in words."""
+def constraints(model: Model, caution: float = 1.0) -> str:
+    """Every prior in use, in words; `caution` as in `Session`."""
     names = [name for name, broad in zip(model.names, model.broad, strict=True) if broad]
     broad = f" ({', '.join(names)}: {SD_BROAD_BROADENING_HZ:g} Hz and {SD_BROAD_SHIFT_PPM:g} ppm)" if names else ""
     minor = ", ".join(name for name in model.names if name in MINOR)
-    return (
+    text = (
         f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}, those of "
         "narrow signals held more tightly where the basis misses more than noise; "
         f"first-order phase 0 +/- {SD_FIRST_ORDER_RAD:g} rad at the edges; "
@@ -392,4 +404,9 @@ def constraints(model: Model) -> str:
         "baseline, lipid, water tail and first point 0 with variance from the data; "
         f"amplitudes of {minor or 'no metabolite'} at their usual part of tNAA + tCr + 3 tCho, +/- {MINOR_SPREAD:.0%}; "
         "no other constraint on amplitudes or ratios"
+    )
+    if caution == 1:
+        return text
+    return (
+        f"{text}; all of these held {np.sqrt(caution):.3g} times as tightly as said, as the spectrum was fitted alone"
     )

@@ -79,6 +79,8 @@ class Session:
         Whether the baseline may be as narrow as macromolecules; else that part of it is held at 0.
     expected, expected_precision : (M) float, optional
         Soft constraint on the amplitudes of each block: mean, and precision (0: none).
+    caution : float
+        The fit holds every prior this much more tightly (in variance) than what it describes varies.
     """
 
     model: Model
@@ -88,6 +90,7 @@ class Session:
     fine: bool = False
     expected: NDArray[np.floating] | None = None
     expected_precision: NDArray[np.floating] | None = None
+    caution: float = 1.0
     maps: list = field(init=False)
     groups: dict[str, Group] = field(init=False)
     fixed: NDArray[np.floating] = field(init=False)
@@ -161,8 +164,25 @@ class Session:
         own_low[shape.shifts], own_high[shape.shifts] = -FARTHEST_HZ, FARTHEST_HZ
         self.bounds = (low, high)
 
-    def precision(self, stiffness: float = 1.0) -> NDArray[np.floating]:
-        """Prior precision of every parameter; that of own shapes of narrow signals times `stiffness`."""
+    def prior(self, stiffness: float = 1.0) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Precision (n, n) of all parameters that is known beforehand, and its product with their means.
+
+        That of own shapes of narrow signals is taken times `stiffness`.
+        """
+        matrix = np.diag(self._precision(stiffness))
+        soft = np.tile(self.expected_precision, len(self.spectra))
+        amplitudes = slice(self.n_amplitudes)
+        matrix[amplitudes, amplitudes] += self.amplitude_map.T @ (soft[:, np.newaxis] * self.amplitude_map)
+        right = np.zeros(self.size)
+        right[amplitudes] = self.amplitude_map.T @ (soft * np.tile(self.expected, len(self.spectra)))
+        return matrix, right
+
+    def applied(self, stiffness: float = 1.0) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """`prior` as tightly as the fit holds it."""
+        matrix, right = self.prior(stiffness)
+        return self.caution * matrix, self.caution * right
+
+    def _precision(self, stiffness: float) -> NDArray[np.floating]:
         shape = self.model.shape
         own = np.r_[shape.broadenings, shape.shifts][np.tile(~self.model.broad, 2)]
         precision = self.fixed.copy()
@@ -178,12 +198,13 @@ class Session:
         return x[:m], x[m : m + self.model.shape.size], x[m + self.model.shape.size :]
 
 
-def project(session: Session, z: NDArray, precision: NDArray) -> State:
+def project(session: Session, z: NDArray, prior: tuple[NDArray, NDArray]) -> State:
     """Solve for the linear parameters at the shape parameters of `z`."""
-    model, m = session.model, len(session.model.names)
+    model = session.model
     linear = session.linear
-    normal = np.diag(precision[linear])
-    right = np.zeros(linear.size)
+    matrix, by_mean = prior
+    normal = matrix[np.ix_(linear, linear)]
+    right = by_mean[linear]
     signals, designs, targets = [], [], []
     for block, (spectrum, scale) in enumerate(zip(session.spectra, session.scale, strict=True)):
         _, theta, _ = session.local(z, block)
@@ -191,8 +212,6 @@ def project(session: Session, z: NDArray, precision: NDArray) -> State:
         design = np.concatenate([stacked(parts[0].T), model.nuisance.columns], axis=1)
         target = stacked(spectrum * model.turn(theta))
         gram, by_target = design.T @ design, design.T @ target
-        gram[range(m), range(m)] += session.expected_precision
-        by_target[:m] += session.expected_precision * session.expected
         mapping = session.linear_maps[block]
         normal += mapping.T @ (mapping.T @ gram).T
         right += mapping.T @ by_target
@@ -204,13 +223,12 @@ def project(session: Session, z: NDArray, precision: NDArray) -> State:
     z[linear] = solution
     local = [mapping @ solution for mapping in session.linear_maps]
     residual = [t - d @ x for t, d, x in zip(targets, designs, local, strict=True)]
-    off = sum(session.expected_precision @ (x[:m] - session.expected) ** 2 for x in local)
-    objective = 0.5 * (sum(r @ r for r in residual) + precision @ z**2 + off)
+    objective = 0.5 * (sum(r @ r for r in residual) + z @ matrix @ z) - by_mean @ z
     return State(z, float(objective), signals, designs, residual)
 
 
 def normal_equations(session: Session, state: State) -> tuple[NDArray, NDArray]:
-    """Gram matrix of the Jacobian of all blocks, soft constraints included, and its product with the residuals."""
+    """Gram matrix of the Jacobian of all blocks, and its product with the residuals."""
     model, m = session.model, len(session.model.names)
     gram = np.zeros((session.size, session.size))
     gradient = np.zeros(session.size)
@@ -221,8 +239,6 @@ def normal_equations(session: Session, state: State) -> tuple[NDArray, NDArray]:
         by_shape = model.derivatives(theta, amplitudes, signals, fitted[:half] + 1j * fitted[half:])
         jacobian = np.concatenate([design[:, :m], by_shape, design[:, m:]], axis=1)
         own, by_residual = jacobian.T @ jacobian, jacobian.T @ residual
-        own[range(m), range(m)] += session.expected_precision
-        by_residual[:m] += session.expected_precision * (session.expected - amplitudes)
         mapping = session.maps[block]
         gram += mapping.T @ (mapping.T @ own).T
         gradient += mapping.T @ by_residual
@@ -231,23 +247,23 @@ def normal_equations(session: Session, state: State) -> tuple[NDArray, NDArray]:
 
 def climb(session: Session, z: NDArray, steps: int, stiffness: float = 1.0, evidence: int = 0) -> tuple[State, int]:
     """Climb the posterior from the shape parameters of `z`; the first `evidence` steps estimate variances too."""
-    precision = session.precision(stiffness)
-    state = project(session, z, precision)
+    prior = session.applied(stiffness)
+    state = project(session, z, prior)
     damping, small, settled = 1e-3, 0, evidence == 0
     for step in range(steps):
         gram, gradient = normal_equations(session, state)
         if not settled:
             settled = estimate_variances(session, gram, gradient + gram @ state.z) or step + 1 >= evidence
-            precision = session.precision(stiffness)
-            state = project(session, state.z, precision)
+            prior = session.applied(stiffness)
+            state = project(session, state.z, prior)
             gram, gradient = normal_equations(session, state)
-        gradient = gradient - precision * state.z
-        gram[np.diag_indices_from(gram)] += precision
+        gradient = gradient + prior[1] - prior[0] @ state.z
+        gram = gram + prior[0]
         gain = 0.0
         while damping < 1e8:
             damped = gram.copy()
             damped[session.nonlinear, session.nonlinear] *= 1 + damping
-            candidate = project(session, _stepped(session, state.z, damped, gradient), precision)
+            candidate = project(session, _stepped(session, state.z, damped, gradient), prior)
             if candidate.objective <= state.objective + 1e-9:
                 gain = state.objective - candidate.objective
                 state, damping = candidate, max(damping / 5, 1e-9)
@@ -263,9 +279,9 @@ def estimate_variances(session: Session, gram: NDArray, right: NDArray, rounds: 
     """Improve the variances of the groups by the evidence of the linearised model; True when they have settled."""
     before = {name: group.precision for name, group in session.groups.items()}
     for _ in range(rounds):
-        precision = session.precision()
-        covariance = inverse(gram + np.diag(precision))
-        mean = covariance @ right
+        matrix, by_mean = session.prior()
+        covariance = inverse(gram + matrix)
+        mean = covariance @ (right + by_mean)
         for group in session.groups.values():
             size = group.indices.size
             determined = size - group.precision * covariance[group.indices, group.indices].sum()
@@ -313,19 +329,22 @@ def _stepped(session: Session, z: NDArray, normal: NDArray, gradient: NDArray) -
 
 
 def posterior(session: Session, gram: NDArray) -> NDArray[np.floating]:
-    """Covariance of the errors of all parameters: inverse Fisher information, that of the priors included.
+    """Covariance of the errors of all parameters: noise, and what the fit holds back of what varies.
 
-    Own shapes count with their whole spread also where the fit held them.
+    Where it holds the priors as they are, that is the inverse Fisher information, the priors' included. Own shapes
+    count with their whole spread also where the fit held them because the basis misses something.
     """
-    return inverse(gram + np.diag(session.precision()))
+    matrix, _ = session.prior()
+    inner = inverse(gram + session.caution * matrix)
+    return inner @ (gram + session.caution**2 * matrix) @ inner
 
 
 def effective_dimension(session: Session, gram: NDArray, names: tuple[str, ...]) -> float:
     """How many parameters of some groups the data determine (MacKay 1992): 0 to their number."""
-    precision = session.precision()
-    covariance = np.diag(inverse(gram + np.diag(precision)))
+    matrix, _ = session.applied()
+    covariance = np.diag(inverse(gram + matrix))
     members = np.concatenate([session.groups[name].indices for name in names])
-    return float(members.size - np.sum(precision[members] * covariance[members]))
+    return float(members.size - np.sum(np.diag(matrix)[members] * covariance[members]))
 
 
 def rescaled(session: Session, factor: NDArray) -> Session:

@@ -211,3 +211,23 @@ def test_a_range_without_singlets_is_refused():
 def test_a_range_with_few_points_is_refused():
     with pytest.raises(InputError, match=r"widen preprocess\.align_ppm"):
         align.window(256, DWELL, FREQUENCY, (2.9, 3.1))
+
+
+def test_the_mean_is_that_of_the_signal_inside_and_outside_the_aligned_range():
+    """Noise that registration fits raises the aligned range of the mean: seen before, gone after."""
+    n, axis = 2500, ppm_axis(*SAMPLING)
+    fids, shift, phase, sd = session(2.5, n, np.random.default_rng(12))
+    found = align.refine(fids, signal(), align.window(*SAMPLING, PPM), shift, phase, 30.0)
+    corrected = align.apply(fids, found.shift_hz, found.phase_rad, DWELL)
+    truth = np.fft.fftshift(np.fft.fft(signal()))
+    inside = (axis >= PPM[0]) & (axis <= PPM[1])
+
+    def excess(transients):
+        spectrum = np.fft.fftshift(np.fft.fft(transients.mean(axis=0)))
+        parts = [np.vdot(truth[p], spectrum[p]).real / np.vdot(truth[p], truth[p]).real for p in (inside, ~inside)]
+        return parts[0] / parts[1] - 1
+
+    powers = [np.vdot(truth[p], truth[p]).real for p in (inside, ~inside)]
+    se = sd * np.sqrt(POINTS * sum(1 / power for power in powers) / n)
+    assert excess(corrected) > 5 * se
+    assert abs(excess(align.without_fitted_noise(corrected, found))) < 3 * se

@@ -60,6 +60,16 @@ def test_without_water_nothing_outside_its_range_is_touched():
     assert np.abs(to_spectrum(model))[peaks].max() < 0.01 * np.abs(to_spectrum(metabolites())).max()
 
 
+def test_naa_and_choline_beside_the_water_stay():
+    """Lines of the basis between the fitted range and the water, whose tails reach into it."""
+    beside = line(4.38, 1.0, 6) + line(4.31, 0.4, 6)
+    spoilt = metabolites() + beside + line(4.67, 30, 8) + noise(np.random.default_rng(6), 0.02)
+    left = spoilt - water.residual_water(spoilt, DWELL, FREQUENCY) - metabolites()
+    frequencies = 4.65 - np.fft.fftshift(np.fft.fftfreq(POINTS, DWELL)) / FREQUENCY
+    seen, true = (to_spectrum(fid)[(frequencies > 1) & (frequencies < 4.4)] for fid in (left, beside))
+    assert np.vdot(true, seen).real / np.vdot(true, true).real == pytest.approx(1.0, abs=0.05)
+
+
 def test_an_empty_fid_has_no_water():
     assert not water.residual_water(np.zeros(POINTS, complex), DWELL, FREQUENCY).any()
 

@@ -94,12 +94,20 @@ class Window:
         spectra = to_spectrum(fids)[..., self.bins] / np.sqrt(fids.shape[-1])
         return np.concatenate([spectra.real, spectra.imag], axis=-1)
 
+    def back(self, whitened: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Raw bins (..., 2 n_bins) whose product with those of data is that of `whitened` with whitened data."""
+        return self._damped(whitened * self.weight)
+
+    def fid(self, bins: NDArray[np.floating], n_points: int) -> NDArray[np.complexfloating]:
+        """FIDs (..., n_points) of raw bins (..., 2 n_bins), and nothing outside them."""
+        cut = np.zeros((*bins.shape[:-1], n_points), dtype=complex)
+        real, imaginary = np.split(bins, 2, axis=-1)
+        cut[..., self.bins] = real + 1j * imaginary
+        return to_fid(cut) * np.sqrt(n_points)
+
     def matched(self, template: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
         """FID (n_points,) whose product with data is their whitened product with the template, at zero frequency."""
-        cut = np.zeros(template.size, dtype=complex)
-        real, imaginary = np.split(self._damped(self.of(template) * self.weight), 2)
-        cut[self.bins] = real + 1j * imaginary
-        return to_fid(cut)
+        return self.fid(self.back(self.of(template)), template.size)
 
 
 def window(n_points: int, dwell_time: float, spectrometer_frequency: float, ppm: tuple[float, float]) -> Window:
@@ -137,6 +145,9 @@ class Registration:
     residual : (n,) float
         Mean power per bin of what the template does not explain.
     template : (n_points,) complex
+    fitted_noise : (n_points,) complex
+        What the noise that was fitted along adds to the mean of corrected transients, for noise whose real part has
+        the variance 1; see `without_fitted_noise`.
     """
 
     shift_hz: NDArray[np.floating]
@@ -145,6 +156,7 @@ class Registration:
     broadening_hz: NDArray[np.floating]
     residual: NDArray[np.floating]
     template: NDArray[np.complexfloating]
+    fitted_noise: NDArray[np.complexfloating]
 
 
 def apply(
@@ -265,7 +277,36 @@ def refine(
         broadening_hz=widened[1] / _not_zero(widened[0]),
         residual=np.mean((corrected - np.outer(amplitude, derivatives[0])) ** 2, axis=-1),
         template=template,
+        fitted_noise=_fitted_noise(template, limits, solve[1:]),
     )
+
+
+def _fitted_noise(
+    template: NDArray[np.complexfloating], limits: Window, solve: NDArray[np.floating]
+) -> NDArray[np.complexfloating]:
+    """Give `Registration.fitted_noise`, from what makes phase and frequency errors of whitened bins (2, 2 n_bins)."""
+    t = time_axis(template.size, limits.dwell_time)
+    turns = np.stack([np.full(t.size, 1j), 2j * np.pi * t])
+    gains = limits.back(solve)
+    covariance = gains @ gains.T
+    turned_twice = np.einsum("jk,jt,kt->t", covariance, turns, turns) * template
+    return turned_twice / 2 - np.sum(turns * limits.fid(gains, t.size), axis=0)
+
+
+def without_fitted_noise(fids: NDArray[np.complexfloating], found: Registration) -> NDArray[np.complexfloating]:
+    """Take out of corrected transients (n, n_points) what their noise, fitted along, adds to the mean.
+
+    Notes
+    -----
+    An error e of phase and frequency multiplies signal s and noise n by exp(-e·D), D being i and 2πit. To second order
+    the mean is s + E[ee']·DD's / 2 - D·E[en]. The first term lowers the whole spectrum alike; the second raises only
+    the range that was aligned, as errors come from the noise there. Left in, Glx/tNAA rises by 0.4 % at an SNR of 5 a
+    transient, as the square of 1/SNR. Both are known, as errors are linear in the noise; its variance is that of the
+    last quarter of each transient.
+    """
+    tail = slice(3 * fids.shape[-1] // 4, None)
+    noise = fids[:, tail] - np.outer(found.amplitude, found.template[tail])
+    return fids - np.outer(np.mean(np.abs(noise) ** 2, axis=-1) / 2, found.fitted_noise)
 
 
 def _derivatives(template: NDArray[np.complexfloating], dwell_time: float) -> NDArray[np.complexfloating]:

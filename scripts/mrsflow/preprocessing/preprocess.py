@@ -320,9 +320,11 @@ def averaged(session: Session, settings: Settings) -> Session:
             f"no block has {settings.minimum_transients} good excitations (blocks.minimum_transients); "
             f"the fullest has {max(used)}"
         )
-    mean = blocks.average(session.fids, times.excitations, session.good)
-    each = [blocks.average(session.fids, times.excitations, session.good & (assigned == n)) for n in made]
+    fids = align.without_fitted_noise(session.fids, session.registration)
+    mean = blocks.average(fids, times.excitations, session.good)
+    each = [blocks.average(fids, times.excitations, session.good & (assigned == n)) for n in made]
     details = "; ".join(f"{names[n]}: {used[n]} excitations" for n in made)
+    details += "; less what noise fitted by the alignment adds"
     averages = np.stack(each)
     return session.step(
         "Signal averaging",

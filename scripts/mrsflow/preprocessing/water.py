@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from mrsflow.axes import ppm_to_hz, time_axis
 
-WATER_RANGE_PPM = (4.2, 5.1)
-"""Components in this range count as residual water; a fit range ends below it."""
+WATER_RANGE_PPM = (4.45, 5.1)
+"""Components in this range count as residual water. Below are NAA (4.38 ppm) and choline (4.3 ppm): taken out of the
+data but not of the basis, they would be missed in the fitted range as well, by their tails."""
 
 HLSVD_COMPONENTS = 20
 

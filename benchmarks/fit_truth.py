@@ -38,7 +38,9 @@ COMPARED = ("Glx/tCr", "Glu/tCr", "Ins/tCr", "tCho/tCr")
 CALIBRATED = ("Glu", "Gln", "NAA", "tCr", "Glx/tNAA")
 MM_PER_UNIT = 1 / 0.829
 """The truth's signals are 0.829 times the basis for each mM."""
-PARTS = ("main", "spiked", "repeat", "paired", "dynamic", "narrowing", "starts", "shapes", "challenge", "philips")
+PARTS = (
+    "main", "spiked", "repeat", "paired", "caution", "dynamic", "narrowing", "starts", "shapes", "challenge", "philips",
+)  # fmt: skip
 
 
 def load(name: str, every: int = 1) -> tuple[np.ndarray, pd.DataFrame]:
@@ -194,6 +196,25 @@ def part_paired(model: Model, every: int) -> None:
     print(f"  {(time.process_time() - start) / len(fids):.2f} CPU-s a session of 8 blocks")
 
 
+def part_caution(model: Model, every: int) -> None:
+    """Show the price of `fit.CAUTION`: change of Glx/tNAA on *paired*, error on spectra with new shapes and noise."""
+    fids, truth = load("paired")
+    truths = np.array([true_value(model.names, "Glx/tNAA", row) for _, row in truth.iterrows()]).reshape(20, 8)[::every]
+    blocks = fids.reshape(20, 8, -1)[::every]
+    _, main_truth = load("main", every)
+    main_truth = main_truth[main_truth["artefact"] == 0].reset_index(drop=True)
+    new = spectra_of(main_truth, model, "voigt", seed=31)
+    chosen = fit.CAUTION
+    for fit.CAUTION in (1.0, 2.0, 4.0, 8.0):
+        results = [fit.fit_session(fid, model) for session in blocks for fid in session]
+        values = [value(model.names, "Glx/tNAA", r.amplitudes[0], r.covariance[0])[0] for r in results]
+        print_changes(f"caution {fit.CAUTION:g}", np.reshape(values, truths.shape), truths)
+        table = table_of(model, [fit.fit_session(fid, model) for fid in new], main_truth, RATIOS)
+        errors = table.groupby("quantity", sort=False)["error"].apply(rms)
+        print("    RMSE %: " + ", ".join(f"{quantity} {error:.2f}" for quantity, error in errors.items()))
+    fit.CAUTION = chosen
+
+
 def part_dynamic(model: Model, every: int) -> None:
     """Change of Glx/tNAA by the dynamic model with the true time course: SE over that of single fits (limit 0.6)."""
     fids, truth = load("paired")
@@ -330,8 +351,8 @@ def main(parts: list[str] | None = None, every: int = 1) -> None:
     Parameters
     ----------
     parts : list of str
-        Which figures, of main, spiked, repeat, paired, dynamic, narrowing, starts, shapes, challenge and philips;
-        default: all.
+        Which figures, of main, spiked, repeat, paired, caution, dynamic, narrowing, starts, shapes, challenge and
+        philips; default: all.
     every : int
         Use every n-th spectrum or session only.
     """

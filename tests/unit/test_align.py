@@ -231,3 +231,9 @@ def test_the_mean_is_that_of_the_signal_inside_and_outside_the_aligned_range():
     se = sd * np.sqrt(POINTS * sum(1 / power for power in powers) / n)
     assert excess(corrected) > 5 * se
     assert abs(excess(align.without_fitted_noise(corrected, found))) < 3 * se
+
+
+def test_a_single_transient_is_its_own_template_and_stays():
+    fids = session(20, 1, np.random.default_rng(4))[0]
+    found = align.register(fids, signal(), align.window(*SAMPLING, PPM), 30.0)
+    np.testing.assert_array_equal(align.without_fitted_noise(fids, found), fids)

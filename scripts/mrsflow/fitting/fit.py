@@ -50,8 +50,6 @@ MISFIT = 1.1
 HELD = 1e2
 """How much more tightly (precision of the prior) own shapes are then held for each unit of misfit beyond that, so that
 they do not bend to what the basis lacks."""
-
-
 CAUTION = 4.0
 """A spectrum fitted alone holds every prior this much more tightly (in variance) than what it describes varies.
 

@@ -3,7 +3,8 @@
 The posterior of all parameters given white noise and Gaussian priors is climbed by damped Gauss-Newton steps, the
 linear parameters solved for at every step (Golub and Pereyra 2003, doi:10.1088/0266-5611/19/2/201). Variances of the
 nuisance signals come from the evidence of the linearised model (MacKay 1992, doi:10.1162/neco.1992.4.3.415), which
-chooses the effective dimension of the baseline. Amplitudes have no prior and no sign: a weak metabolite is not biased.
+chooses the effective dimension of the baseline. Amplitudes have no sign, and no prior but the soft constraint that a
+session names: a weak metabolite without one is not biased.
 """
 
 from dataclasses import dataclass, field, replace

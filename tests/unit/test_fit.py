@@ -8,6 +8,7 @@ from scipy import optimize, special
 
 from mrsflow.axes import ppm_to_hz, shift_frequency, time_axis
 from mrsflow.basis_sets.basis import Basis
+from mrsflow.basis_sets.sequences import Sequence, simulate
 from mrsflow.errors import InputError
 from mrsflow.fitting import fit, fit_quality, fit_solver, nuisance, singlets
 from mrsflow.fitting.dynamic import terms
@@ -224,7 +225,7 @@ def test_covariance_counts_noise_and_what_caution_holds_back(model):
     """Covariance of the errors of a cautious linear estimate over drawn truths and noise, against the one reported."""
     fid = spectrum(model, noise=0.02, own=1.0)
     sd, n = fit.noise_sd(fid, model), len(model.names)
-    amounts = {"expected": np.full(n, 3.0), "expected_precision": np.linspace(0.5, 2.0, n)}
+    amounts = {"expected": np.full(n, 3.0), "expected_precision": np.diag(np.linspace(0.5, 2.0, n))}
     session = fit_solver.Session(
         model, model.spectrum(fid)[np.newaxis] / sd, np.array([1 / sd]), np.eye(n), caution=4.0, **amounts
     )
@@ -243,6 +244,39 @@ def test_covariance_counts_noise_and_what_caution_holds_back(model):
     errors = np.linalg.solve(gram + 4 * precision, (truth @ gram + noise + 4 * by_mean).T).T - truth
     reported = np.sqrt(np.diag(fit_solver.posterior(session, gram)))
     np.testing.assert_allclose(errors.std(axis=0), reported, rtol=0.03)  # 20,000 draws: SE 0.5 %
+
+
+def test_soft_constraints_are_those_named():
+    """Of two blocks with a time course: sums over metabolites and macromolecules, written out."""
+    metabolites = ("NAA", "Cr", "GPC", "Glu", "Tau", "Asp")
+    made = simulate(Sequence("press", 0.03), MHZ, metabolites, True, DWELL, N)
+    model = Model(made, (0.5, 4.2))
+    m, course = len(model.names), terms(model.names, {"course": [0.0, 1.0]}, 2, ("Cr",), ("Tau",))
+    fid = np.array([model.fids.sum(axis=0)] * 2) * np.exp(-np.pi * 4 * TIME)
+    amounts = fit._usual_amounts(np.linspace(4.0, 12.0, m), model)
+    session = fit_solver.Session(model, model.spectrum(fid), np.ones(2), course.matrix, **amounts)
+    plain = fit_solver.Session(model, model.spectrum(fid), np.ones(2), course.matrix)
+    precision, by_mean = (own - other for own, other in zip(session.prior(), plain.prior(), strict=True))
+    usual = dict(zip(model.names, np.linspace(4.0, 12.0, m), strict=True))
+    total = usual["NAA"] + usual["Cr"] + 3 * usual["GPC"]
+
+    def naive(coefficients):
+        found = 0.0
+        for block in (course.matrix @ coefficients).reshape(2, m):
+            amplitude = dict(zip(model.names, block, strict=True))
+            for name, part in (("Tau", 0.06), ("Asp", 0.05)):
+                found += ((amplitude[name] - part * total) / (part * total)) ** 2
+            alike = [amplitude[name] for name in fit.MACROMOLECULES]
+            found += sum(((one - np.mean(alike)) / (0.3 * 0.25 * total)) ** 2 for one in alike)
+        return found
+
+    generator = np.random.default_rng(4)
+    at_zero = naive(np.zeros(course.matrix.shape[1]))
+    for _ in range(3):
+        z = np.zeros(session.size)
+        z[: session.n_amplitudes] = generator.normal(size=session.n_amplitudes)
+        penalty = z @ precision @ z - 2 * by_mean @ z + at_zero
+        assert penalty == pytest.approx(naive(z[: session.n_amplitudes]))
 
 
 @pytest.mark.slow

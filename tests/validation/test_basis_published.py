@@ -9,10 +9,23 @@ from scipy.optimize import least_squares
 from mrsflow import axes, nifti_mrs
 from mrsflow.basis_sets import basis, sequences
 from mrsflow.basis_sets.pulses import Pulse
+from mrsflow.conversion.convert import convert_by_hand
 from mrsflow.files import read_table
+from mrsflow.fitting import fit, uncertainty
+from mrsflow.fitting.fit import MACROMOLECULES
+from mrsflow.fitting.fit_model import Model
+from mrsflow.preprocessing.water import correct_eddy_currents, residual_water
 
 CHALLENGE = "data/fitting-challenge/basisset_LCModel"
 OSPREY = {name: f"data/basis/3T_PRESS_{name}_35ms_noMM.BASIS" for name in ("GE", "Philips", "Siemens")}
+QUANTITIES = ("Glx", "Glu", "Ins", "tCho", "tNAA", "tCr")
+LCMODEL_MACROMOLECULES = [  # ppm, FWHM (ppm), amount; MM12, MM14, MM17 and MM20 at their usual ratio to MM09
+    {"shift": shift, "width": width, "protons": amount}
+    for shift, width, amount in (
+        (0.91, 0.14, 3.0), (1.21, 0.15, 0.6), (1.43, 0.17, 1.5), (1.67, 0.15, 0.75), (2.08, 0.15, 2.0),
+        (2.25, 0.20, 0.5), (1.95, 0.15, 0.5), (3.00, 0.20, 0.6),
+    )
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +129,77 @@ def test_measured_macromolecules_in_jmrui_text_are_read(shared):
     inside = (ppm > 0.5) & (ppm < 1.15)
     assert ppm[inside][spectrum[inside].argmax()] == pytest.approx(0.9, abs=0.06)
     assert spectrum[inside].max() > 3 * spectrum[(ppm > 8.2) & (ppm < 8.8)].max()  # not the mirror image
+
+
+def explained(fid, signal, dwell_time, frequency):
+    """Part of a spectrum from 0.5 to 3.85 ppm, beside a straight line, that a signal of any phase and size explains."""
+    t = axes.time_axis(fid.size, dwell_time)
+    ppm = axes.ppm_axis(fid.size, dwell_time, frequency)
+    window = (ppm > 0.5) & (ppm < 3.85)
+    target = axes.to_spectrum(fid)[window]
+    straight = np.stack([np.ones(target.size), ppm[window]], axis=1)
+
+    def left(design):
+        return np.linalg.norm(target - design @ np.linalg.lstsq(design, target, rcond=None)[0]) ** 2
+
+    moved = [signal * np.exp(2j * np.pi * shift * t) for shift in range(-5, 6)]  # Hz: their reference, not ours
+    shaped = [axes.to_spectrum(one * np.exp(-np.pi * 5 * t))[window] for one in moved]
+    return 1 - min(left(np.column_stack([one, straight])) for one in shaped) / left(straight)
+
+
+def macromolecules(dwell_time, frequency, n_points):
+    """Equal amounts of all that a simulated basis set has."""
+    press, sampling = sequences.Sequence("press", 0.03), {"dwell_time": dwell_time, "n_points": n_points}
+    made = sequences.simulate(press, frequency, ("Cr",), macromolecules=True, **sampling)
+    return sum(made.fids[made.names.index(name)] for name in MACROMOLECULES)
+
+
+@pytest.mark.parametrize("volunteer", [1, 2, 3, 4])
+def test_macromolecules_are_those_of_volunteers_at_another_echo_time(shared, volunteer):
+    """TE 20 ms; the table was made from TE 32."""
+    found = basis.load(shared / f"data/jmrui-mm-3t-volunteers/Volunteer_{volunteer}/Occipital/TE_20.txt")
+    sampling = (found.dwell_time, found.spectrometer_frequency)
+    fid = found.fids[0] - residual_water(found.fids[0], *sampling)
+    assert explained(fid, macromolecules(*sampling, found.n_points), *sampling) > 0.9
+
+
+def nulled_scan(shared, tmp_path, kind):
+    """Scan of a voxel at TE 30, inverted or not, eddy currents corrected."""
+    read = []
+    for name in (f"sub-01_ses-01_press{kind}", f"sub-01_ses-01_press{kind}_ref"):
+        out = tmp_path / "scan.nii.gz"
+        convert_by_hand(list((shared / "data/philips-sdat-press30-t1w/mrs" / name).glob("*.SDAT")), out, {})
+        read.append(nifti_mrs.read(out))
+    return replace(read[0], fid=correct_eddy_currents(read[0].fid, read[1].fid))
+
+
+def test_macromolecules_are_those_of_another_scanner(shared, tmp_path):
+    """A metabolite-nulled Philips scan; LCModel's lines in LCModel's proportions explain little more than half."""
+    scan = nulled_scan(shared, tmp_path, "-inverted")
+    sampling = (scan.dwell_time, scan.spectrometer_frequency)
+    fid = scan.fid - residual_water(scan.fid, *sampling)
+    assert explained(fid, macromolecules(*sampling, scan.n_points), *sampling) > 0.8
+    lcmodel = sequences.broad_fid(LCMODEL_MACROMOLECULES, scan.spectrometer_frequency, scan.dwell_time, scan.n_points)
+    assert explained(fid, lcmodel, *sampling) < 0.65
+
+
+def test_simulated_macromolecules_give_the_ratios_of_those_measured_in_the_voxel(shared, tmp_path):
+    """Within 10 %; with LCModel's lines Glx/tNAA was a third lower."""
+    scan, nulled = (nulled_scan(shared, tmp_path, kind) for kind in ("", "-inverted"))
+    sampling = (scan.dwell_time, scan.spectrometer_frequency)
+    t = axes.time_axis(scan.n_points, scan.dwell_time)
+    press = sequences.Sequence("press", 0.03)
+    whole = sequences.simulate(press, sampling[1], sequences.STANDARD, True, sampling[0], scan.n_points)
+    measured = (nulled.fid - residual_water(nulled.fid, *sampling)) * np.exp(-((t / 0.03) ** 2))  # and no creatine
+    kept = whole.fids[: len(sequences.STANDARD)]
+    scaled = measured / np.abs(measured[0]) * np.abs(kept).max()
+    other = replace(whole, names=(*sequences.STANDARD, "MM"), fids=np.vstack([kept, scaled]))
+    ratios = []
+    for one in (whole, other):
+        result = fit.fit_session(scan.fid, Model(one, (0.5, 4.2)))
+        amount = {q: uncertainty.weights_of(result.names, q) @ result.amplitudes[0] for q in QUANTITIES}
+        ratios.append([amount["Glx"] / amount["tNAA"], *(amount[q] / amount["tCr"] for q in QUANTITIES)])
+    np.testing.assert_allclose(ratios[0], ratios[1], rtol=0.1)
 
 
 @pytest.mark.slow

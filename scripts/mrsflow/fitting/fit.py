@@ -31,6 +31,11 @@ MINOR = {"Asp": 0.05, "Asc": 0.04, "PE": 0.06, "Tau": 0.06, "Gly": 0.03, "Ala": 
 """Minor metabolites as parts of tNAA + tCr + 3 tCho in healthy brain (Govindaraju et al. 2000, NMR Biomed. 13:129)."""
 MINOR_SPREAD = 1.0
 """Standard deviation of these parts, relative: that of LCModel's ratio priors for such metabolites."""
+MACROMOLECULES = ("MM09", "MM12", "MM14", "MM17", "MM20", "MM22", "MM26", "MM30", "MM37")
+"""Macromolecules of a simulated basis set, of which the brain has equal amounts; other sets have other proportions."""
+MACROMOLECULE_PART, MACROMOLECULE_SPREAD = 0.25, 0.3
+"""Their usual amount as part of tNAA + tCr + 3 tCho, and the standard deviation of one from the mean of all, as part of
+that amount: between volunteers, echo times and scanners (``benchmarks/macromolecules.py``)."""
 TEMPLATE_PPM = (1.8, 3.4)
 START_WIDTH_HZ, START_GAUSS_HZ2 = 4.0, 16.0
 LARGEST_SHIFT_PPM = 0.3
@@ -170,12 +175,12 @@ def _fit_good(fids: NDArray, model: Model, matrix: NDArray, start: NDArray | Non
     single = Session(model, spectrum, np.array([1 / sd]), matrix if alone else np.eye(m), caution=caution)
     places = _find_places(single, recognised_start(fid, model) if start is None else start)
     amplitudes = single.amplitude_map @ places[0].z[: single.n_amplitudes]
-    single = replace(single, **_minor_amounts(amplitudes, model))
+    single = replace(single, **_usual_amounts(amplitudes, model))
     session, state = _fit_from(single, [place.z[single.shape_at : single.nuisance_at] for place in places])
     if not alone:
         theta, amplitudes = state.z[session.shape_at : session.nuisance_at], state.z[:m]
         spectra = model.spectrum(fids) / noise[:, np.newaxis]
-        session = Session(model, spectra, 1 / noise, matrix, **_minor_amounts(amplitudes, model))
+        session = Session(model, spectra, 1 / noise, matrix, **_usual_amounts(amplitudes, model))
         session, state = _fit_from(session, [theta])
     return _result(session, state, noise)
 
@@ -186,12 +191,18 @@ def _major(amplitudes: NDArray, names: tuple[str, ...]) -> float:
     return sum(k * float(weights @ amplitudes) for weights, k in parts if weights is not None)
 
 
-def _minor_amounts(amplitudes: NDArray, model: Model) -> dict[str, NDArray[np.floating]]:
-    """Soft constraint on minor metabolites: their usual part of tNAA + tCr + 3 tCho, give or take `MINOR_SPREAD`."""
-    total = _major(amplitudes, model.names)
+def _usual_amounts(amplitudes: NDArray, model: Model) -> dict[str, NDArray[np.floating]]:
+    """Soft constraints: minor metabolites at their usual part of tNAA + tCr + 3 tCho, macromolecules alike."""
+    total = max(_major(amplitudes, model.names), 0.0)
     expected = np.array([MINOR.get(name, 0.0) for name in model.names]) * total
-    precision = np.divide(1 / MINOR_SPREAD**2, expected**2, out=np.zeros_like(expected), where=expected > 0)
-    return {"expected": np.maximum(expected, 0), "expected_precision": precision}
+    sd = MINOR_SPREAD * expected
+    precision = np.diag(np.divide(1.0, sd**2, out=np.zeros_like(sd), where=sd > 0))
+    if total > 0 and set(model.names).issuperset(MACROMOLECULES):
+        members = np.array([model.names.index(name) for name in MACROMOLECULES])
+        about_mean = np.eye(members.size) - 1 / members.size
+        sd = MACROMOLECULE_SPREAD * MACROMOLECULE_PART * total
+        precision[np.ix_(members, members)] += about_mean / sd**2
+    return {"expected": expected, "expected_precision": precision}
 
 
 def _problem_of(amplitudes: NDArray, quality: dict[str, Any], names: tuple[str, ...]) -> str:
@@ -394,6 +405,10 @@ def constraints(model: Model, caution: float = 1.0) -> str:
     names = [name for name, broad in zip(model.names, model.broad, strict=True) if broad]
     broad = f" ({', '.join(names)}: {SD_BROAD_BROADENING_HZ:g} Hz and {SD_BROAD_SHIFT_PPM:g} ppm)" if names else ""
     minor = ", ".join(name for name in model.names if name in MINOR)
+    alike = ""
+    if set(model.names).issuperset(MACROMOLECULES):
+        sd = MACROMOLECULE_SPREAD * MACROMOLECULE_PART
+        alike = f"amplitudes of {', '.join(MACROMOLECULES)} alike, +/- {sd:.1%} of tNAA + tCr + 3 tCho; "
     text = (
         f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}, those of "
         "narrow signals held more tightly where the basis misses more than noise; "
@@ -401,6 +416,7 @@ def constraints(model: Model, caution: float = 1.0) -> str:
         f"frequency of eddy currents 0 +/- {SD_EDDY_HZ:g} Hz; "
         "baseline, lipid, water tail and first point 0 with variance from the data; "
         f"amplitudes of {minor or 'no metabolite'} at their usual part of tNAA + tCr + 3 tCho, +/- {MINOR_SPREAD:.0%}; "
+        f"{alike}"
         "no other constraint on amplitudes or ratios"
     )
     if caution == 1:

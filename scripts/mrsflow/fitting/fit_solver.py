@@ -78,7 +78,7 @@ class Session:
         From amplitude coefficients to the amplitudes of the blocks, block after block; identity: all free.
     fine : bool
         Whether the baseline may be as narrow as macromolecules; else that part of it is held at 0.
-    expected, expected_precision : (M) float, optional
+    expected, expected_precision : (M) and (M, M) float, optional
         Soft constraint on the amplitudes of each block: mean, and precision (0: none).
     caution : float
         The fit holds every prior this much more tightly (in variance) than what it describes varies.
@@ -102,7 +102,7 @@ class Session:
         self.n_amplitudes = self.amplitude_map.shape[1]
         m, n_shape, n_nuisance = len(model.names), model.shape.size, model.nuisance.columns.shape[1]
         if self.expected is None or self.expected_precision is None:
-            self.expected, self.expected_precision = np.zeros(m), np.zeros(m)
+            self.expected, self.expected_precision = np.zeros(m), np.zeros((m, m))
         own_shape = np.array([model.shape.phase0, model.shape.shift, model.shape.lorentz])
         own_nuisance = np.flatnonzero(model.nuisance.per_block)
         if n_blocks == 1:
@@ -171,11 +171,12 @@ class Session:
         That of own shapes of narrow signals is taken times `stiffness`.
         """
         matrix = np.diag(self._precision(stiffness))
-        soft = np.tile(self.expected_precision, len(self.spectra))
+        of_blocks = self.amplitude_map.reshape(len(self.spectra), -1, self.n_amplitudes)
+        weighted = self.expected_precision @ of_blocks
         amplitudes = slice(self.n_amplitudes)
-        matrix[amplitudes, amplitudes] += self.amplitude_map.T @ (soft[:, np.newaxis] * self.amplitude_map)
+        matrix[amplitudes, amplitudes] += np.tensordot(of_blocks, weighted, axes=([0, 1], [0, 1]))
         right = np.zeros(self.size)
-        right[amplitudes] = self.amplitude_map.T @ (soft * np.tile(self.expected, len(self.spectra)))
+        right[amplitudes] = (self.expected @ weighted).sum(axis=0)
         return matrix, right
 
     def applied(self, stiffness: float = 1.0) -> tuple[NDArray[np.floating], NDArray[np.floating]]:

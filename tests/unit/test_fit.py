@@ -246,6 +246,30 @@ def test_covariance_counts_noise_and_what_caution_holds_back(model):
     np.testing.assert_allclose(errors.std(axis=0), reported, rtol=0.03)  # 20,000 draws: SE 0.5 %
 
 
+def test_macromolecules_and_lipids_alone_are_broad():
+    for frequency in (123.25, 298.0):
+        made = simulate(Sequence("press", 0.03), frequency, macromolecules=True)
+        model = Model(made, (0.5, 4.2))
+        found = {name for name, broad in zip(model.names, model.broad, strict=True) if broad}
+        assert found == {*fit.MACROMOLECULES, "Lip09", "Lip13", "Lip20"}
+
+
+@pytest.mark.parametrize("stiffness", [1.0, 50.0])
+def test_broad_signals_share_a_shift(stiffness):
+    """Prior of the shifts against the inverse of their covariance, and of all else against 1 over variance."""
+    model = Model(simulate(Sequence("press", 0.03), MHZ, ("NAA", "Cr"), True, DWELL, N), (0.5, 4.2))
+    shape, n, broad = model.shape, len(model.names), model.broad
+    covariance = np.diag(np.where(broad, (0.01 * MHZ) ** 2, 0.29**2)) / stiffness
+    covariance += np.outer(broad, broad) * (0.04 * MHZ) ** 2
+    expected = np.zeros((shape.size, shape.size))
+    expected[shape.shifts, shape.shifts] = np.linalg.inv(covariance)
+    widths = stiffness / np.where(broad, 3.0, 0.58) ** 2
+    expected[shape.broadenings, shape.broadenings] = np.diag(widths)
+    expected[shape.phase1, shape.phase1], expected[shape.eddy, shape.eddy] = 1 / 0.3**2, 1.0
+    np.testing.assert_allclose(model.prior_precision(stiffness), expected, rtol=1e-9, atol=1e-9)
+    assert n == broad.sum() + 2
+
+
 def test_soft_constraints_are_those_named():
     """Of two blocks with a time course: sums over metabolites and macromolecules, written out."""
     metabolites = ("NAA", "Cr", "GPC", "Glu", "Tau", "Asp")
@@ -253,16 +277,21 @@ def test_soft_constraints_are_those_named():
     model = Model(made, (0.5, 4.2))
     m, course = len(model.names), terms(model.names, {"course": [0.0, 1.0]}, 2, ("Cr",), ("Tau",))
     fid = np.array([model.fids.sum(axis=0)] * 2) * np.exp(-np.pi * 4 * TIME)
-    amounts = fit._usual_amounts(np.linspace(4.0, 12.0, m), model)
+    given = np.linspace(4.0, 12.0, m)
+    amounts = {**fit.usual_amounts(given, model), **fit.steady_amounts(given, model)}
     session = fit_solver.Session(model, model.spectrum(fid), np.ones(2), course.matrix, **amounts)
     plain = fit_solver.Session(model, model.spectrum(fid), np.ones(2), course.matrix)
     precision, by_mean = (own - other for own, other in zip(session.prior(), plain.prior(), strict=True))
-    usual = dict(zip(model.names, np.linspace(4.0, 12.0, m), strict=True))
+    usual = dict(zip(model.names, given, strict=True))
+    steady = 0.03 * np.mean([usual[name] for name in fit.MACROMOLECULES])
     total = usual["NAA"] + usual["Cr"] + 3 * usual["GPC"]
 
     def naive(coefficients):
-        found = 0.0
-        for block in (course.matrix @ coefficients).reshape(2, m):
+        found, blocks = 0.0, (course.matrix @ coefficients).reshape(2, m)
+        for name in fit.MACROMOLECULES:
+            values = blocks[:, model.names.index(name)]
+            found += sum(((one - np.mean(values)) / steady) ** 2 for one in values)
+        for block in blocks:
             amplitude = dict(zip(model.names, block, strict=True))
             for name, part in (("Tau", 0.06), ("Asp", 0.05)):
                 found += ((amplitude[name] - part * total) / (part * total)) ** 2

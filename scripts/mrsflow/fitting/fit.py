@@ -16,6 +16,7 @@ from mrsflow.fitting import fit_quality, fit_solver, uncertainty
 from mrsflow.fitting.dynamic import Terms
 from mrsflow.fitting.fit_model import (
     SD_BROAD_BROADENING_HZ,
+    SD_BROAD_REFERENCE_PPM,
     SD_BROAD_SHIFT_PPM,
     SD_BROADENING_HZ,
     SD_EDDY_HZ,
@@ -36,6 +37,9 @@ MACROMOLECULES = ("MM09", "MM12", "MM14", "MM17", "MM20", "MM22", "MM26", "MM30"
 MACROMOLECULE_PART, MACROMOLECULE_SPREAD = 0.25, 0.3
 """Their usual amount as part of tNAA + tCr + 3 tCho, and the standard deviation of one from the mean of all, as part of
 that amount: between volunteers, echo times and scanners (``benchmarks/macromolecules.py``)."""
+STEADY = 0.03
+"""Standard deviation of macromolecules between the blocks of a session, as part of their amount: proteins do not change
+within hours, and what moves the voxel changes metabolites alike."""
 TEMPLATE_PPM = (1.8, 3.4)
 START_WIDTH_HZ, START_GAUSS_HZ2 = 4.0, 16.0
 LARGEST_SHIFT_PPM = 0.3
@@ -175,12 +179,13 @@ def _fit_good(fids: NDArray, model: Model, matrix: NDArray, start: NDArray | Non
     single = Session(model, spectrum, np.array([1 / sd]), matrix if alone else np.eye(m), caution=caution)
     places = _find_places(single, recognised_start(fid, model) if start is None else start)
     amplitudes = single.amplitude_map @ places[0].z[: single.n_amplitudes]
-    single = replace(single, **_usual_amounts(amplitudes, model))
+    single = replace(single, **usual_amounts(amplitudes, model))
     session, state = _fit_from(single, [place.z[single.shape_at : single.nuisance_at] for place in places])
     if not alone:
         theta, amplitudes = state.z[session.shape_at : session.nuisance_at], state.z[:m]
         spectra = model.spectrum(fids) / noise[:, np.newaxis]
-        session = Session(model, spectra, 1 / noise, matrix, **_usual_amounts(amplitudes, model))
+        amounts = {**usual_amounts(amplitudes, model), **steady_amounts(amplitudes, model)}
+        session = Session(model, spectra, 1 / noise, matrix, **amounts)
         session, state = _fit_from(session, [theta])
     return _result(session, state, noise)
 
@@ -191,7 +196,7 @@ def _major(amplitudes: NDArray, names: tuple[str, ...]) -> float:
     return sum(k * float(weights @ amplitudes) for weights, k in parts if weights is not None)
 
 
-def _usual_amounts(amplitudes: NDArray, model: Model) -> dict[str, NDArray[np.floating]]:
+def usual_amounts(amplitudes: NDArray, model: Model) -> dict[str, NDArray[np.floating]]:
     """Soft constraints: minor metabolites at their usual part of tNAA + tCr + 3 tCho, macromolecules alike."""
     total = max(_major(amplitudes, model.names), 0.0)
     expected = np.array([MINOR.get(name, 0.0) for name in model.names]) * total
@@ -203,6 +208,13 @@ def _usual_amounts(amplitudes: NDArray, model: Model) -> dict[str, NDArray[np.fl
         sd = MACROMOLECULE_SPREAD * MACROMOLECULE_PART * total
         precision[np.ix_(members, members)] += about_mean / sd**2
     return {"expected": expected, "expected_precision": precision}
+
+
+def steady_amounts(amplitudes: NDArray, model: Model) -> dict[str, NDArray[np.floating]]:
+    """Soft constraint on the blocks of a session: their macromolecules are alike."""
+    members = np.array([name.startswith(("MM", "Mac")) for name in model.names]) & model.broad
+    usual = np.abs(amplitudes[members]).mean() if members.any() else 0.0
+    return {"steady_precision": members / (STEADY * usual) ** 2 if usual > 0 else np.zeros(members.size)}
 
 
 def _problem_of(amplitudes: NDArray, quality: dict[str, Any], names: tuple[str, ...]) -> str:
@@ -403,15 +415,16 @@ def _result(session: Session, state: State, noise: NDArray) -> FitResult:
 def constraints(model: Model, caution: float = 1.0) -> str:
     """Every prior in use, in words; `caution` as in `Session`."""
     names = [name for name, broad in zip(model.names, model.broad, strict=True) if broad]
-    broad = f" ({', '.join(names)}: {SD_BROAD_BROADENING_HZ:g} Hz and {SD_BROAD_SHIFT_PPM:g} ppm)" if names else ""
+    shifts = f"{SD_BROAD_SHIFT_PPM:g} ppm, all together {SD_BROAD_REFERENCE_PPM:g} ppm"
+    broad = f" ({', '.join(names)}: {SD_BROAD_BROADENING_HZ:g} Hz and {shifts})" if names else ""
     minor = ", ".join(name for name in model.names if name in MINOR)
     alike = ""
     if set(model.names).issuperset(MACROMOLECULES):
         sd = MACROMOLECULE_SPREAD * MACROMOLECULE_PART
         alike = f"amplitudes of {', '.join(MACROMOLECULES)} alike, +/- {sd:.1%} of tNAA + tCr + 3 tCho; "
     text = (
-        f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}, those of "
-        "narrow signals held more tightly where the basis misses more than noise; "
+        f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}, these "
+        "held more tightly where the basis misses more than noise; "
         f"first-order phase 0 +/- {SD_FIRST_ORDER_RAD:g} rad at the edges; "
         f"frequency of eddy currents 0 +/- {SD_EDDY_HZ:g} Hz; "
         "baseline, lipid, water tail and first point 0 with variance from the data; "
@@ -420,7 +433,7 @@ def constraints(model: Model, caution: float = 1.0) -> str:
         "no other constraint on amplitudes or ratios"
     )
     if caution == 1:
-        return text
+        return f"{text}; macromolecules of a session's blocks +/- {STEADY:.0%} about their mean"
     return (
         f"{text}; all of these held {np.sqrt(caution):.3g} times as tightly as said, as the spectrum was fitted alone"
     )

@@ -27,8 +27,9 @@ SD_BROADENING_HZ = 0.58
 """Spread of the line widths of the metabolites of a voxel: T2 of 110 to 340 ms at 3 T are 0.9 to 2.9 Hz."""
 SD_SHIFT_HZ = 0.29
 """Spread of their shifts about those of the basis: 0.002 ppm at 3 T, of temperature, pH and table values."""
-SD_BROAD_SHIFT_PPM = 0.04
-"""The same for macromolecules and lipids, whose positions were measured elsewhere, with their own reference."""
+SD_BROAD_SHIFT_PPM, SD_BROAD_REFERENCE_PPM = 0.01, 0.04
+"""The same for macromolecules and lipids: of each, and of all together, as they were measured elsewhere, with their own
+reference."""
 SD_FIRST_ORDER_RAD = 0.3
 """First-order phase at the edges of the fitted range: delays of a few tens of microseconds."""
 SD_EDDY_HZ, EDDY_TIME = 1.0, 0.05
@@ -38,8 +39,9 @@ SD_BROAD_BROADENING_HZ = 3.0
 MINIMUM_POINTS = 128
 VISIBLE = 0.3
 """Part of a signal (norm) that must lie in the fitted range for it to count as there."""
-BROAD_MS = 3.0
-"""A signal whose energy is half gone by then is broad: macromolecules, lipids."""
+LATE_S, LATE_PART = 0.06, 0.05
+"""A signal with less than this part of its energy after that time (s) is broad: macromolecules and lipids, of lines of
+10 Hz and more, but no multiplet of narrow lines, which comes back."""
 
 
 @dataclass(frozen=True)
@@ -120,21 +122,27 @@ class Model:
     @cached_property
     def broad(self) -> NDArray[np.bool_]:
         """Which signals are broad: macromolecules and lipids."""
-        energy = np.cumsum(np.abs(self.fids) ** 2, axis=1)
-        half = (energy < energy[:, -1:] / 2).sum(axis=1) * self.dwell_time * 1e3
-        return half < BROAD_MS
+        energy = np.abs(self.fids) ** 2
+        return energy[:, self.time > LATE_S].sum(axis=1) < LATE_PART * energy.sum(axis=1)
 
-    @cached_property
-    def prior_precision(self) -> NDArray[np.floating]:
-        """Precision of each shape parameter about 0; 0: free."""
+    def prior_precision(self, stiffness: float = 1.0) -> NDArray[np.floating]:
+        """Precision (n, n) of the shape parameters about 0; 0: free.
+
+        That of own shapes is taken times `stiffness`; the shift that all broad signals share is not of these.
+        """
         shape = self.shape
         precision = np.zeros(shape.size)
         precision[shape.phase1] = 1 / SD_FIRST_ORDER_RAD**2
         precision[shape.eddy] = 1 / SD_EDDY_HZ**2
         precision[shape.broadenings] = np.where(self.broad, SD_BROAD_BROADENING_HZ, SD_BROADENING_HZ) ** -2.0
-        sd = np.where(self.broad, SD_BROAD_SHIFT_PPM * self.spectrometer_frequency, SD_SHIFT_HZ)
-        precision[shape.shifts] = 1 / sd**2
-        return precision
+        each, shared = np.array([SD_BROAD_SHIFT_PPM, SD_BROAD_REFERENCE_PPM]) * self.spectrometer_frequency
+        precision[shape.shifts] = np.where(self.broad, each, SD_SHIFT_HZ) ** -2.0
+        precision[shape.broadenings.start :] *= stiffness
+        matrix = np.diag(precision)
+        together = np.flatnonzero(self.broad) + shape.shifts.start
+        of_each = stiffness / each**2  # inverse of each²/stiffness on the diagonal and shared² everywhere
+        matrix[np.ix_(together, together)] -= of_each**2 / (shared**-2 + together.size * of_each)
+        return matrix
 
     def with_whole_first_point(self, fids: NDArray) -> NDArray[np.complexfloating]:
         """FIDs (..., n) of one origin, whose first point some programs halve for the sake of the Fourier transform.

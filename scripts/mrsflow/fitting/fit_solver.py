@@ -80,6 +80,8 @@ class Session:
         Whether the baseline may be as narrow as macromolecules; else that part of it is held at 0.
     expected, expected_precision : (M) and (M, M) float, optional
         Soft constraint on the amplitudes of each block: mean, and precision (0: none).
+    steady_precision : (M) float, optional
+        Soft constraint on the amplitudes of all blocks: precision of each about its mean over the blocks.
     caution : float
         The fit holds every prior this much more tightly (in variance) than what it describes varies.
     """
@@ -91,10 +93,10 @@ class Session:
     fine: bool = False
     expected: NDArray[np.floating] | None = None
     expected_precision: NDArray[np.floating] | None = None
+    steady_precision: NDArray[np.floating] | None = None
     caution: float = 1.0
     maps: list = field(init=False)
     groups: dict[str, Group] = field(init=False)
-    fixed: NDArray[np.floating] = field(init=False)
     bounds: tuple[NDArray[np.floating], NDArray[np.floating]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,6 +105,8 @@ class Session:
         m, n_shape, n_nuisance = len(model.names), model.shape.size, model.nuisance.columns.shape[1]
         if self.expected is None or self.expected_precision is None:
             self.expected, self.expected_precision = np.zeros(m), np.zeros((m, m))
+        if self.steady_precision is None:
+            self.steady_precision = np.zeros(m)
         own_shape = np.array([model.shape.phase0, model.shape.shift, model.shape.lorentz])
         own_nuisance = np.flatnonzero(model.nuisance.per_block)
         if n_blocks == 1:
@@ -135,8 +139,6 @@ class Session:
 
     def _set_priors(self, own_at: int, n_own: int, own_shape: NDArray, own_nuisance: NDArray) -> None:
         model, n_blocks = self.model, len(self.spectra)
-        self.fixed = np.zeros(self.size)
-        self.fixed[self.shape_at : self.nuisance_at] = model.prior_precision
         height = np.abs(self.spectra).max()
         first = np.arange(n_blocks)[:, np.newaxis] * n_own + own_at
         self.groups = {}
@@ -168,13 +170,19 @@ class Session:
     def prior(self, stiffness: float = 1.0) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Precision (n, n) of all parameters that is known beforehand, and its product with their means.
 
-        That of own shapes of narrow signals is taken times `stiffness`.
+        That of own shapes is taken times `stiffness`.
         """
-        matrix = np.diag(self._precision(stiffness))
+        matrix = np.zeros((self.size, self.size))
+        shape = slice(self.shape_at, self.nuisance_at)
+        matrix[shape, shape] = self.model.prior_precision(stiffness)
+        for group in self.groups.values():
+            matrix[group.indices, group.indices] = group.precision
         of_blocks = self.amplitude_map.reshape(len(self.spectra), -1, self.n_amplitudes)
+        about_mean = of_blocks - of_blocks.mean(axis=0)
         weighted = self.expected_precision @ of_blocks
         amplitudes = slice(self.n_amplitudes)
-        matrix[amplitudes, amplitudes] += np.tensordot(of_blocks, weighted, axes=([0, 1], [0, 1]))
+        for one, other in ((of_blocks, weighted), (about_mean, self.steady_precision[:, np.newaxis] * about_mean)):
+            matrix[amplitudes, amplitudes] += np.tensordot(one, other, axes=([0, 1], [0, 1]))
         right = np.zeros(self.size)
         right[amplitudes] = (self.expected @ weighted).sum(axis=0)
         return matrix, right
@@ -183,15 +191,6 @@ class Session:
         """`prior` as tightly as the fit holds it."""
         matrix, right = self.prior(stiffness)
         return self.caution * matrix, self.caution * right
-
-    def _precision(self, stiffness: float) -> NDArray[np.floating]:
-        shape = self.model.shape
-        own = np.r_[shape.broadenings, shape.shifts][np.tile(~self.model.broad, 2)]
-        precision = self.fixed.copy()
-        precision[self.shape_at + own] *= stiffness
-        for group in self.groups.values():
-            precision[group.indices] = group.precision
-        return precision
 
     def local(self, z: NDArray, block: int) -> tuple[NDArray, NDArray, NDArray]:
         """Amplitudes, shape and nuisance coefficients of a block."""

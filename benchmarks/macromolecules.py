@@ -50,7 +50,7 @@ CREATINE_PPM = 3.92
 POSITION_SD, WIDTH_PPM, WIDTH_SD = 0.03, 0.16, 0.25
 MISFIT = 0.2
 """What the lines are not expected to explain: 3 % of the highest point, as some 40 points all show the same of it."""
-MM_PER_MM09 = 7.0
+MACROMOLECULES_MM = 7.0
 """Amount of the macromolecules in simulated spectra (mM of MM09): 0.7 of creatine, as in the scan."""
 
 
@@ -69,8 +69,7 @@ class Nulled:
         self.tilt = (self.ppm - np.mean(WINDOW_PPM)) / 2
         smooth = np.stack([self.tilt**k for k in range(3)], axis=1)
         none = np.zeros_like(smooth)
-        both_signs = np.block([[smooth, -smooth, none, none], [none, none, smooth, -smooth]])
-        self.baseline = both_signs
+        self.baseline = np.block([[smooth, -smooth, none, none], [none, none, smooth, -smooth]])  # of either sign
 
     def lines(self, shifts: NDArray, widths: NDArray) -> NDArray:
         """Give unit lines: (2P, n)."""
@@ -219,7 +218,7 @@ def part_simulated() -> None:
     }
     fitted = Model(basis, (0.5, 4.2))
     for label, source in sources.items():
-        mixed = with_signal(basis, MM_PER_MM09 / 10 * measured(source, basis))
+        mixed = with_signal(basis, MACROMOLECULES_MM / 10 * measured(source, basis))
         mixed = replace(mixed, names=(*mixed.names[:-1], "Mac"))
         absent = [name for name in mixed.names if name not in truth.columns]
         made_of = Model(mixed, (0.5, 4.2))

@@ -422,6 +422,8 @@ def constraints(model: Model, caution: float = 1.0) -> str:
     if set(model.names).issuperset(MACROMOLECULES):
         sd = MACROMOLECULE_SPREAD * MACROMOLECULE_PART
         alike = f"amplitudes of {', '.join(MACROMOLECULES)} alike, +/- {sd:.1%} of tNAA + tCr + 3 tCho; "
+    if caution == 1:
+        alike += f"macromolecules of the blocks of a session +/- {STEADY:.0%} about their mean; "
     text = (
         f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}, these "
         "held more tightly where the basis misses more than noise; "
@@ -433,7 +435,7 @@ def constraints(model: Model, caution: float = 1.0) -> str:
         "no other constraint on amplitudes or ratios"
     )
     if caution == 1:
-        return f"{text}; macromolecules of a session's blocks +/- {STEADY:.0%} about their mean"
+        return text
     return (
         f"{text}; all of these held {np.sqrt(caution):.3g} times as tightly as said, as the spectrum was fitted alone"
     )

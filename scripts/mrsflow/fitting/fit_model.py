@@ -40,8 +40,8 @@ MINIMUM_POINTS = 128
 VISIBLE = 0.3
 """Part of a signal (norm) that must lie in the fitted range for it to count as there."""
 LATE_S, LATE_PART = 0.06, 0.05
-"""A signal with less than this part of its energy after that time (s) is broad: macromolecules and lipids, of lines of
-10 Hz and more, but no multiplet of narrow lines, which comes back."""
+"""Macromolecules and lipids are broad: of their energy, less than this part of what the narrowest signal has is left
+after that time (s). A multiplet of narrow lines comes back."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,8 @@ class Model:
     def broad(self) -> NDArray[np.bool_]:
         """Which signals are broad: macromolecules and lipids."""
         energy = np.abs(self.fids) ** 2
-        return energy[:, self.time > LATE_S].sum(axis=1) < LATE_PART * energy.sum(axis=1)
+        left = energy[:, self.time > LATE_S].sum(axis=1) / np.maximum(energy.sum(axis=1), 1e-300)
+        return left < LATE_PART * left.max()
 
     def prior_precision(self, stiffness: float = 1.0) -> NDArray[np.floating]:
         """Precision (n, n) of the shape parameters about 0; 0: free.

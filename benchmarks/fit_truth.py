@@ -1,10 +1,11 @@
 """Print what the fit achieves on spectra of known truth, beside the peers' results and the Cramér-Rao bounds.
 
-Needs the reference data (environment variable MRSFLOW_SHARED, by default ../shared). A part of the figures:
-``python benchmarks/fit_truth.py --parts main paired --every 4``.
+Needs the reference data (environment variable MRSFLOW_SHARED, by default ../shared). A part of the figures, here every
+fourth spectrum or session: ``python benchmarks/fit_truth.py --parts main paired --every 4``. The parts of
+`fit_foreign` take the basis from ``--basis own`` (simulated) or ``--basis vendor``:
+``python benchmarks/fit_truth.py --parts levels response --basis vendor``.
 """
 
-import os
 import resource
 import sys
 import tempfile
@@ -13,14 +14,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 import mrsflow  # noqa: F401  (one BLAS thread, before numpy)
 
 # isort: split
+import fit_foreign
 import numpy as np
 import pandas as pd
+from fit_foreign import SHARED, picture, rms
 from fit_simulation import LINE_SHAPES, spectra_of
 
 from mrsflow import nifti_mrs
@@ -32,7 +36,6 @@ from mrsflow.fitting.fit_model import Model
 from mrsflow.preprocessing import water
 from mrsflow.run import run
 
-SHARED = Path(os.environ.get("MRSFLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 TRUTH = SHARED / "reference" / "truth"
 STRONG = ("Glx/tNAA", "Glx/tCr", "Glu/tCr", "Ins/tCr", "tCho/tCr", "tNAA/tCr")
 RATIOS = (*STRONG, "Gln/tCr", "GABA/tCr", "GSH/tCr")
@@ -85,11 +88,6 @@ def table_of(model: Model, results: list, truth: pd.DataFrame, quantities: tuple
     table["error"] = 100 * (table["value"] / table["truth"] - 1)
     table["z"] = (table["value"] - table["truth"]) / table["sd"]
     return table
-
-
-def rms(values: np.ndarray) -> float:
-    """Root mean square."""
-    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def fit_all(model: Model, fids: np.ndarray) -> list:
@@ -378,46 +376,35 @@ def part_philips(_model: Model, _every: int) -> None:
     peers = peers.assign(program=peers["run"])[["program", *COMPARED]]
     own = pd.DataFrame(rows, columns=["program", *COMPARED, "residual/noise"])
     print(pd.concat([peers, own]).round(3).to_string(index=False))
-    print(f"  picture: {_picture(fits, Path('build/fit_truth/philips'))}")
+    print(f"  picture: {picture(fits, Path('build/fit_truth/philips'))}")
 
 
-def _picture(fits: dict[str, fit.FitResult], stem: Path) -> Path:
-    """Draw data, fit, baseline and residual of fits, one above the other."""
-    from mrsflow.reporting import figures
-
-    with figures.style():
-        figure, panels = figures.new_figure(50 * len(fits), nrows=len(fits), sharex=True)
-        for axes, (title, result) in zip(panels, fits.items(), strict=True):
-            top = result.data[0].max()
-            axes.plot(result.ppm, result.data[0], "k", linewidth=0.6, label="data")
-            axes.plot(result.ppm, result.fit[0], "C3", linewidth=0.8, label="fit")
-            axes.plot(result.ppm, result.baseline[0], "C0", linewidth=0.8, label="baseline")
-            axes.plot(result.ppm, result.data[0] - result.fit[0] + 1.1 * top, "0.5", linewidth=0.5, label="residual")
-            axes.set(title=title, yticks=[])
-        figures.ppm_axis_of(panels[-1], (0.2, 4.2))
-        figures.legend_below(figure, panels[0])
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        return figures.save(figure, stem)[0]
-
-
-def main(parts: list[str] | None = None, every: int = 1) -> None:
+def main(
+    parts: list[str] | None = None, every: int = 1, basis: Literal["own", "vendor"] = "own", own_basis: str = ""
+) -> None:
     """Print the figures of the fit on spectra of known truth.
 
     Parameters
     ----------
     parts : list of str
-        Which figures, of main, chance, spiked, repeat, paired, caution, dynamic, narrowing, starts, shapes, challenge
-        and philips; default: all.
+        Which figures: with the basis of the fitting challenge main, chance, spiked, repeat, paired, caution, dynamic,
+        narrowing, starts, shapes, challenge and philips; with that of ``--basis`` levels, noise, courses, response,
+        extra, bold, real, cost and invariance; default: all.
     every : int
-        Use every n-th spectrum or session only.
+        Use every n-th spectrum, voxel or session only.
+    basis : str
+        Simulated; or the vendor's (*real*: the one LCModel was given), with our macromolecules where it has none.
+    own_basis : str
+        Files instead of simulated sets: a path with {name} for siemens, ge, philips, siemens30 and philips30.
     """
-    if unknown := set(parts or PARTS) - set(PARTS):
-        raise InputError(f"--parts: {', '.join(sorted(unknown))} not known; choose of {', '.join(PARTS)}")
-    model = the_model()
-    chosen: dict[str, Callable[[Model, int], None]] = {name: globals()[f"part_{name}"] for name in parts or PARTS}
-    for name, part in chosen.items():
-        print(f"{name}: {str(part.__doc__).splitlines()[0]}")
-        part(model, every)
+    known = (*PARTS, *fit_foreign.PARTS)
+    if unknown := set(parts or known) - set(known):
+        raise InputError(f"--parts: {', '.join(sorted(unknown))} not known; choose of {', '.join(known)}")
+    model, options = the_model(), fit_foreign.Options(basis, every, own_basis)
+    for name in parts or known:
+        part: Callable = fit_foreign.PARTS.get(name) or globals()[f"part_{name}"]
+        print(f"{name}: {str(part.__doc__).splitlines()[0]}", flush=True)
+        _ = part(options) if name in fit_foreign.PARTS else part(model, every)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB (limit 300)")
 
 

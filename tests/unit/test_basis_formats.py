@@ -1,6 +1,7 @@
 """Basis sets of other programs: written texts with every oddity, and round trips."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,63 @@ def test_exponents_of_three_digits_are_read(tmp_path, simulated):
 def test_without_zero_filling_all_points_are_kept(tmp_path, simulated):
     found = load_text(tmp_path, lcmodel_text(simulated, zero_fill=1))
     np.testing.assert_allclose(found.fids, simulated.fids, atol=1e-7)
+
+
+def without_last_numbers(simulated, missing, columns=8):
+    """LCModel text whose spectra lack their last numbers, and the FIDs with zeros in their place."""
+    n = 2 * POINTS
+    spectra = np.fft.fft(simulated.fids, n, norm="ortho").view(float)
+    text = f" $SEQPAR HZPPPM = {MHZ} $END\n $BASIS1 BADELT = {DWELL}, NDATAB = {n} $END\n"
+    for name, spectrum in zip(simulated.names, spectra, strict=True):
+        numbers = [f"{value:15.8E}" for value in spectrum[: 2 * n - missing]]
+        rows = ["".join(numbers[i : i + columns]) for i in range(0, len(numbers), columns)]
+        text += "\n".join([f" $BASIS METABO = '{name}' $END", *rows, ""])
+        spectrum[2 * n - missing :] = 0
+    return text, np.fft.ifft(spectra.view(complex), norm="ortho")[:, :POINTS]
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3, 5, 7])
+def test_numbers_that_the_last_record_lacks_are_zeros(tmp_path, simulated, missing):
+    """Fortran pads a record that is too short with blanks, and reads zeros there."""
+    text, expected = without_last_numbers(simulated, missing)
+    np.testing.assert_allclose(load_text(tmp_path, text).fids[:, :POINTS], expected, atol=1e-6)
+    np.testing.assert_allclose(load_text(tmp_path, text.rstrip()).fids[:, :POINTS], expected, atol=1e-6)
+
+
+def test_a_whole_record_or_half_a_number_less_is_a_file_cut_short(tmp_path, simulated):
+    whole, _ = without_last_numbers(simulated, 0)
+    for text in (without_last_numbers(simulated, 8)[0], whole.rstrip()[:-20], whole.rstrip() + " 1.0 2.0"):
+        with pytest.raises(InputError, match="points where NDATAB says 2048"):
+            load_text(tmp_path, text)
+
+
+@pytest.mark.parametrize("turn", [np.asarray, np.conj], ids=["as here", "mirrored"])
+@pytest.mark.parametrize("width", [0.5, 1.6, 6.0])
+@pytest.mark.parametrize("chosen", [slice(None), slice(0, 1), slice(3, 4)], ids=["all", "NAA only", "Glu only"])
+def test_reference_line_at_0_ppm_is_taken_out(tmp_path, simulated, turn, width, chosen):
+    t = time_axis(POINTS, DWELL)
+    broadened = simulated.fids * np.exp(-np.pi * 2 * t)
+    with_reference = broadened.copy()
+    with_reference[chosen] += 9 * np.exp(2j * np.pi * 4.65 * MHZ * t - np.pi * width * t)
+    write_json(replace(simulated, fids=turn(with_reference)), tmp_path / "set")
+    found = basis_module.load(tmp_path / "set")
+    order = [found.names.index(name) for name in simulated.names]
+    np.testing.assert_allclose(found.fids[order], broadened, atol=2e-3 * 9)
+    spectra = np.abs(np.fft.fft(found.fids[order] - broadened))
+    assert spectra[:, inside_ppm()].max() < 1e-3 * np.abs(np.fft.fft(broadened))[:, inside_ppm()].max(axis=-1).min()
+
+
+def test_a_reference_named_as_such_stays(tmp_path, simulated):
+    t = time_axis(POINTS, DWELL)
+    line = 9 * np.exp(2j * np.pi * 4.65 * MHZ * t - np.pi * 2 * t)
+    write_json(replace(simulated, names=("NAA", "Cr", "DSS", "Glu"), fids=simulated.fids + line), tmp_path / "set")
+    found = basis_module.load(tmp_path / "set")
+    np.testing.assert_allclose(found.fids[found.names.index("DSS")], simulated.fids[2] + line, atol=1e-12)
+
+
+def inside_ppm(low=0.3, high=4.3):
+    ppm = 4.65 - np.fft.fftfreq(POINTS, DWELL) / MHZ
+    return (ppm > low) & (ppm < high)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,21 @@ def test_basis_file_holds_the_signals_of_its_raw_files(shared, challenge):
         np.testing.assert_allclose(fid, theirs, atol=2e-5 * np.abs(theirs).max())
 
 
+@pytest.mark.parametrize("kind", ["short_last_record", "0ppm_reference"])
+def test_variants_of_a_file_are_the_plain_one(shared, kind):
+    """Made of the plain file with 1 Hz more of width; what the fit sees of each signal, within 1 %."""
+    variant = basis.centred(basis.load(shared / f"data/basis-variants/press35_{kind}.basis"))
+    sampling = (variant.spectrometer_frequency, "1H", variant.dwell_time, variant.n_points)
+    plain = basis.match(basis.load(shared / OSPREY["Siemens"]), *sampling)
+    t, hz = (axis(variant.n_points, variant.dwell_time) for axis in (axes.time_axis, axes.frequency_axis))
+    ppm = axes.hz_to_ppm(hz, variant.spectrometer_frequency)
+    inside = (ppm > 0.2) & (ppm < 4.2)
+    for name, fid in zip(variant.names, variant.fids, strict=True):
+        expected = plain.fids[plain.names.index(name)] * np.exp(-np.pi * 1.0 * t)
+        ours, theirs = (axes.to_spectrum(one)[inside] for one in (fid, expected))
+        assert np.linalg.norm(ours - theirs) < 0.01 * np.linalg.norm(theirs), name
+
+
 def test_one_millimolar_more_is_the_basis_signal(shared, challenge):
     """Spiked minus base spectrum of the truth set: 0.829 of the signal of 1 mM with its width, shift and two phases."""
     folder = shared / "reference" / "truth"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mrsflow import axes
 from mrsflow.constants import WATER_PPM
 from mrsflow.errors import InputError
+from mrsflow.preprocessing.water import residual_water
 
 SINGLETS = {
     "NAA": 2.008, "NAAG": 2.042, "Cr": 3.027, "PCr": 3.029, "GPC": 3.212, "PCh": 3.208, "PCho": 3.208,
@@ -21,6 +22,10 @@ ECHO_TIME_TOLERANCE = 1e-3
 """Largest difference between the echo times of basis and protocol (s)."""
 MIDDLE_PPM = 2.65
 """Middle of the metabolites' range; interpolation is best around it."""
+REFERENCE_PPM = 0.1
+"""A line this near to 0 ppm is a chemical shift reference, as MakeBasis input often has in every signal."""
+REFERENCE_NAMES = ("DSS", "TMS", "TSP")
+"""Signals that are such a reference."""
 REACH, KAISER = 32, 12.0
 """Interpolation kernel: samples on each side, and the shape parameter of its window."""
 
@@ -235,12 +240,18 @@ def oriented(basis: Basis, source: str) -> Basis:
     their peaks lie where they should only after complex conjugation, the signals are conjugated; a common offset of
     0.02 ppm or more moves `reference_ppm` (rounded to 0.01 ppm). A stated linewidth that their peaks cannot have is
     dropped (0). A basis without such names is conjugated when most of its signal lies at higher shifts than water.
+    A reference line at 0 ppm is taken out of every signal that has one.
 
     Raises
     ------
     InputError
         The singlets lie at neither place: frequency or dwell time are wrong.
     """
+    return _without_reference(_turned(basis, source))
+
+
+def _turned(basis: Basis, source: str) -> Basis:
+    """Give the basis the sense and reference shift that its singlets show; see `oriented`."""
     known = [(i, SINGLETS[name]) for i, name in enumerate(basis.names) if name in SINGLETS]
     if not known:
         return replace(basis, fids=np.conj(basis.fids)) if _is_mirrored(basis) else basis
@@ -269,11 +280,36 @@ def _is_mirrored(basis: Basis) -> bool:
     return bool(power[(hz > low) & (hz < high)].sum() < power[(-hz > low) & (-hz < high)].sum())
 
 
+def _without_reference(basis: Basis) -> Basis:
+    """Take out the line at 0 ppm: LCModel looks no lower than 0.2 ppm, but the line's tails reach the metabolites."""
+    spectra = np.abs(axes.to_spectrum(basis.fids))
+    away = np.abs(axes.ppm_axis(basis.n_points, basis.dwell_time, basis.spectrometer_frequency, basis.reference_ppm))
+    near, around = away < REFERENCE_PPM, (away > REFERENCE_PPM) & (away < 4 * REFERENCE_PPM)
+    if not near.any() or not around.any():
+        return basis
+    stands_out = spectra[:, near].max(axis=-1) > 5 * np.median(spectra[:, around], axis=-1)
+    rows = [k for k in np.flatnonzero(stands_out) if basis.names[k].upper() not in REFERENCE_NAMES]
+    if not rows:
+        return basis
+    fids = np.array(basis.fids)
+    offset = WATER_PPM - basis.reference_ppm
+    limits = (offset - REFERENCE_PPM, offset + REFERENCE_PPM)
+    for row in rows:
+        fids[row] -= residual_water(fids[row], basis.dwell_time, basis.spectrometer_frequency, limits)
+    return replace(basis, fids=fids)
+
+
 def _peaks(basis: Basis, rows: list[int]) -> tuple[NDArray[np.floating], float]:
-    """Chemical shifts of the highest points of some spectra, and the least full width at half height (Hz)."""
+    """Chemical shifts of the highest points of some spectra, and the least full width at half height (Hz).
+
+    The neighbourhood of 0 ppm and its mirror image are left out: a reference line may stand there.
+    """
     n_points = 1 << int(np.ceil(np.log2(4 * basis.n_points)))
-    spectra = np.abs(np.fft.fft(basis.fids[rows], n_points, axis=-1))
-    hz = np.fft.fftfreq(n_points, basis.dwell_time)[spectra.argmax(axis=-1)]
+    hz = np.fft.fftfreq(n_points, basis.dwell_time)
+    origin = axes.ppm_to_hz(0.0, basis.spectrometer_frequency, basis.reference_ppm)
+    metabolites = np.abs(np.abs(hz) - abs(origin)) > 0.25 * basis.spectrometer_frequency
+    spectra = np.abs(np.fft.fft(basis.fids[rows], n_points, axis=-1)) * metabolites
+    hz = hz[spectra.argmax(axis=-1)]
     above = spectra > spectra.max(axis=-1, keepdims=True) / 2
     width = above.sum(axis=-1).min() / (n_points * basis.dwell_time)
     return axes.hz_to_ppm(hz, basis.spectrometer_frequency, basis.reference_ppm), width

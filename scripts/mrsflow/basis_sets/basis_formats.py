@@ -299,28 +299,51 @@ def _positive(keys: dict[str, str], key: str, where: Any) -> float:
 
 
 def _complex_numbers(text: str, where: str) -> NDArray[np.complexfloating]:
-    """Pairs of numbers as complex values, also where a Fortran format left no space between them."""
+    """Pairs of numbers as complex values."""
+    values = _numbers(text, where)
+    if len(values) % 2 or not len(values):
+        raise InputError(f"{where}: {len(values)} values; pairs of real and imaginary numbers are needed")
+    return values[0::2] + 1j * values[1::2]
+
+
+def _numbers(text: str, where: str) -> NDArray[np.floating]:
+    """Finite numbers, also where a Fortran format left no space between them."""
     try:
         values = np.array(text.split(), dtype=float)
     except ValueError:
         if left := _NUMBER.sub("", text).strip():
             raise InputError(f"{where}: {left.split()[0][:20]!r} stands among the numbers") from None
         values = np.array([_value(match) for match in _NUMBER.finditer(text)])
-    if len(values) % 2 or not len(values) or not np.all(np.isfinite(values)):
-        raise InputError(f"{where}: {len(values)} values; pairs of finite real and imaginary numbers are needed")
-    return values[0::2] + 1j * values[1::2]
+    if not np.all(np.isfinite(values)):
+        raise InputError(f"{where}: not all of the {len(values)} values are finite")
+    return values
 
 
 def _spectrum_to_fid(text: str, keys: dict[str, str], shared: dict[str, str], where: str) -> NDArray:
-    spectrum = _complex_numbers(text, where)
-    expected = int(_number(shared, "NDATAB", where, len(spectrum)))
-    if len(spectrum) != expected:
-        raise InputError(f"{where}: {len(spectrum)} points where NDATAB says {expected}; the file may be cut short")
+    """Make the FID of a spectrum; what its last record lacks counts as zero, as Fortran reads it."""
+    values = _numbers(text, where)
+    expected = int(_number(shared, "NDATAB", where, len(values) // 2))
+    lacking = 2 * expected - len(values)
+    if not len(values) or not 0 <= lacking <= _left_out(text):
+        raise InputError(f"{where}: {len(values) / 2:g} points where NDATAB says {expected}; the file may be cut short")
+    values = np.pad(values, (0, lacking))
+    spectrum = values[0::2] + 1j * values[1::2]
     tramp, volume, conc = (_number(keys, key, where, 1.0) for key in ("TRAMP", "VOLUME", "CONC"))
     if min(tramp, volume, conc) <= 0:
         raise InputError(f"{where}: TRAMP {tramp:g}, VOLUME {volume:g} and CONC {conc:g} must be positive")
     spectrum = np.roll(spectrum, -int(_number(keys, "ISHIFT", where, 0.0)))
     return np.fft.ifft(spectrum, norm="ortho") * (tramp / (volume * conc))
+
+
+def _left_out(text: str) -> int:
+    """Count the numbers that the last line of a spectrum lacks beside the first.
+
+    None where the text ends amid a number: without a line break, and shorter than the first.
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    first, last = ([match[0] for match in _NUMBER.finditer(line)] for line in (lines[0], lines[-1]))
+    cut = not text.rstrip(" ").endswith("\n") and len(last[-1].lstrip("+-")) < len(first[0].lstrip("+-"))
+    return 0 if cut else len(first) - len(last)
 
 
 def _described(shared: dict[str, str], path: Path) -> str:

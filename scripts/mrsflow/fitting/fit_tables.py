@@ -16,9 +16,28 @@ COLUMNS = (
     "molar_mM", "molar_sd",
 )  # fmt: skip
 QUALITY = (
-    "spectrum", "status", "snr", "linewidth_hz", "shift_hz", "phase_deg", "residual_ratio", "whiteness_p",
-    "baseline_dimension", "glu_gln_correlation", "glx_per_tnaa", "glx_per_tnaa_sd", "constants", "constraints",
+    "spectrum", "status", "reason", "snr", "linewidth_hz", "lorentz_hz", "gauss_hz", "skew_hz", "shift_hz", "phase_deg",
+    "noise_sd", "residual_ratio", "misfit", "whiteness_p", "unknown", "baseline_dimension", "glu_gln_correlation",
+    "glx_per_tnaa", "glx_per_tnaa_sd", "constants", "constraints",
 )  # fmt: skip
+
+
+def verdict(result: FitResult, block: int) -> tuple[str, str]:
+    """Judge the fit of a block.
+
+    Returns
+    -------
+    status : str
+        ``ok``; ``doubtful``: it has amplitudes that should not be relied on; ``failed``: it has none.
+    reason : str
+        Why, empty for ``ok``.
+    """
+    if problem := result.problems[block]:
+        return "failed", problem
+    if not np.all(np.isfinite(result.amplitudes[block])):
+        return "failed", "the fitter gave amplitudes that are not finite"
+    doubts = getattr(result, "doubts", None) or [""] * len(result.problems)
+    return ("doubtful", doubts[block]) if doubts[block] else ("ok", "")
 
 
 def amplitudes(result: FitResult, spectra: list[int], scaling: Scaling | None = None) -> "pd.DataFrame":
@@ -57,22 +76,28 @@ def amplitudes(result: FitResult, spectra: list[int], scaling: Scaling | None = 
 
 
 def quality(result: FitResult, spectra: list[int], scaling: Scaling | None = None) -> "pd.DataFrame":
-    """Give the table of fit quality: a row for each spectrum; ``status`` is ``ok`` or why there is no fit."""
+    """Give the table of fit quality: a row for each spectrum; ``status`` and ``reason`` as `verdict` gives them."""
     import pandas as pd
 
     glu, gln, naa = (uncertainty.weights_of(result.names, name) for name in ("Glu", "Gln", "tNAA"))
     rows = []
     for block, spectrum in enumerate(spectra):
-        row: dict[str, Any] = {"spectrum": spectrum, "status": result.problems[block] or "ok", **result.quality[block]}
+        status, reason = verdict(result, block)
+        row: dict[str, Any] = {"spectrum": spectrum, **result.quality[block], "status": status, "reason": reason}
         row["constraints"] = result.constraints
         row["constants"] = "none" if scaling is None else scaling.constants.name
-        if not result.problems[block] and glu is not None and gln is not None:
+        if status != "failed" and glu is not None and gln is not None:
             values, covariance = result.amplitudes[block], result.covariance[block]
             row["glu_gln_correlation"] = uncertainty.correlation(glu, gln, covariance)
             if naa is not None:
                 row["glx_per_tnaa"], row["glx_per_tnaa_sd"] = uncertainty.ratio(glu + gln, naa, values, covariance)
         rows.append(row)
     return pd.DataFrame(rows, columns=list(QUALITY))
+
+
+def judged(amplitudes: "pd.DataFrame", quality: "pd.DataFrame") -> "pd.DataFrame":
+    """Put the verdict on its fit beside every amplitude."""
+    return amplitudes.merge(quality[["spectrum", "status", "reason"]], on="spectrum")
 
 
 def changes(result: FitResult, session: str) -> "pd.DataFrame":

@@ -20,7 +20,8 @@ def main(
 ) -> None:
     """Fit spectra with a basis set and write amplitudes with standard deviations.
 
-    Beside OUT stand OUT_quality.tsv (a row for each spectrum) and, for a dynamic fit, OUT_terms.tsv.
+    Beside OUT stand OUT_quality.tsv (a row for each spectrum) and, for a dynamic fit, OUT_terms.tsv. With a design the
+    tables name the session of each spectrum as the design does.
 
     Parameters
     ----------
@@ -35,8 +36,8 @@ def main(
     model : str
         Amplitudes free in each spectrum, or as the time models of the design say.
     design : Path
-        Table: spectrum, session, onset_s, duration_s, and a column for each time model. Spectra of one session are
-        fitted together. Without it every spectrum is fitted alone.
+        Table: spectrum, session (a label), onset_s, duration_s, and a column for each time model. Spectra of one
+        session are fitted together. Without it every spectrum is fitted alone.
     ppm : tuple of float
         Fitted range.
     constants : str

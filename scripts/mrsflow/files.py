@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def write_table(table: Any, path: Path | str) -> None:
     write_text(text, path)
 
 
-def read_table(path: Path | str, text_columns: bool = False, line_numbers: bool = False) -> Any:
+def read_table(path: Path | str, text_columns: bool | Collection[str] = False, line_numbers: bool = False) -> Any:
     """Read a tab- or comma-separated table as a data frame.
 
     A byte-order mark, Windows line ends and blank lines are accepted. Only an empty cell and ``n/a`` are missing:
@@ -76,8 +76,9 @@ def read_table(path: Path | str, text_columns: bool = False, line_numbers: bool 
     Parameters
     ----------
     path : path
-    text_columns : bool
-        Keep every column as text (tables made by hand: the schema converts what is a number).
+    text_columns : bool or collection of str
+        Keep every column as text (tables made by hand: the schema converts what is a number), or those of these names
+        (labels: ``007`` and ``1e3`` are no numbers).
     line_numbers : bool
         Add column ``line``: where in the file each row begins.
 
@@ -93,8 +94,8 @@ def read_table(path: Path | str, text_columns: bool = False, line_numbers: bool 
     header, *rows = _rows_of(path)
     cells = pd.DataFrame([row for _, row in rows], columns=header[1], dtype=str)
     cells = cells.mask(cells.isin(["", "n/a"]))
-    if not text_columns:
-        cells = cells.apply(_numbers)
+    kept = cells.columns if text_columns is True else text_columns or ()
+    cells = cells.apply(lambda column: column if column.name in kept else _numbers(column))
     if line_numbers:
         if "line" in cells:
             raise InputError(f"{path}: has a column named 'line', which is kept for line numbers; rename it")

@@ -55,6 +55,13 @@ def test_a_bad_table_is_one_clear_line(tmp_path, content, said):
         read_table(tmp_path / "absent.tsv")
 
 
+def test_labels_that_look_like_numbers_stay_text_where_asked(tmp_path):
+    (tmp_path / "t.tsv").write_text("session\tvalue\n1e3\t1e3\n007\t7\n")
+    found = read_table(tmp_path / "t.tsv", ("session",))
+    assert list(found["session"]) == ["1e3", "007"]
+    assert list(found["value"]) == [1000.0, 7.0]
+
+
 def test_nan_is_not_json(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json({"x": float("nan")}, tmp_path / "x.json")

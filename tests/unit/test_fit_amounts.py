@@ -92,7 +92,7 @@ def design(**columns):
 
 def test_design_gives_sessions_in_order_of_onset():
     sessions, courses = dynamic.read_design(design(rise=[0.5, 0.0, 1.0]), "d.tsv", 3)
-    assert [list(session) for session in sessions] == [[0, 1], [2]]
+    assert {label: list(spectra) for label, spectra in sessions.items()} == {"a": [0, 1], "b": [2]}
     np.testing.assert_array_equal(courses["rise"], [0.0, 0.5, 1.0])
 
 
@@ -103,6 +103,7 @@ def test_design_gives_sessions_in_order_of_onset():
         ({"spectrum": [0, 1, 1]}, "two rows"),
         ({"onset_s": ["x", 0, 0]}, "'onset_s' must hold a number"),
         ({"rise": [0.0, np.nan, 1.0]}, "'rise' must hold a number"),
+        ({"session": ["a", None, "b"]}, "'session' must hold a label"),
     ],
 )
 def test_bad_designs_are_refused(columns, reason):

@@ -108,13 +108,13 @@ def course(model: str, onset_s: ArrayLike, duration_s: ArrayLike, rise_s: float)
     raise InputError(f"time model {model!r} is not known; choose one of {', '.join(TIME_MODELS)}")
 
 
-def read_design(table: Any, source: str, n_spectra: int) -> tuple[list[NDArray[np.intp]], dict[str, NDArray]]:
+def read_design(table: Any, source: str, n_spectra: int) -> tuple[dict[str, NDArray[np.intp]], dict[str, NDArray]]:
     """Sessions and time models of a design table.
 
     Parameters
     ----------
     table : DataFrame
-        Columns spectrum, session, onset_s, duration_s, and one for each time model.
+        Columns spectrum, session (a label), onset_s, duration_s, and one for each time model.
     source : str
         Its name, for messages.
     n_spectra : int
@@ -122,15 +122,15 @@ def read_design(table: Any, source: str, n_spectra: int) -> tuple[list[NDArray[n
 
     Returns
     -------
-    sessions : list of (B) int
-        Spectra of each session, in order of onset.
+    sessions : dict of (B) int
+        Spectra of each session by its label, in order of onset.
     courses : dict of (n_spectra) float
         Time models; NaN for spectra that are not in the table.
 
     Raises
     ------
     InputError
-        A column is missing, a spectrum does not exist or stands twice, a value is not a number.
+        A column is missing, a spectrum does not exist or stands twice, a value is not a number, a label is empty.
     """
     if missing := [name for name in DESIGN_COLUMNS if name not in table]:
         raise InputError(f"{source}: column {missing[0]!r} is missing; a design needs {', '.join(DESIGN_COLUMNS)}")
@@ -138,6 +138,8 @@ def read_design(table: Any, source: str, n_spectra: int) -> tuple[list[NDArray[n
     for name in ("spectrum", "onset_s", "duration_s", *models):
         if table[name].dtype.kind not in "iuf" or not np.all(np.isfinite(table[name].to_numpy(float))):
             raise InputError(f"{source}: column {name!r} must hold a number in every row")
+    if table["session"].isna().any():
+        raise InputError(f"{source}: column 'session' must hold a label in every row")
     index = table["spectrum"].to_numpy()
     for line, spectrum in enumerate(index, start=2):
         if spectrum != int(spectrum) or not 0 <= spectrum < n_spectra:
@@ -151,5 +153,6 @@ def read_design(table: Any, source: str, n_spectra: int) -> tuple[list[NDArray[n
         courses[name] = np.full(n_spectra, np.nan)
         courses[name][index.astype(int)] = table[name].to_numpy(float)
     ordered = table.sort_values("onset_s", kind="stable")
-    sessions = [rows["spectrum"].to_numpy(int) for _, rows in ordered.groupby("session", sort=True)]
+    labels = ordered["session"].astype(str)
+    sessions = {label: rows["spectrum"].to_numpy(int) for label, rows in ordered.groupby(labels, sort=True)}
     return sessions, courses

@@ -40,20 +40,20 @@ def fit_by_hand(
 
     scan, basis_set = nifti_mrs.read(spectra), basis_sets.load(basis)
     fids = scan.ordered("DIM_DYN")
-    sessions, courses = [[index] for index in range(len(fids))], {}
+    sessions, courses = {str(index): [index] for index in range(len(fids))}, {}
     if design is not None:
-        listed, courses = dynamic.read_design(read_table(design), str(design), len(fids))
-        sessions = [list(map(int, part)) for part in listed]
+        listed, courses = dynamic.read_design(read_table(design, ("session",)), str(design), len(fids))
+        sessions = {label: list(map(int, part)) for label, part in listed.items()}
     elif model == "dynamic":
         raise InputError("--model dynamic needs --design: which spectra are blocks of one session, and the time models")
     scaling = None if reference is None else _scaling(reference, scan, basis_set, constants)
     fitter = fitters.make("mrsflow")
     results, problems = [], {}
-    for number, indices in enumerate(sessions):
+    for label, indices in sessions.items():
         own = {name: course[indices] for name, course in courses.items()}
         terms = dynamic.terms(basis_set.names, own, len(indices), constant, free) if model == "dynamic" else None
         try:
-            results.append((number, indices, fitter(_request(fids[indices], scan, basis_set, ppm, terms))))
+            results.append((label, indices, fitter(_request(fids[indices], scan, basis_set, ppm, terms))))
         except fitters.fit.FitError as error:
             problems.update(dict.fromkeys(indices, str(error)))
     if not results:
@@ -61,14 +61,18 @@ def fit_by_hand(
     tables = [fit_tables.amplitudes(result, indices, scaling) for _, indices, result in results]
     judged = [fit_tables.quality(result, indices, scaling) for _, indices, result in results]
     tables += [_nothing(index, tables[0]) for index in problems]
-    judged.append(pd.DataFrame({"spectrum": list(problems), "status": list(problems.values())}))
+    judged.append(pd.DataFrame({"spectrum": list(problems), "status": "failed", "reason": list(problems.values())}))
     status = pd.concat([table.dropna(axis=1, how="all") for table in judged if len(table)], ignore_index=True)
     table = pd.concat([table.dropna(axis=1, how="all") for table in tables], ignore_index=True)
     table = table.reindex(columns=list(fit_tables.COLUMNS)).sort_values("spectrum", kind="stable")
     status = status.reindex(columns=list(fit_tables.QUALITY)).sort_values("spectrum", kind="stable")
-    table = table.merge(status[["spectrum", "status"]], on="spectrum")
+    table = fit_tables.judged(table, status)
+    if design is not None:
+        label_of = {index: label for label, indices in sessions.items() for index in indices}
+        for rows in (table, status):
+            rows.insert(1, "session", rows["spectrum"].map(label_of))
     if model == "dynamic":
-        terms_table = pd.concat([fit_tables.changes(result, str(number)) for number, _, result in results])
+        terms_table = pd.concat([fit_tables.changes(result, label) for label, _, result in results])
         write_table(terms_table, _beside(out, "terms"))
     write_table(status, _beside(out, "quality"))
     write_table(table, out)
@@ -150,8 +154,10 @@ def _fit_one_file(
     water = [file for file in written if file.name == f"{stem}_desc-preproc_mrsref.nii.gz"]
     scaling = _scaling(water[0], scan, basis, config["constants"]) if water else None
     paths = [path.with_name(f"{stem}_desc-blocks_{kind}") for kind in ("mrsfit.tsv", "fitquality.tsv", "mrsfit.npz")]
-    write_table(_with_blocks(fit_tables.amplitudes(result, spectra, scaling), stem, described), paths[0])
-    write_table(_with_blocks(fit_tables.quality(result, spectra, scaling), stem, described), paths[1])
+    quality = fit_tables.quality(result, spectra, scaling)
+    table = fit_tables.judged(fit_tables.amplitudes(result, spectra, scaling), quality)
+    write_table(_with_blocks(table, stem, described), paths[0])
+    write_table(_with_blocks(quality, stem, described), paths[1])
     _write_arrays(result, spectra, paths[2])
     if terms is not None:
         paths.append(path.with_name(f"{stem}_desc-blocks_terms.tsv"))

@@ -1,0 +1,48 @@
+"""Files of a fit by hand: a simulated session in, tables out."""
+
+import numpy as np
+import pytest
+
+from mrsflow import nifti_mrs
+from mrsflow.axes import time_axis
+from mrsflow.basis_sets import sequences
+from mrsflow.basis_sets.basis_formats import write_basis
+from mrsflow.files import read_table
+from mrsflow.fitting.fit_files import fit_by_hand
+from mrsflow.nifti_mrs import Scan
+
+MHZ, DWELL, POINTS = 123.25, 5e-4, 1024
+METABOLITES = ("NAA", "Cr", "PCh", "Glu", "Gln", "Ins")
+AMOUNTS = np.array([10.0, 8.0, 1.5, 9.0, 3.0, 6.0])
+
+
+@pytest.fixture(scope="module")
+def basis():
+    return sequences.simulate(sequences.Sequence("press", 0.03, te1=0.011), MHZ, METABOLITES, False, DWELL, POINTS)
+
+
+@pytest.fixture(scope="module")
+def folder(basis, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fit")
+    write_basis(basis, folder / "basis.BASIS")
+    rng = np.random.default_rng(1)
+    t = time_axis(POINTS, DWELL)
+    fids = np.tile(AMOUNTS @ basis.fids * np.exp(-np.pi * 4 * t), (4, 1))
+    fids = fids + 0.1 * (rng.normal(size=fids.shape) + 1j * rng.normal(size=fids.shape))
+    header = {"SpectrometerFrequency": [MHZ], "ResonantNucleus": ["1H"], "EchoTime": 0.03, "dim_5": "DIM_DYN"}
+    nifti_mrs.write(Scan(fids, ("DIM_DYN",), DWELL, header), folder / "svs.nii.gz")
+    return folder
+
+
+def test_tables_name_sessions_as_the_design_does(folder):
+    lines = ["spectrum\tsession\tonset_s\tduration_s\trise", "0\t007\t0\t60\t0", "1\t007\t60\t60\t1"]
+    lines += ["2\t1e3\t0\t60\t0", "3\t1e3\t60\t60\t1"]
+    (folder / "design.tsv").write_text("\n".join(lines) + "\n")
+    arguments = (folder / "svs.nii.gz", folder / "basis.BASIS", folder / "out.tsv", None, "dynamic")
+    fit_by_hand(*arguments, folder / "design.tsv", (0.5, 4.2), "fsl")
+    terms = read_table(folder / "out_terms.tsv", ("session",))
+    assert list(terms["session"].unique()) == ["007", "1e3"]
+    for name in ("out.tsv", "out_quality.tsv"):
+        table = read_table(folder / name, ("session",)).drop_duplicates("spectrum")
+        assert list(table["spectrum"]) == [0, 1, 2, 3]
+        assert list(table["session"]) == ["007", "007", "1e3", "1e3"]

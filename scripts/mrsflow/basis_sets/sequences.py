@@ -198,19 +198,26 @@ def lines(
     pulse = sequence.refocusing
     carrier_ppm = WATER_PPM if pulse is None else pulse.carrier_ppm
     states = spins.isotopomers(fragment, spectrometer_frequency, carrier_ppm)
-    found = [_lines_of(spins.levels(hz, fragment.couplings), sequence) for hz in states]
+    found = [_lines_of(hz, fragment.couplings, sequence) for hz in states]
     frequencies = np.concatenate([f for f, _ in found]) + ppm_to_hz(carrier_ppm, spectrometer_frequency)
     return frequencies, np.concatenate([a for _, a in found]) / len(states)
 
 
-def _lines_of(levels: Levels, sequence: Sequence) -> tuple[NDArray, NDArray]:
-    """Run the sequence on one set of levels."""
-    n_spins = int(np.log2(len(levels.energies)))
+def _lines_of(shifts: NDArray, couplings: NDArray, sequence: Sequence) -> tuple[NDArray, NDArray]:
+    """Run the sequence on protons of given shifts from the carrier and couplings (Hz)."""
+    levels = spins.levels(shifts, couplings)
+    n_spins = len(shifts)
     order = levels.coherence_order()
     x, iy, z = (operators.sum(axis=0) for operators in spins.spin_operators(n_spins))
     rho = levels.operator(z).astype(complex)[None]
     steps = _steps(sequence)
-    propagators = {angle: _pulse(levels, angle, sequence.refocusing) for angle in {step.angle for step in steps[:-1]}}
+    propagators = {
+        angle: spins.rotation(n_spins, angle)[None]
+        if sequence.refocusing is None or angle < np.pi
+        else sequence.refocusing.propagators(shifts, couplings)
+        for angle in {step.angle for step in steps[:-1]}
+    }
+    propagators = {angle: levels.operator(unitaries) for angle, unitaries in propagators.items()}
     for step in steps[:-1]:
         rho = rho * _delay(levels, step.delay)
         unitaries = propagators[step.angle]
@@ -228,15 +235,6 @@ def _delay(levels: Levels, time: float) -> NDArray[np.complexfloating]:
     """Factor of each density matrix element for free evolution over `time` (s)."""
     phase = np.exp(-1j * levels.energies * time)
     return phase[:, None] * phase[None, :].conj()
-
-
-def _pulse(levels: Levels, angle: float, shape: Pulse | None) -> NDArray[np.complexfloating]:
-    """Propagators of a pulse between the levels, (positions, d, d); one position for an ideal pulse."""
-    n_spins = int(np.log2(len(levels.energies)))
-    if shape is None or angle < np.pi:
-        return levels.operator(spins.rotation(n_spins, angle))[None]
-    hamiltonian = levels.vectors * levels.energies @ levels.vectors.T
-    return levels.operator(shape.propagators(hamiltonian, n_spins))
 
 
 def _steps(sequence: Sequence) -> list[_Step]:

@@ -98,7 +98,7 @@ def write_session(output: Path, key: str, glx: np.ndarray, metabolites: tuple[st
         phase = "baseline" if name == "baseline" else "infusion"
         head = (participant, session, name, phase, 60 * start, 60 * (end - start), 240, 7)
         quality.append((*head, 55 + b, "maximum over noise", 5.1, 0.045, 0.03, 0.4, 0.1, 0.3, 4))
-        fitted.append((*head, "ok", 55 + b, 5.0 + 0.1 * rng.standard_normal(), 0.1, 0.2, 1.0, 0.5, -0.5, "soft"))
+        fitted.append((*head, "ok", "", 55 + b, 5.0 + 0.1 * rng.standard_normal(), 0.1, 0.2, 1.0, 0.5, -0.5, "soft"))
         amounts = {m: (1.0 + 0.1 * i) * rng.normal(1, 0.05) for i, m in enumerate(metabolites)}
         amounts |= {"tNAA": 12.5, "tCr": 9.5 * rng.normal(1, 0.01), "Glx": glx[b] * 12.5}
         for m in metabolites:
@@ -108,11 +108,11 @@ def write_session(output: Path, key: str, glx: np.ndarray, metabolites: tuple[st
     block = FIT_COLUMNS[:8]
     table(folder / f"{key}_desc-blocks_mrsfit.tsv", FIT_COLUMNS, fits)
     table(folder / f"{key}_desc-blocks_fitquality.tsv", (
-        *block, "status", "snr", "linewidth_hz", "shift_hz", "phase_deg", "residual_ratio", "whiteness_p",
+        *block, "status", "reason", "snr", "linewidth_hz", "shift_hz", "phase_deg", "residual_ratio", "whiteness_p",
         "glu_gln_correlation", "constraints"), fitted)  # fmt: skip
     table(folder / f"{key}_desc-blocks_quality.tsv", (
-        *block, "snr", "snr_definition", "linewidth_hz", "linewidth_ppm", "rejected_fraction", "residual_water_ratio",
-        "lipid_ratio", "shift_sd_hz", "phase_sd_deg"), quality)  # fmt: skip
+        *block, "snr", "snr_definition", "linewidth_hz", "linewidth_ppm", "rejected_fraction",
+        "residual_water_after_ratio", "lipid_ratio", "shift_sd_hz", "phase_sd_deg"), quality)  # fmt: skip
     session_quality = {"n_coils": 8, "coil_weights": [1, 2], "drift_hz": 2.0, "drift_after_hz": 0.3, "snr": 50.0}
     (folder / f"{key}_desc-session_quality.json").write_text(json.dumps(session_quality))
     vendor = "GE" if int(participant) % 2 else "Siemens"

@@ -89,6 +89,7 @@ def fit_tables(head: pd.DataFrame, amplitudes: pd.DataFrame) -> tuple[pd.DataFra
             )
     quality = head.assign(
         status="ok",
+        reason="",
         snr=40.0,
         linewidth_hz=6.5,
         shift_hz=0.1,
@@ -170,7 +171,7 @@ def _write_quality(stem: Path, head: pd.DataFrame, fitted: pd.DataFrame, rng: np
         linewidth_hz=fitted["linewidth_hz"] + (10 if bad else 0),
         linewidth_ppm=(fitted["linewidth_hz"] + (10 if bad else 0)) / 123.25,
         rejected_fraction=head["n_rejected"] / (head["n_rejected"] + head["n_transients"]),
-        residual_water_ratio=rng.uniform(0.1, 1.5, 6),
+        residual_water_after_ratio=rng.uniform(0.02, 0.5, 6),
         lipid_ratio=rng.uniform(0.0, 0.4, 6),
         shift_sd_hz=0.4,
         phase_sd_deg=4.0,

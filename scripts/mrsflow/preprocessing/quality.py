@@ -18,6 +18,9 @@ NOISE_RANGES_PPM = (((-2.5, -0.5), (9.5, 11.5)), ((-2.5, -0.5),), ((9.0, 11.0),)
 WATER_PPM_RANGE = (4.3, 5.0)
 LIPID_PPM_RANGE = (1.15, 1.45)
 
+FIT_STATUS = ("ok", "doubtful", "failed")
+"""Verdicts on the fit of a block; what has failed has no amplitudes."""
+
 DEFINITIONS = {
     "snr": "see snr_definition",
     "linewidth_hz": "full width at half height of the Voigt line fitted to tNAA, tCr and tCho together (Hz)",
@@ -33,6 +36,7 @@ DEFINITIONS = {
     "lipid_range": "largest less smallest lipid_ratio of the blocks of the session",
     "water_linewidth_hz": "full width at half height of the real water reference, eddy currents corrected (Hz)",
     "coil_snr_gain": "SNR of the combined coils over that of the best coil, as the noise covariance predicts",
+    "fit_status": "verdict on the fit of the block: ok, doubtful or failed",
 }
 
 
@@ -93,7 +97,8 @@ def judge(rules: list[dict[str, Any]], level: str, values: dict[str, Any]) -> li
     level : str
         ``block`` or ``session``.
     values : dict
-        Metrics by name; None or NaN where not known.
+        Metrics by name; None or NaN where not known. ``fit_status`` is one of `FIT_STATUS`, ``fit_reason`` beside it
+        says why.
 
     Returns
     -------
@@ -104,7 +109,7 @@ def judge(rules: list[dict[str, Any]], level: str, values: dict[str, Any]) -> li
     Raises
     ------
     InputError
-        A rule names a metric that the tables do not have.
+        A rule names a metric that the tables do not have, or a verdict is none of `FIT_STATUS`.
     """
     found = []
     for rule in rules:
@@ -114,29 +119,55 @@ def judge(rules: list[dict[str, Any]], level: str, values: dict[str, Any]) -> li
         if metric not in values:
             known = ", ".join(sorted(k for k, v in values.items() if isinstance(v, int | float)))
             raise InputError(f"quality.rules: {level} has no metric {metric!r}; it has {known}")
-        value = float("nan") if values[metric] is None else float(values[metric])
-        row = {"level": level, "metric": metric, "value": value, "limit": float("nan")}
-        if np.isnan(value):
+        row = {"level": level, "metric": metric, "value": float("nan"), "limit": float("nan")}
+        if values[metric] is None or values[metric] != values[metric]:
             found.append({**row, "action": "warn", "reason": f"{metric} is not known"})
-            continue
-        sign, word = (1, ">") if rule["worse"] == "above" else (-1, "<")
-        for action in ("exclude", "warn"):
-            limit = rule[action]
-            if limit is not None and sign * (value - limit) > 0:
-                reason = f"{metric} {value:.4g} {word} {limit:g}"
-                found.append({**row, "limit": float(limit), "action": action, "reason": reason})
-                break
+        elif metric == "fit_status":
+            found += [{**row, **verdict} for verdict in _judge_fit(rule, values)]
+        else:
+            found += [{**row, **verdict} for verdict in _judge_value(rule, float(values[metric]))]
     return found
 
 
+def _judge_value(rule: dict[str, Any], value: float) -> list[dict[str, Any]]:
+    """Judge a number by its limits."""
+    sign, word = (1, ">") if rule["worse"] == "above" else (-1, "<")
+    for action in ("exclude", "warn"):
+        limit = rule[action]
+        if limit is not None and sign * (value - limit) > 0:
+            reason = f"{rule['metric']} {value:.4g} {word} {limit:g}"
+            return [{"value": value, "limit": float(limit), "action": action, "reason": reason}]
+    return []
+
+
+def _judge_fit(rule: dict[str, Any], values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Judge the verdict on a fit: one that has failed is excluded, a doubtful one as the rule says."""
+    status = values["fit_status"]
+    if status not in FIT_STATUS:
+        raise InputError(f"the status of a fit is {status!r}, not {', '.join(FIT_STATUS)}; run the fit again")
+    actions = ("exclude",) if status == "failed" else [a for a in ("exclude", "warn") if rule[a] == status]
+    return [{"action": action, "reason": f"fit {status}: {values.get('fit_reason')}"} for action in actions[:1]]
+
+
+def limit_text(rule: dict[str, Any], action: str) -> str:
+    """Write a limit of a rule as readers see it; empty where there is none."""
+    limit = rule[action]
+    if rule["metric"] == "fit_status":
+        return " or ".join(FIT_STATUS[1:] if limit else FIT_STATUS[2:]) if action == "exclude" else limit or ""
+    return "" if limit is None else f"{'>' if rule['worse'] == 'above' else '<'} {limit:g}"
+
+
 def _judge_block(rules: list[dict[str, Any]], block: dict[str, Any]) -> list[dict[str, Any]]:
-    """Judge one block; one that was never made is excluded for the reason in its row."""
+    """Judge one block; one that was never made or has no fit is excluded for that reason, whatever the rules are."""
+    row = {"level": "block", "value": float("nan"), "limit": float("nan")}
+    if block.get("fit_status") == "failed":
+        always = {"metric": "fit_status", "warn": None, "exclude": None}
+        return [{**row, "metric": "fit_status", **verdict} for verdict in _judge_fit(always, block)]
     reason = block.get("reason")
     if not isinstance(reason, str) or not reason:
         return judge(rules, "block", block)
     value = float(block.get("n_transients", float("nan")))
-    row = {"level": "block", "metric": "n_transients", "value": value, "limit": float("nan"), "action": "exclude"}
-    return [{**row, "reason": reason}]
+    return [{**row, "metric": "n_transients", "value": value, "action": "exclude", "reason": reason}]
 
 
 def exclusions(block_quality: Any, session_quality: Any, rules: list[dict[str, Any]]) -> Any:
@@ -145,7 +176,8 @@ def exclusions(block_quality: Any, session_quality: Any, rules: list[dict[str, A
     Parameters
     ----------
     block_quality : DataFrame
-        Rows of ``desc-blocks_quality.tsv`` of all sessions: participant, session, block and metrics.
+        Rows of ``desc-blocks_quality.tsv`` of all sessions: participant, session, block and metrics, with
+        ``fit_status`` and ``fit_reason`` of the fit.
     session_quality : DataFrame
         A row per session: participant, session and the scalars of ``desc-session_quality.json``.
     rules : list of dict

@@ -21,7 +21,7 @@ LABELS = {
     "linewidth_hz": "Linewidth (Hz)",
     "snr": "SNR",
     "rejected_fraction": "Rejected transients (fraction)",
-    "residual_water_ratio": "Residual water / NAA (ratio)",
+    "residual_water_after_ratio": "Water left / NAA (ratio)",
     "lipid_ratio": "Lipid / NAA (ratio)",
     "drift_hz": "Drift (Hz)",
     "drift_after_hz": "Drift after correction (Hz)",

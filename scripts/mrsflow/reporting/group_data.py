@@ -138,6 +138,11 @@ class Trial:
         """Further ratios of the table of blocks."""
         return [c for c in self.blocks if "/" in c and not c.endswith(" sd") and c != self.outcome]
 
+    @property
+    def doubtful(self) -> pd.DataFrame:
+        """Blocks whose fit is doubtful, used or not."""
+        return self.blocks[self.blocks["fit_status"] == "doubtful"]
+
     @cached_property
     def used(self) -> pd.DataFrame:
         """Blocks that the models see."""
@@ -167,9 +172,11 @@ class Trial:
 
     @cached_property
     def judged(self) -> list[Judged]:
-        """Every metric that has a rule, with its values."""
+        """Every number that has a rule, with its values."""
         found = []
         for rule in self.config["quality"]["rules"]:
+            if rule["metric"] == "fit_status":
+                continue
             table = self.quality[rule["level"]]
             values = table[rule["metric"]].to_numpy(float) if rule["metric"] in table else np.empty(0)
             found.append(
@@ -268,13 +275,22 @@ def _block_losses(trial: Trial) -> tuple[list[str], int]:
     blocks = trial.blocks
     excluded = trial.tables["exclusions"]
     excluded = excluded[excluded["action"] == "exclude"] if "action" in excluded else excluded.iloc[:0]
+    excluded = excluded[excluded["limit"].notna() | (excluded["metric"] == "fit_status")]  # the rest was never made
+    losses = pd.Series([_loss(row) for row in excluded.itertuples()], excluded.index, dtype=object)
     reasons = []
-    for (metric, limit), own in excluded.groupby(["metric", "limit"]):
+    for reason, own in excluded.groupby(losses):
         count = len(own.drop_duplicates(["participant", "session", "block"]))
-        reasons.append(f"{metric} beyond its limit of {limit:g}: {_many(count, 'block')}")
+        reasons.append(f"{reason}: {_many(count, 'block')}")
     for reason, own in blocks[blocks["left_out"]].groupby("reason"):
         reasons.append(f"{reason}: {_many(len(own), 'block')}")
     return reasons, int(len(blocks) - len(trial.used))
+
+
+def _loss(row: Any) -> str:
+    """Rule that excludes a block, in words."""
+    if row.metric == "fit_status":
+        return str(row.reason).partition(":")[0]
+    return f"{row.metric} beyond its limit of {row.limit:g}"
 
 
 def _listed(title: str, reasons: list[str]) -> list[str]:

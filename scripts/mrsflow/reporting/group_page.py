@@ -94,6 +94,7 @@ def write(config: dict[str, Any]) -> Path:
         "frozen": trial.frozen,
         "unmasked": _unmasked(output / "group", trial),
         "failures": _failures(trial),
+        "doubtful": _doubtful(trial),
         "pictures": _pictures(output / "figures"),
         "headline": _headline(read_json(output / "group" / "headline.json")),
         "results": [(title, _results(trial.tables.get(name))) for title, name in RESULTS],
@@ -130,6 +131,21 @@ def _failures(trial: "Trial") -> str:
     return f"{lost} of {len(trial.sessions)} sessions did not come through every stage."
 
 
+def _doubtful(trial: "Trial") -> dict[str, Any]:
+    """How many fits are doubtful, and a table of them."""
+    blocks = trial.doubtful
+    if blocks.empty:
+        return {}
+    keys = "sub-" + blocks["participant"] + "_ses-" + blocks["session"]
+    fitted = int((trial.blocks["fit_status"] != "failed").sum())
+    used = np.where(blocks["excluded"] | blocks["left_out"], "no", "yes")
+    rows = zip(keys, blocks["block"], blocks["fit_reason"], used, strict=True)
+    columns = [{"label": label, "number": False} for label in ("Session", "Block", "Why", "In the analysis")]
+    sessions = f"{keys.nunique()} of {len(trial.sessions)} sessions"
+    said = f"The fit of {len(blocks)} of {fitted} blocks, in {sessions}, is doubtful."
+    return {"said": said, "columns": columns, "rows": [list(row) for row in rows]}
+
+
 def _pictures(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for entry in read_index(folder):
@@ -152,8 +168,11 @@ def _sessions(trial: "Trial", folder: Path) -> list[dict[str, Any]]:
         reasons = [f"{s.name[1]} {s['status']}: {s['reason']}".rstrip(": ") for s in status if s["status"] == "failed"]
         reasons = reasons or [f"{s.name[1]} {s['status']}" for s in status if s["status"] != "ok"][:1]
         failed = bool(reasons)
-        reasons += [f"{row.block}: {row.reason}" for row in own[own["excluded"] | own["left_out"]].itertuples()]
-        used = own[~(own["excluded"] | own["left_out"])]
+        gone = own["excluded"] | own["left_out"]
+        reasons += [f"{row.block}: {row.reason}" for row in own[gone].itertuples()]
+        doubtful = own[~gone & (own["fit_status"] == "doubtful")]
+        reasons += [f"{row.block}: fit doubtful: {row.fit_reason}" for row in doubtful.itertuples()]
+        used = own[~gone]
         values = [number(float(used[c].mean()) if len(used) else np.nan, 1) for c in ("snr", "linewidth_hz")]
         rows.append(
             {
@@ -198,8 +217,8 @@ def _unmasked(folder: Path, trial: "Trial") -> str:
 
 def _headline(content: dict[str, Any]) -> list[tuple[str, str | None]]:
     """Give the primary result as label and value."""
-    counts = [("In the primary analysis", "{n_participants} participants, {n_sessions} sessions, {n_blocks} blocks")]
-    rows: list[tuple[str, str | None]] = [(label, text.format(**content)) for label, text in counts]
+    counts = "{n_participants} participants, {n_sessions} sessions, {n_blocks} blocks, {n_doubtful} of them doubtful"
+    rows: list[tuple[str, str | None]] = [("In the primary analysis", counts.format(**content))]
     if content["estimate"] is None:
         return [*rows, ("Result", content["reason"])]
     percent = "{percent_of_baseline:.2f} % [{percent_ci_low:.2f}, {percent_ci_high:.2f}]".format(**content)

@@ -42,7 +42,7 @@ def load(config: dict[str, Any]) -> Trial:
     status = status_of(output, study.keys)
     fitted = status[(status["stage"] == "fit") & (status["status"] == "ok")]["session"]
     located = cohort.locate(output, list(fitted))
-    metrics = tuple(rule["metric"] for rule in config["quality"]["rules"])
+    metrics = tuple(r["metric"] for r in config["quality"]["rules"] if r["metric"] != "fit_status")
     wanted = ("participant", "session", "block", "n_transients", "snr", "snr_definition", "linewidth_hz", *metrics)
     quality = {
         "block": cohort.read_tables(located, cohort.BLOCK_QUALITY, tuple(dict.fromkeys(wanted))),
@@ -101,7 +101,7 @@ def blocks_of(table: pd.DataFrame, exclusions: pd.DataFrame, config: dict[str, A
     """
     outcome = config["group"]["outcome"]
     needed = ["participant", "session", "visit", "arm", "block", "phase", "onset_s", "duration_s", "spectrum"]
-    for name in (*needed, "excluded", "reason", "linewidth_hz", "snr", outcome):
+    for name in (*needed, "fit_status", "fit_reason", "excluded", "reason", "linewidth_hz", "snr", outcome):
         if name not in table:
             raise InputError(f"group/blocks_wide.tsv: column {name!r} is missing; run the group stage again")
     text = {name: table[name].astype(str) for name in ("participant", "session", "block", "arm")}

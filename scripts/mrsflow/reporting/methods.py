@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mrsflow import __version__
+from mrsflow.preprocessing import quality
 
 BIB = Path(__file__).parent / "templates" / "references.bib"
 MISSING = "missing"
@@ -197,9 +198,9 @@ def steps_of(sidecars: list[dict]) -> list[str]:
 def _quality(config: dict, blocks: Any) -> list[Row]:
     name = "4. Data quality"
     rules = [
-        f"{rule['metric']} {'>' if rule['worse'] == 'above' else '<'} {rule['exclude']:g} ({rule['level']})"
+        f"{rule['metric']} {limit} ({rule['level']})"
         for rule in config["quality"]["rules"]
-        if rule["exclude"] is not None
+        if (limit := quality.limit_text(rule, "exclude"))
     ]
     reported = None
     if blocks is not None and len(blocks):
@@ -209,7 +210,7 @@ def _quality(config: dict, blocks: Any) -> list[Row]:
     return [
         (name, "4a", "Reported variables: SNR and linewidth", reported),
         (name, "4b", "Exclusion criteria", "; ".join(rules) or "none set"),
-        (name, "4c", "Fit quality", "Cramér–Rao bounds, residual SD over noise SD, whiteness of the residual"),
+        (name, "4c", "Fit quality", "Cramér–Rao bounds, residual SD over noise SD, whiteness of the residual, verdict"),
         (name, "4d", "Sample spectrum", "mean ± SD of all sessions or of each arm: figure mean_spectra"),
     ]
 

@@ -6,6 +6,7 @@ A page never names the arm of its session, so that quality can be judged blind.
 import base64
 import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +145,12 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
         "alignment": "preproc_figure.npz" in files,
         "transients": None if transients is None else _transient_summary(transients, session),
         "spectra": None if spectra is None else _spectra_controls(spectra, titles),
-        "block_names": [] if fitted is None else [str(b) for b in fitted["block"]],
+        "block_names": [] if fitted is None else _marked(fitted, fitted["block"]),
         "metabolites": metabolite_tables(tables["blocks_mrsfit.tsv"]) if "blocks_mrsfit.tsv" in tables else [],
         "correlation": None if fitted is None else _correlation(fitted),
         "fit_quality": None if fitted is None else _fit_quality(fitted),
         "rule_names": [*([] if blocks is None else map(str, blocks["block"])), "session"],
-        "rules": [] if blocks is None else judged(config["quality"]["rules"], blocks, session),
+        "rules": [] if blocks is None else judged(config["quality"]["rules"], _with_fits(blocks, fitted), session),
         "definitions": _definitions(blocks),
         "processing": _processing(processed or sidecar),
         "files": [{"name": path.name, "href": _relative(path, page)} for _, path in sorted(files.items())],
@@ -214,10 +215,23 @@ def spectra_of(path: Path, titles: list[str]) -> dict[str, Any]:
 
 
 def _titles(fitted: Any) -> list[str]:
-    return [
+    spans = [
         f"{row.block} ({row.onset_s / 60:.3g} to {(row.onset_s + row.duration_s) / 60:.3g} min)"
         for row in fitted.itertuples()
     ]
+    return _marked(fitted, spans)
+
+
+def _marked(fitted: Any, names: Iterable[Any]) -> list[str]:
+    """Names of blocks, with the verdict on the fit where it is not ok."""
+    pairs = zip(names, fitted["status"], strict=True)
+    return [str(name) if status == "ok" else f"{name}, {status}" for name, status in pairs]
+
+
+def _with_fits(blocks: Any, fitted: Any) -> Any:
+    """Quality of the blocks with the verdict on their fits."""
+    status = {} if fitted is None else dict(zip(fitted["block"], fitted["status"], strict=True))
+    return blocks.assign(fit_status=[status.get(name) for name in blocks["block"]])
 
 
 def _spectra_controls(spectra: dict[str, Any], titles: list[str]) -> dict[str, Any]:
@@ -329,7 +343,8 @@ def _correlation(fitted: Any) -> dict[str, Any] | None:
 
 def _fit_quality(fitted: Any) -> dict[str, Any]:
     wanted = {
-        "status": ("Status", 0),
+        "status": ("Fit", 0),
+        "reason": ("Reason", 0),
         "snr": ("SNR", 1),
         "linewidth_hz": ("Linewidth (Hz)", 2),
         "shift_hz": ("Shift (Hz)", 2),
@@ -338,18 +353,22 @@ def _fit_quality(fitted: Any) -> dict[str, Any]:
         "whiteness_p": ("Whiteness p", 3),
     }
     present = [name for name in wanted if name in fitted]
+    fitted = fitted.assign(reason=fitted["reason"].fillna(""))
     rows = [[str(row["block"]), *(number(row[n], wanted[n][1]) for n in present)] for row in fitted.to_dict("records")]
+    columns = _columns("Block", *(wanted[n][0] for n in present))
+    for column in columns[1:3]:
+        column["number"] = False
     constraints = list(fitted["constraints"].dropna().astype(str).unique()) if "constraints" in fitted else []
     return {
-        "columns": _columns("Block", *(wanted[n][0] for n in present)),
+        "columns": columns,
         "rows": rows,
         "constraints": "; ".join(constraints),
     }
 
 
-def verdict(value: float | None, rule: dict[str, Any]) -> str:
+def verdict(value: float | str | None, rule: dict[str, Any]) -> str:
     """Judge a value by a rule: ``pass``, ``warn``, ``exclude``, or ``missing`` without a value."""
-    if value is None or not np.isfinite(value):
+    if value is None or value != value:
         return "missing"
     found = quality.judge([rule], rule["level"], {rule["metric"]: value})
     return found[0]["action"] if found else "pass"
@@ -361,26 +380,19 @@ def judged(rules: list[dict[str, Any]], blocks: Any, session: dict[str, Any]) ->
     for rule in rules:
         if rule["level"] == "block":
             values = list(blocks[rule["metric"]]) if rule["metric"] in blocks else [None] * len(blocks)
-            cells = [{"value": number(_float(v)), "word": verdict(_float(v), rule)} for v in values]
+            cells = [{"value": number(v), "word": verdict(v, rule)} for v in map(_plain, values)]
             cells.append({"value": "", "word": ""})
         else:
-            value = _float(session.get(rule["metric"]))
+            value = _plain(session.get(rule["metric"]))
             cells = [{"value": "", "word": ""}] * len(blocks)
             cells.append({"value": number(value), "word": verdict(value, rule)})
-        limits = {
-            word: f"{sign_of(rule)} {rule[word]:g}" if rule[word] is not None else "–" for word in ("warn", "exclude")
-        }
+        limits = {word: quality.limit_text(rule, word) or "–" for word in ("warn", "exclude")}
         rows.append({"metric": rule["metric"], **limits, "cells": cells})
     return rows
 
 
-def sign_of(rule: dict[str, Any]) -> str:
-    """Sign of the side of the limit that is bad."""
-    return ">" if rule["worse"] == "above" else "<"
-
-
-def _float(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _plain(value: Any) -> float | str | None:
+    return value if value is None or isinstance(value, str) else float(value)
 
 
 def _definitions(blocks: Any) -> str:

@@ -51,7 +51,9 @@ def flow_table(cohort: "Cohort", lost: dict[str, str], rows: "Rows") -> "pd.Data
     steps: list[tuple[str, pd.DataFrame, bool]] = [
         ("in the sessions table", sessions, False),
         ("lost before the fit", sessions[sessions["key"].isin(lost)], False),
-        ("fitted", blocks, True),
+        ("fitted", blocks[blocks["fit_status"] != "failed"], True),
+        ("fitted, doubtful", blocks[blocks["fit_status"] == "doubtful"], True),
+        ("fit failed", blocks[blocks["fit_status"] == "failed"], True),
         ("excluded by the quality rules", blocks[blocks["excluded"]], True),
         ("in the primary analysis", used, True),
     ]

@@ -36,7 +36,8 @@ class Cohort:
         Sessions table with the columns of participants; ``condition`` is the arm (or its code while masked).
     blocks : DataFrame
         One row per fitted block: participant, session, condition, period, block, phase, onset_s, duration_s, spectrum,
-        linewidth_hz, snr, excluded, warned, reason; each outcome as a column of its name, ``<outcome> sd`` beside it.
+        linewidth_hz, snr, fit_status, fit_reason, excluded, warned, reason; each outcome as a column of its name,
+        ``<outcome> sd`` beside it.
     conditions : tuple of str
         The reference first.
     notes : tuple of str
@@ -59,9 +60,9 @@ class Cohort:
         """Condition that the others are compared with."""
         return self.conditions[0]
 
-    def keep(self, mask: Any) -> "Cohort":
-        """Keep some of the blocks."""
-        return replace(self, blocks=self.blocks[np.asarray(mask, bool)].reset_index(drop=True))
+    def leave_out(self, mask: Any) -> "Cohort":
+        """Exclude more of the blocks."""
+        return replace(self, blocks=self.blocks.assign(excluded=self.blocks["excluded"] | np.asarray(mask, bool)))
 
 
 @dataclass(frozen=True)

@@ -92,11 +92,12 @@ def load(
     """
     sessions = design_of(config, study, located)
     blocks = blocks_of(config, located)
-    described = cohort.read_tables(located, cohort.FIT_QUALITY, ("block", "snr", "linewidth_hz"))
-    blocks = blocks.merge(described, on=["key", "block"], how="left")
+    fitted = cohort.read_tables(located, cohort.FIT_QUALITY, ("block", "snr", "linewidth_hz", "status", "reason"))
+    fitted = fitted.rename(columns={"status": "fit_status", "reason": "fit_reason"})
+    blocks = blocks.merge(fitted, on=["key", "block"], how="left")
     names = ["key", "participant", "session", "condition", "period"]
     blocks = blocks.merge(sessions[names], on="key").sort_values(["participant", "period", "onset_s", "block"])
-    verdicts = judged(config, located)
+    verdicts = judged(config, located, fitted[["key", "block", "fit_status", "fit_reason"]])
     marks = verdicts.assign(block=verdicts["block"].astype(str))
     by = marks.groupby(["participant", "session", "block"])
     reasons = marks[marks["action"] == "exclude"].groupby(["participant", "session", "block"])["reason"].agg("; ".join)
@@ -150,15 +151,16 @@ def outcome_names(config: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys([*names, *([denominator] if denominator not in ("", "water") else [])]))
 
 
-def judged(config: dict[str, Any], located: list[cohort.SessionFiles]) -> pd.DataFrame:
-    """Apply the quality rules to the quality tables of all sessions."""
+def judged(config: dict[str, Any], located: list[cohort.SessionFiles], fitted: pd.DataFrame) -> pd.DataFrame:
+    """Apply the quality rules to the quality tables of all sessions and to the verdicts on their fits."""
     rules = config["quality"]["rules"]
-    metrics = tuple(r["metric"] for r in rules if r["level"] == "block")
-    columns = ("participant", "session", "block", *dict.fromkeys(metrics))
-    blocks = cohort.read_tables(located, cohort.BLOCK_QUALITY, columns)
+    metrics = {r["metric"]: None for r in rules if r["level"] == "block" and r["metric"] not in fitted}
+    columns = dict.fromkeys(("participant", "session", "block", "n_transients", "reason", *metrics))
+    blocks = cohort.read_tables(located, cohort.BLOCK_QUALITY, tuple(columns))
     for metric in metrics:
         if metric in blocks:
             blocks[metric] = pd.to_numeric(blocks[metric])
+    blocks = blocks.merge(fitted, on=["key", "block"], how="left")
     return quality.exclusions(blocks, cohort.session_values(located), rules)
 
 
@@ -192,7 +194,8 @@ def describe(everyone: cohort.Cohort, plan: Plan, rows: Rows, verdicts: pd.DataF
     config = everyone.config
     known = [name for name in outcome_names(config) if name in everyone.blocks]
     order = ["participant", "session", "period", "condition", "block", "phase", "onset_s", "duration_s", "spectrum"]
-    order += ["linewidth_hz", "snr", "excluded", "warned", "reason", *(c for n in known for c in (n, f"{n} sd"))]
+    order += ["linewidth_hz", "snr", "fit_status", "fit_reason", "excluded", "warned", "reason"]
+    order += [c for n in known for c in (n, f"{n} sd")]
     wide = everyone.blocks[order].rename(columns={"period": "visit", "condition": "arm"})
     return {
         "blocks_wide": wide,
@@ -329,7 +332,8 @@ def headline_of(config: dict[str, Any], plan: Plan, rows: Rows, tables: Tables) 
         "design": plan.design, "outcome": plan.outcome, "masked": masked,
         "config_digest": masking.analysis_digest(config),
         "n_participants": int(rows.sessions["participant"].nunique()), "n_sessions": len(rows.sessions),
-        "n_blocks": len(rows.blocks), "n_dropped": rows.n_dropped, "notes": list(rows.notes), "estimate": None,
+        "n_blocks": len(rows.blocks), "n_doubtful": int((rows.blocks["fit_status"] == "doubtful").sum()),
+        "n_dropped": rows.n_dropped, "notes": list(rows.notes), "estimate": None,
     }  # fmt: skip
     if masked:
         return found | {"reason": "arms are masked; set study.freeze to true when the analysis is final"}

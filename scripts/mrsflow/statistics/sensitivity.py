@@ -33,7 +33,7 @@ def sensitivity_rows(cohort: "Cohort", plan: Plan, rows: Rows, denominators: lis
     other = [f"{numerator}/{d}" for d in denominators if f"{numerator}/{d}" != plan.outcome]
 
     def refit(excluded: bool = False, warned: bool = True, outcome: str = plan.outcome) -> tuple[Rows, list[Row]]:
-        own = cohort if warned else cohort.keep(~cohort.blocks["warned"])
+        own = cohort if warned else cohort.leave_out(cohort.blocks["warned"])
         return _refit(plan, prepare(own, outcome, excluded=excluded), contrast)
 
     def one(make: Callable[..., Row], *arguments: Any) -> Callable[[], tuple[Rows, list[Row]]]:
@@ -48,6 +48,7 @@ def sensitivity_rows(cohort: "Cohort", plan: Plan, rows: Rows, denominators: lis
     set_up = {
         "all blocks": lambda: refit(excluded=True),
         "QC-passed only": lambda: refit(warned=False),
+        "without doubtful fits": lambda: _without_doubtful(cohort, plan, rows, contrast),
         "linewidth-matched" if matched else "linewidth as covariate": lambda: _linewidth(matched, plan, rows, contrast),
         **{f"denominator {n.partition('/')[2]}": lambda n=n: refit(outcome=n) for n in other},
         **(crossed if plan.design == "crossover" else {"HC3 standard error": one(_hc3)}),
@@ -79,6 +80,23 @@ def _refit(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]
     return rows, [
         model_row(model, model.difference("condition", contrast.treated, contrast.reference), "", contrast.name)
     ]
+
+
+def _without_doubtful(cohort: "Cohort", plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
+    """Leave out the blocks whose fit is doubtful; the remark counts them, or says why none is left out."""
+    blocks = cohort.blocks
+    doubtful = blocks["fit_status"] == "doubtful"
+    used = ~blocks["excluded"] & blocks[plan.outcome].notna()
+    n_used = int((doubtful & used).sum())
+    if n_used and n_used == used.sum():
+        raise InputError("the fit of every block is doubtful")
+    own = prepare(cohort.leave_out(doubtful), plan.outcome) if n_used else rows
+    remark = f"{n_used} doubtful blocks left out" if n_used > 1 else "1 doubtful block left out"
+    if not n_used:
+        remark = "the rules exclude every doubtful block" if doubtful.any() else "no block is doubtful"
+        remark += "; the same as the primary"
+    own, made = _refit(plan, own, contrast)
+    return own, [row | {"remark": remark} for row in made]
 
 
 def _linewidth(matched: bool, plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:

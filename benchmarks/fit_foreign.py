@@ -1,7 +1,7 @@
 """Figures of the fit on signals that are not its own: vendor basis sets, measured macromolecules, scans in vivo.
 
-The parts of ``fit_truth.py`` that read ``reference/foreign``, ``real`` and ``bold`` of the reference data; READMEs there
-say how the sets were made. Every figure stands beside its limit and, where that is missed, the word SHORT.
+The parts of ``fit_truth.py`` that read ``reference/foreign``, ``real`` and ``bold`` of the shared data; their READMEs
+say how these were made. Every figure stands beside its limit and, where that is missed, the word SHORT.
 """
 
 import os

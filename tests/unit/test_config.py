@@ -60,6 +60,21 @@ def test_a_bad_key_is_named_with_what_is_allowed(path, value, said):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"level": "session", "metric": "fit_status"}, "'block' was expected"),
+        ({"level": "block", "metric": "fit_status", "exclude": 0.5}, "exclude: 0.5 is not one of"),
+        ({"level": "block", "metric": "fit_status", "worse": "above"}, "leave it out for fit_status"),
+        ({"level": "block", "metric": "snr", "warn": 20}, "'worse' is a required property"),
+        ({"level": "block", "metric": "snr", "worse": "below", "warn": "doubtful"}, "'doubtful' is not of type"),
+    ],
+)
+def test_a_rule_has_limits_of_the_kind_of_its_metric(rule, said):
+    with pytest.raises(InputError, match=said):
+        config.checked(CONFIG | {"quality": {"rules": [rule]}})
+
+
 def test_defaults_are_filled_in_and_the_argument_is_left_alone():
     before = copy.deepcopy(CONFIG)
     full = config.checked(CONFIG)

@@ -102,7 +102,8 @@ def test_time_series_items_come_from_the_blocks(config):
 
 def test_exclusion_criteria_are_those_of_the_configuration(config):
     config["quality"]["rules"] = [{"level": "block", "metric": "snr", "worse": "below", "warn": 20, "exclude": 10}]
-    assert checklist(config)["4b"] == "snr < 10 (block)"
+    config["quality"]["rules"] += [{"level": "block", "metric": "fit_status", "warn": "doubtful", "exclude": None}]
+    assert checklist(config)["4b"] == "snr < 10 (block); fit_status failed (block)"
 
 
 def test_methods_name_only_steps_that_were_done(config):

@@ -77,6 +77,34 @@ def test_reason_says_what_was_found_and_the_limit():
     assert (row["value"], row["limit"], row["action"]) == (23.456, 20.0, "exclude")
 
 
+@pytest.mark.parametrize(
+    ("warn", "exclude", "actions"),
+    [
+        ("doubtful", None, {"ok": [], "doubtful": ["warn"], "failed": ["exclude"]}),
+        ("doubtful", "doubtful", {"ok": [], "doubtful": ["exclude"], "failed": ["exclude"]}),
+        (None, None, {"ok": [], "doubtful": [], "failed": ["exclude"]}),
+    ],
+)
+def test_a_doubtful_fit_is_what_the_rule_makes_of_it_and_a_failed_one_excluded(warn, exclude, actions):
+    rule = {"level": "block", "metric": "fit_status", "warn": warn, "exclude": exclude}
+    for status, expected in actions.items():
+        rows = quality.judge([rule], "block", {"fit_status": status, "fit_reason": "negative Glu"})
+        assert [row["action"] for row in rows] == expected
+        assert {row["reason"] for row in rows} <= {f"fit {status}: negative Glu"}
+    (row,) = quality.judge([rule], "block", {"fit_status": np.nan})
+    assert (row["action"], row["reason"]) == ("warn", "fit_status is not known")
+    with pytest.raises(InputError, match=r"'tNAA is -1, which is not positive', not ok, doubtful, failed; run the fit"):
+        quality.judge([rule], "block", {"fit_status": "tNAA is -1, which is not positive"})
+
+
+def test_limits_of_rules_in_words():
+    assert [quality.limit_text(rule, "exclude") for rule in RULES] == ["> 0.12", "< 10", "> 20"]
+    rule = {"metric": "fit_status", "warn": "doubtful", "exclude": None}
+    assert [quality.limit_text(rule, word) for word in ("warn", "exclude")] == ["doubtful", "failed"]
+    assert quality.limit_text(rule | {"exclude": "doubtful"}, "exclude") == "doubtful or failed"
+    assert quality.limit_text(rule | {"warn": None}, "warn") == ""
+
+
 def test_a_rule_without_its_metric_is_refused():
     with pytest.raises(InputError, match="block has no metric 'snr'; it has linewidth_ppm"):
         quality.judge(RULES, "block", {"linewidth_ppm": 0.05})
@@ -85,12 +113,14 @@ def test_a_rule_without_its_metric_is_refused():
 def test_every_exclusion_is_a_row():
     blocks = pd.DataFrame(
         {
-            "participant": ["01", "01", "02", "02"],
-            "session": ["1", "1", "1", "1"],
-            "block": ["a", "b", "a", "b"],
-            "linewidth_ppm": [0.05, 0.2, 0.05, np.nan],
-            "snr": [50, 15, 50, np.nan],
-            "reason": ["", "", "", "3 good excitations, blocks.minimum_transients is 8"],
+            "participant": ["01", "01", "01", "02", "02"],
+            "session": "1",
+            "block": ["a", "b", "c", "a", "b"],
+            "linewidth_ppm": [0.05, 0.2, 0.2, 0.05, np.nan],
+            "snr": [50, 15, 50, 50, np.nan],
+            "reason": ["", "", "", "", "3 good excitations, blocks.minimum_transients is 8"],
+            "fit_status": ["ok", "doubtful", "failed", "ok", np.nan],
+            "fit_reason": ["", "negative Glu", "no signal", "", np.nan],
         }
     )
     sessions = pd.DataFrame({"participant": ["01", "02"], "session": ["1", "1"], "drift_hz": [5.0, 25.0]})
@@ -99,6 +129,7 @@ def test_every_exclusion_is_a_row():
     assert found == {
         ("01", "b", "linewidth_ppm", "exclude"),
         ("01", "b", "snr", "warn"),
+        ("01", "c", "fit_status", "exclude"),  # although no rule names the fit
         ("02", "a", "drift_hz", "exclude"),
         ("02", "b", "drift_hz", "exclude"),
         ("02", "b", "n_transients", "exclude"),

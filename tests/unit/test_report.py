@@ -13,6 +13,7 @@ from PIL import Image
 
 from mrsflow import nifti_mrs
 from mrsflow.errors import InputError
+from mrsflow.files import read_table, write_table
 from mrsflow.reporting import session_page, voxel_picture
 from mrsflow.reporting.report import render
 
@@ -159,10 +160,25 @@ def test_rules_stand_beside_their_values(study):
     assert html.count('<span class="exclude">✗ exclude</span>') == len(BLOCKS) + 1  # each block, and the session
 
 
+def test_a_doubtful_fit_stands_on_the_page_with_its_reason(study):
+    output, config = study
+    (path,) = output.rglob("*_desc-blocks_fitquality.tsv")
+    table = read_table(path)
+    table["reason"] = table["reason"].astype(object)
+    table.loc[2, ["status", "reason"]] = ["doubtful", "residual <b>4.2</b> times the noise"]
+    write_table(table, path)
+    html = session_page.write(output, KEY, config).read_text()
+    rule = re.search(r'<tr><th scope="row">fit_status</th>(.*?)</tr>', html, re.DOTALL)[1]
+    words = re.findall(r'<span class="(\w+)">', rule)
+    assert words == ["pass"] * 2 + ["warn"] + ["pass"] * 3
+    assert 'quality: <span class="warn">' in html
+    assert "residual &lt;b&gt;4.2&lt;/b&gt; times the noise" in html.split("Fit of each block")[1]
+    assert html.count(f"{BLOCKS[2]}, doubtful</th>") == 4  # in the head of each table of metabolites
+    assert f"{BLOCKS[2]} (8 to 16 min), doubtful" in data_of(html)[0]["spectra"]["blocks"][2]["title"]
+
+
 def test_metabolites_put_sums_first_and_leave_out_what_has_no_values(study):
     output, _ = study
-    from mrsflow.files import read_table
-
     (path,) = output.rglob("*_desc-blocks_mrsfit.tsv")
     table = read_table(path)
     measures = {m["name"]: m for m in session_page.metabolite_tables(table)}

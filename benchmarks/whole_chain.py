@@ -8,6 +8,11 @@ estimated arm difference of Glx/tNAA with its Monte-Carlo interval, how many 95 
 error that the chain adds: the estimate less that of the same analysis of the true values of the blocks, in which
 participants, visits and blocks differ alike. A finished trial is kept as one row of ``trials.tsv``, so that an
 interrupted benchmark goes on with the next.
+
+    python benchmarks/whole_chain.py --demo demo
+
+prints of a finished demo (``make demo``) the bias of levels, the error of a session's change from baseline, and the
+standard error of the arm difference, beside those of the true values and the Cramér-Rao floor.
 """
 
 import json
@@ -24,6 +29,8 @@ from scipy import stats
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import demo_truth  # noqa: E402
+
 from mrsflow.errors import InputError  # noqa: E402
 from mrsflow.run import run  # noqa: E402
 from mrsflow.statistics import pairs  # noqa: E402
@@ -33,7 +40,12 @@ ARMS = ("placebo", "naltrexone")
 
 
 def main(
-    trials: int = 30, participants: int = 8, jobs: int = 2, folder: Path = Path("build/whole_chain"), coils: int = 4
+    trials: int = 30,
+    participants: int = 8,
+    jobs: int = 2,
+    folder: Path = Path("build/whole_chain"),
+    coils: int = 4,
+    demo: Path | None = None,
 ) -> None:
     """Run the trials that are not done yet and print the summary.
 
@@ -49,7 +61,12 @@ def main(
         Work folder; raw files and results of a trial are removed when its row is written.
     coils : int
         Receive coils of the simulated sessions.
+    demo : Path, optional
+        A finished demo to evaluate instead.
     """
+    if demo is not None:
+        demo_truth.evaluate(demo)
+        return
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / "trials.tsv"

@@ -21,14 +21,15 @@ import mrsflow  # noqa: F401  (one BLAS thread, before numpy)
 # isort: split
 import numpy as np
 from fit_simulation import spectra_of
-from fit_truth import RATIOS, load, rms, true_value, value
+from fit_truth import RATIOS, load, true_value, value
 from numpy.typing import NDArray
-from scipy.optimize import least_squares, nnls
 
-from mrsflow import axes, nifti_mrs
+from mrsflow import nifti_mrs
 from mrsflow.basis_sets import basis as basis_sets
 from mrsflow.basis_sets import sequences, spins
 from mrsflow.basis_sets.basis import Basis
+from mrsflow.basis_sets.macromolecules import broad_fid
+from mrsflow.basis_sets.nulled import LINES, MISFIT_OF_ONE, Nulled, fit_lines
 from mrsflow.conversion.convert import convert_by_hand
 from mrsflow.errors import InputError
 from mrsflow.fitting import fit
@@ -38,94 +39,21 @@ from mrsflow.run import run
 
 DATA = Path(os.environ.get("MRSFLOW_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
 PARTS = ("lines", "scan", "simulated")
-WINDOW_PPM = (0.3, 4.3)
-LINES = {
-    "MM09": (0.92,), "MM12": (1.21,), "MM14": (1.39,), "MM17": (1.65,), "MM20": (1.95, 2.04), "MM22": (2.26,),
-    "MM26": (2.60,), "MM30": (2.99, 3.19), "MM37": (3.64, 3.80, 4.03),
-}  # fmt: skip
-"""Where lines are looked for: near those of the consensus on macromolecules, with two at 2.0 ppm (Cudalbu et al. 2021,
-doi:10.1002/nbm.4393)."""
-CREATINE_PPM = 3.92
-"""What inversion leaves of creatine: a narrow line that shows the width of the shim."""
-POSITION_SD, WIDTH_PPM, WIDTH_SD = 0.03, 0.16, 0.25
-MISFIT = 0.2
-"""What the lines are not expected to explain: 3 % of the highest point, as some 40 points all show the same of it."""
 MACROMOLECULES_MM = 7.0
 """Amount of the macromolecules in simulated spectra (mM of MM09): 0.7 of creatine, as in the scan."""
-
-
-class Nulled:
-    """A metabolite-nulled spectrum: real points above imaginary ones, water taken out, highest point 1."""
-
-    def __init__(self, fid: NDArray, dwell_time: float, spectrometer_frequency: float) -> None:
-        self.spectrometer_frequency = spectrometer_frequency
-        self.time = axes.time_axis(fid.size, dwell_time)
-        ppm = axes.ppm_axis(fid.size, dwell_time, spectrometer_frequency)
-        self.inside = (ppm > WINDOW_PPM[0]) & (ppm < WINDOW_PPM[1])
-        self.ppm = ppm[self.inside]
-        clean = fid - water.residual_water(fid, dwell_time, spectrometer_frequency)
-        points = axes.to_spectrum(clean)[self.inside]
-        self.points = points / np.abs(points).max()
-        self.tilt = (self.ppm - np.mean(WINDOW_PPM)) / 2
-        smooth = np.stack([self.tilt**k for k in range(3)], axis=1)
-        none = np.zeros_like(smooth)
-        self.baseline = np.block([[smooth, -smooth, none, none], [none, none, smooth, -smooth]])  # of either sign
-
-    def lines(self, shifts: NDArray, widths: NDArray) -> NDArray:
-        """Give unit lines: (2P, n)."""
-        hz = axes.ppm_to_hz(shifts, self.spectrometer_frequency)[:, np.newaxis]
-        decay = np.pi * (widths * self.spectrometer_frequency)[:, np.newaxis] * self.time
-        spectra = axes.to_spectrum(np.exp(2j * np.pi * hz * self.time - decay**2 / (4 * np.log(2))))
-        spectra = spectra[:, self.inside].T / np.abs(spectra).max()
-        return np.concatenate([spectra.real, spectra.imag])
-
-    def explained(self, shifts: NDArray, widths: NDArray, own: NDArray) -> tuple[NDArray, NDArray]:
-        """Amounts of the lines, creatine the last, and what they leave; `own`: phases (rad), shift and shim (ppm)."""
-        turned = self.points * np.exp(-1j * (own[0] + own[1] * self.tilt))
-        total = np.append(np.hypot(widths, own[3]), own[3])
-        design = np.hstack([self.lines(np.append(shifts, CREATINE_PPM) + own[2], total), self.baseline])
-        target = np.concatenate([turned.real, turned.imag])
-        amounts, _ = nnls(design, target)
-        return amounts[: shifts.size + 1], target - design @ amounts
-
-
-def fit_lines(spectra: list[Nulled]) -> tuple[NDArray, NDArray, NDArray]:
-    """Shifts (n), widths (n; ppm) and amounts (spectra, n) of lines, positions and widths common to all spectra."""
-    centres = np.concatenate(list(LINES.values()))
-    n = centres.size
-
-    def parts(z: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-        return z[:n], WIDTH_PPM * np.exp(z[n : 2 * n]), z[2 * n :].reshape(len(spectra), 4)
-
-    def cost(z: NDArray) -> NDArray:
-        shifts, widths, own = parts(z)
-        left = [one.explained(shifts, widths, its)[1] / MISFIT for one, its in zip(spectra, own, strict=True)]
-        return np.concatenate([*left, (shifts - centres) / POSITION_SD, z[n : 2 * n] / WIDTH_SD, own[:, 2] / 0.02])
-
-    candidates = np.linspace(-0.6, 0.6, 7)
-    widths = np.full(n, WIDTH_PPM)
-    turned = [
-        min(candidates, key=lambda p, one=one: rms(one.explained(centres, widths, np.array([p, 0, 0, 0.07]))[1]))
-        for one in spectra
-    ]
-    own = np.array([[phase, 0.0, 0.0, 0.07] for phase in turned])
-    found = least_squares(cost, np.concatenate([centres, np.zeros(n), own.ravel()]), x_scale="jac", max_nfev=40)
-    shifts, widths, own = parts(found.x)
-    amounts = [one.explained(shifts, widths, its)[0][:n] for one, its in zip(spectra, own, strict=True)]
-    return shifts, widths, np.array(amounts)
 
 
 def volunteers(echo_time: int) -> list[Nulled]:
     """Read the metabolite-nulled spectra of one TE (20, 32 or 44 ms), a volunteer each."""
     files = sorted((DATA / "jmrui-mm-3t-volunteers").glob(f"*/Occipital/TE_{echo_time}.txt"))
     sets = [basis_sets.load(file) for file in files]
-    return [Nulled(one.fids[0], one.dwell_time, one.spectrometer_frequency) for one in sets]
+    return [Nulled(one.fids[0], one.dwell_time, one.spectrometer_frequency, ("Cr CH2",)) for one in sets]
 
 
 def part_lines() -> None:
     """Lines of metabolite-nulled spectra beside those of the table: ppm, FWHM in ppm, protons."""
-    shifts, widths, amounts = fit_lines(volunteers(32))
-    protons = 3 * amounts / amounts[:, :1]
+    shifts, widths, amounts, _ = fit_lines(volunteers(32))
+    protons = 3 * amounts[:, : shifts.size] / amounts[:, :1]
     table = spins.table()["broad"]
     stated = [(name, line) for name in LINES for line in table[name]["lines"]]
     for k, (name, line) in enumerate(stated):
@@ -147,16 +75,16 @@ def with_signal(basis: Basis, fid: NDArray) -> Basis:
 
 
 def lines_of(spectrum: Nulled) -> list[dict[str, float]]:
-    """Lines of one metabolite-nulled spectrum, creatine left out."""
-    shifts, widths, amounts = fit_lines([spectrum])
-    values = zip(shifts, widths, 3 * amounts[0] / amounts[0, 0], strict=True)
+    """Lines of one metabolite-nulled spectrum, residual metabolites left out."""
+    shifts, widths, amounts, _ = fit_lines([spectrum], MISFIT_OF_ONE)
+    values = zip(shifts, widths, 3 * amounts[0, : shifts.size] / amounts[0, 0], strict=True)
     return [{"shift": shift, "width": width, "protons": protons} for shift, width, protons in values]
 
 
 def measured(spectrum: Nulled, basis: Basis) -> NDArray:
     """Macromolecules of one metabolite-nulled spectrum, without noise and creatine, as an FID sampled as `basis`."""
     lines = lines_of(spectrum)
-    return sequences.broad_fid(lines, basis.spectrometer_frequency, basis.dwell_time, basis.n_points)
+    return broad_fid(lines, basis.spectrometer_frequency, basis.dwell_time, basis.n_points)
 
 
 def simulated_basis(scan: nifti_mrs.Scan | Basis) -> Basis:

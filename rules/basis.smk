@@ -4,6 +4,7 @@
 rule simulate_basis:
     input:
         file=basis_file,
+        macromolecules=macromolecules_file,
         script=script("simulate_basis"),
     output:
         f"{OUTPUT}/basis/{{protocol}}.BASIS",

@@ -132,6 +132,12 @@ def basis_file(wildcards):
     return config["protocols"][wildcards.protocol]["basis"] or []
 
 
+def macromolecules_file(wildcards):
+    """The file of measured macromolecules that a protocol names, if it names one."""
+    source = study_config.macromolecules_of(config["protocols"][wildcards.protocol])
+    return source if source not in study_config.MACROMOLECULES else []
+
+
 def basis_of_batch(wildcards):
     """Basis sets of the protocols of a job's metabolite scans."""
     used = {

@@ -17,6 +17,7 @@ def main(
     constants: str = "fsl",
     constant: list[str] | None = None,
     free: list[str] | None = None,
+    macromolecules: str | None = None,
 ) -> None:
     """Fit spectra with a basis set and write amplitudes with standard deviations.
 
@@ -46,11 +47,14 @@ def main(
         Dynamic: metabolites that do not change over the session.
     free : list of str
         Dynamic: metabolites that follow no time model.
+    macromolecules : str
+        Macromolecules to add to the basis set: a file of measured ones (NIfTI-MRS, or a basis set file with signals
+        MM... or Mac), `default` for those of the project, or `none`. Without it the basis set is used as it is.
     """
     from mrsflow.fitting.fit_files import fit_by_hand
 
     options = (tuple(constant or ()), tuple(free or ()))
-    fit_by_hand(spectra, basis, out, reference, model, design, ppm, constants, *options)
+    fit_by_hand(spectra, basis, out, reference, model, design, ppm, constants, *options, macromolecules)
 
 
 if __name__ == "__main__":

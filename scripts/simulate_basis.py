@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mrsflow import config as study_config
 from mrsflow import records
-from mrsflow.basis_sets import basis, sequences
+from mrsflow.basis_sets import basis, extra_signals, macromolecules, sequences
 from mrsflow.basis_sets.basis_formats import write_basis
 from mrsflow.errors import InputError
 from mrsflow.run import run
@@ -30,15 +30,21 @@ def main(config: str, protocol: str, out: Path, cache: Path | None = None) -> No
     if protocol not in protocols:
         raise InputError(f"config has no protocol {protocol!r}; it has {', '.join(protocols)}")
     chosen = protocols[protocol]
+    wanted = study_config.macromolecules_of(chosen)
     frequency = chosen["spectrometer_frequency_mhz"]
     if chosen["basis"]:
         made = basis.load(chosen["basis"])
         basis.check_field(made, frequency, chosen["nucleus"])
         basis.check_echo_time(made, chosen["echo_time_ms"] / 1e3)
+        made = macromolecules.chosen(made, wanted)
     else:
         sequence = sequences.Sequence.from_protocol(chosen)
         simulate = sequences.simulate if cache is None else partial(sequences.cached, cache)
-        made = simulate(sequence, frequency, macromolecules=chosen["macromolecules"])
+        made = simulate(sequence, frequency, macromolecules=wanted == "default")
+        if wanted != "default":
+            made = macromolecules.chosen(made, wanted)
+    if extra := chosen.get("extra_signals"):
+        made = extra_signals.add(made, tuple(extra), sequences.Sequence.from_protocol(chosen))
     write_basis(made, out)
     if "output" in settings and out.is_relative_to(settings["output"]):
         records.record_step(Path(settings["output"]), "simulate_basis", [out], protocol)

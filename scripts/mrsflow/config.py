@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "config" / "schemas"
+MACROMOLECULES = ("default", "none", "measured", "cohort", None)
+"""What `macromolecules` of a protocol can say beside a file; None: what its basis file has."""
 NUMERIC = ("number", "integer")
 
 
@@ -106,6 +108,14 @@ def checked(content: Any, source: str = "config") -> dict[str, Any]:
     if content["study"]["design"] != "single_arm" and len(content["study"]["conditions"]) < 2:
         raise InputError(f"{source}: study.conditions has one code; a {content['study']['design']} needs two or more")
     return content
+
+
+def macromolecules_of(protocol: dict[str, Any]) -> str | None:
+    """Say where the macromolecules of a protocol come from: one of `MACROMOLECULES`, or a file."""
+    value = protocol["macromolecules"]
+    if value is None:
+        return None if protocol["basis"] else "default"
+    return {True: "default", False: "none"}.get(value, value)
 
 
 def _not_finite(value: Any, key: str = "") -> Iterator[str]:

@@ -91,6 +91,7 @@ class FitBlocksInputSpec(BaseInterfaceInputSpec):
     basis = File(exists=True, mandatory=True, desc="basis set")
     reference = File(exists=True, desc="unsuppressed water, for molar concentrations")
     ppm = traits.Tuple((0.5, 4.2), traits.Float, traits.Float, usedefault=True, desc="fitted range (ppm)")
+    macromolecules = traits.Str(desc="file of measured ones, default or none; without it, what the basis has")
     constants = traits.Str("fsl", usedefault=True, desc="set of constants for molar concentrations")
     out_name = traits.Str("mrsfit.tsv", usedefault=True, desc="name of the table")
 
@@ -114,7 +115,9 @@ class FitBlocks(BaseInterface):
         reference = Path(inputs.reference) if isdefined(inputs.reference) else None
         self._out = Path(runtime.cwd, inputs.out_name)
         spectra, basis = Path(inputs.in_file), Path(inputs.basis)
-        fit_by_hand(spectra, basis, self._out, reference, "independent", None, tuple(inputs.ppm), inputs.constants)
+        options = (reference, "independent", None, tuple(inputs.ppm), inputs.constants)
+        macromolecules = inputs.macromolecules if isdefined(inputs.macromolecules) else None
+        fit_by_hand(spectra, basis, self._out, *options, macromolecules=macromolecules)
         return runtime
 
     def _list_outputs(self) -> dict[str, str]:

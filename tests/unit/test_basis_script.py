@@ -48,10 +48,29 @@ def test_simulated_protocol_has_the_standard_metabolites_and_macromolecules(main
     assert basis.load(out).names == sequences.STANDARD
 
 
+def test_macromolecules_are_added_to_a_named_file_once(main, tmp_path):
+    bare, full, again = (tmp_path / f"{name}.BASIS" for name in ("bare", "full", "again"))
+    main(config(macromolecules="none"), "brain", bare)
+    main(config(), "brain", full)
+    main(config(basis=str(bare), macromolecules="default"), "brain", again)
+    found, expected = basis.load(again), basis.load(full)
+    assert found.names == expected.names
+    np.testing.assert_allclose(found.fids, expected.fids, rtol=0.02, atol=1e-5)
+    assert "macromolecules: parametrised" in found.description
+    with pytest.raises(InputError, match=r"has macromolecules already \(MM09.*leave out `macromolecules`"):
+        main(config(basis=str(full), macromolecules=True), "brain", tmp_path / "never.BASIS")
+    with pytest.raises(InputError, match="has macromolecules already"):
+        main(config(basis=str(full), macromolecules="measured"), "brain", tmp_path / "never.BASIS")
+    main(config(basis=str(full), macromolecules=None), "brain", again)
+    assert basis.load(again).names == expected.names
+    main(config(basis=str(full), macromolecules=False), "brain", again)
+    assert basis.load(again).names == basis.load(bare).names
+
+
 def test_named_file_is_checked_and_copied(main, tmp_path):
     first, second = tmp_path / "first.BASIS", tmp_path / "second.BASIS"
     main(config(macromolecules=False), "brain", first)
-    main(config(basis=str(first)), "brain", second)
+    main(config(basis=str(first), macromolecules=None), "brain", second)
     np.testing.assert_allclose(basis.load(second).fids, basis.load(first).fids, atol=1e-7)
     with pytest.raises(InputError, match=r"123.25 MHz.*127.70 MHz.*use a basis of this field"):
         main(config(basis=str(first), spectrometer_frequency_mhz=127.7), "brain", tmp_path / "third.BASIS")

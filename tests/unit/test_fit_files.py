@@ -34,6 +34,16 @@ def folder(basis, tmp_path_factory):
     return folder
 
 
+def test_macromolecules_are_added_by_hand_and_said(folder):
+    arguments = (folder / "svs.nii.gz", folder / "basis.BASIS", folder / "mm.tsv", None, "independent", None)
+    fit_by_hand(*arguments, (0.5, 4.2), "fsl", macromolecules="default")
+    table = read_table(folder / "mm.tsv")
+    assert {"MM09", "MM20", "Lip13", "NAA"} <= set(table["metabolite"])
+    assert read_table(folder / "mm_quality.tsv")["constraints"].str.endswith("macromolecules: parametrised").all()
+    fit_by_hand(*arguments, (0.5, 4.2), "fsl")
+    assert not read_table(folder / "mm.tsv")["metabolite"].str.startswith("MM").any()
+
+
 def test_tables_name_sessions_as_the_design_does(folder):
     lines = ["spectrum\tsession\tonset_s\tduration_s\trise", "0\t007\t0\t60\t0", "1\t007\t60\t60\t1"]
     lines += ["2\t1e3\t0\t60\t0", "3\t1e3\t60\t60\t1"]

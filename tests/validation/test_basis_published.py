@@ -8,6 +8,7 @@ from scipy.optimize import least_squares
 
 from mrsflow import axes, nifti_mrs
 from mrsflow.basis_sets import basis, sequences
+from mrsflow.basis_sets.macromolecules import broad_fid
 from mrsflow.basis_sets.pulses import Pulse
 from mrsflow.conversion.convert import convert_by_hand
 from mrsflow.files import read_table
@@ -194,7 +195,7 @@ def test_macromolecules_are_those_of_another_scanner(shared, tmp_path):
     sampling = (scan.dwell_time, scan.spectrometer_frequency)
     fid = scan.fid - residual_water(scan.fid, *sampling)
     assert explained(fid, macromolecules(*sampling, scan.n_points), *sampling) > 0.8
-    lcmodel = sequences.broad_fid(LCMODEL_MACROMOLECULES, scan.spectrometer_frequency, scan.dwell_time, scan.n_points)
+    lcmodel = broad_fid(LCMODEL_MACROMOLECULES, scan.spectrometer_frequency, scan.dwell_time, scan.n_points)
     assert explained(fid, lcmodel, *sampling) < 0.65
 
 

@@ -1,5 +1,6 @@
 """Files of the fit: spectra and basis in, tables and arrays out, by hand and for a session of a study."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from mrsflow import nifti_mrs
 from mrsflow.basis_sets import basis as basis_sets
+from mrsflow.basis_sets import macromolecules as broad
 from mrsflow.errors import InputError
 from mrsflow.files import read_table, write_table, written_whole
 from mrsflow.fitting import dynamic, fit_tables, fitters, quantify
@@ -28,6 +30,7 @@ def fit_by_hand(
     constants: str,
     constant: tuple[str, ...] = (),
     free: tuple[str, ...] = (),
+    macromolecules: str | None = None,
 ) -> None:
     """Fit the spectra of one file; the options of ``scripts/fit_blocks.py``.
 
@@ -38,7 +41,7 @@ def fit_by_hand(
     """
     import pandas as pd
 
-    scan, basis_set = nifti_mrs.read(spectra), basis_sets.load(basis)
+    scan, basis_set = nifti_mrs.read(spectra), broad.chosen(basis_sets.load(basis), macromolecules)
     fids = scan.ordered("DIM_DYN")
     sessions, courses = {str(index): [index] for index in range(len(fids))}, {}
     if design is not None:
@@ -53,7 +56,8 @@ def fit_by_hand(
         own = {name: course[indices] for name, course in courses.items()}
         terms = dynamic.terms(basis_set.names, own, len(indices), constant, free) if model == "dynamic" else None
         try:
-            results.append((label, indices, fitter(_request(fids[indices], scan, basis_set, ppm, terms))))
+            result = fitter(_request(fids[indices], scan, basis_set, ppm, terms))
+            results.append((label, indices, _with_source(result, basis_set)))
         except fitters.fit.FitError as error:
             problems.update(dict.fromkeys(indices, str(error)))
     if not results:
@@ -92,6 +96,12 @@ def _nothing(index: int, like: Any) -> Any:
 
 def _request(fids: Any, scan: Scan, basis: Any, ppm: tuple[float, float], terms: Terms | None) -> Request:
     return Request(fids, scan.dwell_time, scan.spectrometer_frequency, scan.nucleus, basis, tuple(ppm), terms)
+
+
+def _with_source(result: FitResult, basis: basis_sets.Basis) -> FitResult:
+    """Say among the constraints of a fit where macromolecules came from that were added to the basis set."""
+    source = basis.description.partition("; macromolecules: ")[2]
+    return replace(result, constraints=f"{result.constraints}; macromolecules: {source}") if source else result
 
 
 def _scaling(reference: Path, scan: Scan, basis: basis_sets.Basis, constants: str) -> Scaling:
@@ -148,7 +158,7 @@ def _fit_one_file(
     fids = scan.ordered("DIM_DYN")
     described = scan.dimension_header("DIM_DYN")
     terms = _terms(config, basis, described, len(fids)) if config["model"] == "dynamic" else None
-    result = fitter(_request(fids, scan, basis, config["ppm"], terms))
+    result = _with_source(fitter(_request(fids, scan, basis, config["ppm"], terms)), basis)
     spectra = list(range(len(fids)))
     stem = path.name.removesuffix("_desc-blocks_svs.nii.gz")
     water = [file for file in written if file.name == f"{stem}_desc-preproc_mrsref.nii.gz"]

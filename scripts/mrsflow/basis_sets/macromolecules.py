@@ -1,0 +1,245 @@
+"""Macromolecules and lipids: parametrised for a field strength, read from files, and added to a basis set once."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mrsflow import axes, nifti_mrs
+from mrsflow.basis_sets import basis as basis_sets
+from mrsflow.basis_sets import spins
+from mrsflow.basis_sets.basis import Basis
+from mrsflow.constants import WATER_PPM
+from mrsflow.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+MEASURED_AT = 123.25
+"""Spectrometer frequency (MHz) at which the widths of the spin system table were measured."""
+HZ_SHARE = 0.5
+"""Part of a squared width that stays the same in Hz at every field: couplings of some 7 Hz and T2. The rest, shifts
+that differ from protein to protein, stays the same in ppm. In metabolite-nulled spectra of one kind (STEAM, GitHub:
+mrshub/mm-consensus-data-collection, Cudalbu et al. 2021, doi:10.1002/nbm.4393), less a shim of 0.035 ppm, the lines
+that stand free at 0.92, 1.40 and 2.98 ppm have 23, 20 and 19 Hz at 3 T; 43, 38 and 38 at 7 T; 48, 44 and 46 at 9.4 T:
+the share is 0.46 to 0.49. Other spectra of 7 T (Považan et al. 2015, doi:10.1002/mrm.25363) were fitted with 32, 26 and
+26 Hz (GitHub: HarrisBrainLab/MMSim): with them it would be 0.7 to 0.9."""
+SINGLETS = {"Cr": (3.027, 3), "PCr": (3.029, 3), "NAA": (2.008, 3), "sIns": (3.34, 6), "Scyllo": (3.34, 6)}
+"""Free singlets (ppm, protons) whose area tells the unit of a basis set."""
+SINGLET_WINDOW = 0.25
+"""Half of the range (ppm) over which a singlet is integrated."""
+WINDOW_PPM = (0.5, 4.2)
+"""Range in which macromolecules are compared."""
+ECHO_TIME_TOLERANCE = 1e-3
+"""Difference of echo times (s) from which it is said."""
+
+
+def is_macromolecule(name: str) -> bool:
+    """Whether a signal is of macromolecules by its name: MM..., Mac..."""
+    return name.lower().startswith(("mm", "mac"))
+
+
+def is_lipid(name: str) -> bool:
+    """Whether a signal is of lipids by its name: Lip..."""
+    return name.lower().startswith("lip")
+
+
+def width_hz(width: ArrayLike, spectrometer_frequency: float) -> NDArray[np.floating]:
+    """Full width at half maximum (Hz) at a field, of lines whose width (ppm) was measured at 3 T.
+
+    >>> width_hz([0.17], MEASURED_AT).round(2), width_hz([0.17], 297.2).round(2)
+    (array([20.95]), array([38.67]))
+    """
+    squared = (1 - HZ_SHARE) * spectrometer_frequency**2 + HZ_SHARE * MEASURED_AT**2
+    return np.asarray(width) * np.sqrt(squared)
+
+
+def broad_fid(lines: list[dict], spectrometer_frequency: float, dwell_time: float, n_points: int) -> NDArray:
+    """Sum of Gaussian lines (`shift` and `width` in ppm, `protons`) as an FID, (n_points,)."""
+    t = axes.time_axis(n_points, dwell_time)
+    shift, width, protons = (np.array([line[key] for line in lines])[:, None] for key in ("shift", "width", "protons"))
+    decay = np.exp(-((np.pi * width * spectrometer_frequency * t) ** 2) / (4 * np.log(2)))
+    return (protons * decay * np.exp(2j * np.pi * axes.ppm_to_hz(shift, spectrometer_frequency) * t)).sum(axis=0)
+
+
+def parametrised(spectrometer_frequency: float, dwell_time: float, n_points: int) -> Basis:
+    """Macromolecules and lipids of the spin system table at a field (MHz) and sampling (s).
+
+    Widths of macromolecules as `width_hz` says; amounts are those at 3 T, TE 32 ms: their T1 and T2 differ too little
+    from line to line, and between fields, for a correction that is better known than none. Lipid lines keep their
+    widths in ppm, as LCModel has them.
+    """
+    fids = {}
+    for name, entry in spins.table()["broad"].items():
+        lines = entry["lines"]
+        if is_macromolecule(name):
+            widths = width_hz([line["width"] for line in lines], spectrometer_frequency) / spectrometer_frequency
+            lines = [{**line, "width": width} for line, width in zip(lines, widths, strict=True)]
+        fids[name] = broad_fid(lines, spectrometer_frequency, dwell_time, n_points)
+    return Basis(
+        names=tuple(fids),
+        fids=np.array(list(fids.values())),
+        dwell_time=dwell_time,
+        spectrometer_frequency=spectrometer_frequency,
+        reference_ppm=WATER_PPM,
+        description="parametrised",
+    )
+
+
+def read(path: Path | str) -> Basis:
+    """Read measured macromolecules: a NIfTI-MRS file of one spectrum, or signals MM... or Mac of any basis set format.
+
+    A file of one signal holds them whatever its name. What is measured has noise, phase and residual metabolites:
+    `mrsflow.basis_sets.nulled.cleaned` takes them out.
+
+    Raises
+    ------
+    InputError
+        No such file, several spectra, or several signals of which none is named MM... or Mac.
+    """
+    path = Path(path)
+    if path.name.endswith((".nii", ".nii.gz")):
+        scan = nifti_mrs.read(path)
+        if scan.fid.size != scan.n_points:
+            raise InputError(f"{path}: holds {scan.fid.size // scan.n_points} spectra; macromolecules are one spectrum")
+        return Basis(
+            names=("Mac",),
+            fids=np.reshape(scan.fid, (1, -1)),
+            dwell_time=scan.dwell_time,
+            spectrometer_frequency=scan.spectrometer_frequency,
+            reference_ppm=WATER_PPM,
+            description=path.name,
+            echo_time=float(scan.header.get("EchoTime") or 0.0),
+        )
+    found = basis_sets.load(path)
+    chosen = [k for k, name in enumerate(found.names) if is_macromolecule(name)]
+    if not chosen and len(found.names) > 1:
+        raise InputError(
+            f"{path}: has no signal of macromolecules, named MM... or Mac, but {', '.join(found.names)}; name a file "
+            "that has them, or `default`"
+        )
+    names = ("Mac",) if len(found.names) == 1 else tuple(found.names[k] for k in chosen)
+    return replace(found, names=names, fids=found.fids[chosen or [0]], description=path.name)
+
+
+def without(basis: Basis) -> Basis:
+    """Leave out macromolecules and lipids."""
+    kept = [k for k, name in enumerate(basis.names) if not is_macromolecule(name) and not is_lipid(name)]
+    return replace(basis, names=tuple(basis.names[k] for k in kept), fids=basis.fids[kept])
+
+
+def chosen(basis: Basis, wanted: str | None) -> Basis:
+    """Give a basis set the macromolecules that a user asks for.
+
+    Parameters
+    ----------
+    basis : Basis
+    wanted : str or None
+        ``default``: the parametrised ones, added; ``none``: those it has are left out, lipids too; a file: those
+        measured in it, added without noise, phase and residual metabolites; ``measured`` or ``cohort``: none yet, the
+        fit adds those of scans of the study; None: what the basis has.
+
+    Raises
+    ------
+    InputError
+        See `add` and `read`.
+    """
+    from mrsflow.basis_sets import nulled
+
+    if wanted is None:
+        return basis
+    if wanted == "none":
+        return without(basis)
+    if wanted in ("measured", "cohort"):
+        _refuse_more(basis)
+        return basis
+    if wanted == "default":
+        return add(basis, parametrised(basis.spectrometer_frequency, basis.dwell_time, basis.n_points))
+    return add(basis, nulled.cleaned(read(wanted)))
+
+
+def add(basis: Basis, macromolecules: Basis) -> Basis:
+    """Add macromolecules to a basis set, in its unit and sampling.
+
+    Parameters
+    ----------
+    basis, macromolecules : Basis
+        Lipids that `basis` has of its own are kept.
+
+    Returns
+    -------
+    Basis
+        The added signals are scaled together, so that the sum of the macromolecules is as large as that of the
+        parametrised ones, of which one unit belongs to one unit of the metabolites. The description says where they
+        come from, and their echo time where it is another.
+
+    Raises
+    ------
+    InputError
+        The basis has macromolecules, none of the singlets that tell its unit, or another field.
+    """
+    _refuse_more(basis)
+    basis = basis_sets.centred(basis)
+    sampling = (basis.spectrometer_frequency, basis.dwell_time, basis.n_points)
+    try:
+        added = basis_sets.match(macromolecules, sampling[0], "1H", *sampling[1:])
+    except InputError as error:
+        raise InputError(f"macromolecules of {error}") from None
+    new = [k for k, name in enumerate(added.names) if name not in basis.names]
+    factor = unit(basis) * _strength(parametrised(*sampling)) / _strength(added)
+    description = f"{basis.description}; macromolecules: {macromolecules.description}"
+    if basis.echo_time and added.echo_time and abs(basis.echo_time - added.echo_time) > ECHO_TIME_TOLERANCE:
+        other = f" of TE {added.echo_time * 1e3:g} ms, another than the {basis.echo_time * 1e3:g} ms of the metabolites"
+        logger.warning("macromolecules: %s%s", macromolecules.description, other)
+        description += other
+    return replace(
+        basis,
+        names=(*basis.names, *(added.names[k] for k in new)),
+        fids=np.concatenate([basis.fids, factor * added.fids[new]]),
+        description=description,
+    )
+
+
+def _refuse_more(basis: Basis) -> None:
+    if own := [name for name in basis.names if is_macromolecule(name)]:
+        raise InputError(
+            f"{basis.description or 'the basis set'}: has macromolecules already ({', '.join(own)}), and more would "
+            "count twice; leave out `macromolecules` to use these, or take a basis set without them"
+        )
+
+
+def unit(basis: Basis) -> float:
+    """First point that one proton has in a basis set, within 2 %: median of its free singlets.
+
+    Raises
+    ------
+    InputError
+        It has none of `SINGLETS`.
+    """
+    ppm = axes.ppm_axis(basis.n_points, basis.dwell_time, basis.spectrometer_frequency, basis.reference_ppm)
+    found = []
+    for name, (shift, protons) in SINGLETS.items():
+        if name in basis.names:
+            spectrum = axes.to_spectrum(basis.fids[basis.names.index(name)])
+            offset = np.median(spectrum.real) + 1j * np.median(spectrum.imag)  # of a first point that is not halved
+            area = np.abs((spectrum - offset)[np.abs(ppm - shift) < SINGLET_WINDOW].sum()) / basis.n_points
+            found.append(2 * area / protons)  # a line that starts with 1 at time 0 has half of it as its area
+    if not found:
+        raise InputError(
+            f"{basis.description or 'the basis set'}: has none of {', '.join(SINGLETS)}, whose singlets tell how large "
+            "macromolecules must be beside its signals; add one of them, or use a basis set that has macromolecules"
+        )
+    return float(np.median(found))
+
+
+def total(basis: Basis) -> NDArray[np.complexfloating]:
+    """Spectrum (P,) of the sum of all macromolecules within `WINDOW_PPM`."""
+    rows = [k for k, name in enumerate(basis.names) if is_macromolecule(name)]
+    spectrum = axes.to_spectrum(basis.fids[rows].sum(axis=0))
+    ppm = axes.ppm_axis(basis.n_points, basis.dwell_time, basis.spectrometer_frequency, basis.reference_ppm)
+    return spectrum[(ppm > WINDOW_PPM[0]) & (ppm < WINDOW_PPM[1])]
+
+
+def _strength(basis: Basis) -> float:
+    return float(np.linalg.norm(total(basis)))

@@ -1,0 +1,237 @@
+"""Metabolite-nulled spectra: lines of macromolecules in them, without noise and the metabolites that were left.
+
+Inversion nulls metabolites of one T1 only. What is left of the others (creatine's CH2 above all, upright or inverted)
+are lines as narrow as the shim, beside macromolecules of 0.1 ppm and more.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares, nnls
+
+from mrsflow import axes
+from mrsflow.basis_sets import macromolecules
+from mrsflow.basis_sets.basis import Basis
+from mrsflow.errors import InputError
+from mrsflow.preprocessing import water
+
+WINDOW_PPM = (0.3, 4.3)
+LINES = {
+    "MM09": (0.92,), "MM12": (1.21,), "MM14": (1.39,), "MM17": (1.65,), "MM20": (1.95, 2.04), "MM22": (2.26,),
+    "MM26": (2.60,), "MM30": (2.99, 3.19), "MM37": (3.64, 3.80, 4.03),
+}  # fmt: skip
+"""Where lines are looked for: near those of the consensus on macromolecules, with two at 2.0 ppm (Cudalbu et al. 2021,
+doi:10.1002/nbm.4393)."""
+RESIDUAL = {"Cr CH2": 3.92, "tCr CH3": 3.03, "tCho": 3.21, "tNAA": 2.01}
+"""Singlets that inversion may leave, of either sign (ppm)."""
+POSITION_SD, WIDTH_PPM, WIDTH_SD = 0.03, 0.16, 0.25
+SHIM_PPM, SHIM_SD = 0.05, 0.6
+"""Width of the shim where no metabolite is left that shows it, and the SD of its logarithm."""
+MISFIT, MISFIT_OF_ONE = 0.2, 0.05
+"""What the lines are not expected to explain, as part of the highest point: lines common to several people 3 %, as some
+40 points all show the same of it; lines of one spectrum less."""
+NOISE_PPM = (6.5, 9.5)
+"""Range that shows noise alone."""
+CLEAN = 5e-4
+"""Noise of a spectrum below which it is a signal that was made, not measured, as part of its highest point."""
+LEAST_EXPLAINED = 0.6
+"""Part of its energy that the lines of macromolecules must explain for a spectrum to be one of them."""
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Macromolecules of one metabolite-nulled spectrum.
+
+    Attributes
+    ----------
+    lines : list of dict
+        `shift`, `width` (ppm, the shim taken out) and `protons` (3 at 0.92 ppm).
+    residual : dict of str to float
+        Height of each singlet of `RESIDUAL`, as part of the highest point of the spectrum; negative: inverted.
+    phase : float
+        rad, taken out.
+    shift : float
+        ppm, taken out.
+    shim : float
+        Width of what is left of metabolites (ppm).
+    explained : float
+        Part of the spectrum's energy that lines, residual metabolites and a smooth baseline explain.
+    """
+
+    lines: list[dict[str, float]]
+    residual: dict[str, float]
+    phase: float
+    shift: float
+    shim: float
+    explained: float
+
+    def fid(self, spectrometer_frequency: float, dwell_time: float, n_points: int) -> NDArray[np.complexfloating]:
+        """Sum of the lines as an FID (n_points,)."""
+        return macromolecules.broad_fid(self.lines, spectrometer_frequency, dwell_time, n_points)
+
+    @property
+    def said(self) -> str:
+        """What was found of metabolites, in a few words."""
+        found = [f"{name} {100 * height:+.0f} %" for name, height in self.residual.items() if abs(height) > 0.04]
+        return f"residual {', '.join(found)} of the highest point taken out" if found else "no residual metabolites"
+
+
+class Nulled:
+    """A metabolite-nulled spectrum: real points above imaginary ones, water taken out, highest point 1."""
+
+    def __init__(
+        self, fid: NDArray, dwell_time: float, spectrometer_frequency: float, residual: Iterable[str] = RESIDUAL
+    ) -> None:
+        self.narrow = np.array([RESIDUAL[name] for name in residual])
+        self.spectrometer_frequency = spectrometer_frequency
+        self.time = axes.time_axis(fid.size, dwell_time)
+        ppm = axes.ppm_axis(fid.size, dwell_time, spectrometer_frequency)
+        self.inside = (ppm > WINDOW_PPM[0]) & (ppm < WINDOW_PPM[1])
+        self.ppm = ppm[self.inside]
+        clean = fid - water.residual_water(fid, dwell_time, spectrometer_frequency)
+        points = axes.to_spectrum(clean)[self.inside]
+        self.points = points / np.abs(points).max()
+        self.tilt = (self.ppm - np.mean(WINDOW_PPM)) / 2
+        smooth = np.stack([self.tilt**k for k in range(3)], axis=1)
+        none = np.zeros_like(smooth)
+        self.baseline = np.block([[smooth, -smooth, none, none], [none, none, smooth, -smooth]])  # of either sign
+
+    def lines(self, shifts: NDArray, widths: NDArray) -> NDArray:
+        """Give unit lines: (2P, n)."""
+        hz = axes.ppm_to_hz(shifts, self.spectrometer_frequency)[:, np.newaxis]
+        decay = np.pi * (widths * self.spectrometer_frequency)[:, np.newaxis] * self.time
+        spectra = axes.to_spectrum(np.exp(2j * np.pi * hz * self.time - decay**2 / (4 * np.log(2))))
+        spectra = spectra[:, self.inside].T / np.abs(spectra).max()
+        return np.concatenate([spectra.real, spectra.imag])
+
+    def explained(self, shifts: NDArray, widths: NDArray, own: NDArray) -> tuple[NDArray, NDArray]:
+        """Amounts of the lines, then of what is left of metabolites, and what they leave.
+
+        `own`: two phases (rad), shift and shim (ppm).
+        """
+        n = shifts.size
+        turned = self.points * np.exp(-1j * (own[0] + own[1] * self.tilt))
+        broad = self.lines(shifts + own[2], np.hypot(widths, own[3]))
+        left = self.lines(self.narrow + own[2], np.full(self.narrow.size, own[3]))
+        design = np.hstack([broad, left, -left, self.baseline])
+        target = np.concatenate([turned.real, turned.imag])
+        amounts, _ = nnls(design, target)
+        upright, inverted = amounts[n : n + 2 * self.narrow.size].reshape(2, -1)
+        heights = (upright - inverted) * np.abs(left).max(axis=0)
+        return np.concatenate([amounts[:n], heights]), target - design @ amounts
+
+
+def fit_lines(spectra: list[Nulled], misfit: float = MISFIT) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Fit lines whose positions and widths are common to all spectra.
+
+    Returns
+    -------
+    shifts, widths : (n,) float
+        ppm.
+    amounts : (spectra, n + residual metabolites) float
+    own : (spectra, 4) float
+        Two phases (rad), shift and shim (ppm) of each spectrum.
+    """
+    centres = np.concatenate(list(LINES.values()))
+    n = centres.size
+
+    def parts(z: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+        return z[:n], WIDTH_PPM * np.exp(z[n : 2 * n]), z[2 * n :].reshape(len(spectra), 4)
+
+    def cost(z: NDArray) -> NDArray:
+        shifts, widths, own = parts(z)
+        left = [one.explained(shifts, widths, its)[1] / misfit for one, its in zip(spectra, own, strict=True)]
+        shim = np.log(np.abs(own[:, 3]) / SHIM_PPM) / SHIM_SD
+        known = [(shifts - centres) / POSITION_SD, z[n : 2 * n] / WIDTH_SD, own[:, 2] / 0.02, shim]
+        return np.concatenate([*left, *known])
+
+    widths = np.full(n, WIDTH_PPM)
+    own = np.array([_start(one, centres, widths) for one in spectra])
+    found = least_squares(cost, np.concatenate([centres, np.zeros(n), own.ravel()]), x_scale="jac", max_nfev=40)
+    shifts, widths, own = parts(found.x)
+    amounts = [one.explained(shifts, widths, its)[0] for one, its in zip(spectra, own, strict=True)]
+    return shifts, widths, np.array(amounts), own
+
+
+def _start(spectrum: Nulled, centres: NDArray, widths: NDArray) -> NDArray:
+    """Give phase and shift from which the lines leave least."""
+    candidates = [
+        (p, 0.0, s, SHIM_PPM) for p in np.linspace(-np.pi, np.pi, 24, endpoint=False) for s in (-0.05, 0, 0.05)
+    ]
+    return np.array(min(candidates, key=lambda c: np.sum(spectrum.explained(centres, widths, np.array(c))[1] ** 2)))
+
+
+def clean(fid: NDArray[np.complexfloating], dwell_time: float, spectrometer_frequency: float) -> Cleaned:
+    """Find the macromolecules of a metabolite-nulled spectrum: without noise, phase, water and residual metabolites.
+
+    Parameters
+    ----------
+    fid : (n_points,) complex
+    dwell_time : float
+        s.
+    spectrometer_frequency : float
+        MHz.
+
+    Raises
+    ------
+    InputError
+        The lines of macromolecules explain too little of it.
+    """
+    spectrum = Nulled(fid, dwell_time, spectrometer_frequency)
+    shifts, widths, amounts, own = fit_lines([spectrum], MISFIT_OF_ONE)
+    n = shifts.size
+    phase, _, shift, shim = own[0]
+    left = spectrum.explained(shifts, widths, own[0])[1]
+    explained = 1 - np.sum(left**2) / np.sum(np.abs(spectrum.points) ** 2)
+    if not (explained > LEAST_EXPLAINED and amounts[0, 0] > 0):
+        raise InputError(
+            f"lines of macromolecules explain {100 * explained:.0f} % of the spectrum from {WINDOW_PPM[0]} to "
+            f"{WINDOW_PPM[1]} ppm ({100 * LEAST_EXPLAINED:.0f} % needed, with a line at 0.9 ppm); is it "
+            "metabolite-nulled?"
+        )
+    protons = 3 * amounts[0, :n] / amounts[0, 0]
+    values = zip(shifts, widths, protons, strict=True)
+    return Cleaned(
+        lines=[dict(zip(("shift", "width", "protons"), map(float, line), strict=True)) for line in values],
+        residual=dict(zip(RESIDUAL, map(float, amounts[0, n:]), strict=True)),
+        phase=float(phase),
+        shift=float(shift),
+        shim=float(abs(shim)),
+        explained=float(explained),
+    )
+
+
+def cleaned(measured: Basis) -> Basis:
+    """Take noise, phase and residual metabolites out of measured macromolecules, where there is noise in them.
+
+    Parameters
+    ----------
+    measured : Basis
+        As `mrsflow.basis_sets.macromolecules.read` gives them. Several signals, or one without noise, are taken as they
+        are.
+
+    Raises
+    ------
+    InputError
+        The spectrum does not look like macromolecules.
+    """
+    if len(measured.names) > 1 or noise(measured) < CLEAN:
+        return measured
+    sampling = (measured.spectrometer_frequency, measured.dwell_time, measured.n_points)
+    try:
+        found = clean(measured.fids[0], measured.dwell_time, measured.spectrometer_frequency)
+    except InputError as error:
+        raise InputError(f"{measured.description}: {error}") from None
+    description = f"{measured.description} ({found.said})"
+    return replace(measured, fids=found.fid(*sampling)[np.newaxis], description=description)
+
+
+def noise(measured: Basis) -> float:
+    """Noise of a spectrum (SD of its real part) as part of its highest point among the macromolecules."""
+    ppm = axes.ppm_axis(measured.n_points, measured.dwell_time, measured.spectrometer_frequency)
+    spectrum = axes.to_spectrum(measured.fids[0])
+    quiet = spectrum[(ppm > NOISE_PPM[0]) & (ppm < NOISE_PPM[1])]
+    top = np.abs(spectrum[(ppm > WINDOW_PPM[0]) & (ppm < WINDOW_PPM[1])]).max()
+    return float(np.diff(quiet).real.std() / np.sqrt(2) / top) if quiet.size > 16 else 0.0

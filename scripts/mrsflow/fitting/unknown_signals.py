@@ -26,6 +26,8 @@ TOLERANCE_PPM = 0.03
 """How far a line may lie from its place in the tables: pH, temperature and the reference of a fit."""
 OWN_PART = 0.25
 """Part of the protons of a substance that must lie at a place for it to be named there."""
+VISIBLE = 0.02
+"""Part of a line (energy) that the fit must leave in the residual for the search to say anything at its place."""
 BENEATH = 0.1
 """Height of a metabolite at a place, as part of its largest, from which it counts as lying there."""
 
@@ -66,6 +68,8 @@ def find(
     linewidth_hz: float,
     spectrometer_frequency: float,
     modelled: tuple[str, ...] = (),
+    jacobian: ArrayLike | None = None,
+    covariance: ArrayLike | None = None,
 ) -> list[Finding]:
     """Search a residual for signals.
 
@@ -84,6 +88,11 @@ def find(
     modelled : tuple of str
         Signals of the basis, which no finding is named after.
 
+    jacobian : (P, n) or (2P, n) float, optional
+        Derivatives of the fit over the noise SD, real then imaginary parts: what the fit can take from a signal.
+    covariance : (n, n) float, optional
+        Of the fitted parameters, with all that is known of them beforehand.
+
     Returns
     -------
     list of Finding
@@ -92,26 +101,64 @@ def find(
     Notes
     -----
     Matched filter (Turin 1960, doi:10.1109/TIT.1960.1057571), the strongest signal taken out before the next is sought.
+    With jacobian J and covariance C it is the score test of one more line in the fit: a line t leaves t'r in the
+    residual, whose variance is t't - t'J C J't, less than that of t'r in noise alone. Without these, what a fit has
+    taken into its own signals is missed.
     """
     residual, ppm = np.asarray(residual), np.asarray(ppm, float)
     sd = np.broadcast_to(np.asarray(noise_sd, float), ppm.shape)
-    filters = [_filters(residual, ppm, sd, width * linewidth_hz, spectrometer_frequency) for width in WIDTHS]
-    level = threshold(tuple(path_length(one) for one in filters), FALSE_ALARM)
-    bank = np.concatenate(filters)
-    left = _stacked(residual / sd)
+    banks = [_filters(residual, ppm, sd, width * linewidth_hz, spectrometer_frequency) for width in WIDTHS]
+    paths = [_Path.of(bank, jacobian, covariance) for bank in banks]
+    level = threshold(tuple(path.length for path in paths), FALSE_ALARM)
+    bank, left = np.concatenate(banks), _stacked(residual / sd)
+    taken, returned, power = (np.concatenate([getattr(p, n) for p in paths]) for n in ("taken", "returned", "power"))
+    visible = power > VISIBLE
+    root = np.sqrt(np.where(visible, power, np.inf))
+    score = bank @ left
     found: list[Finding] = []
     while len(found) < MOST:
-        outcome = bank @ left
-        best = int(np.argmax(np.abs(outcome)))
-        if not np.abs(outcome[best]) > level:
+        best = int(np.argmax(np.abs(score / root)))
+        significance = float(score[best] / root[best])
+        if not abs(significance) > level:
             break
-        left = left - outcome[best] * bank[best]
+        amount = score[best] / power[best]
+        score = score - amount * (bank @ bank[best] - taken @ returned[best])
         which, place = divmod(best, ppm.size)
-        height = outcome[best] * bank[best][: ppm.size][place] * sd[place]
-        width = WIDTHS[which] * linewidth_hz
-        found.append(Finding(float(ppm[place]), float(height), float(outcome[best]), width))
+        height = amount * bank[best][place] * sd[place]
+        found.append(Finding(float(ppm[place]), float(height), significance, WIDTHS[which] * linewidth_hz))
     apart = _apart(found, spectrometer_frequency)
     return name(apart, (float(ppm.min()), float(ppm.max())), spectrometer_frequency, modelled)
+
+
+@dataclass(frozen=True)
+class _Path:
+    """Filters (P, N) of one width in the metric of what a fit leaves.
+
+    Attributes
+    ----------
+    taken, returned : (P, n)
+        Their products with the jacobian, and these with the covariance.
+    power : (P)
+        Part of each that is left.
+    length : float
+        See `path_length`.
+    """
+
+    taken: NDArray[np.floating]
+    returned: NDArray[np.floating]
+    power: NDArray[np.floating]
+    length: float
+
+    @classmethod
+    def of(cls, filters: NDArray, jacobian: ArrayLike | None, covariance: ArrayLike | None) -> "_Path":
+        """Take what a fit absorbs from filters of norm 1."""
+        taken = filters @ np.zeros((filters.shape[1], 1)) if jacobian is None else filters @ np.asarray(jacobian)
+        returned = taken if covariance is None else taken @ np.asarray(covariance)
+        power = 1 - np.sum(taken * returned, axis=1)
+        overlap = np.sum(filters[1:] * filters[:-1], axis=1) - np.sum(taken[1:] * returned[:-1], axis=1)
+        seen = (power[1:] > VISIBLE) & (power[:-1] > VISIBLE)
+        cosine = overlap[seen] / np.sqrt(power[1:][seen] * power[:-1][seen])
+        return cls(taken, returned, power, path_length(cosine))
 
 
 def _apart(findings: list[Finding], spectrometer_frequency: float) -> list[Finding]:
@@ -139,9 +186,9 @@ def _stacked(values: NDArray) -> NDArray[np.floating]:
     return np.concatenate([values.real, values.imag], axis=-1) if np.iscomplexobj(values) else values
 
 
-def path_length(filters: NDArray[np.floating]) -> float:
-    """Length (rad) of the path of unit vectors (P, n) from one to the next: how many different places there are."""
-    return float(np.sum(np.arccos(np.clip(np.sum(filters[1:] * filters[:-1], axis=1), -1, 1))))
+def path_length(cosines: NDArray[np.floating]) -> float:
+    """Length (rad) of a path of unit vectors, from the products of each with the next: how many places there are."""
+    return float(np.sum(np.arccos(np.clip(cosines, -1, 1))))
 
 
 @cache

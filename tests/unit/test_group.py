@@ -1,6 +1,7 @@
 """The group stage on the tables of simulated trials: its numbers, its masking, its losses, its refusals."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -328,8 +329,8 @@ def test_unmasking_is_recorded_once_for_each_configuration(tmp_path):
     assert masking.record_unmasking(path, config)[0] == first[0]
 
 
-def edit_quality(made, key, change):
-    path = next(made.output.rglob(f"{key}_desc-blocks_quality.tsv"))
+def edit_quality(made, key, change, ending="quality"):
+    path = next(made.output.rglob(f"{key}_desc-blocks_{ending}.tsv"))
     content = files.read_table(path, text_columns=True)
     change(content)
     files.write_table(content, path)
@@ -347,6 +348,113 @@ def test_excluded_blocks_leave_the_primary_and_stay_in_the_row_of_all_blocks(tmp
     assert "linewidth_ppm" in excluded["reason"].iloc[0]
     wide = read(made, "blocks_wide").astype({"excluded": str})
     assert wide.loc[wide["excluded"].str.lower() == "true", "block"].tolist() == ["infusion4"]
+
+
+def judge_fits(made, **status):
+    """Set the verdict on the fit of some blocks: participant and visit as ``s002_1``, block by position."""
+    for key, verdicts in status.items():
+        participant, visit = key[1:].split("_")
+
+        def change(table, verdicts=verdicts):
+            for block, word in verdicts.items():
+                table.loc[block, ["status", "reason"]] = [word, "negative Glu" if word == "doubtful" else "no signal"]
+
+        edit_quality(made, f"sub-{participant}_ses-{visit}", change, "fitquality")
+
+
+def with_rule(made, **limits):
+    config = study_config.load(str(made.config))
+    for rule in config["quality"]["rules"]:
+        if rule["metric"] == "fit_status":
+            rule |= limits
+    return config
+
+
+def test_doubtful_fits_are_warned_of_and_have_a_row_without_them(tmp_path):
+    made = write(tmp_path, n=8)
+    judge_fits(made, s002_1={4: "doubtful", 5: "doubtful"}, s003_2={2: "failed"}, s005_1={0: "doubtful"})
+    headline = run(made)
+    assert (headline["n_blocks"], headline["n_doubtful"]) == (79, 2)
+    listed = read(made, "exclusions")
+    assert listed[["participant", "block", "metric", "action", "reason"]].to_numpy().tolist() == [
+        ["002", "infusion4", "fit_status", "warn", "fit doubtful: negative Glu"],
+        ["002", "infusion5", "fit_status", "warn", "fit doubtful: negative Glu"],
+        ["003", "infusion2", "fit_status", "exclude", "fit failed: no signal"],
+        ["005", "baseline", "fit_status", "warn", "fit doubtful: negative Glu"],
+    ]
+    flow = read(made, "flow").query("condition == 'all'").set_index("step")["n_blocks"]
+    assert flow[["fitted", "fitted, doubtful", "fit failed", "in the primary analysis"]].tolist() == [95, 3, 1, 95]
+    row = row_of(made, "without doubtful fits", "sensitivity")
+    # session 1 of 005 goes with its only baseline block
+    assert (row["n_sessions"], row["n_blocks"], row["n_dropped"]) == (15, 72, 8)
+    assert row["remark"] == "3 doubtful blocks left out"
+    group.run(with_rule(made, exclude="doubtful"), [made.status])
+    excluded = row_of(made, "primary")
+    for column in ("n_blocks", "n_dropped", "estimate", "se", "df", "p"):
+        assert row[column] == pytest.approx(excluded[column], rel=1e-9), column
+    assert files.read_json(made.output / "group" / "headline.json")["n_doubtful"] == 0
+    row = row_of(made, "without doubtful fits", "sensitivity")
+    assert row["remark"] == "the rules exclude every doubtful block; the same as the primary"
+    assert row["estimate"] == pytest.approx(excluded["estimate"], rel=1e-9)
+
+
+def test_row_without_doubtful_fits_says_when_there_are_none_and_when_all_are(tmp_path):
+    made = write(tmp_path, n=4)
+    run(made)
+    row = row_of(made, "without doubtful fits", "sensitivity")
+    assert row["remark"] == "no block is doubtful; the same as the primary"
+    assert row["estimate"] == pytest.approx(row_of(made, "primary")["estimate"], rel=1e-9)
+    every = {f"s{i // 2 + 1:03d}_{i % 2 + 1}": dict.fromkeys(range(6), "doubtful") for i in range(8)}
+    judge_fits(made, **every)
+    run(made)
+    row = row_of(made, "without doubtful fits", "sensitivity")
+    assert row["remark"] == "not estimated: the fit of every block is doubtful" and np.isnan(row["estimate"])
+    assert np.isfinite(row_of(made, "primary")["estimate"])
+    assert files.read_json(made.output / "group" / "headline.json")["n_doubtful"] == 40
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_page_of_the_study_counts_and_lists_doubtful_fits(tmp_path, freeze):
+    made = write(tmp_path, n=4, freeze=freeze)
+    judge_fits(made, s002_1={4: "doubtful", 5: "failed"}, s003_2={2: "doubtful"})
+    edit_quality(made, "sub-003_ses-2", lambda t: t.__setitem__("linewidth_ppm", ["0.05"] * 2 + ["0.2"] + ["0.05"] * 3))
+    run(made)
+    config = study_config.load(str(made.config))
+    trial = group_read.load(config)
+    group_figures.draw_all(trial, made.output / "figures")
+    html = group_page.write(config).read_text(encoding="utf-8")
+    assert "The fit of 2 of 47 blocks, in 2 of 8 sessions, is doubtful." in html
+    listed = html.split("<summary>Doubtful fits</summary>")[1].split("</table>")[0]
+    cells = [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row) for row in listed.split("<tr>")[2:]]
+    assert cells == [
+        ["sub-002_ses-1", "infusion4", "negative Glu", "yes"],
+        ["sub-003_ses-2", "infusion2", "negative Glu", "no"],
+    ]
+    assert "infusion5: fit failed: no signal; infusion4: fit doubtful: negative Glu" in html
+    losses = "\n".join(step for s in trial.flow for step in s.losses)
+    assert "fit failed: 1 block" in losses and "linewidth_ppm beyond its limit of 0.12: 1 block" in losses
+
+
+def test_a_block_that_was_never_made_is_excluded_for_its_reason(tmp_path):
+    made = write(tmp_path, n=4)
+    few = "3 good excitations, blocks.minimum_transients is 8"
+
+    def lose(table):
+        table["reason"] = ["", "", few, "", "", ""]
+        table.loc[2, ["linewidth_ppm", "snr"]] = np.nan
+
+    edit_quality(made, "sub-002_ses-1", lose)
+    for ending in ("mrsfit", "fitquality"):
+        path = next(made.output.rglob(f"sub-002_ses-1_desc-blocks_{ending}.tsv"))
+        table = files.read_table(path, text_columns=True)
+        files.write_table(table[table["block"] != "infusion2"], path)
+    run(made)
+    listed = read(made, "exclusions")
+    assert listed[["block", "metric", "action", "reason"]].to_numpy().tolist() == [
+        ["infusion2", "n_transients", "exclude", few]
+    ]
+    lost = read(made, "loss_by_condition")
+    assert lost[lost["reason"] == "n_transients"]["n_lost"].tolist() == [1]
 
 
 def test_a_session_without_baseline_is_left_out_by_name(tmp_path):

@@ -41,7 +41,7 @@ def edit(made, ending, change):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A trial with two poor blocks, a lost session, and uncertainties, water scaling and linewidths that vary."""
+    """A trial with poor and doubtful blocks, a lost session; uncertainties, water scaling and linewidths vary."""
     made = write(tmp_path_factory.mktemp("sensitivity"), n=14, seed=5)
     rng = np.random.default_rng(6)
 
@@ -57,8 +57,13 @@ def made(tmp_path_factory):
             block, width = poor[key]
             content.loc[block, "linewidth_ppm"] = width
 
+    def doubt(content, name):
+        if name.split("_desc")[0] in ("sub-003_ses-1", "sub-009_ses-2"):
+            content.loc[2:3, ["status", "reason"]] = ["doubtful", "negative Gln"]
+
     edit(made, "mrsfit", vary_fit)
     edit(made, "quality", spoil)
+    edit(made, "fitquality", doubt)
     ended = made.status.read_text().replace("sub-004_ses-1\tok\t", "sub-004_ses-1\tfailed\tfile is empty")
     made.status.write_text(ended)
     group.run(study_config.load(str(made.config)), [made.status])
@@ -70,7 +75,7 @@ def rows(made):
     return files.read_table(made.output / "group" / "sensitivity.tsv").set_index("analysis")
 
 
-def blocks_of(made, column, unusable=("0.2",)):
+def blocks_of(made, column, unusable=("0.2",), doubtful=True):
     """Infusion blocks of the sessions that were fitted, with the covariates of the primary model."""
     found = []
     for path in sorted(made.output.rglob("*_desc-blocks_mrsfit.tsv")):
@@ -84,7 +89,7 @@ def blocks_of(made, column, unusable=("0.2",)):
         own = fits[fits["metabolite"] == "Glx"].reset_index(drop=True)
         own = own.assign(outcome=own[column], sd=own["per_tnaa_sd"], linewidth=fitted["linewidth_hz"])
         own["vendor"] = sidecar["Manufacturer"]
-        found.append(own[~quality["linewidth_ppm"].isin(unusable)])
+        found.append(own[~quality["linewidth_ppm"].isin(unusable) & (doubtful | (fitted["status"] == "ok"))])
     tables = made.config.parent
     every = pd.concat(found)
     for name, keys in (("sessions", ["participant", "session"]), ("participants", ["participant"])):
@@ -105,7 +110,8 @@ def test_mixed_model_rows_equal_those_of_r(made, rows, tmp_path):
     complete = primary[primary["participant"] != "004"]
     asked = {
         "all blocks": (blocks_of(made, "per_tnaa", ()), ""),
-        "QC-passed only": (blocks_of(made, "per_tnaa", ("0.2", "0.085")), ""),
+        "QC-passed only": (blocks_of(made, "per_tnaa", ("0.2", "0.085"), doubtful=False), ""),
+        "without doubtful fits": (blocks_of(made, "per_tnaa", doubtful=False), ""),
         "linewidth as covariate": (primary.assign(linewidth=lambda t: t["linewidth"] - t["linewidth"].mean()),
                                    " + linewidth"),
         "denominator tCr": (blocks_of(made, "per_tcr"), ""),
@@ -169,3 +175,18 @@ def test_huber_row_is_the_ancova_of_minima_of_hubers_loss(made, rows):
         [known.params[0], known.bse[0], known.df_resid, known.pvalues[0]],
         rtol=1e-5,
     )
+
+
+def test_row_without_doubtful_fits_has_the_estimate_of_statsmodels(made, rows):
+    content = blocks_of(made, "per_tnaa", doubtful=False).assign(
+        condition=lambda t: pd.Categorical(t["condition"], LEVELS["condition"])
+    )
+    model = sm.MixedLM.from_formula(
+        f"outcome ~ {TERMS}", content, groups="participant", re_formula="1", vc_formula={"session": "0 + C(session)"}
+    )
+    known = model.fit(reml=True, method="lbfgs", pgtol=1e-10).params["condition[T.naltrexone]"]
+    row = rows.loc["without doubtful fits"]
+    assert row["remark"] == "4 doubtful blocks left out"
+    assert row["n_blocks"] == len(content) == rows.loc["primary", "n_blocks"] - 4
+    assert row["estimate"] == pytest.approx(known, abs=1e-3 * row["se"])
+    assert abs(row["estimate"] - rows.loc["primary", "estimate"]) > 1e-2 * row["se"]

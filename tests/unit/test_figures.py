@@ -304,6 +304,8 @@ def test_availability_marks_used_excluded_and_absent(trial):
     assert (grid[trial.sessions.index("sub-002_ses-v2")] == 1).all()
     assert (grid[trial.sessions.index("sub-008_ses-v2")] == 0).all()
     assert (grid == 2).sum() == 84
+    doubtful = replace(trial, blocks=trial.blocks.assign(fit_status="doubtful")).availability()
+    np.testing.assert_array_equal(doubtful, np.where(grid == 2, 3, grid))
 
 
 def test_availability_of_very_many_sessions_is_a_share_of_each_block(trial, monkeypatch):

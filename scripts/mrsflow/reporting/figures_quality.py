@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 MOST_ROWS = 220
 """Sessions up to which the figure of the data at hand has a row for each."""
 
+STATES = {
+    2: ("used", COLOURS[0]),
+    3: ("used, fit doubtful", COLOURS[5]),
+    1: ("not used", COLOURS[1]),
+    0: ("no data", PALE),
+}
+"""Label and colour of what `Trial.availability` tells, in the order of the legend."""
+
 LABELS = {
     "linewidth_ppm": "Linewidth (ppm)",
     "linewidth_hz": "Linewidth (Hz)",
@@ -70,36 +78,36 @@ def _box(axes: "Axes", top: float, height: float, text: str) -> None:
 
 
 def availability(trial: "Trial") -> "Figure":
-    """Draw which block of which session is used, excluded or missing: a row per session, or shares of very many."""
+    """Draw which blocks are used, doubtful, excluded or missing: a row per session, or shares of very many."""
     from matplotlib.colors import ListedColormap
 
     names, grid, rows = [plain(name) for name in trial.block_names], trial.availability(), trial.sessions
-    colours = ListedColormap([PALE, COLOURS[1], COLOURS[0]])
     if len(rows) > MOST_ROWS:
         figure, axes = new_figure(60)
-        _draw_shares(axes, grid, names, colours)
+        _draw_shares(axes, grid, names)
     else:
+        colours = ListedColormap([STATES[state][1] for state in sorted(STATES)])
         columns = -(-len(rows) // 55)
         per_column = -(-len(rows) // columns)
         figure, axes = new_figure(30 + 3.1 * per_column, ncols=columns, squeeze=False)
         for n, panel in enumerate(axes[0]):
             part = slice(n * per_column, (n + 1) * per_column)
-            panel.pcolormesh(grid[part], cmap=colours, vmin=-0.5, vmax=2.5, edgecolors="white", linewidth=0.5)
+            panel.pcolormesh(grid[part], cmap=colours, vmin=-0.5, vmax=3.5, edgecolors="white", linewidth=0.5)
             panel.set_ylim(per_column, 0)
             panel.set_xticks(np.arange(len(names)) + 0.5, names, rotation=60, ha="right", rotation_mode="anchor")
             panel.set_yticks(np.arange(len(rows[part])) + 0.5, rows[part], fontsize=7)
             panel.tick_params(length=0)
             panel.spines[:].set_visible(False)
-    handles = [_swatch(colours(n / 2)) for n in (2, 1, 0)]
-    figure.legend(handles, ["used", "not used", "no data"], loc="outside upper center", ncols=3)
+    labels, shown = zip(*STATES.values(), strict=True)
+    figure.legend([_swatch(colour) for colour in shown], labels, loc="outside upper center", ncols=len(labels))
     return figure
 
 
-def _draw_shares(axes: "Axes", grid: "NDArray", names: list[str], colours: Any) -> None:
+def _draw_shares(axes: "Axes", grid: "NDArray", names: list[str]) -> None:
     left = np.zeros(len(names))
-    for state in (2, 1, 0):
+    for state, (_, colour) in STATES.items():
         share = 100 * (grid == state).mean(axis=0)
-        axes.barh(names, share, left=left, color=colours(state / 2), height=0.8)
+        axes.barh(names, share, left=left, color=colour, height=0.8)
         left += share
     axes.invert_yaxis()
     axes.set(xlabel="Sessions (%)", xlim=(0, 100))

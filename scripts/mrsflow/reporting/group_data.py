@@ -160,14 +160,15 @@ class Trial:
         return self.study.keys
 
     def availability(self) -> NDArray[np.int64]:
-        """Sessions by blocks: 0 no data, 1 not used, 2 used."""
+        """Sessions by blocks: 0 no data, 1 not used, 2 used, 3 used although the fit is doubtful."""
         grid = np.zeros((len(self.sessions), len(self.block_names)), int)
         row = {key: n for n, key in enumerate(self.sessions)}
         column = {name: n for n, name in enumerate(self.block_names)}
         for block in self.blocks.itertuples():
             key = f"sub-{block.participant}_ses-{block.session}"
             if key in row and block.block in column:
-                grid[row[key], column[block.block]] = 1 if block.excluded or block.left_out else 2
+                used = 3 if block.fit_status == "doubtful" else 2
+                grid[row[key], column[block.block]] = 1 if block.excluded or block.left_out else used
         return grid
 
     @cached_property

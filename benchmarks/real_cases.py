@@ -39,9 +39,9 @@ def write_study(folder: Path, data: Path) -> None:
     press = {"sequence": "press", "repetition_time_ms": 2000}
     published = data / "basis/3T_PRESS_Philips_35ms_noMM.BASIS"
     protocols = {
-        "philips30": press | {"echo_time_ms": 30, "spectrometer_frequency_mhz": 127.755},
+        "philips30": press | {"preset": "philips_press", "echo_time_ms": 30, "spectrometer_frequency_mhz": 127.755},
         "philips35": press | {"echo_time_ms": 35, "spectrometer_frequency_mhz": 127.755, "basis": str(published)},
-        "siemens30": press | {"echo_time_ms": 30, "spectrometer_frequency_mhz": 123.25},
+        "siemens30": press | {"preset": "siemens_svs_se", "echo_time_ms": 30, "spectrometer_frequency_mhz": 123.25},
         "steam7t": {
             "sequence": "steam",
             "echo_time_ms": 11,

@@ -128,14 +128,32 @@ def rows_digest(wildcards):
 
 
 def basis_file(wildcards):
-    """The basis file that a protocol names, if it names one."""
-    return config["protocols"][wildcards.protocol]["basis"] or []
+    """The basis file, or else the file of a pulse, that a protocol names."""
+    protocol = config["protocols"][wildcards.protocol]
+    return protocol["basis"] or (protocol["refocusing"] or {}).get("file") or []
 
 
 def macromolecules_file(wildcards):
     """The file of measured macromolecules that a protocol names, if it names one."""
     source = study_config.macromolecules_of(config["protocols"][wildcards.protocol])
     return source if source not in study_config.MACROMOLECULES else []
+
+
+def mean_macromolecules_of_batch(wildcards):
+    """Mean macromolecules that the sessions of a job take, by protocol."""
+    used = set()
+    for key in sessions_of(wildcards):
+        rows = rows_of_sessions()[key]
+        own = any(row["role"] == "mm" for row in rows)
+        used |= {
+            row["protocol"]
+            for row in rows
+            if row["role"] == "svs"
+            and study_config.needs_mean(config["protocols"][row["protocol"]], own)
+        }
+    return sorted(
+        f"{OUTPUT}/basis/{protocol}_macromolecules.nii.gz" for protocol in used
+    )
 
 
 def basis_of_batch(wildcards):
@@ -209,6 +227,10 @@ def redo_steps_astray():
     """Let the steps over the whole study run again whose outputs are missing or damaged."""
     steps = {
         ("simulate_basis", name): f"{OUTPUT}/basis/{name}.BASIS"
+        for name in USED_PROTOCOLS
+    }
+    steps |= {
+        ("average_macromolecules", name): f"{OUTPUT}/basis/{name}_macromolecules.nii.gz"
         for name in USED_PROTOCOLS
     }
     for step in ("describe_dataset", "group", "figures", "report"):

@@ -73,7 +73,7 @@ def write(
         "inputs": {name: str(folder / "config" / f"{name}.tsv") for name in ("samples", "participants", "sessions")},
         "output": str(output),
         "protocols": {
-            "press": {"sequence": "press", "echo_time_ms": 35, "repetition_time_ms": 2000}
+            "press": {"sequence": "press", "preset": "ideal", "echo_time_ms": 35, "repetition_time_ms": 2000}
             | {"spectrometer_frequency_mhz": 123.2}
         },
         "blocks": {"bins": BINS, "baseline": ["baseline"]},

@@ -81,6 +81,8 @@ def checked(content: Any, source: str = "config") -> dict[str, Any]:
     """
     import copy
 
+    from mrsflow.basis_sets import presets
+
     content = copy.deepcopy(content)
     if isinstance(content, dict):
         _fill(content, schema("config"))
@@ -90,8 +92,11 @@ def checked(content: Any, source: str = "config") -> dict[str, Any]:
     for name, protocol in content["protocols"].items():
         if protocol["sequence"] == "other" and not protocol["basis"]:
             raise InputError(f"{source}: protocols.{name}.basis is needed, as sequence 'other' cannot be simulated")
-        if protocol["sequence"] == "steam" and protocol["mixing_time_ms"] is None:
-            raise InputError(f"{source}: protocols.{name}.mixing_time_ms is needed for sequence 'steam'")
+    try:
+        content["protocols"] = {name: presets.filled(entry, name) for name, entry in content["protocols"].items()}
+        presets.refuse_unknown_timing(content["protocols"])
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
     for section, key in (("preprocess", "align_ppm"), ("fit", "ppm")):
         low, high = content[section][key]
         if not low < high:
@@ -112,10 +117,15 @@ def checked(content: Any, source: str = "config") -> dict[str, Any]:
 
 def macromolecules_of(protocol: dict[str, Any]) -> str | None:
     """Say where the macromolecules of a protocol come from: one of `MACROMOLECULES`, or a file."""
-    value = protocol["macromolecules"]
+    value = protocol.get("macromolecules")
     if value is None:
-        return None if protocol["basis"] else "default"
+        return None if protocol.get("basis") else "default"
     return {True: "default", False: "none"}.get(value, value)
+
+
+def needs_mean(protocol: dict[str, Any], own: bool) -> bool:
+    """Whether a session takes the mean macromolecules of the study; `own`: it has a scan of role mm."""
+    return macromolecules_of(protocol) in (("cohort",) if own else ("cohort", "measured"))
 
 
 def _not_finite(value: Any, key: str = "") -> Iterator[str]:
@@ -278,6 +288,13 @@ def read_study(config: dict[str, Any], keys: Collection[str] | None = None) -> S
                 f"in {paths['sessions']}; correct one of them"
             )
     _refuse_repeated_visits(paths["sessions"], sessions)
+    if keys is None and not (samples["role"] == "mm").any():
+        for name in dict.fromkeys(samples.loc[samples["role"] == "svs", "protocol"]):
+            if needs_mean(config["protocols"][name], own=False):
+                raise InputError(
+                    f"{paths['samples']}: has no row of role mm, and protocols.{name}.macromolecules is "
+                    f"{config['protocols'][name]['macromolecules']!r}; add a metabolite-nulled scan, or say `default`"
+                )
     root = Path(paths["samples"]).parent
     samples["raw"] = [[root / part for part in text.split(" | ")] for text in samples["raw"]]
     return Study(samples, participants, sessions)

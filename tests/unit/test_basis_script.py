@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mrsflow.basis_sets import basis, sequences
+from mrsflow.basis_sets.pulses import Pulse
 from mrsflow.errors import InputError
 from mrsflow.fitting import fit
 
@@ -90,3 +91,17 @@ def test_shaped_pulses_of_a_protocol_reach_the_simulation():
     pulse = sequence.refocusing
     assert (pulse.shape, pulse.duration, pulse.bandwidth, pulse.carrier_ppm) == ("sinc", 0.004, 2000, 2.7)
     assert (sequence.echo_time, sequence.te1, sequence.mixing_time) == (0.030, 0.011, None)
+
+
+def test_a_pulse_file_reaches_the_basis_set(main, tmp_path):
+    """The samples of a sinc pulse give the basis set of that sinc pulse."""
+    pulse = Pulse("sinc", 0.004, 1500.0)
+    wave = pulse.waveform().real
+    table = tmp_path / "sinc.txt"
+    table.write_text("".join(f"{abs(value):.9f} {180 if value < 0 else 0}\n" for value in wave))
+    file = {"file": str(table), "duration_ms": 4, "carrier_ppm": 3.0}
+    sequence = sequences.Sequence.from_protocol({**PROTOCOL, "refocusing": file})
+    found = sequences.simulate(sequence, MHZ, ("Glu",), n_points=256).fids
+    by_formula = sequences.Sequence("press", 0.030, te1=0.011, refocusing=pulse)
+    expected = sequences.simulate(by_formula, MHZ, ("Glu",), n_points=256).fids
+    np.testing.assert_allclose(found, expected, atol=0.01)  # the edges of a slice measured on a grid

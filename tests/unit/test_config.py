@@ -11,6 +11,7 @@ CONFIG = {
     "protocols": {
         "a": {
             "sequence": "press",
+            "preset": "ideal",
             "echo_time_ms": 30,
             "repetition_time_ms": 2000,
             "spectrometer_frequency_mhz": 123.25,

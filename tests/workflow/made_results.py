@@ -37,6 +37,7 @@ def made_config(output: Path, frozen: bool = True, name: str = "Made-up trial") 
             "protocols": {
                 "press": {
                     "sequence": "press",
+                    "preset": "ideal",
                     "echo_time_ms": 30,
                     "repetition_time_ms": 2000,
                     "spectrometer_frequency_mhz": 123.25,

@@ -133,6 +133,7 @@ class Project:
             "protocols": {
                 "a": {
                     "sequence": "press",
+                    "preset": "ideal",
                     "echo_time_ms": 30,
                     "repetition_time_ms": 2000,
                     "spectrometer_frequency_mhz": 123.25,

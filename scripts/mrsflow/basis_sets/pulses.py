@@ -1,12 +1,14 @@
-"""Shaped slice-selective refocusing pulses, given by formula or by their samples."""
+"""Shaped slice-selective refocusing pulses: by formula, by name of `presets`, or by the samples of a file."""
 
 from dataclasses import dataclass
 from functools import cache, reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrsflow.basis_sets import spins
+from mrsflow.basis_sets import presets, spins
+from mrsflow.basis_sets.pulse_files import read_samples
 from mrsflow.errors import InputError
 
 STEPS = 128
@@ -25,23 +27,26 @@ class Pulse:
 
     Attributes
     ----------
-    shape : {"sinc", "hyperbolic_secant", "cosines", "samples"}
-        Hamming-filtered sinc with a flip angle of 180° on resonance, for PRESS; the adiabatic HS1 pulse
-        (Silver et al. 1984, doi:10.1016/0022-2364(84)90230-1), which semi-LASER applies in pairs; a sum of cosines
-        over the pulse; or samples of a file.
+    shape : {"sinc", "hyperbolic_secant", "fourier", "samples"}
+        Hamming-filtered sinc, for PRESS; the adiabatic HS1 pulse (Silver et al. 1984,
+        doi:10.1016/0022-2364(84)90230-1), which semi-LASER applies in pairs; a Fourier series over the pulse; or
+        samples of a file.
     duration : float
         s.
     bandwidth : float or None
-        Full width of the refocused slice at half its height, Hz: a chemical shift f moves the slice by f / bandwidth
-        of its thickness. None for cosines and samples, whose shape and duration decide it.
+        Sinc and hyperbolic secant: full width of the refocused slice at half its height, Hz; a chemical shift f moves
+        the slice by f / bandwidth of its thickness. None for the other shapes, where shape and duration decide it.
     carrier_ppm : float
         Chemical shift at which the slice is where it was planned.
     positions : int
         Points of the grid across the slice, in each of two directions.
-    numbers : tuple
-        Cosines: coefficients of cos(2πkt / duration), t from the middle, k from 0. Samples: (amplitude, phase in rad).
+    numbers : tuple of pairs of float
+        Fourier: coefficients of cos(2πkt / duration) and sin(2πkt / duration) for k = 0, 1, ...; t from the middle.
+        Samples: amplitude and phase (rad) in equal steps.
+    flip : float
+        Angle by which spins at the carrier turn, rad; adiabatic pulses have their own.
     peak : float or None
-        Samples: largest nutation frequency, Hz; None: 180° on resonance, for pulses without phase modulation.
+        Samples: largest nutation frequency, Hz, for pulses with phase modulation; None: what gives `flip`.
     """
 
     shape: str
@@ -49,41 +54,76 @@ class Pulse:
     bandwidth: float | None = None
     carrier_ppm: float = 3.0
     positions: int = 24
-    numbers: tuple = ()
+    numbers: tuple[tuple[float, float], ...] = ()
+    flip: float = np.pi
     peak: float | None = None
+
+    @classmethod
+    def from_protocol(cls, refocusing: dict[str, Any]) -> "Pulse":
+        """Take a pulse from a protocol of the configuration (ms and degrees there), reading its file if it has one."""
+        shape, numbers = refocusing.get("shape"), ()
+        if refocusing.get("file"):
+            shape, numbers = "samples", read_samples(refocusing["file"])
+        elif shape in (known := presets.table()["pulses"]):
+            shape, numbers = "fourier", tuple((float(a), float(b)) for a, b in known[shape]["numbers"])
+        return cls(
+            shape=shape,
+            duration=refocusing["duration_ms"] / 1e3,
+            bandwidth=refocusing.get("bandwidth_hz"),
+            carrier_ppm=refocusing["carrier_ppm"],
+            numbers=numbers,
+            flip=np.deg2rad(refocusing.get("flip_deg", 180)),
+            peak=refocusing.get("peak_hz"),
+        )
 
     def waveform(self) -> NDArray[np.complexfloating]:
         """Nutation frequency with its phase (rad/s) in the middle of each step, (steps,)."""
+        shapes = {
+            "sinc": lambda: self.sinc(_sinc_width(self)),
+            "hyperbolic_secant": self._hyperbolic_secant,
+            "fourier": self._fourier,
+            "samples": self._resampled,
+        }
+        if self.shape not in shapes:
+            raise InputError(f"pulse shape {self.shape!r} is not known; use {', '.join(shapes)}")
+        return shapes[self.shape]()
+
+    def _hyperbolic_secant(self) -> NDArray[np.complexfloating]:
         t = self._times()
-        if self.shape == "sinc":
-            return self.sinc(_sinc_width(self))
-        if self.shape == "cosines":
-            k = np.arange(len(self.numbers))
-            return self._flipping(np.cos(2 * np.pi * np.outer(t / self.duration, k)) @ self.numbers)
-        if self.shape == "samples":
-            amplitude, phase = np.array(self.numbers).T
-            place = (np.arange(len(amplitude)) + 0.5) / len(amplitude) - 0.5
-            wave = amplitude * np.exp(1j * phase)
-            wave = np.interp(t / self.duration, place, wave.real) + 1j * np.interp(t / self.duration, place, wave.imag)
-            return self._flipping(wave) if self.peak is None else 2 * np.pi * self.peak * wave / np.abs(wave).max()
-        if self.shape != "hyperbolic_secant":
-            raise InputError(f"pulse shape {self.shape!r} is not known; use sinc or hyperbolic_secant")
         beta = 2 * np.arccosh(1 / HYPERBOLIC_SECANT_EDGE) / self.duration
         mu = np.pi * self.bandwidth / beta
         sweep = -mu * np.log(np.cosh(beta * t))  # the integral of the frequency -mu·beta·tanh(beta t)
         return 2.5 * beta * np.sqrt(mu) / np.cosh(beta * t) * np.exp(1j * sweep)
 
+    def _fourier(self) -> NDArray[np.complexfloating]:
+        cosines, sines = np.array(self.numbers).T
+        angle = 2 * np.pi * np.outer(self._times() / self.duration, np.arange(len(self.numbers)))
+        return self._flipping(np.cos(angle) @ cosines + np.sin(angle) @ sines)
+
+    def _resampled(self) -> NDArray[np.complexfloating]:
+        amplitude, phase = np.array(self.numbers).T
+        given = (np.arange(len(amplitude)) + 0.5) / len(amplitude) - 0.5
+        wave, place = amplitude * np.exp(1j * phase), self._times() / self.duration
+        wave = np.interp(place, given, wave.real) + 1j * np.interp(place, given, wave.imag)
+        return self._flipping(wave) if self.peak is None else 2 * np.pi * self.peak * wave / np.abs(wave).max()
+
     def _times(self) -> NDArray[np.floating]:
         return (np.arange(STEPS) + 0.5) / STEPS * self.duration - self.duration / 2
 
     def sinc(self, width: float) -> NDArray[np.complexfloating]:
-        """Hamming-filtered sinc of given frequency width (Hz) that turns spins at the carrier by 180°."""
+        """Hamming-filtered sinc of given frequency width (Hz)."""
         t = self._times()
         return self._flipping(np.sinc(width * t) * (0.54 + 0.46 * np.cos(2 * np.pi * t / self.duration)))
 
     def _flipping(self, wave: NDArray) -> NDArray[np.complexfloating]:
-        """Scale a waveform to turn spins at the carrier by 180°."""
-        return (np.pi / (wave.sum() * self.duration / STEPS) * wave).astype(complex)
+        """Scale a waveform to its flip angle at the carrier."""
+        total = np.abs(wave.sum())
+        if total < 0.02 * np.abs(wave).sum():
+            raise InputError(
+                "a pulse whose samples cancel each other has no flip angle at its carrier; give the largest nutation "
+                "frequency of an adiabatic pulse (peak_hz)"
+            )
+        return (self.flip / (total * self.duration / STEPS) * wave).astype(complex)
 
     def slice_width(self) -> float:
         """Full width of the refocused slice at half its height, Hz."""
@@ -140,8 +180,9 @@ class Pulse:
 def _half_height(pulse: Pulse) -> float:
     """Width of the slice at half its height (Hz), of a pulse whose shape and duration decide it."""
     offsets = np.arange(0, STEPS / 4, 0.02) / pulse.duration
-    outside = np.flatnonzero(pulse.refocused(offsets) < 0.5)
-    if outside.size == 0 or outside[0] == 0:
+    height = pulse.refocused(offsets)
+    outside = np.flatnonzero(height < height[0] / 2)
+    if height[0] < 0.1 or outside.size == 0:
         raise InputError(f"a pulse of shape {pulse.shape} does not select a slice about its carrier; check its samples")
     return 2 * float(offsets[outside[0]])
 
@@ -154,7 +195,7 @@ def _sinc_width(pulse: Pulse) -> float:
     def excess(factor: float) -> float:
         turns = pulse.rotations(pulse.sinc(factor * pulse.bandwidth), np.array([pulse.bandwidth / 2]))
         total = reduce(lambda u, turn: turn[0] @ u, turns, np.eye(2))
-        return float(np.abs(total[0, 1]) ** 2 - 0.5)
+        return float(np.abs(total[0, 1]) ** 2 - np.sin(pulse.flip / 2) ** 2 / 2)
 
     if not excess(0.5) < 0 < excess(3.0):
         raise InputError(

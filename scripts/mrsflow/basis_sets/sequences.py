@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mrsflow.axes import ppm_to_hz, time_axis
 from mrsflow.basis_sets import spins
 from mrsflow.basis_sets.basis import Basis
+from mrsflow.basis_sets.macromolecules import parametrised
 from mrsflow.basis_sets.pulses import Pulse
 from mrsflow.basis_sets.spins import Fragment, Levels
 from mrsflow.constants import WATER_PPM
@@ -62,19 +63,13 @@ class Sequence:
         def seconds(key: str) -> float | None:
             return None if protocol.get(key) is None else protocol[key] / 1e3
 
-        shaped = protocol.get("refocusing")
+        shaped = protocol["refocusing"]
         return cls(
             name=protocol["sequence"],
             echo_time=protocol["echo_time_ms"] / 1e3,
             te1=seconds("te1_ms") if protocol["sequence"] == "press" else None,
             mixing_time=seconds("mixing_time_ms") if protocol["sequence"] == "steam" else None,
-            refocusing=shaped
-            and Pulse(
-                shape=shaped["shape"],
-                duration=shaped["duration_ms"] / 1e3,
-                bandwidth=shaped["bandwidth_hz"],
-                carrier_ppm=shaped["carrier_ppm"],
-            ),
+            refocusing=Pulse.from_protocol(shaped) if shaped and protocol["sequence"] != "steam" else None,
         )
 
 
@@ -127,7 +122,7 @@ def simulate(
     """
     from threadpoolctl import threadpool_limits
 
-    known = spins.table()["metabolites"]
+    known = spins.systems()
     if unknown := [name for name in metabolites if name not in known]:
         raise InputError(f"metabolite {unknown[0]!r} is not in the spin system table; it has {', '.join(known)}")
     t = time_axis(n_points, dwell_time)
@@ -141,11 +136,10 @@ def simulate(
             for name in metabolites
         ]
     signals = np.array(fids) / scale * np.exp(-np.pi * linewidth * t)
-    broad = spins.table()["broad"] if macromolecules else {}
-    extra = [broad_fid(entry["lines"], spectrometer_frequency, dwell_time, n_points) for entry in broad.values()]
+    broad = parametrised(spectrometer_frequency, dwell_time, n_points) if macromolecules else None
     return Basis(
-        names=(*metabolites, *broad),
-        fids=np.array([*signals, *extra]),
+        names=(*metabolites, *(broad.names if broad else ())),
+        fids=np.array([*signals, *(broad.fids if broad else ())]),
         dwell_time=dwell_time,
         spectrometer_frequency=spectrometer_frequency,
         reference_ppm=WATER_PPM,
@@ -160,8 +154,18 @@ def cached(folder: Path | str, sequence: Sequence, spectrometer_frequency: float
 
     The file is named by a digest of the arguments, the spin system table and the code of the simulation.
     """
-    code = [checksum(Path(__file__).with_name(name)) for name in ("sequences.py", "spins.py", "pulses.py")]
-    content = [asdict(sequence), spectrometer_frequency, options, checksum(spins.TABLE), code]
+    code = [
+        checksum(Path(__file__).with_name(name))
+        for name in ("sequences.py", "spins.py", "pulses.py", "macromolecules.py")
+    ]
+    content = [
+        asdict(sequence),
+        spectrometer_frequency,
+        options,
+        checksum(spins.TABLE),
+        checksum(spins.EXTRA_TABLE),
+        code,
+    ]
     path = Path(folder) / f"{digest_of(content)}.npz"
     if not path.is_file():
         with written_whole(path) as temporary:
@@ -178,7 +182,9 @@ def describe(sequence: Sequence) -> str:
         text += f", TE1 {sequence.te1 * 1e3:g} ms"
     if sequence.mixing_time is not None:
         text += f", TM {sequence.mixing_time * 1e3:g} ms"
-    return f"{text}, {'ideal' if sequence.refocusing is None else sequence.refocusing.shape} refocusing, simulated"
+    if sequence.refocusing is None:
+        return f"{text}, ideal pulses, simulated"
+    return f"{text}, refocusing pulses of {sequence.refocusing.duration * 1e3:g} ms, simulated"
 
 
 def singlet_amplitude(sequence: Sequence, spectrometer_frequency: float) -> complex:
@@ -198,18 +204,19 @@ def lines(
     pulse = sequence.refocusing
     carrier_ppm = WATER_PPM if pulse is None else pulse.carrier_ppm
     states = spins.isotopomers(fragment, spectrometer_frequency, carrier_ppm)
-    found = [_lines_of(hz, fragment.couplings, sequence) for hz in states]
+    seen = np.delete(np.arange(len(fragment.shifts)), fragment.unseen)
+    found = [_lines_of(hz, fragment.couplings, seen, sequence) for hz in states]
     frequencies = np.concatenate([f for f, _ in found]) + ppm_to_hz(carrier_ppm, spectrometer_frequency)
     return frequencies, np.concatenate([a for _, a in found]) / len(states)
 
 
-def _lines_of(shifts: NDArray, couplings: NDArray, sequence: Sequence) -> tuple[NDArray, NDArray]:
-    """Run the sequence on protons of given shifts from the carrier and couplings (Hz)."""
+def _lines_of(shifts: NDArray, couplings: NDArray, seen: NDArray, sequence: Sequence) -> tuple[NDArray, NDArray]:
+    """Run the sequence on protons of given shifts from the carrier and couplings (Hz); `seen` ones are detected."""
     levels = spins.levels(shifts, couplings)
     n_spins = len(shifts)
     order = levels.coherence_order()
-    x, iy, z = (operators.sum(axis=0) for operators in spins.spin_operators(n_spins))
-    rho = levels.operator(z).astype(complex)[None]
+    x, iy, z = spins.spin_operators(n_spins)
+    rho = levels.operator(z.sum(axis=0)).astype(complex)[None]
     steps = _steps(sequence)
     propagators = {
         angle: spins.rotation(n_spins, angle)[None]
@@ -225,7 +232,7 @@ def _lines_of(shifts: NDArray, couplings: NDArray, sequence: Sequence) -> tuple[
         if step.last:
             rho = rho.mean(axis=0, keepdims=True)
     rho = rho[0] * _delay(levels, steps[-1].delay)
-    amplitudes = rho * levels.operator(x + iy).T / 2 ** (n_spins - 2)
+    amplitudes = rho * levels.operator((x + iy)[seen].sum(axis=0)).T / 2 ** (n_spins - 2)
     kept = np.abs(amplitudes) > SMALLEST_LINE * max(np.abs(amplitudes).max(), np.finfo(float).tiny)
     frequencies = (levels.energies[None, :] - levels.energies[:, None]) / (2 * np.pi)
     return frequencies[kept], amplitudes[kept]
@@ -283,11 +290,3 @@ def line_fid(frequencies: NDArray, amplitudes: NDArray, dwell_time: float, n_poi
     fine = np.exp(2j * np.pi * np.outer(frequencies, time_axis(block, dwell_time)))
     coarse = np.exp(2j * np.pi * np.outer(time_axis(block, block * dwell_time), frequencies))
     return ((coarse * amplitudes) @ fine).ravel()[:n_points]
-
-
-def broad_fid(lines: list[dict], spectrometer_frequency: float, dwell_time: float, n_points: int) -> NDArray:
-    """Sum of Gaussian lines (`shift` and `width` in ppm, `protons`) as an FID, (n_points,)."""
-    t = time_axis(n_points, dwell_time)
-    shift, width, protons = (np.array([line[key] for line in lines])[:, None] for key in ("shift", "width", "protons"))
-    decay = np.exp(-((np.pi * width * spectrometer_frequency * t) ** 2) / (4 * np.log(2)))
-    return (protons * decay * np.exp(2j * np.pi * ppm_to_hz(shift, spectrometer_frequency) * t)).sum(axis=0)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from mrsflow.axes import ppm_to_hz
 
 TABLE = Path(__file__).with_name("spin_systems.yaml")
+EXTRA_TABLE = TABLE.with_name("extra_systems.yaml")
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,15 @@ class Fragment:
         How often the fragment counts in its metabolite.
     partners : tuple of (spin, couplings)
         Other nuclei that no pulse touches: their spin, and their couplings to each proton (Hz).
+    unseen : tuple of int
+        Protons (from 0) that couple but are not detected: exchange with water broadens their own lines.
     """
 
     shifts: NDArray[np.floating]
     couplings: NDArray[np.floating]
     weight: float = 1.0
     partners: tuple[tuple[float, NDArray[np.floating]], ...] = ()
+    unseen: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,15 +73,23 @@ class Levels:
 
 @cache
 def table() -> dict[str, Any]:
-    """Content of the spin system table (data/spin_systems.yaml)."""
+    """Content of the spin system table."""
     import yaml
 
     return yaml.safe_load(TABLE.read_text(encoding="utf-8"))
 
 
+@cache
+def systems() -> dict[str, Any]:
+    """Spin systems by name: metabolites of every brain, then the substances of some (extra_systems.yaml)."""
+    import yaml
+
+    return table()["metabolites"] | yaml.safe_load(EXTRA_TABLE.read_text(encoding="utf-8"))["metabolites"]
+
+
 def fragments(metabolite: str) -> list[Fragment]:
-    """Give the fragments of a metabolite of the table; `KeyError` when it is not there."""
-    return [_fragment(entry) for entry in table()["metabolites"][metabolite]["fragments"]]
+    """Give the fragments of a metabolite of the tables; `KeyError` when it is not there."""
+    return [_fragment(entry) for entry in systems()[metabolite]["fragments"]]
 
 
 def _fragment(entry: dict[str, Any]) -> Fragment:
@@ -87,7 +99,8 @@ def _fragment(entry: dict[str, Any]) -> Fragment:
         i, j = (int(number) - 1 for number in pair.split("-"))
         couplings[i, j] = couplings[j, i] = hz
     partners = tuple((p["spin"], np.array(p["couplings"], dtype=float)) for p in entry.get("partners", []))
-    return Fragment(shifts, couplings, float(entry.get("weight", 1)), partners)
+    unseen = tuple(number - 1 for number in entry.get("unseen", ()))
+    return Fragment(shifts, couplings, float(entry.get("weight", 1)), partners, unseen)
 
 
 def isotopomers(fragment: Fragment, spectrometer_frequency: float, reference_ppm: float) -> list[NDArray]:

@@ -348,6 +348,7 @@ def _config_text(vendors: list[str], averaged: int, out: Path, batch_size: int) 
     protocols = {
         name: {
             "sequence": "press",
+            "preset": "ideal",
             "echo_time_ms": 1000 * ECHO_TIME,
             "repetition_time_ms": 1000 * REPETITION_TIME,
             "spectrometer_frequency_mhz": VENDORS[name].spectrometer_frequency,

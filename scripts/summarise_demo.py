@@ -26,7 +26,7 @@ def main(demo: Path) -> None:
     print(
         f"{found['outcome']}, {found['contrast']}: {found['estimate']:+.4f} "
         f"(95 % interval {found['ci_low']:+.4f} to {found['ci_high']:+.4f}, p = {found['p']:.3f}, "
-        f"{found['n_participants']} participants)\n"
+        f"{found['n_participants']} participants, {found['n_doubtful']} of {found['n_blocks']} blocks doubtful)\n"
         f"Simulated truth: {true:+.4f}, which the interval {'covers' if inside else 'does not cover'}"
     )
 

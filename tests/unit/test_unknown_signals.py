@@ -107,6 +107,10 @@ def test_a_line_that_the_fit_has_taken_in_has_its_own_size(fit):
     assert np.mean([one.height for one in first]) == pytest.approx(25, rel=0.1)
     assert np.std([one.significance for one in first]) == pytest.approx(1.0, abs=0.35)
     assert all("pyruvate" in one.names for one in first)
+    jacobian, _, covariance, _ = fit
+    both = np.concatenate([line.real, line.imag])
+    moved = np.mean([one.moved for one in first], axis=0)
+    np.testing.assert_allclose(moved[13], (covariance @ jacobian.T @ both)[13], rtol=0.1)  # the column at 2.35 ppm
     assert np.mean([one.significance for one in first]) > 1.2 * np.mean([one.significance for one in alone])
 
 

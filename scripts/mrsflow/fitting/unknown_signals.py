@@ -48,6 +48,8 @@ class Finding:
         Full width at half maximum of the filter that found it.
     names : tuple of str
         Substances that have a line there, the likeliest first; empty where none is known.
+    moved : (n) float or None
+        How far the signal has moved the fitted parameters, where `find` is given jacobian and covariance.
     """
 
     ppm: float
@@ -55,6 +57,7 @@ class Finding:
     significance: float
     width_hz: float
     names: tuple[str, ...] = ()
+    moved: NDArray[np.floating] | None = None
 
     def __str__(self) -> str:
         name = " or ".join(self.names) or "unknown"
@@ -125,7 +128,9 @@ def find(
         score = score - amount * (bank @ bank[best] - taken @ returned[best])
         which, place = divmod(best, ppm.size)
         height = amount * bank[best][place] * sd[place]
-        found.append(Finding(float(ppm[place]), float(height), significance, WIDTHS[which] * linewidth_hz))
+        moved = None if jacobian is None else amount * returned[best]
+        width = WIDTHS[which] * linewidth_hz
+        found.append(Finding(float(ppm[place]), float(height), significance, width, moved=moved))
     apart = _apart(found, spectrometer_frequency)
     return name(apart, (float(ppm.min()), float(ppm.max())), spectrometer_frequency, modelled)
 

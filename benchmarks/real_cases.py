@@ -4,7 +4,8 @@
 
 Philips SDAT at TE 30 (with a T1-weighted image) and TE 35 (fitted with its published basis set), two Siemens RDA files,
 and a multi-coil 7 T twix water reference, which is converted and combined. Printed per scan: where NAA is, linewidth,
-SNR, how the residual compares with the noise, and the ratios of the strong metabolites. Look at ``results/report/``.
+SNR, the verdict on the fit, how the residual compares with the noise, and the ratios of the strong metabolites. Look at
+``results/report/``.
 """
 
 import os
@@ -78,7 +79,7 @@ def result_of(folder: Path, participant: str) -> dict:
     fit = pd.read_csv(f"{stem}mrsfit.tsv", sep="\t").set_index("metabolite")
     frequency = nifti_mrs.read(f"{stem}svs.nii.gz").spectrometer_frequency
     row = {"scan": participant, "naa_ppm": 2.008 - quality["shift_hz"] / frequency}
-    row |= {name: quality[name] for name in ("linewidth_hz", "snr", "residual_ratio")}
+    row |= {name: quality[name] for name in ("status", "linewidth_hz", "snr", "residual_ratio")}
     return row | {f"{name}/tCr": fit.loc[name, "per_tcr"] for name in ("tNAA", "tCho", "Ins", "Glu", "Glx")}
 
 

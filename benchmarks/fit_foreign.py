@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mrsflow import nifti_mrs
 from mrsflow.basis_sets import basis as basis_sets
-from mrsflow.basis_sets import sequences
+from mrsflow.basis_sets import macromolecules, presets, sequences
 from mrsflow.basis_sets.basis import Basis
 from mrsflow.basis_sets.sequences import Sequence
 from mrsflow.fitting import dynamic, fit, uncertainty
@@ -28,6 +28,7 @@ SHARED = Path(os.environ.get("MRSFLOW_SHARED", Path(__file__).resolve().parents[
 FOREIGN, REAL, BOLD = (SHARED / "reference" / name for name in ("foreign", "real", "bold"))
 BUILD = Path("build/fit_truth")
 FITTED_PPM = (0.5, 4.2)
+PRESETS = {"siemens": "siemens_svs_se", "ge": "ge_probe_p", "philips": "philips_press"}
 LEVELS = {
     "Glx/tNAA": 4, "Glx/tCr": 5, "tNAA/tCr": 4, "tCho/tCr": 5, "Ins/tCr": 8, "Glu/tCr": 8, "GSH/tCr": 15,
     "GABA/tCr": 25, "Gln/tCr": np.inf,
@@ -92,28 +93,20 @@ class Options:
 
 
 def own_basis(vendor: str, echo_time_ms: float, frequency: float, pattern: str = "") -> Basis:
-    """Simulate the basis set of a vendor's PRESS, macromolecules included."""
+    """Simulate the basis set of a vendor's PRESS by its preset, macromolecules included."""
     if pattern:
         return basis_sets.load(pattern.format(name=vendor + ("" if echo_time_ms == 35 else f"{echo_time_ms:g}")))
-    sequence = Sequence("press", echo_time_ms / 1e3)
+    unsaid = dict.fromkeys(("te1_ms", "mixing_time_ms", "refocusing", "basis"))
+    protocol = {**unsaid, "sequence": "press", "echo_time_ms": echo_time_ms, "preset": PRESETS[vendor]}
+    sequence = Sequence.from_protocol(presets.filled(protocol, vendor))
     return sequences.cached(BUILD / "basis", sequence, frequency, macromolecules=True)
 
 
 def with_macromolecules(basis: Basis, frequency: float, dwell_time: float, n_points: int) -> Basis:
-    """Match a basis file to data and, where it has no macromolecules, append the simulated ones in its unit.
-
-    The unit is that of the creatine methyl singlet, by its area between 2.8 and 3.2 ppm.
-    """
-    matched = basis_sets.match(basis, frequency, "1H", dwell_time, n_points)
-    if any(name.startswith(("MM", "Mac")) for name in matched.names):
-        return matched
-    sampling = {"dwell_time": dwell_time, "n_points": n_points}
-    own = sequences.simulate(Sequence("press", 0.03), frequency, ("Cr",), macromolecules=True, **sampling)
-    ppm = basis_sets.axes.ppm_axis(n_points, dwell_time, frequency)
-    around = (ppm > 2.8) & (ppm < 3.2)
-    areas = [basis_sets.axes.to_spectrum(b.fids[b.names.index("Cr")]).real[around].sum() for b in (matched, own)]
-    fids = np.concatenate([matched.fids, own.fids[1:] * areas[0] / areas[1]])
-    return replace(matched, names=(*matched.names, *own.names[1:]), fids=fids)
+    """Match a basis file to data and, where it has no macromolecules, append ours."""
+    if not any(macromolecules.is_macromolecule(name) for name in basis.names):
+        basis = macromolecules.chosen(basis, "default")
+    return basis_sets.match(basis, frequency, "1H", dwell_time, n_points)
 
 
 @cache
@@ -464,7 +457,7 @@ def part_wrong(options: Options) -> None:
 
 
 def _model_of_te(frequency: float, echo_time_ms: float) -> Model:
-    """Model with a simulated basis of another echo time."""
+    """Model with a simulated basis of another second echo."""
     return Model(
         basis_sets.match(own_basis("siemens", echo_time_ms, frequency), frequency, "1H", 2.5e-4, 2048), FITTED_PPM
     )

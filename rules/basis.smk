@@ -31,3 +31,27 @@ rule simulate_basis:
     shell:
         "python {input.script:q} --config {params.config:q} --protocol {wildcards.protocol:q}"
         " --out {output:q} --log {log:q}"
+
+
+rule average_macromolecules:
+    input:
+        tables_of("preprocess"),
+        script=script("average_macromolecules"),
+    output:
+        f"{OUTPUT}/basis/{{protocol}}_macromolecules.nii.gz",
+    log:
+        f"{OUTPUT}/logs/average_macromolecules/{{protocol}}.log",
+    benchmark:
+        f"{OUTPUT}/benchmarks/average_macromolecules/{{protocol}}.tsv"
+    conda:
+        "../envs/mrsflow.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+    params:
+        code=code("average_macromolecules"),
+        config=settings("study", "protocols"),
+    message:
+        "Averaging the macromolecules that scans of role mm show, for protocol {wildcards.protocol}"
+    shell:
+        "python {input.script:q} --config {params.config:q} --protocol {wildcards.protocol:q}"
+        " --out {output:q} --log {log:q}"

@@ -5,6 +5,7 @@ rule fit:
     input:
         preprocessed=table_of("preprocess"),
         basis=basis_of_batch,
+        macromolecules=mean_macromolecules_of_batch,
         script=script("fit"),
     output:
         table=table_of("fit"),

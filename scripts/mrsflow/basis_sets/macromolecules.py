@@ -103,15 +103,7 @@ def read(path: Path | str) -> Basis:
         scan = nifti_mrs.read(path)
         if scan.fid.size != scan.n_points:
             raise InputError(f"{path}: holds {scan.fid.size // scan.n_points} spectra; macromolecules are one spectrum")
-        return Basis(
-            names=("Mac",),
-            fids=np.reshape(scan.fid, (1, -1)),
-            dwell_time=scan.dwell_time,
-            spectrometer_frequency=scan.spectrometer_frequency,
-            reference_ppm=WATER_PPM,
-            description=path.name,
-            echo_time=float(scan.header.get("EchoTime") or 0.0),
-        )
+        return of_scan(scan, path.name)
     found = basis_sets.load(path)
     chosen = [k for k, name in enumerate(found.names) if is_macromolecule(name)]
     if not chosen and len(found.names) > 1:
@@ -121,6 +113,19 @@ def read(path: Path | str) -> Basis:
         )
     names = ("Mac",) if len(found.names) == 1 else tuple(found.names[k] for k in chosen)
     return replace(found, names=names, fids=found.fids[chosen or [0]], description=path.name)
+
+
+def of_scan(scan: nifti_mrs.Scan, description: str) -> Basis:
+    """Take a scan of one spectrum as a basis set of one signal, Mac."""
+    return Basis(
+        names=("Mac",),
+        fids=np.reshape(scan.fid, (1, -1)),
+        dwell_time=scan.dwell_time,
+        spectrometer_frequency=scan.spectrometer_frequency,
+        reference_ppm=WATER_PPM,
+        description=description,
+        echo_time=float(scan.header.get("EchoTime") or 0.0),
+    )
 
 
 def without(basis: Basis) -> Basis:
@@ -187,7 +192,7 @@ def add(basis: Basis, macromolecules: Basis) -> Basis:
     except InputError as error:
         raise InputError(f"macromolecules of {error}") from None
     new = [k for k, name in enumerate(added.names) if name not in basis.names]
-    factor = unit(basis) * _strength(parametrised(*sampling)) / _strength(added)
+    factor = unit(basis) * strength(parametrised(*sampling)) / strength(added)
     description = f"{basis.description}; macromolecules: {macromolecules.description}"
     if basis.echo_time and added.echo_time and abs(basis.echo_time - added.echo_time) > ECHO_TIME_TOLERANCE:
         other = f" of TE {added.echo_time * 1e3:g} ms, another than the {basis.echo_time * 1e3:g} ms of the metabolites"
@@ -241,5 +246,6 @@ def total(basis: Basis) -> NDArray[np.complexfloating]:
     return spectrum[(ppm > WINDOW_PPM[0]) & (ppm < WINDOW_PPM[1])]
 
 
-def _strength(basis: Basis) -> float:
+def strength(basis: Basis) -> float:
+    """Norm of `total`, by which macromolecules of different sources are made alike."""
     return float(np.linalg.norm(total(basis)))

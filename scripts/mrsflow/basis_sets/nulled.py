@@ -36,6 +36,8 @@ NOISE_PPM = (6.5, 9.5)
 """Range that shows noise alone."""
 CLEAN = 5e-4
 """Noise of a spectrum below which it is a signal that was made, not measured, as part of its highest point."""
+MOST_LEFT = 0.6
+"""Height of both tNAA and tCr, as part of the highest point, from which metabolites were not nulled."""
 LEAST_EXPLAINED = 0.6
 """Part of its energy that the lines of macromolecules must explain for a spectrum to be one of them."""
 
@@ -177,7 +179,7 @@ def clean(fid: NDArray[np.complexfloating], dwell_time: float, spectrometer_freq
     Raises
     ------
     InputError
-        The lines of macromolecules explain too little of it.
+        The lines of macromolecules explain too little of it, or metabolites were not nulled.
     """
     spectrum = Nulled(fid, dwell_time, spectrometer_frequency)
     shifts, widths, amounts, own = fit_lines([spectrum], MISFIT_OF_ONE)
@@ -191,11 +193,17 @@ def clean(fid: NDArray[np.complexfloating], dwell_time: float, spectrometer_freq
             f"{WINDOW_PPM[1]} ppm ({100 * LEAST_EXPLAINED:.0f} % needed, with a line at 0.9 ppm); is it "
             "metabolite-nulled?"
         )
+    residual = dict(zip(RESIDUAL, map(float, amounts[0, n:]), strict=True))
+    if min(abs(residual["tNAA"]), abs(residual["tCr CH3"])) > MOST_LEFT:
+        raise InputError(
+            f"tNAA and tCr are {100 * residual['tNAA']:.0f} and {100 * residual['tCr CH3']:.0f} % of its highest point "
+            f"({100 * MOST_LEFT:.0f} % allowed for both); is it metabolite-nulled, and its inversion time right?"
+        )
     protons = 3 * amounts[0, :n] / amounts[0, 0]
     values = zip(shifts, widths, protons, strict=True)
     return Cleaned(
         lines=[dict(zip(("shift", "width", "protons"), map(float, line), strict=True)) for line in values],
-        residual=dict(zip(RESIDUAL, map(float, amounts[0, n:]), strict=True)),
+        residual=residual,
         phase=float(phase),
         shift=float(shift),
         shim=float(abs(shim)),

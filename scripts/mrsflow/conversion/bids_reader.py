@@ -91,7 +91,7 @@ def _scores(wide: "pd.DataFrame") -> "pd.DataFrame":
 def _sample(path: Path, protocols: dict[str, Any] | None) -> dict[str, Any]:
     name = path.name.removesuffix(".gz").removesuffix(".nii")
     labels = dict(part.split("-", 1) for part in name.split("_")[:-1] if "-" in part)
-    role = name.rsplit("_", 1)[1]
+    role = "mm" if labels.get("acq") == "mm" and name.endswith("_svs") else name.rsplit("_", 1)[1]
     participant, session = labels.get("sub", ""), labels.get("ses", "")
     return {
         "participant": participant,

@@ -38,6 +38,20 @@ WATER_RATIO = 1e4
 """Power of water's line over that of any metabolite above which a scan is unsuppressed water."""
 
 
+SEQUENCES = {
+    "edited": r"svs_ed|mega|(?<![a-z])m(e_?)?(press|slaser)|hermes|hercules",
+    "two-dimensional": r"cosy|j-?press|te_?averag",
+    "spectroscopic imaging": r"csi|epsi|mrsi",
+    "special": r"special",
+    "semi_laser": r"s-?laser|semi[-_ ]?laser",
+    "laser": r"laser",
+    "isis": r"isis",
+    "steam": r"steam|svs_st(?![a-z])|probe[-_]?s(?![a-z])",
+    "press": r"press|svs_se(?![a-z])|probe[-_]?p(?![a-z])",
+    "fid": r"(?<![a-z])fid(?![a-z])",
+}
+"""Names that scanners have for sequences, the first that fits; values of a protocol's key `sequence` among others."""
+
 SPECTRUM_RATIO = 20
 """Power of the strongest 32nd of the points over that of most above which data that begin like most are no FID."""
 
@@ -240,7 +254,7 @@ def check_scan(scan: Scan, role: str, protocol: dict[str, Any], name: str) -> li
     Parameters
     ----------
     scan : Scan
-    role : {"svs", "mrsref"}
+    role : {"svs", "mrsref", "mm"}
     protocol : dict
         Entry of ``protocols`` of the configuration.
     name : str
@@ -249,6 +263,7 @@ def check_scan(scan: Scan, role: str, protocol: dict[str, Any], name: str) -> li
     key = f"protocols.{name}"
     rows = [
         *_check_header(scan, protocol, key),
+        *(_check_sequence(scan, protocol, key) if role != "mrsref" else []),
         *_check_dimensions(scan, role, protocol, key),
         *_check_frames(scan, role, protocol, key),
     ]
@@ -284,6 +299,43 @@ def _check_header(scan: Scan, protocol: dict[str, Any], key: str) -> list[Check]
     message = "" if agrees else f"set {key}.spectral_width_hz, or column dwell_time_s of the samples table"
     rows.append(Check("dwell_time", f"{scan.dwell_time:.6g} s", expects, "pass" if agrees else "fail", message))
     rows.append(Check("units", "mm, s", "mm, s", "pass"))
+    return rows
+
+
+def named_sequence(header: dict[str, Any]) -> tuple[str, str, str] | None:
+    """Localisation that a header names, the key that does, and its text; None where no name is known.
+
+    >>> named_sequence({"SequenceName": "*svs_se"})
+    ('press', 'SequenceName', '*svs_se')
+    """
+    for key in ("SequenceName", "PulseSequenceFile", "ScanningSequence", "ProtocolName"):
+        text = str(header.get(key) or "")
+        for kind, pattern in SEQUENCES.items():
+            if re.search(pattern, text, re.IGNORECASE):
+                return kind, key, text
+    return None
+
+
+def _check_sequence(scan: Scan, protocol: dict[str, Any], key: str) -> list[Check]:
+    """Compare the sequence, and the mixing time of STEAM, with what the header says."""
+    declared, named = protocol["sequence"], named_sequence(scan.header)
+    if named is None:
+        rows = [Check("sequence", "unknown", declared, "unknown", "the header names no sequence that is known")]
+    else:
+        kind, where, text = named
+        half = kind == "edited" and declared == "press" and protocol["use_frames"] != "all"
+        agrees = declared in (kind, "other") or half
+        message = f"{where} is {text!r}; set {key}.sequence, or give this scan another protocol" + (
+            "" if kind in ("press", "semi_laser", "steam") else " (sequence other with its own basis set file)"
+        )
+        status = "pass" if agrees else "warn" if where == "ProtocolName" else "fail"
+        rows = [Check("sequence", kind, declared, status, "" if agrees else message)]
+    found, expected = scan.header.get("MixingTime"), protocol["mixing_time_ms"]
+    if declared == "steam" and None not in (found, expected):
+        agrees = abs(found * 1e3 - expected) <= max(0.01 * expected, 0.1)
+        message = "" if agrees else f"set {key}.mixing_time_ms"
+        said = (f"{found * 1e3:g} ms", f"{expected:g} ms", "pass" if agrees else "fail", message)
+        rows.append(Check("mixing_time", *said))
     return rows
 
 

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 GIVEN_COLUMNS = {  # of the samples table: header key, factor to its unit
     "echo_time_ms": ("EchoTime", 1e-3),
     "repetition_time_ms": ("RepetitionTime", 1e-3),
+    "inversion_time_ms": ("InversionTime", 1e-3),
     "dwell_time_s": ("DwellTime", 1.0),
     "spectrometer_frequency_mhz": ("SpectrometerFrequency", 1.0),
     "nucleus": ("ResonantNucleus", None),
@@ -228,7 +229,15 @@ def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> lis
             given[header] = str(value) if factor is None else repr(float(value) * factor)
     converted = vendors.convert(row["raw"], row.get("format") or None, given)
     labels = {"task": row.get("task"), "run": row.get("run")}
-    name = f"{bids.entities(key, **labels)}_{row['role']}"
+    role = row["role"]
+    if role == "mm":
+        labels["acq"] = "mm"
+        if not (converted.scan.header.get("InversionTime") or 0) > 0:
+            raise InputError(
+                "a scan of role mm needs its inversion time, and the header does not say InversionTime; give column "
+                "inversion_time_ms"
+            )
+    name = f"{bids.entities(key, **labels)}_{'svs' if role == 'mm' else role}"
     if row["role"] == "mrsref":
         return [Item(name, "mrsref", converted.scan, row, tuple(converted.notes))]
     row, notes = _with_start(row, converted)
@@ -240,9 +249,11 @@ def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> lis
     references = {**converted.references} if water is None else {**converted.references, "ecc": water}
     if protocol["water_frames"] == "none":
         references = {}
-    items = [Item(name, "svs", scan, row, tuple(notes))]
+    items = [Item(name, role, scan, row, tuple(notes))]
+    if role == "mm":  # its own water only: for scaling there is that of the metabolites
+        references = {use: reference for use, reference in references.items() if use == "ecc"}
     for use, reference in references.items():
-        stem = bids.entities(key, **labels, acq=None if use == "ecc" else use)
+        stem = bids.entities(key, **{"acq": None if use == "ecc" else use, **labels})
         items.append(Item(f"{stem}_mrsref", "mrsref", reference, row))
     return items
 

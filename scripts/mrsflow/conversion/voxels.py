@@ -60,7 +60,8 @@ def write_overlap(study: "Study", output: Path, minimum: float) -> list[Path]:
 
 def _voxel(folder: Path) -> Any:
     """Voxel of the first metabolite scan of a session, None where there is none or it is unknown."""
-    for path in sorted(folder.glob("*_svs.nii.gz"))[:1]:
+    scans = [path for path in sorted(folder.glob("*_svs.nii.gz")) if "_acq-mm_" not in path.name]
+    for path in scans[:1]:
         scan = nifti_mrs.read(path)
         return None if voxel_size(scan) is None else scan.affine
     return None

@@ -115,7 +115,9 @@ def _scaling(reference: Path, scan: Scan, basis: basis_sets.Basis, constants: st
         raise InputError(f"{reference}: {error}") from None
 
 
-def fit_session_files(key: str, written: list[Path], bases: dict[str, Path], config: dict[str, Any]) -> list[Path]:
+def fit_session_files(
+    key: str, written: list[Path], bases: dict[str, Path], config: dict[str, Any], macromolecules: Path | None = None
+) -> list[Path]:
     """Fit the blocks of one session of a study.
 
     Parameters
@@ -128,6 +130,8 @@ def fit_session_files(key: str, written: list[Path], bases: dict[str, Path], con
         Basis set of each of its protocols; a session has one.
     config : dict
         Section fit.
+    macromolecules : Path, optional
+        Spectrum of macromolecules to add to the basis set.
 
     Raises
     ------
@@ -139,6 +143,8 @@ def fit_session_files(key: str, written: list[Path], bases: dict[str, Path], con
     if len(bases) > 1:
         raise InputError(f"{key}: has metabolite scans of protocols {', '.join(sorted(bases))}; one session needs one")
     basis = basis_sets.load(next(iter(bases.values())))
+    if macromolecules is not None:
+        basis = broad.chosen(basis, str(macromolecules))
     fitter = fitters.make(config["fitter"])
     made = []
     for path in sorted(file for file in written if file.name.endswith("_desc-blocks_svs.nii.gz")):

@@ -10,7 +10,7 @@ from mrsflow import nifti_mrs
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table, write_json, write_table, written_whole
 from mrsflow.nifti_mrs import Scan
-from mrsflow.preprocessing import blocks, measures, preprocess
+from mrsflow.preprocessing import blocks, measures, nulled_scan, preprocess
 from mrsflow.preprocessing.preprocess import Run, Session, Settings
 
 OWN_KEYS = ("OriginalChecksum", "FrameOnset", "NumberOfTransients", "ExcitationsPerFrame", "ReferenceSignal")
@@ -41,15 +41,16 @@ def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], 
     InputError
         Nothing to preprocess, missing metadata, or data that cannot be used; names the file.
     """
-    scans = sorted(path for path in converted if path.name.endswith(("_svs.nii.gz", "_svs.nii")))
+    found = sorted(path for path in converted if path.name.endswith(("_svs.nii.gz", "_svs.nii")))
     folder = Path(output, "derivatives", "mrsflow", *key.split("_"), "mrs")
+    scans, inverted = ([path for path in found if nulled_scan.is_nulled(path) is kind] for kind in (False, True))
+    written = _macromolecules(inverted, folder)
     if not scans:
-        return _water_alone(key, converted, folder)
+        return written or _water_alone(key, converted, folder)
     cycles = {protocol["phase_cycle"] for protocol in config["protocols"].values()}
     if len(cycles) > 1:
         raise InputError(f"{key}: its protocols differ in phase_cycle; one session needs one phase cycle")
     settings = settings_of(config, cycles.pop() if cycles else 1)
-    written = []
     for stem in dict.fromkeys(_session_stem(path) for path in scans):
         own = [path for path in scans if _session_stem(path) == stem]
         try:
@@ -57,6 +58,18 @@ def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], 
         except InputError as error:
             raise InputError(f"{stem}: {error}") from None
         written += write(session, settings, config["blocks"]["baseline"], read_json(_sidecar(own[0])), folder / stem)
+    return written
+
+
+def _macromolecules(scans: list[Path], folder: Path) -> list[Path]:
+    """Process the metabolite-nulled scans of a session, one result for each task."""
+    written = []
+    for stem in dict.fromkeys(_session_stem(path) for path in scans):
+        own = [path for path in scans if _session_stem(path) == stem]
+        try:
+            written += nulled_scan.write(own, folder / stem)
+        except InputError as error:
+            raise InputError(f"{stem}, scan of role mm: {error}") from None
     return written
 
 

@@ -81,7 +81,8 @@ def sidecars_of(output: Path, keys: list[str]) -> list[dict[str, Any]]:
     for key in keys:
         processed = [read_json(p) for p in files_of(output, "preprocess", key, cohort.SIDECAR)]
         steps = {"ProcessingApplied": processed[0].get("ProcessingApplied")} if processed else {}
-        found += [{**read_json(p), **steps} for p in files_of(output, "convert", key, "_svs.json")]
+        scans = [p for p in files_of(output, "convert", key, "_svs.json") if "_acq-mm_" not in p.name]
+        found += [{**read_json(p), **steps} for p in scans]
     return found
 
 

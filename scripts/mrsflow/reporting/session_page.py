@@ -120,7 +120,7 @@ def _scans(files: list[Path]) -> dict[str, dict[str, Path]]:
         elif "_desc-" in stem:
             entities, kind = stem.split("_desc-", 1)
             scans.setdefault(entities, {})[f"{kind}.{suffix}"] = path
-        elif stem.endswith(("_svs", "_mrsref", "_events")):
+        elif stem.endswith(("_svs", "_mrsref", "_events")) and "_acq-mm_" not in stem:
             entities, kind = stem.rsplit("_", 1)
             entities = "_".join(part for part in entities.split("_") if not part.startswith(("run-", "acq-")))
             scans.setdefault(entities, {}).setdefault(f"{kind}.{suffix}", path)

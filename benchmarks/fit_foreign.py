@@ -170,6 +170,9 @@ class Clock:
         except fit.FitError as error:
             print(f"    failed: {error}")
             return None
+        except np.linalg.LinAlgError as error:
+            print(f"    crashed: {error}{mark(False)}")
+            return None
         finally:
             self.spent, self.n = self.spent + time.process_time() - start, self.n + 1
 

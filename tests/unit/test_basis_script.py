@@ -68,6 +68,17 @@ def test_macromolecules_are_added_to_a_named_file_once(main, tmp_path):
     assert basis.load(again).names == basis.load(bare).names
 
 
+def test_extra_signals_are_added_by_name(main, tmp_path):
+    out = tmp_path / "brain.BASIS"
+    main(config(extra_signals=["ethanol"], macromolecules="none"), "brain", out)
+    found = basis.load(out)
+    assert found.names == (*sequences.STANDARD, "ethanol")
+    expected = sequences.simulate(sequences.Sequence("press", 0.030, te1=0.011), MHZ, ("ethanol",)).fids[0]
+    np.testing.assert_allclose(found.fids[-1], expected, atol=0.02 * np.abs(expected).max())
+    with pytest.raises(InputError, match="'vodka' is not known"):
+        main(config(extra_signals=["vodka"]), "brain", out)
+
+
 def test_named_file_is_checked_and_copied(main, tmp_path):
     first, second = tmp_path / "first.BASIS", tmp_path / "second.BASIS"
     main(config(macromolecules=False), "brain", first)

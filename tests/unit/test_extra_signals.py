@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mrsflow import axes
+from mrsflow import axes, config
 from mrsflow.basis_sets import extra_signals, sequences, spins
 from mrsflow.basis_sets.sequences import Sequence
 from mrsflow.errors import InputError
@@ -52,6 +52,11 @@ def test_every_substance_has_the_signal_of_its_protons(name):
 def test_what_cannot_be_added_is_refused(basis, name, said):
     with pytest.raises(InputError, match=said):
         extra_signals.add(basis, (name,), PRESS)
+
+
+def test_the_schema_lists_the_substances_there_are():
+    keys = config.schema("config")["properties"]["protocols"]["additionalProperties"]["properties"]
+    assert keys["extra_signals"]["items"]["enum"] == list(spins.systems())
 
 
 def test_nothing_is_added_to_a_basis_that_is_not_asked_for(basis):

@@ -40,6 +40,11 @@ def test_a_basis_set_file_needs_no_timing():
     assert checked(a={**PRESS, "basis": "x.BASIS"})["a"]["te1_ms"] is None
 
 
+def test_what_is_added_to_a_basis_set_file_is_simulated_and_needs_timing():
+    with pytest.raises(InputError, match="te1_ms"):
+        checked(a={**PRESS, "basis": "x.BASIS", "extra_signals": ["ethanol"]})
+
+
 def test_ideal_is_not_enough_for_the_mixing_time_of_steam():
     with pytest.raises(InputError, match="mixing_time_ms"):
         checked(a={**STEAM, "preset": "ideal"})

@@ -81,7 +81,7 @@ def _checked_pulse(pulse: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def refuse_unknown_timing(protocols: dict[str, dict[str, Any]]) -> None:
-    """Refuse protocols whose basis set is to be simulated and whose timing is not known.
+    """Refuse protocols whose basis set, or an addition to it, is to be simulated and whose timing is not known.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def refuse_unknown_timing(protocols: dict[str, dict[str, Any]]) -> None:
         f"{name} ({protocol['sequence']}: preset {', '.join(_of(protocol['sequence']))}; or "
         f"{NEEDED[protocol['sequence']]})"
         for name, protocol in protocols.items()
-        if not protocol["basis"]
+        if (not protocol["basis"] or protocol.get("extra_signals"))
         and protocol["sequence"] in NEEDED
         and protocol[NEEDED[protocol["sequence"]]] is None
         and (protocol["preset"] is None or protocol["sequence"] == "steam")

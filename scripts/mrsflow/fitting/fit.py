@@ -24,7 +24,7 @@ from mrsflow.fitting.fit_model import (
     SD_SHIFT_HZ,
     Model,
 )
-from mrsflow.fitting.fit_solver import Session, State
+from mrsflow.fitting.fit_solver import Amounts, Session, State
 
 TEMPLATE = {"NAA": 10.0, "Cr": 4.5, "PCr": 4.5, "GPC": 1.2, "PCh": 0.6, "PCho": 0.6, "tCr": 9.0, "tNAA": 10.0}
 """Signals by which a spectrum is recognised, in typical amounts (mM)."""
@@ -45,8 +45,15 @@ START_WIDTH_HZ, START_GAUSS_HZ2 = 4.0, 16.0
 LARGEST_SHIFT_PPM = 0.3
 BROAD_STARTS_PPM = (-0.1, -0.05, 0.0, 0.05, 0.1)
 """Shifts of the macromolecules from which a fit starts; their posterior can have more than one mode."""
-SIGNAL_FREE_PPM = (-1.5, 10.5)
-"""Noise is measured outside this range."""
+SIGNALS_PPM = ((-0.5, 5.5), (0.2, 5.0), (0.5, 4.2))
+"""Noise is measured outside these ranges: the first that leaves enough."""
+FLAT_PART = 0.8
+"""Inner part of the receiver's band in which its filter is flat."""
+MACROMOLECULE_MEAN_SPREAD = 0.4
+LIPID_PARTS = ((0.27, 0.02), (0.15, 0.01))
+PROFILE_PPM = 0.03
+MISFIT_ROUNDS = 3
+FIRST_STEPS = 6
 EMPTY = {"tNAA": 0.01, "tCr": 0.1}
 """tNAA of less than this part of tCr, of either sign, is none: a test solution; likewise tCr, of tNAA."""
 MINIMUM_SNR = 3.0
@@ -59,7 +66,7 @@ MISFIT = 1.1
 HELD = 1e2
 """How much more tightly (precision of the prior) own shapes are then held for each unit of misfit beyond that, so that
 they do not bend to what the basis lacks."""
-CAUTION = 4.0
+CAUTION = 1.0
 """A spectrum fitted alone holds every prior this much more tightly (in variance) than what it describes varies.
 
 Such spectra are compared with others of the same voxel. What line shapes and baseline add to the error is common to
@@ -150,15 +157,17 @@ def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None, start
     """
     fids = np.atleast_2d(np.asarray(fids, dtype=complex))
     m = len(model.names)
-    matrix = np.eye(len(fids) * m) if terms is None else terms.matrix
     problems = [problem_with(fid, model) for fid in fids]
     good = [block for block, problem in enumerate(problems) if not problem]
     if not good:
         raise FitError(problems[0])
-    rows = np.concatenate([np.arange(block * m, (block + 1) * m) for block in good])
-    matrix = matrix[rows]
-    columns = np.flatnonzero(np.any(matrix, axis=0))
-    found = _fit_good(fids[good], model, matrix[:, columns], start)
+    matrix = None
+    if terms is not None:
+        rows = np.concatenate([np.arange(block * m, (block + 1) * m) for block in good])
+        matrix = terms.matrix[rows]
+        columns = np.flatnonzero(np.any(matrix, axis=0))
+        matrix = matrix[:, columns]
+    found = _fit_good(fids[good], model, matrix, start)
     for block, values, quality in zip(good, found.amplitudes, found.quality, strict=True):
         problems[block] = _problem_of(values, quality, model.names)
     result = _with_all_blocks(found, good, problems)
@@ -169,25 +178,88 @@ def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None, start
     return replace(result, terms=tuple(terms.names[c] for c in columns))
 
 
-def _fit_good(fids: NDArray, model: Model, matrix: NDArray, start: NDArray | None) -> FitResult:
+def _fit_good(fids: NDArray, model: Model, matrix: NDArray | None, start: NDArray | None) -> FitResult:
     fids = model.with_whole_first_point(fids)
     noise = np.array([noise_sd(fid, model) for fid in fids])
-    n_blocks, m = len(fids), len(model.names)
-    alone = n_blocks == 1  # else the mean spectrum shows where to start
-    fid, sd = (fids[0], noise[0]) if alone else (fids.mean(axis=0), noise.mean() / np.sqrt(n_blocks))
-    spectrum, caution = model.spectrum(fid)[np.newaxis] / sd, CAUTION if alone else 1.0
-    single = Session(model, spectrum, np.array([1 / sd]), matrix if alone else np.eye(m), caution=caution)
-    places = _find_places(single, recognised_start(fid, model) if start is None else start)
-    amplitudes = single.amplitude_map @ places[0].z[: single.n_amplitudes]
-    single = replace(single, **usual_amounts(amplitudes, model))
-    session, state = _fit_from(single, [place.z[single.shape_at : single.nuisance_at] for place in places])
+    unit = float(np.mean(noise**-2.0) ** -0.5)
+    placed = [_recognise(fid, model) for fid in fids] if start is None else [_place_of(start, model)] * len(fids)
+    places = np.array([(hz, phase) for hz, phase, _ in placed])
+    turning = 2j * np.pi * places[:, :1] * model.time + 1j * places[:, 1:]
+    spectra = model.spectrum(fids * np.exp(-turning)) / unit
+    theta = _usual_shape(model) if start is None else _without_place(start, model)
+    alone = len(fids) == 1
+    weight = unit / noise
+    mean = (weight**2 @ spectra / np.sum(weight**2))[np.newaxis]
+    of_mean = np.array([np.sqrt(np.sum(weight**2))])
+    terms = matrix if alone else None
+    single = Session(model, mean, of_mean, unit, terms=terms, caution=CAUTION if alone else 1.0, lacking=False)
+    state = _best_place(single, theta)
+    amplitudes = single.amplitudes_of(state.local, state.shared, 0)
+    place = state
+    single = replace(single, amounts=usual_amounts(amplitudes, model), profile=_profile(single, state), lacking=True)
+    shared = np.concatenate([place.shared, np.zeros(single.n_shared - place.shared.size)])
+    state = _settled(single, place.local, shared)
+    session = single
     if not alone:
-        theta, amplitudes = state.z[session.shape_at : session.nuisance_at], state.z[:m]
-        spectra = model.spectrum(fids) / noise[:, np.newaxis]
-        amounts = {**usual_amounts(amplitudes, model), **steady_amounts(amplitudes, model)}
-        session = Session(model, spectra, 1 / noise, matrix, **amounts)
-        session, state = _fit_from(session, [theta])
-    return _result(session, state, noise)
+        amplitudes = single.amplitudes_of(state.local, state.shared, 0)
+        session = Session(
+            model, spectra, weight.copy(), unit, matrix, usual_amounts(amplitudes, model), _profile(single, state)
+        )
+        state = _settled(session, *_spread(session, single, state))
+    return _result(session, state, noise, places)
+
+
+def _settled(session: Session, local: NDArray, shared: NDArray) -> State:
+    """Climb until variances stand, and what the model still leaves counts as noise of its block."""
+    state, _ = fit_solver.climb(session, local, shared, evidence=fit_solver.EVIDENCE_STEPS)
+    for _ in range(MISFIT_ROUNDS):
+        data = fit_solver.normal_equations(session, state)
+        more = np.maximum(fit_solver.misfit(session, state, data, session.prior()), 1.0)
+        if np.all(more < 1.02):
+            break
+        session.weight /= more
+        state, _ = fit_solver.climb(session, state.local, state.shared, evidence=fit_solver.EVIDENCE_STEPS)
+    return state
+
+
+def _spread(session: Session, single: Session, state: State) -> tuple[NDArray, NDArray]:
+    """Start of the blocks of a session from the fit of their mean."""
+    m = len(session.model.names)
+    local, shared = np.zeros((session.n_blocks, session.n_local)), np.zeros(session.n_shared)
+    local[:, session.common] = state.local[0, single.common]
+    shared[session.means] = state.local[0, single.common]
+    shared[session.own] = state.shared[single.own]
+    shared[session.nuisance] = state.shared[single.nuisance]
+    if session.terms is None:
+        local[:, :m] = state.local[0, :m]
+        shared[session.steady_means] = state.local[0, session.steady]
+    return local, shared
+
+
+def _best_place(session: Session, theta: NDArray) -> State:
+    """Short stiff fits from several places of the macromolecules; the best."""
+    model = session.model
+    n = model.shape.n_common
+    found = []
+    for ppm in BROAD_STARTS_PPM if model.broad.any() else (0.0,):
+        local, shared = np.zeros((1, session.n_local)), np.zeros(session.n_shared)
+        local[0, session.common] = theta[:n]
+        own = theta[n:].copy()
+        own[len(model.names) :] += np.where(model.broad, ppm * model.spectrometer_frequency, 0.0)
+        shared[session.own] = own
+        found.append(fit_solver.climb(session, local, shared, FIRST_STEPS, own=False)[0])
+    return min(found, key=lambda state: state.objective)
+
+
+def _profile(session: Session, state: State) -> NDArray[np.floating]:
+    """Height of the metabolites of a fit at each point, a little smoothed: (P), in units of the session."""
+    model = session.model
+    amplitudes = session.amplitudes_of(state.local, state.shared, 0)
+    height = np.abs(amplitudes[~model.broad] @ state.signals[0][~model.broad])
+    reach = PROFILE_PPM / abs(model.ppm[1] - model.ppm[0])
+    near = np.arange(-int(3 * reach), int(3 * reach) + 1)
+    kernel = np.exp(-0.5 * (near / reach) ** 2)
+    return np.convolve(height, kernel / kernel.sum(), mode="same")
 
 
 def _major(amplitudes: NDArray, names: tuple[str, ...]) -> float:
@@ -196,25 +268,28 @@ def _major(amplitudes: NDArray, names: tuple[str, ...]) -> float:
     return sum(k * float(weights @ amplitudes) for weights, k in parts if weights is not None)
 
 
-def usual_amounts(amplitudes: NDArray, model: Model) -> dict[str, NDArray[np.floating]]:
-    """Soft constraints: minor metabolites at their usual part of tNAA + tCr + 3 tCho, macromolecules alike."""
+def usual_amounts(amplitudes: NDArray, model: Model) -> Amounts:
+    """Soft constraints: minor metabolites and macromolecules at their usual part of tNAA + tCr + 3 tCho."""
     total = max(_major(amplitudes, model.names), 0.0)
     expected = np.array([MINOR.get(name, 0.0) for name in model.names]) * total
     sd = MINOR_SPREAD * expected
     precision = np.diag(np.divide(1.0, sd**2, out=np.zeros_like(sd), where=sd > 0))
     if total > 0 and set(model.names).issuperset(MACROMOLECULES):
         members = np.array([model.names.index(name) for name in MACROMOLECULES])
-        about_mean = np.eye(members.size) - 1 / members.size
-        sd = MACROMOLECULE_SPREAD * MACROMOLECULE_PART * total
-        precision[np.ix_(members, members)] += about_mean / sd**2
-    return {"expected": expected, "expected_precision": precision}
-
-
-def steady_amounts(amplitudes: NDArray, model: Model) -> dict[str, NDArray[np.floating]]:
-    """Soft constraint on the blocks of a session: their macromolecules are alike."""
-    members = np.array([name.startswith(("MM", "Mac")) for name in model.names]) & model.broad
-    usual = np.abs(amplitudes[members]).mean() if members.any() else 0.0
-    return {"steady_precision": members / (STEADY * usual) ** 2 if usual > 0 else np.zeros(members.size)}
+        usual = MACROMOLECULE_PART * total
+        expected[members] = usual
+        mean = np.full((members.size, members.size), 1 / members.size)
+        own = (np.eye(members.size) - mean) / (MACROMOLECULE_SPREAD * usual) ** 2
+        precision[np.ix_(members, members)] += own + mean / members.size / (MACROMOLECULE_MEAN_SPREAD * usual) ** 2
+    lipids = [model.names.index(name) if name in model.names else None for name in ("Lip13", "Lip09", "Lip20")]
+    for k, (part, spread) in zip(lipids[1:], LIPID_PARTS, strict=True):
+        if k is not None and lipids[0] is not None and total > 0:
+            row = np.zeros(len(model.names))
+            row[k], row[lipids[0]] = 1.0, -part
+            precision += np.outer(row, row) / (spread * total) ** 2
+    steady = np.array([name.startswith(("MM", "Mac")) for name in model.names]) & model.broad
+    amount = np.abs(amplitudes[steady]).mean() if steady.any() else 0.0
+    return Amounts(expected, precision, np.where(steady, amount, 0.0))
 
 
 def _problem_of(amplitudes: NDArray, quality: dict[str, Any], names: tuple[str, ...]) -> str:
@@ -272,14 +347,19 @@ def problem_with(fid: NDArray, model: Model) -> str:
 
 
 def noise_sd(fid: NDArray, model: Model) -> float:
-    """SD of the noise of the real spectrum: median absolute difference of neighbouring points outside all signals."""
-    shift = axes.hz_to_ppm(np.fft.fftfreq(fid.size, model.dwell_time), model.spectrometer_frequency)
-    free = np.fft.fftshift((shift < SIGNAL_FREE_PPM[0]) | (shift > SIGNAL_FREE_PPM[1]))
-    if free.sum() < 64:
-        free = np.ones(free.size, dtype=bool)
-        free[free.size // 10 : -free.size // 10] = False
-    values = axes.to_spectrum(fid)[free]
-    steps = np.diff(values) / np.sqrt(2)
+    """SD of the noise of the real spectrum: median absolute difference of neighbouring points outside the signals.
+
+    Of the receiver's band only the inner part counts, as its filter falls towards the edges: noise there is smaller than
+    where the signals are.
+    """
+    hz = np.fft.fftfreq(fid.size, model.dwell_time)
+    shift = axes.hz_to_ppm(hz, model.spectrometer_frequency)
+    inner = np.abs(hz) < FLAT_PART * 0.5 / model.dwell_time
+    for low, high in SIGNALS_PPM:
+        free = np.fft.fftshift(inner & ((shift < low) | (shift > high)))
+        if free.sum() >= 64:
+            break
+    steps = np.diff(axes.to_spectrum(fid))[free[1:] & free[:-1]] / np.sqrt(2)
     found = 1.4826 * np.median(np.abs(np.concatenate([steps.real, steps.imag])))
     if not found > 1e-9 * np.abs(fid).max():
         return float(1e-6 * np.abs(model.spectrum(fid)).max())
@@ -303,12 +383,26 @@ def _recognise(fid: NDArray, model: Model) -> tuple[float, float, float]:
     return lags[best] / (fine * model.dwell_time), float(np.angle(match[best])), float(np.abs(match[best]))
 
 
+def _usual_shape(model: Model) -> NDArray[np.floating]:
+    theta = np.zeros(model.shape.size)
+    theta[model.shape.lorentz], theta[model.shape.gauss2] = START_WIDTH_HZ, START_GAUSS_HZ2
+    return theta
+
+
+def _place_of(theta: NDArray, model: Model) -> tuple[float, float, float]:
+    return float(theta[model.shape.shift]), float(theta[model.shape.phase0]), 1.0
+
+
+def _without_place(theta: NDArray, model: Model) -> NDArray[np.floating]:
+    rest = theta.copy()
+    rest[[model.shape.shift, model.shape.phase0]] = 0.0
+    return rest
+
+
 def recognised_start(fid: NDArray, model: Model) -> NDArray[np.floating]:
     """Shape parameters to start from: shift and phase of the recognised singlets, usual widths."""
-    shape = model.shape
-    theta = np.zeros(shape.size)
-    theta[shape.shift], theta[shape.phase0], _ = _recognise(fid, model)
-    theta[shape.lorentz], theta[shape.gauss2] = START_WIDTH_HZ, START_GAUSS_HZ2
+    theta = _usual_shape(model)
+    theta[model.shape.shift], theta[model.shape.phase0], _ = _recognise(fid, model)
     return theta
 
 
@@ -319,96 +413,45 @@ def random_start(fid: NDArray, model: Model, generator: np.random.Generator) -> 
     theta[shape.shift] += generator.uniform(-3, 3)
     theta[shape.phase0] += generator.uniform(-0.5, 0.5)
     theta[shape.lorentz], theta[shape.gauss2] = generator.uniform(1, 8), generator.uniform(1, 8) ** 2
-    theta[shape.eddy] = generator.uniform(-1, 1)
+    theta[[shape.eddy, shape.slow_eddy]] = generator.uniform(-1, 1, 2)
     theta[shape.broadenings] = generator.uniform(-1, 1, shape.n_signals)
     theta[shape.shifts] = generator.uniform(-0.5, 0.5, shape.n_signals)
     return theta
 
 
-def _find_places(session: Session, start: NDArray) -> list[State]:
-    """Short stiff fits from several places of the macromolecules, the best first."""
+def _result(session: Session, state: State, noise: NDArray, places: NDArray) -> FitResult:
     model = session.model
-    shape = model.shape
-    own = start[shape.shifts]
-    places = []
-    for ppm in BROAD_STARTS_PPM if model.broad.any() else (0.0,):
-        theta = start.copy()
-        theta[shape.shifts] = own + np.where(model.broad, ppm * model.spectrometer_frequency, 0.0)
-        place, _ = fit_solver.climb(session, _placed(session, theta), fit_solver.FIRST_STEPS, fit_solver.STIFFNESS)
-        places.append(place)
-    return sorted(places, key=lambda place: place.objective)
-
-
-def _fit_from(session: Session, places: list[NDArray]) -> tuple[Session, State]:
-    """Fit from shape parameters, the best first; the next are tried where a fit misses more than noise.
-
-    Where all do, the baseline may become as narrow as macromolecules, which the basis may lack, and own shapes are
-    held the more tightly the more is missed (`HELD`); what is missed then still counts as noise.
-    """
-    steps, evidence = fit_solver.STEPS, fit_solver.EVIDENCE_STEPS
-    tried = []
-    for theta in places[:PLACES]:
-        own = replace(session)
-        state, _ = fit_solver.climb(own, _placed(own, theta), steps, evidence=evidence)
-        tried.append((float(_misfit(state).max()), len(tried), own, state))
-        if tried[-1][0] <= MISFIT:
-            break
-    misfit, _, session, state = min(tried, key=lambda one: one[:2])
-    held = 1 + HELD * max(misfit - MISFIT, 0.0)
-    if np.any(_misfit(state) > MISFIT):
-        session = replace(session, fine=True)
-        state, _ = fit_solver.climb(session, state.z, steps, held, evidence)
-    if np.any(_misfit(state) > MISFIT):
-        session = fit_solver.rescaled(session, np.maximum(_misfit(state), 1.0))
-        state, _ = fit_solver.climb(session, state.z, steps, held, evidence)
-    return session, state
-
-
-def _misfit(state: State) -> NDArray[np.floating]:
-    """Residual SD over the noise SD of each block."""
-    return np.array([np.sqrt(np.mean(residual**2)) for residual in state.residual])
-
-
-def _placed(session: Session, theta: NDArray) -> NDArray[np.floating]:
-    z = np.zeros(session.size)
-    z[session.shape_at : session.nuisance_at] = theta
-    return z
-
-
-def _result(session: Session, state: State, noise: NDArray) -> FitResult:
-    model = session.model
-    gram, _ = fit_solver.normal_equations(session, state)
-    covariance = fit_solver.posterior(session, gram)
-    amplitude_covariance = covariance[: session.n_amplitudes, : session.n_amplitudes]
-    joint = session.amplitude_map @ amplitude_covariance @ session.amplitude_map.T
+    prior, data = session.prior(), fit_solver.normal_equations(session, state)
+    joint, own = fit_solver.amplitude_covariance(session, data, prior)
     half = model.points.size
+    dimension = fit_solver.effective_number(session, data, prior, ("baseline", "discrepancy"))
     amplitudes, quality, curves = [], [], []
-    for block in range(len(session.spectra)):
-        amplitude, theta, nuisances = session.local(state.z, block)
-        unit = 1 / session.scale[block]
-        components = amplitude[:, np.newaxis] * state.signals[block][0].real * unit
-        baseline = (model.nuisance.columns @ nuisances)[:half] * unit
-        data = (session.spectra[block] * model.turn(theta)).real * unit
+    for block in range(session.n_blocks):
+        amplitude = session.amplitudes_of(state.local, state.shared, block)
+        theta = session.theta_of(state.local, state.shared, block)
+        components = amplitude[:, np.newaxis] * state.signals[block].real * session.unit
+        nuisances = session.nuisance_of(state.local, state.shared, block)
+        baseline = (session.columns @ nuisances)[:half] * session.unit
+        turned = (session.spectra[block] * model.turn(theta)).real * session.unit
         amplitudes.append(amplitude)
-        curves.append((data, components.sum(axis=0) + baseline, baseline, components))
-        quality.append(fit_quality.describe(session, state, block, noise[block]))
-    data, fitted, baseline, components = (np.array(part) for part in zip(*curves, strict=True))
-    dimension = fit_solver.effective_dimension(session, gram, ("baseline", "fine_baseline"))
-    for row in quality:
-        row["baseline_dimension"] = dimension
+        curves.append((turned, components.sum(axis=0) + baseline, baseline, components))
+        quality.append(fit_quality.describe(session, state, block, noise[block], places[block]))
+        quality[-1]["baseline_dimension"] = dimension
+    shown, fitted, baseline, components = (np.array(part) for part in zip(*curves, strict=True))
+    amplitudes = np.array(amplitudes)
     return FitResult(
         names=model.names,
-        amplitudes=np.array(amplitudes),
+        amplitudes=amplitudes,
         joint_covariance=joint,
         quality=quality,
         ppm=model.ppm,
-        data=data,
+        data=shown,
         fit=fitted,
         baseline=baseline,
         components=components,
         constraints=constraints(model, session.caution),
-        coefficients=state.z[: session.n_amplitudes],
-        coefficient_covariance=amplitude_covariance,
+        coefficients=amplitudes.ravel() if session.terms is None else state.shared[session.coefficients],
+        coefficient_covariance=own,
     )
 
 

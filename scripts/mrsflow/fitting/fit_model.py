@@ -2,12 +2,16 @@
 
 A block's parameters stand in one vector, `Shape` saying where:
 
-    signal_m(t) = b_m(t) · exp(-π (L + dL_m) t - GAUSS · G² t² + 2πi (f + df_m) t + 2πi E τ (1 - exp(-t/τ)))
+    signal_m(t) = b_m(t) · exp(-π (L + dL_m) t - GAUSS · G² t² + 2πi (f + df_m) t + 2πi Σ_k E_k τ_k (1 - exp(-t/τ_k)))
 
 with the Voigt line common to all signals (Clarke et al. 2021, doi:10.1002/mrm.28630) and small own broadenings and
-shifts (Wilson et al. 2011, doi:10.1002/mrm.22579), and a frequency E that decays after the gradients, as eddy currents
-make it (Klose 1990, doi:10.1002/mrm.1910140104): what is left of it skews every line alike. Zero- and first-order
-phase turn the data instead of the model, which leaves white noise white.
+shifts (Wilson et al. 2011, doi:10.1002/mrm.22579), and frequencies E that decay after the gradients, as eddy currents
+make them (Klose 1990, doi:10.1002/mrm.1910140104): what is left of them, and a field that is not distributed alike to
+both sides, skews every line alike. Zero- and first-order phase turn the data instead of the model, which leaves white
+noise white.
+
+The signals are computed on the band around the fitted range only: the basis is filtered and decimated once, then shaped
+there, which equals shaping at full rate to about 1e-5 because a shape varies slowly beside the filter.
 """
 
 from dataclasses import dataclass
@@ -32,8 +36,8 @@ SD_BROAD_SHIFT_PPM, SD_BROAD_REFERENCE_PPM = 0.01, 0.04
 reference."""
 SD_FIRST_ORDER_RAD = 0.3
 """First-order phase at the edges of the fitted range: delays of a few tens of microseconds."""
-SD_EDDY_HZ, EDDY_TIME = 1.0, 0.05
-"""Frequency that eddy currents leave at the first point, and the time (s) in which it decays."""
+SD_EDDY_HZ, EDDY_TIMES = 1.0, (0.04, 0.15)
+"""Frequency that eddy currents leave at the first point, and the times (s) in which it decays."""
 SD_BROAD_BROADENING_HZ = 3.0
 """Likewise for their widths, of 15 to 50 Hz."""
 MINIMUM_POINTS = 128
@@ -42,6 +46,10 @@ VISIBLE = 0.3
 LATE_S, LATE_PART = 0.06, 0.05
 """Macromolecules and lipids are broad: of their energy, less than this part of what the narrowest signal has is left
 after that time (s). A multiplet of narrow lines comes back."""
+MARGIN_PPM = 1.0
+"""Band on each side of the fitted range that is computed too; over its outer half the filter of the basis falls to 0."""
+RINGING = 32
+"""Decimated samples before the first and after the last over which the filter spreads a signal."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +57,23 @@ class Shape:
     """Where the shape parameters of a block stand in their vector, for M signals."""
 
     n_signals: int
-    phase0, phase1, shift, lorentz, gauss2, eddy = range(6)
+    phase0, phase1, shift, lorentz, gauss2, eddy, slow_eddy = range(7)
+    n_common = 7
 
     @property
     def broadenings(self) -> slice:
         """Own Lorentzian widths (Hz)."""
-        return slice(6, 6 + self.n_signals)
+        return slice(self.n_common, self.n_common + self.n_signals)
 
     @property
     def shifts(self) -> slice:
         """Own shifts (Hz)."""
-        return slice(6 + self.n_signals, 6 + 2 * self.n_signals)
+        return slice(self.n_common + self.n_signals, self.n_common + 2 * self.n_signals)
 
     @property
     def size(self) -> int:
         """Number of parameters."""
-        return 6 + 2 * self.n_signals
+        return self.n_common + 2 * self.n_signals
 
 
 class Model:
@@ -84,11 +93,10 @@ class Model:
     """
 
     def __init__(self, basis: Basis, ppm: tuple[float, float]) -> None:
-        self.basis, self.names = basis, basis.names
+        self.basis, self.names, self.ppm_range = basis, basis.names, tuple(ppm)
         self.n_points, self.dwell_time = basis.n_points, basis.dwell_time
         self.spectrometer_frequency = basis.spectrometer_frequency
         self.time = axes.time_axis(self.n_points, self.dwell_time)
-        self.eddy_time = EDDY_TIME * (1 - np.exp(-self.time / EDDY_TIME))
         hz = np.fft.fftfreq(self.n_points, self.dwell_time)
         shift = axes.hz_to_ppm(hz, self.spectrometer_frequency)
         inside = np.flatnonzero((shift >= ppm[0]) & (shift <= ppm[1]))
@@ -110,6 +118,7 @@ class Model:
         self.shape = Shape(len(self.names))
         self.nuisance = nuisance.build(self.points, self.n_points, self.dwell_time, self.spectrometer_frequency)
         self._check_signals(ppm)
+        self._decimate()
 
     def _check_signals(self, ppm: tuple[float, float]) -> None:
         inside = np.linalg.norm(fft.fft(self.fids)[:, self.points], axis=1)
@@ -119,6 +128,46 @@ class Model:
                 f"no metabolite of the basis has a signal from {ppm[0]:g} to {ppm[1]:g} ppm; widen the range (--ppm)"
             )
 
+    def _decimate(self) -> None:
+        """Filter the basis to the fitted range and its margins, and sample it no faster than these need."""
+        spacing = 1 / (self.n_points * self.dwell_time)
+        first, count = round(axes.ppm_to_hz(self.ppm[0], self.spectrometer_frequency) / spacing), self.points.size
+        margin = max(int(MARGIN_PPM * self.spectrometer_frequency / spacing), 8)
+        total = min(fft.next_fast_len(count + 2 * margin), self.n_points)
+        below = (total - count) // 2
+        corners = [0, below / 2, below + count - 1 + (total - below - count) / 2, total]
+        ramp = np.interp(np.arange(total), corners, [0.0, 1.0, 1.0, 0.0])
+        window = 0.5 - 0.5 * np.cos(np.pi * ramp)
+        if total == self.n_points:  # the range takes the whole band: nothing to filter
+            window = np.ones(total)
+        twice = 2 * self.n_points  # twice as long, so that what the filter spreads beyond the ends stays apart
+        fine = fft.fft(self.fids, twice, axis=1)
+        wanted = (2 * (first - below) + np.arange(2 * total)) % twice
+        heights = np.interp(np.arange(2 * total) / 2, np.arange(total), window)
+        fids = fft.ifft(fine[:, wanted] * heights)
+        reach = min(RINGING, total // 4)
+        self._samples = np.arange(-reach, total + reach)
+        self._fids = fids[:, self._samples % (2 * total)]
+        self._step = self.n_points * self.dwell_time / total
+        self._time = self._samples * self._step
+        self._reach, self._total = reach, total
+        self._fitted = below + np.arange(count)
+        self._eddy_times = np.array([tau * (1 - np.exp(-self._time / tau)) for tau in EDDY_TIMES])
+
+    def _spectra(self, fids: NDArray) -> NDArray[np.complexfloating]:
+        """Fitted points of decimated signals (..., samples)."""
+        reach, total = self._reach, self._total
+        folded = fids[..., reach : reach + total].copy()
+        folded[..., -reach:] += fids[..., :reach]
+        folded[..., :reach] += fids[..., reach + total :]
+        return fft.fft(folded, axis=-1, overwrite_x=True)[..., self._fitted]
+
+    def shortened(self, n_points: int) -> "Model":
+        """Give the model of the same data, less what lies beyond their first `n_points` points."""
+        from dataclasses import replace
+
+        return Model(replace(self.basis, fids=self.basis.fids[:, :n_points]), self.ppm_range)
+
     @cached_property
     def broad(self) -> NDArray[np.bool_]:
         """Which signals are broad: macromolecules and lipids."""
@@ -126,24 +175,25 @@ class Model:
         left = energy[:, self.time > LATE_S].sum(axis=1) / np.maximum(energy.sum(axis=1), 1e-300)
         return left < LATE_PART * left.max()
 
-    def prior_precision(self, stiffness: float = 1.0) -> NDArray[np.floating]:
-        """Precision (n, n) of the shape parameters about 0; 0: free.
+    def own_precision(self) -> NDArray[np.floating]:
+        """Precision (2M, 2M) of own broadenings and shifts about 0.
 
-        That of own shapes is taken times `stiffness`; the shift that all broad signals share is not of these.
+        Broad signals also share a shift.
         """
-        shape = self.shape
-        precision = np.zeros(shape.size)
-        precision[shape.phase1] = 1 / SD_FIRST_ORDER_RAD**2
-        precision[shape.eddy] = 1 / SD_EDDY_HZ**2
-        precision[shape.broadenings] = np.where(self.broad, SD_BROAD_BROADENING_HZ, SD_BROADENING_HZ) ** -2.0
+        m = len(self.names)
         each, shared = np.array([SD_BROAD_SHIFT_PPM, SD_BROAD_REFERENCE_PPM]) * self.spectrometer_frequency
-        precision[shape.shifts] = np.where(self.broad, each, SD_SHIFT_HZ) ** -2.0
-        precision[shape.broadenings.start :] *= stiffness
-        matrix = np.diag(precision)
-        together = np.flatnonzero(self.broad) + shape.shifts.start
-        of_each = stiffness / each**2  # inverse of each²/stiffness on the diagonal and shared² everywhere
-        matrix[np.ix_(together, together)] -= of_each**2 / (shared**-2 + together.size * of_each)
+        widths = np.where(self.broad, SD_BROAD_BROADENING_HZ, SD_BROADENING_HZ) ** -2.0
+        matrix = np.diag(np.concatenate([widths, np.where(self.broad, each, SD_SHIFT_HZ) ** -2.0]))
+        together = np.flatnonzero(self.broad) + m  # inverse of each² on the diagonal and shared² everywhere
+        matrix[np.ix_(together, together)] -= each**-4.0 / (shared**-2 + together.size / each**2)
         return matrix
+
+    def common_precision(self) -> NDArray[np.floating]:
+        """Precision of the common shape parameters about 0; 0: free."""
+        precision = np.zeros(self.shape.n_common)
+        precision[self.shape.phase1] = SD_FIRST_ORDER_RAD**-2
+        precision[[self.shape.eddy, self.shape.slow_eddy]] = SD_EDDY_HZ**-2
+        return precision
 
     def with_whole_first_point(self, fids: NDArray) -> NDArray[np.complexfloating]:
         """FIDs (..., n) of one origin, whose first point some programs halve for the sake of the Fourier transform.
@@ -166,46 +216,55 @@ class Model:
         """Factor that takes the phase out of the data."""
         return np.exp(-1j * (theta[self.shape.phase0] + theta[self.shape.phase1] * self.tilt))
 
-    def signals(self, theta: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-        """Spectra (M, P) of the shaped basis signals and of the same times t, and their FIDs."""
-        shape, time = self.shape, self.time
+    def shaped(self, theta: NDArray) -> NDArray[np.complexfloating]:
+        """Decimated FIDs (M, samples) of the shaped basis signals."""
+        shape, time = self.shape, self._time
         exponent = (2j * np.pi * theta[shape.shift] - np.pi * theta[shape.lorentz]) * time
-        exponent = exponent - GAUSS * theta[shape.gauss2] * time**2 + 2j * np.pi * theta[shape.eddy] * self.eddy_time
-        own = (2j * np.pi * theta[shape.shifts] - np.pi * theta[shape.broadenings]) * self.dwell_time
-        fids = self.fids * _powers(own, self.n_points) * np.exp(exponent)
-        both = fft.fft(np.concatenate([fids, fids * time]))[:, self.points]
-        return both[: len(fids)], both[len(fids) :], fids
+        exponent = exponent - GAUSS * theta[shape.gauss2] * time**2
+        exponent = exponent + 2j * np.pi * (theta[[shape.eddy, shape.slow_eddy]] @ self._eddy_times)
+        own = (2j * np.pi * theta[shape.shifts] - np.pi * theta[shape.broadenings]) * self._step
+        first = np.exp(own * self._samples[0])[:, np.newaxis]
+        return self._fids * (first * _powers(own, self._samples.size)) * np.exp(exponent)
 
-    def derivatives(self, theta: NDArray, amplitudes: NDArray, signals: tuple, everything: NDArray) -> NDArray:
-        """Differentiate the model (2P) by the shape parameters (n): (2P, n).
+    def full_fid(self, theta: NDArray, signal: int) -> NDArray[np.complexfloating]:
+        """FID (n_points) of one shaped basis signal, not decimated."""
+        shape, time = self.shape, self.time
+        own = theta[shape.broadenings][signal], theta[shape.shifts][signal]
+        exponent = (2j * np.pi * (theta[shape.shift] + own[1]) - np.pi * (theta[shape.lorentz] + own[0])) * time
+        exponent = exponent - GAUSS * theta[shape.gauss2] * time**2
+        for hz, tau in zip(theta[[shape.eddy, shape.slow_eddy]], EDDY_TIMES, strict=True):
+            exponent = exponent + 2j * np.pi * hz * tau * (1 - np.exp(-time / tau))
+        return self.fids[signal] * np.exp(exponent)
+
+    def signals(self, theta: NDArray) -> NDArray[np.complexfloating]:
+        """Spectra (M, P) of the shaped basis signals."""
+        return self._spectra(self.shaped(theta))
+
+    def derivatives(self, amplitudes: NDArray, fids: NDArray, everything: NDArray) -> tuple[NDArray, NDArray]:
+        """Differentiate the model (2P) by the common (2P, 7) and the own (2P, 2M) shape parameters.
 
         Parameters
         ----------
-        theta : shape parameters
         amplitudes : (M)
-        signals : result of `signals`
+        fids : (M, samples)
+            Result of `shaped`.
         everything : (P) complex
             The whole model, nuisance included, which the phases turn.
         """
-        shape = self.shape
-        _, by_time, fids = signals
-        weighted = (amplitudes[:, np.newaxis] * by_time).T
-        total = weighted.sum(axis=1)
-        fid = amplitudes @ fids
-        bent, skewed = fft.fft(fid * np.array([self.time**2, self.eddy_time]))[:, self.points]
-        jacobian = np.empty((self.points.size, shape.size), dtype=complex)
-        jacobian[:, shape.phase0] = 1j * everything
-        jacobian[:, shape.phase1] = 1j * everything * self.tilt
-        jacobian[:, shape.shift] = 2j * np.pi * total
-        jacobian[:, shape.lorentz] = -np.pi * total
-        jacobian[:, shape.gauss2] = -GAUSS * bent
-        jacobian[:, shape.eddy] = 2j * np.pi * skewed
-        jacobian[:, shape.broadenings] = -np.pi * weighted
-        jacobian[:, shape.shifts] = 2j * np.pi * weighted
-        return stacked(jacobian)
+        weighted = (amplitudes[:, np.newaxis] * fids) * self._time
+        by_time = self._spectra(weighted)
+        total = amplitudes @ fids
+        bent, *skewed = self._spectra(total * np.array([self._time**2, *self._eddy_times]))
+        summed = by_time.sum(axis=0)
+        common = [
+            1j * everything, 1j * everything * self.tilt, 2j * np.pi * summed, -np.pi * summed, -GAUSS * bent,
+            *(2j * np.pi * part for part in skewed),
+        ]  # fmt: skip
+        own = np.concatenate([-np.pi * by_time, 2j * np.pi * by_time])
+        return stacked(np.array(common).T), stacked(own.T)
 
 
-def _powers(exponents: NDArray, n: int, step: int = 64) -> NDArray[np.complexfloating]:
+def _powers(exponents: NDArray, n: int, step: int = 32) -> NDArray[np.complexfloating]:
     """Compute exp(exponents·k) for k = 0 ... n-1: (M) to (M, n), from few exponentials."""
     fine = np.exp(exponents[:, np.newaxis] * np.arange(step))
     coarse = np.exp(exponents[:, np.newaxis] * (step * np.arange(-(-n // step))))

@@ -16,8 +16,8 @@ SINGLETS = ("NAA", "tNAA", "Cr", "tCr", "PCr", "GPC", "PCh", "PCho")
 """Signals of which the highest gives SNR and linewidth; without any of them, the highest of all."""
 
 
-def describe(session: Session, state: State, block: int, noise: float) -> dict[str, Any]:
-    """Quality of the fit of one block.
+def describe(session: Session, state: State, block: int, noise: float, place: NDArray) -> dict[str, Any]:
+    """Quality of the fit of one block; `place` is the frequency (Hz) and phase (rad) that were taken out of its data.
 
     Returns
     -------
@@ -27,20 +27,21 @@ def describe(session: Session, state: State, block: int, noise: float) -> dict[s
         ``whiteness_p`` (Ljung-Box test of the residual, doi:10.1093/biomet/65.2.297; small: structure is left).
     """
     model = session.model
-    amplitudes, theta, _ = session.local(state.z, block)
-    signals, _, fids = state.signals[block]
-    heights = np.max(np.abs(amplitudes[:, np.newaxis] * signals.real), axis=1)
+    amplitudes = session.amplitudes_of(state.local, state.shared, block)
+    theta = session.theta_of(state.local, state.shared, block)
+    heights = np.max(np.abs(amplitudes[:, np.newaxis] * state.signals[block].real), axis=1)
     known = [model.names.index(name) for name in SINGLETS if name in model.names] or range(len(heights))
     reference = max(known, key=lambda k: heights[k])
-    residual = state.residual[block]
-    counted = noise * session.scale[block]  # below 1 where misfit counted as noise
+    residual = np.array([state.residual[block].real, state.residual[block].imag])
+    counted = noise / session.unit
     return {
         "snr": float(heights[reference] / counted),
-        "linewidth_hz": linewidth(fids[reference], model),
-        "shift_hz": float(theta[model.shape.shift]),
-        "phase_deg": float(np.degrees(np.angle(np.exp(1j * theta[model.shape.phase0])))),
+        "linewidth_hz": linewidth(model.full_fid(theta, reference), model),
+        "shift_hz": float(theta[model.shape.shift] + place[0]),
+        "phase_deg": float(np.degrees(np.angle(np.exp(1j * (theta[model.shape.phase0] + place[1]))))),
         "residual_ratio": float(np.sqrt(np.mean(residual**2)) / counted),
-        "whiteness_p": whiteness(residual.reshape(2, -1)),
+        "misfit": float(noise and session.unit / session.weight[block] / noise),
+        "whiteness_p": whiteness(residual),
     }
 
 

@@ -1,39 +1,55 @@
-"""Variable projection with priors whose variances are estimated from the data, for one block or all of a session.
+"""Posterior of all parameters of a session, climbed with variances that are estimated from the data.
 
-The posterior of all parameters given white noise and Gaussian priors is climbed by damped Gauss-Newton steps, the
-linear parameters solved for at every step (Golub and Pereyra 2003, doi:10.1088/0266-5611/19/2/201). Variances of the
-nuisance signals come from the evidence of the linearised model (MacKay 1992, doi:10.1162/neco.1992.4.3.415), which
-chooses the effective dimension of the baseline. Amplitudes have no sign, and no prior but the soft constraint that a
-session names: a weak metabolite without one is not biased.
+Given white noise and Gaussian priors the posterior is climbed by damped Gauss-Newton steps. Variances of the nuisance
+signals, of what the basis lacks and of what varies between blocks come from the evidence of the linearised model
+(MacKay 1992, doi:10.1162/neco.1992.4.3.415), which chooses the effective dimension of each. Amplitudes have no prior but
+the soft constraints that a session names, and no sign but those of macromolecules and lipids: a weak metabolite is not
+biased.
+
+Parameters are local to a block (its amplitudes, shape and own nuisance signals) or shared by all; a step eliminates the
+blocks one by one (Schur complement of the block-arrow normal equations), at a cost linear in their number.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, sparse
+from scipy import linalg
 
 from mrsflow.fitting.fit_model import Model
 from mrsflow.fitting.nuisance import stacked
 
 USUAL = {
     "baseline": (0.02, 6.0),
-    "fine_baseline": (0.0, 0.0),
     "lipid": (0.002, 2.0),
     "water": (0.005, 2.0),
     "first_point": (0.012, 4.0),
+    "broad_discrepancy": (0.004, 4.0),
+    "discrepancy": (0.003, 4.0),
 }
-"""Usual size of the nuisance signals of a good spectrum as part of its highest peak, and how many parameters' worth
-that knowledge counts beside the data's: few, so that a bad spectrum shows what it has."""
-STIFFNESS = 1e4
-"""While a fit finds its place, own shifts and widths are held by their prior times this factor."""
-FIRST_STEPS, STEPS, EVIDENCE_STEPS = 6, 60, 30
-"""Most steps of finding the place, of the fit, and of these with new variances."""
+"""Usual size of the nuisance signals of a good spectrum as part of its highest peak (of the metabolites' own height at
+each place for what the basis lacks), and how many parameters' worth that knowledge counts beside the data's: few, so that
+a bad spectrum shows what it has."""
+UNKNOWN, START_SIZE = ("baseline", "lipid", "water", "first_point"), 0.1
+"""Those that a fit takes for this large until it has estimated them."""
+USUAL_OF_BLOCKS = {
+    "phase0": (0.05, 2.0), "phase1": (0.02, 2.0), "shift": (0.5, 2.0), "lorentz": (0.3, 2.0), "gauss2": (2.0, 2.0),
+    "eddy": (0.2, 2.0), "slow_eddy": (0.1, 2.0),
+}  # fmt: skip
+"""Usual SD of the common shape parameters about their mean over the blocks of a session (rad, Hz, Hz²), and its weight."""
+STEADY, STEADY_OWN, STEADY_WEIGHT = 0.03, 0.01, 6.0
+"""The same for macromolecules, as part of their amount, for all alike and for each of its own: proteins do not change
+within hours, and what moves the voxel changes metabolites alike."""
+STEPS, EVIDENCE_STEPS = 60, 25
+"""Most steps of a fit, and of these with new variances."""
 TOLERANCE = 1e-4
-"""A fit has ended when a step gains less (log posterior)."""
+"""A fit has ended when two steps gain less (log posterior)."""
+SETTLED = 0.02
+"""Variances have settled when none changes by more than this part."""
 WIDEST_HZ, FARTHEST_HZ = 60.0, 15.0
 """Bounds of widths, and of own shifts and narrowings, which no spectrum in use reaches."""
-BOUND_ROUNDS = 4
+BOUND_ROUNDS = 6
 """Times that a step is solved for with more parameters on their bounds."""
 PRECISIONS = (1e-10, 1e8)
 """Bounds of an estimated precision (noise SD = 1)."""
@@ -41,231 +57,487 @@ PRECISIONS = (1e-10, 1e8)
 
 @dataclass
 class Group:
-    """Parameters of one unknown variance: indices in the vector of all parameters and the current precision.
+    """Parameters of one unknown variance.
 
-    `usual` is what is known beforehand: worth of so many parameters, of this variance.
+    Attributes
+    ----------
+    local, shared : (k) int or None
+        Their places among the local and the shared parameters. With both, the local ones about the shared ones.
+    usual : (variance, weight)
+        What is known beforehand, worth so many parameters.
+    relative : (k) or (k, k) float
+        Precision of each, or of all together, relative to the group's.
+    precision : float
     """
 
-    indices: NDArray[np.intp]
+    local: NDArray[np.intp] | None
+    shared: NDArray[np.intp] | None
+    usual: tuple[float, float]
+    relative: NDArray[np.floating]
     precision: float
-    bounds: tuple[float, float] = PRECISIONS
-    usual: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def members(self) -> NDArray[np.intp]:
+        """Places of the parameters that have the variance."""
+        return self.shared if self.local is None else self.local
+
+    @property
+    def matrix(self) -> NDArray[np.floating]:
+        """Precision (k, k) relative to the group's."""
+        return np.diag(self.relative) if self.relative.ndim == 1 else self.relative
+
+    def values(self, local: NDArray, shared: NDArray) -> NDArray[np.floating]:
+        """Take the parameters, (B, k) or (k), from the local (B, n_u) and shared (n_g) ones."""
+        if self.local is None:
+            return shared[self.shared]
+        return local[:, self.local] if self.shared is None else local[:, self.local] - shared[self.shared]
+
+
+@dataclass
+class Amounts:
+    """Soft constraints on the amplitudes of each block.
+
+    Attributes
+    ----------
+    expected : (M) float
+    precision : (M, M) float
+        0: none.
+    steady : (M) float
+        Amount of the signals that are alike in all blocks, 0 for others.
+    """
+
+    expected: NDArray[np.floating]
+    precision: NDArray[np.floating]
+    steady: NDArray[np.floating]
 
 
 @dataclass
 class State:
-    """A point of the fit: all parameters, and per block the parts of the model that depend on them."""
+    """A point of the fit: all parameters, and per block what the model is there."""
 
-    z: NDArray[np.floating]
+    local: NDArray[np.floating]
+    shared: NDArray[np.floating]
     objective: float
-    signals: list[tuple]
-    linear: list[NDArray[np.floating]]
-    residual: list[NDArray[np.floating]]
+    fids: list[NDArray] = field(default_factory=list)
+    signals: list[NDArray] = field(default_factory=list)
+    fitted: list[NDArray] = field(default_factory=list)
+    residual: list[NDArray] = field(default_factory=list)
+
+
+@dataclass
+class Normal:
+    """Block-arrow normal equations: (B, n_u, n_u), (B, n_u, n_g), (n_g, n_g), and their right sides."""
+
+    local: NDArray[np.floating]
+    mixed: NDArray[np.floating]
+    shared: NDArray[np.floating]
+    local_right: NDArray[np.floating]
+    shared_right: NDArray[np.floating]
 
 
 @dataclass
 class Session:
     """The spectra that are fitted together, and which parameters they share.
 
+    Shared are what physics holds: own widths and shifts of the signals (T2, temperature, pH), the baseline's shape but
+    for its largest components, and what the basis lacks. Local are frequency, phase, line width and skew, which shim,
+    motion and the BOLD effect change, each about the session's mean.
+
     Attributes
     ----------
     model : Model
     spectra : (B, P) complex
-        Fitted points, divided by the noise SD.
-    scale : (B) float
-        1 / noise SD: brings the basis to the units of `spectra`.
-    amplitude_map : (B·M, n) float
-        From amplitude coefficients to the amplitudes of the blocks, block after block; identity: all free.
-    fine : bool
-        Whether the baseline may be as narrow as macromolecules; else that part of it is held at 0.
-    expected, expected_precision : (M) and (M, M) float, optional
-        Soft constraint on the amplitudes of each block: mean, and precision (0: none).
-    steady_precision : (M) float, optional
-        Soft constraint on the amplitudes of all blocks: precision of each about its mean over the blocks.
+        Fitted points, in units of `unit`.
+    weight : (B) float
+        `unit` over the noise SD of each block.
+    unit : float
+        In the units of the data.
+    terms : (B·M, n) float or None
+        From coefficients to the amplitudes of the blocks, block after block; None: every amplitude is free.
+    amounts : Amounts or None
+    profile : (P) float or None
+        Height of the metabolites, by which what the basis lacks is expected.
     caution : float
         The fit holds every prior this much more tightly (in variance) than what it describes varies.
+    lacking : bool
+        Whether the basis may lack something; else it is taken for complete, which is enough to find a start.
     """
 
     model: Model
     spectra: NDArray[np.complexfloating]
-    scale: NDArray[np.floating]
-    amplitude_map: NDArray[np.floating]
-    fine: bool = False
-    expected: NDArray[np.floating] | None = None
-    expected_precision: NDArray[np.floating] | None = None
-    steady_precision: NDArray[np.floating] | None = None
+    weight: NDArray[np.floating]
+    unit: float
+    terms: NDArray[np.floating] | None = None
+    amounts: Amounts | None = None
+    profile: NDArray[np.floating] | None = None
     caution: float = 1.0
-    maps: list = field(init=False)
-    groups: dict[str, Group] = field(init=False)
-    bounds: tuple[NDArray[np.floating], NDArray[np.floating]] = field(init=False)
+    lacking: bool = True
 
     def __post_init__(self) -> None:
-        model, n_blocks = self.model, len(self.spectra)
-        self.n_amplitudes = self.amplitude_map.shape[1]
-        m, n_shape, n_nuisance = len(model.names), model.shape.size, model.nuisance.columns.shape[1]
-        if self.expected is None or self.expected_precision is None:
-            self.expected, self.expected_precision = np.zeros(m), np.zeros((m, m))
-        if self.steady_precision is None:
-            self.steady_precision = np.zeros(m)
-        own_shape = np.array([model.shape.phase0, model.shape.shift, model.shape.lorentz])
-        own_nuisance = np.flatnonzero(model.nuisance.per_block)
-        if n_blocks == 1:
-            own_shape, own_nuisance = own_shape[:0], own_nuisance[:0]
-        self.shape_at = self.n_amplitudes
-        self.nuisance_at = self.shape_at + n_shape
-        own_at = self.nuisance_at + n_nuisance
-        n_own = own_shape.size + own_nuisance.size
-        self.size = own_at + n_blocks * n_own
-        local = m + n_shape + n_nuisance
-        self.maps = []
-        for block in range(n_blocks):
-            mapping = sparse.lil_array((local, self.size))
-            mapping[:m, : self.n_amplitudes] = self.amplitude_map[block * m : (block + 1) * m]
-            shared = np.arange(n_shape + n_nuisance)
-            mapping[m + shared, self.shape_at + shared] = 1.0
-            at = own_at + block * n_own
-            mapping[m + own_shape, at + np.arange(own_shape.size)] = 1.0
-            mapping[m + n_shape + own_nuisance, at + own_shape.size + np.arange(own_nuisance.size)] = 1.0
-            self.maps.append(sparse.csr_array(mapping))
-        self._set_priors(own_at, n_own, own_shape, own_nuisance)
+        model, m = self.model, len(self.model.names)
+        self.n_blocks = len(self.spectra)
+        several = self.n_blocks > 1
+        kept = slice(None) if self.lacking else slice(model.nuisance.groups["broad_discrepancy"].start)
+        self.columns = model.nuisance.columns[:, kept]
+        self.own_nuisance = np.flatnonzero(model.nuisance.per_block[kept]) if several else np.zeros(0, int)
+        n_amplitudes = m if self.terms is None else 0
+        self.amplitudes = slice(0, n_amplitudes)
+        self.common = slice(n_amplitudes, n_amplitudes + model.shape.n_common)
+        self.n_local = self.common.stop + self.own_nuisance.size
+        n_terms = 0 if self.terms is None else self.terms.shape[1]
+        self.coefficients = slice(0, n_terms)
+        steady = np.zeros(m) if self.amounts is None else self.amounts.steady
+        self.steady = np.flatnonzero(steady) if several and self.terms is None else np.zeros(0, int)
+        self.means = slice(n_terms, n_terms + (model.shape.n_common if several else 0))
+        self.steady_means = slice(self.means.stop, self.means.stop + self.steady.size)
+        self.own = slice(self.steady_means.stop, self.steady_means.stop + 2 * m)
+        self.nuisance = slice(self.own.stop, self.own.stop + self.columns.shape[1])
+        self.n_shared = self.nuisance.stop
+        self.nonlinear_local = np.zeros(self.n_local, dtype=bool)
+        self.nonlinear_local[self.common] = True
+        self.nonlinear_shared = np.zeros(self.n_shared, dtype=bool)
+        self.nonlinear_shared[self.own] = True
+        self._set_groups()
         self._set_bounds()
-        nonlinear = np.zeros(self.size, dtype=bool)
-        nonlinear[self.shape_at : self.nuisance_at] = True
-        for block in range(n_blocks):
-            nonlinear[own_at + block * n_own : own_at + block * n_own + own_shape.size] = True
-        self.nonlinear, self.linear = np.flatnonzero(nonlinear), np.flatnonzero(~nonlinear)
-        rows = np.r_[:m, m + n_shape : local]
-        self.linear_maps = [mapping[rows][:, self.linear] for mapping in self.maps]
+        self.constant = self.columns.T @ self.columns
 
-    def _set_priors(self, own_at: int, n_own: int, own_shape: NDArray, own_nuisance: NDArray) -> None:
-        model, n_blocks = self.model, len(self.spectra)
+    def _set_groups(self) -> None:
+        model = self.model
         height = np.abs(self.spectra).max()
-        first = np.arange(n_blocks)[:, np.newaxis] * n_own + own_at
-        self.groups = {}
+        self.groups: dict[str, Group] = {}
+
+        def add(name: str, local: NDArray | None, shared: NDArray | None, sd: float, weight: float, relative: Any) -> None:
+            self.groups[name] = Group(local, shared, (sd**2, weight), relative, sd**-2)
+
         for name, part in model.nuisance.groups.items():
-            members = np.arange(part.start, part.stop)
+            if part.start >= self.columns.shape[1]:
+                continue
             size, weight = USUAL[name]
-            group = Group(self.nuisance_at + members, (0.1 * height) ** -2, usual=(weight, (size * height) ** 2))
-            if name == "fine_baseline" and not self.fine:
-                group = Group(group.indices, PRECISIONS[1], (PRECISIONS[1], PRECISIONS[1]))
-            self.groups[name] = group
-            own = np.flatnonzero(np.isin(own_nuisance, members)) + own_shape.size
-            if own.size and n_blocks > 1:
-                self.groups[f"{name} of blocks"] = Group((first + own).ravel(), (0.01 * height) ** -2)
-        if n_blocks > 1:
-            for k, (name, sd) in enumerate((("phase", 0.05), ("shift", 0.5), ("width", 0.3))):
-                self.groups[f"{name} of blocks"] = Group((first + k).ravel(), sd**-2, (1e-3 / sd**2, 1e6 / sd**2))
+            members = np.arange(part.start, part.stop) + self.nuisance.start
+            relative = self._relative(height) if name == "discrepancy" else np.ones(members.size)
+            add(name, None, members, size * height, weight, relative)
+            if name in UNKNOWN:
+                self.groups[name].precision = (START_SIZE * height) ** -2
+            own = np.flatnonzero((self.own_nuisance >= part.start) & (self.own_nuisance < part.stop))
+            if own.size:
+                add(f"{name} of blocks", own + self.common.stop, None, 0.003 * height, 2.0, np.ones(own.size))
+        if self.n_blocks == 1:
+            return
+        for k, (name, (sd, weight)) in enumerate(USUAL_OF_BLOCKS.items()):
+            places = np.array([self.common.start + k]), np.array([self.means.start + k])
+            add(f"{name} of blocks", *places, sd, weight, np.ones(1))
+        if self.steady.size:
+            members = np.arange(self.steady_means.start, self.steady_means.stop)
+            precision = steady_precision(self.amounts.steady[self.steady])
+            add("macromolecules of blocks", self.steady, members, STEADY, STEADY_WEIGHT, STEADY**2 * precision)
+
+    def _relative(self, height: float) -> NDArray[np.floating]:
+        """Precision of what the basis lacks at each place: by the height of the metabolites there."""
+        model = self.model
+        if self.profile is None:
+            return np.ones(model.nuisance.discrepancy_ppm.size)
+        there = np.interp(-model.nuisance.discrepancy_ppm, -model.ppm, self.profile)
+        return (height / np.maximum(there, 0.05 * self.profile.max())) ** 2
 
     def _set_bounds(self) -> None:
-        """Keep the widths where lines decay, and own shifts near."""
-        shape = self.model.shape
-        low, high = np.full(self.size, -np.inf), np.full(self.size, np.inf)
-        own_low, own_high = (bound[self.shape_at : self.nuisance_at] for bound in (low, high))  # views
-        own_low[[shape.lorentz, shape.gauss2]] = 0.0
-        own_high[shape.lorentz], own_high[shape.gauss2] = WIDEST_HZ, WIDEST_HZ**2
-        own_low[shape.broadenings], own_high[shape.broadenings] = -FARTHEST_HZ, WIDEST_HZ
-        own_low[shape.shifts], own_high[shape.shifts] = -FARTHEST_HZ, FARTHEST_HZ
-        self.bounds = (low, high)
+        """Keep widths where lines decay, own shifts near, macromolecules and lipids positive."""
+        shape, m = self.model.shape, len(self.model.names)
+        self.low, self.high = np.full(self.n_local, -np.inf), np.full(self.n_local, np.inf)
+        common_low, common_high = self.low[self.common], self.high[self.common]
+        common_low[[shape.lorentz, shape.gauss2]] = 0.0
+        common_high[shape.lorentz], common_high[shape.gauss2] = WIDEST_HZ, WIDEST_HZ**2
+        self.shared_low, self.shared_high = np.full(self.n_shared, -np.inf), np.full(self.n_shared, np.inf)
+        self.shared_low[self.own] = -FARTHEST_HZ
+        self.shared_high[self.own] = np.repeat([WIDEST_HZ, FARTHEST_HZ], m)
+        if self.terms is None:
+            self.low[self.amplitudes][self.model.broad] = 0.0
+        else:  # a coefficient by which broad signals alone rise in every block
+            only = ~np.any(self.terms.reshape(self.n_blocks, m, -1)[:, ~self.model.broad], axis=(0, 1))
+            level = only & np.all(self.terms >= 0, axis=0) & (self.terms.sum(axis=0) >= self.n_blocks - 1e-9)
+            self.shared_low[self.coefficients][level] = 0.0
 
-    def prior(self, stiffness: float = 1.0) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Precision (n, n) of all parameters that is known beforehand, and its product with their means.
-
-        That of own shapes is taken times `stiffness`.
-        """
-        matrix = np.zeros((self.size, self.size))
-        shape = slice(self.shape_at, self.nuisance_at)
-        matrix[shape, shape] = self.model.prior_precision(stiffness)
-        for group in self.groups.values():
-            matrix[group.indices, group.indices] = group.precision
-        of_blocks = self.amplitude_map.reshape(len(self.spectra), -1, self.n_amplitudes)
-        about_mean = of_blocks - of_blocks.mean(axis=0)
-        weighted = self.expected_precision @ of_blocks
-        amplitudes = slice(self.n_amplitudes)
-        for one, other in ((of_blocks, weighted), (about_mean, self.steady_precision[:, np.newaxis] * about_mean)):
-            matrix[amplitudes, amplitudes] += np.tensordot(one, other, axes=([0, 1], [0, 1]))
-        right = np.zeros(self.size)
-        right[amplitudes] = (self.expected @ weighted).sum(axis=0)
-        return matrix, right
-
-    def applied(self, stiffness: float = 1.0) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """`prior` as tightly as the fit holds it."""
-        matrix, right = self.prior(stiffness)
-        return self.caution * matrix, self.caution * right
-
-    def local(self, z: NDArray, block: int) -> tuple[NDArray, NDArray, NDArray]:
-        """Amplitudes, shape and nuisance coefficients of a block."""
-        x = self.maps[block] @ z
+    def amplitudes_of(self, local: NDArray, shared: NDArray, block: int) -> NDArray[np.floating]:
+        """Amplitudes (M) of a block."""
         m = len(self.model.names)
-        return x[:m], x[m : m + self.model.shape.size], x[m + self.model.shape.size :]
+        if self.terms is None:
+            return local[block, :m]
+        return self.terms[block * m : (block + 1) * m] @ shared[self.coefficients]
+
+    def theta_of(self, local: NDArray, shared: NDArray, block: int) -> NDArray[np.floating]:
+        """Shape parameters of a block, as `fit_model.Shape` has them."""
+        return np.concatenate([local[block, self.common], shared[self.own]])
+
+    def nuisance_of(self, local: NDArray, shared: NDArray, block: int) -> NDArray[np.floating]:
+        """Coefficients of the nuisance signals of a block."""
+        values = shared[self.nuisance].copy()
+        values[self.own_nuisance] += local[block, self.common.stop :]
+        return values
+
+    def prior(self) -> Normal:
+        """Precision of all parameters that is known beforehand, alike for all blocks, and its product with the means."""
+        n_u, n_g, n_b = self.n_local, self.n_shared, self.n_blocks
+        local, mixed, shared = np.zeros((n_u, n_u)), np.zeros((n_u, n_g)), np.zeros((n_g, n_g))
+        right, shared_right = np.zeros(n_u), np.zeros(n_g)
+        shared[self.own, self.own] = self.model.own_precision()
+        common = self.model.common_precision()
+        if n_b > 1:
+            shared[self.means, self.means] += np.diag(common)
+        else:
+            local[self.common, self.common] += np.diag(common)
+        for group in self.groups.values():
+            precision = group.precision * group.matrix
+            if group.local is not None:
+                local[np.ix_(group.local, group.local)] += precision
+            if group.shared is not None:
+                shared[np.ix_(group.shared, group.shared)] += precision * (n_b if group.local is not None else 1)
+            if group.local is not None and group.shared is not None:
+                mixed[np.ix_(group.local, group.shared)] -= precision
+        if self.amounts is not None:
+            by_mean = self.amounts.precision @ self.amounts.expected
+            if self.terms is None:
+                local[self.amplitudes, self.amplitudes] += self.amounts.precision
+                right[self.amplitudes] += by_mean
+            else:
+                maps = self.terms.reshape(n_b, -1, self.terms.shape[1])
+                about_mean = maps - maps.mean(axis=0)
+                steady, members = np.zeros_like(self.amounts.precision), np.flatnonzero(self.amounts.steady)
+                steady[np.ix_(members, members)] = steady_precision(self.amounts.steady[members])
+                for one, other in ((maps, self.amounts.precision @ maps), (about_mean, steady @ about_mean)):
+                    shared[self.coefficients, self.coefficients] += np.tensordot(one, other, axes=([0, 1], [0, 1]))
+                shared_right[self.coefficients] += np.tensordot(maps, by_mean, axes=([1], [0])).sum(axis=0)
+        return Normal(local, mixed, shared, right, shared_right)
 
 
-def project(session: Session, z: NDArray, prior: tuple[NDArray, NDArray]) -> State:
-    """Solve for the linear parameters at the shape parameters of `z`."""
+def steady_precision(amounts: NDArray) -> NDArray[np.floating]:
+    """Precision (k, k) of macromolecules about their mean over the blocks of a session, for amounts (k)."""
+    k = amounts.size
+    alike = STEADY_OWN**-2 * (np.eye(k) - np.full((k, k), 1 / (k + (STEADY_OWN / STEADY) ** 2)))
+    return alike / np.outer(amounts, amounts)
+
+
+def energy(prior: Normal, local: NDArray, shared: NDArray) -> float:
+    """Negative logarithm of the prior at a point."""
+    total = 0.5 * np.sum((local @ prior.local) * local) + np.sum((local @ prior.mixed) @ shared)
+    total += 0.5 * shared @ prior.shared @ shared - local.sum(axis=0) @ prior.local_right
+    return float(total - shared @ prior.shared_right)
+
+
+def evaluate(session: Session, local: NDArray, shared: NDArray, prior: Normal) -> State:
+    """Compute the model at a point."""
     model = session.model
-    linear = session.linear
-    matrix, by_mean = prior
-    normal = matrix[np.ix_(linear, linear)]
-    right = by_mean[linear]
-    signals, designs, targets = [], [], []
-    for block, (spectrum, scale) in enumerate(zip(session.spectra, session.scale, strict=True)):
-        _, theta, _ = session.local(z, block)
-        parts = tuple(scale * part for part in model.signals(theta))
-        design = np.concatenate([stacked(parts[0].T), model.nuisance.columns], axis=1)
-        target = stacked(spectrum * model.turn(theta))
-        gram, by_target = design.T @ design, design.T @ target
-        mapping = session.linear_maps[block]
-        normal += mapping.T @ (mapping.T @ gram).T
-        right += mapping.T @ by_target
-        signals.append(parts)
-        designs.append(design)
-        targets.append(target)
-    solution = _solve(normal, right)
-    z = z.copy()
-    z[linear] = solution
-    local = [mapping @ solution for mapping in session.linear_maps]
-    residual = [t - d @ x for t, d, x in zip(targets, designs, local, strict=True)]
-    objective = 0.5 * (sum(r @ r for r in residual) + z @ matrix @ z) - by_mean @ z
-    return State(z, float(objective), signals, designs, residual)
+    state = State(local, shared, 0.0)
+    squares = 0.0
+    for block, spectrum in enumerate(session.spectra):
+        theta = session.theta_of(local, shared, block)
+        fids = model.shaped(theta) / session.unit
+        signals = model._spectra(fids)
+        smooth = session.columns @ session.nuisance_of(local, shared, block)
+        half = spectrum.size
+        fitted = session.amplitudes_of(local, shared, block) @ signals + smooth[:half] + 1j * smooth[half:]
+        residual = spectrum * model.turn(theta) - fitted
+        state.fids.append(fids)
+        state.signals.append(signals)
+        state.fitted.append(fitted)
+        state.residual.append(residual)
+        squares += session.weight[block] ** 2 * np.vdot(residual, residual).real
+    state.objective = 0.5 * squares + session.caution * energy(prior, local, shared)
+    return state
 
 
-def normal_equations(session: Session, state: State) -> tuple[NDArray, NDArray]:
-    """Gram matrix of the Jacobian of all blocks, and its product with the residuals."""
+def normal_equations(session: Session, state: State) -> Normal:
+    """Normal equations of the data alone, linearised at a point; the right sides are those of a step."""
     model, m = session.model, len(session.model.names)
-    gram = np.zeros((session.size, session.size))
-    gradient = np.zeros(session.size)
-    for block, (signals, design, residual) in enumerate(zip(state.signals, state.linear, state.residual, strict=True)):
-        amplitudes, theta, nuisances = session.local(state.z, block)
-        fitted = design @ np.concatenate([amplitudes, nuisances])
-        half = fitted.size // 2
-        by_shape = model.derivatives(theta, amplitudes, signals, fitted[:half] + 1j * fitted[half:])
-        jacobian = np.concatenate([design[:, :m], by_shape, design[:, m:]], axis=1)
-        own, by_residual = jacobian.T @ jacobian, jacobian.T @ residual
-        mapping = session.maps[block]
-        gram += mapping.T @ (mapping.T @ own).T
-        gradient += mapping.T @ by_residual
-    return gram, gradient
+    n_common, columns = model.shape.n_common, session.columns
+    n_u, n_g, n_b = session.n_local, session.n_shared, session.n_blocks
+    found = Normal(np.zeros((n_b, n_u, n_u)), np.zeros((n_b, n_u, n_g)), np.zeros((n_g, n_g)), np.zeros((n_b, n_u)),
+                   np.zeros(n_g))  # fmt: skip
+    own_nuisance = m + n_common + 2 * m + session.own_nuisance
+    to_local = np.concatenate([np.arange(m + n_common), own_nuisance])
+    to_shared = np.arange(m + n_common, m + n_common + 2 * m + columns.shape[1])
+    shared_at = slice(session.own.start, session.nuisance.stop)
+    n_variable = m + n_common + 2 * m
+    gram = np.empty((n_variable + columns.shape[1],) * 2)
+    gram[n_variable:, n_variable:] = session.constant
+    for block in range(n_b):
+        amplitudes = session.amplitudes_of(state.local, state.shared, block)
+        common, own = model.derivatives(amplitudes, state.fids[block], state.fitted[block])
+        variable = np.concatenate([stacked(state.signals[block].T), common, own], axis=1)
+        residual = stacked(state.residual[block])
+        weight = session.weight[block] ** 2
+        gram[:n_variable, :n_variable] = variable.T @ variable
+        gram[:n_variable, n_variable:] = variable.T @ columns
+        gram[n_variable:, :n_variable] = gram[:n_variable, n_variable:].T
+        right = np.concatenate([residual @ variable, residual @ columns]) * weight
+        if session.terms is None:
+            found.local[block] = weight * gram[np.ix_(to_local, to_local)]
+            found.mixed[block][:, shared_at] = weight * gram[np.ix_(to_local, to_shared)]
+            found.local_right[block] = right[to_local]
+        else:
+            mapping, places = session.terms[block * m : (block + 1) * m], to_local[m:]
+            found.local[block] = weight * gram[np.ix_(places, places)]
+            found.mixed[block][:, shared_at] = weight * gram[np.ix_(places, to_shared)]
+            found.mixed[block][:, session.coefficients] = weight * gram[places, :m] @ mapping
+            found.local_right[block] = right[places]
+            found.shared[session.coefficients, session.coefficients] += weight * mapping.T @ gram[:m, :m] @ mapping
+            across = weight * mapping.T @ gram[:m, to_shared]
+            found.shared[session.coefficients, shared_at] += across
+            found.shared[shared_at, session.coefficients] += across.T
+            found.shared_right[session.coefficients] += mapping.T @ right[:m]
+        found.shared[shared_at, shared_at] += weight * gram[np.ix_(to_shared, to_shared)]
+        found.shared_right[shared_at] += right[to_shared]
+    return found
 
 
-def climb(session: Session, z: NDArray, steps: int, stiffness: float = 1.0, evidence: int = 0) -> tuple[State, int]:
-    """Climb the posterior from the shape parameters of `z`; the first `evidence` steps estimate variances too."""
-    prior = session.applied(stiffness)
-    state = project(session, z, prior)
+def with_prior(session: Session, data: Normal, prior: Normal, state: State | None = None) -> Normal:
+    """Add the prior, held as tightly as the fit does, to the normal equations of a step from `state` (None: from 0)."""
+    c = session.caution
+    local_right = data.local_right + c * prior.local_right
+    shared_right = data.shared_right + c * prior.shared_right
+    if state is not None:
+        local_right = local_right - c * (state.local @ prior.local + prior.mixed @ state.shared)
+        shared_right = shared_right - c * (prior.shared @ state.shared + state.local.sum(axis=0) @ prior.mixed)
+    return Normal(
+        data.local + c * prior.local, data.mixed + c * prior.mixed, data.shared + c * prior.shared, local_right,
+        shared_right,
+    )  # fmt: skip
+
+
+class Factor:
+    """Block-arrow matrix, factorised: blocks first, then the Schur complement of what they share.
+
+    Raises `numpy.linalg.LinAlgError` where it is not positive definite.
+    """
+
+    def __init__(self, normal: Normal) -> None:
+        self.scale = 1 / np.sqrt(np.diagonal(normal.local, axis1=1, axis2=2))
+        self.shared_scale = 1 / np.sqrt(np.diagonal(normal.shared))
+        scaled = normal.local * self.scale[:, :, None] * self.scale[:, None, :]
+        self.lower = [_cholesky(block) for block in scaled]
+        mixed = normal.mixed * self.scale[:, :, None] * self.shared_scale
+        self.across = np.stack([_triangular(low, part) for low, part in zip(self.lower, mixed, strict=True)])
+        schur = normal.shared * (self.shared_scale * self.shared_scale[:, None])
+        rows = self.across.reshape(-1, schur.shape[0])
+        schur -= rows.T @ rows
+        self.schur = _cholesky(schur)
+
+    def solve(self, local: NDArray, shared: NDArray) -> tuple[NDArray, NDArray]:
+        """Solve for right sides (B, n_u) and (n_g)."""
+        half = np.stack([_triangular(low, r) for low, r in zip(self.lower, local * self.scale, strict=True)])
+        right = shared * self.shared_scale - np.einsum("bug,bu->g", self.across, half)
+        found = _triangular(self.schur, _triangular(self.schur, right), transposed=True)
+        rest = half - self.across @ found
+        ours = np.stack([_triangular(low, r, transposed=True) for low, r in zip(self.lower, rest, strict=True)])
+        return ours * self.scale, found * self.shared_scale
+
+    def covariance(self) -> tuple[NDArray, NDArray, NDArray]:
+        """Inverse: of each block (B, n_u, n_u), blocks with shared (B, n_u, n_g), shared (n_g, n_g)."""
+        shared = _inverse_of(self.schur)
+        gain = np.stack(
+            [_triangular(low, part, transposed=True) for low, part in zip(self.lower, self.across, strict=True)]
+        )
+        mixed = -gain @ shared
+        local = np.stack([_inverse_of(low) for low in self.lower]) - mixed @ np.swapaxes(gain, 1, 2)
+        s, t = self.scale, self.shared_scale
+        self.gain = gain * s[:, :, None] / t
+        return local * s[:, :, None] * s[:, None, :], mixed * s[:, :, None] * t, shared * t * t[:, None]
+
+
+def _cholesky(matrix: NDArray) -> NDArray[np.floating]:
+    lower, failed = linalg.lapack.dpotrf(matrix, lower=1, clean=1)
+    if failed:
+        raise np.linalg.LinAlgError("not positive definite")
+    return lower
+
+
+def _triangular(lower: NDArray, right: NDArray, transposed: bool = False) -> NDArray[np.floating]:
+    return linalg.lapack.dtrtrs(lower, right, lower=1, trans=int(transposed))[0]
+
+
+def _inverse_of(lower: NDArray) -> NDArray[np.floating]:
+    """Inverse of the matrix with this Cholesky factor."""
+    half = linalg.lapack.dpotri(lower, lower=1)[0]
+    return np.tril(half) + np.tril(half, -1).T
+
+
+def step_within_bounds(session: Session, state: State, normal: Normal, held: NDArray, held_shared: NDArray) -> State:
+    """Take a step; a parameter that would leave its bounds moves onto them and the others allow for that.
+
+    `held` (n_u) and `held_shared` (n_g) do not move at all.
+    """
+    n_b = session.n_blocks
+    fixed, fixed_shared = np.repeat(held[None], n_b, axis=0), held_shared.copy()
+    step, shared_step = np.zeros((n_b, session.n_local)), np.zeros(session.n_shared)
+    for _ in range(BOUND_ROUNDS):
+        found, found_shared = Factor(_reduced(normal, fixed, fixed_shared, step, shared_step)).solve(
+            *_right_of(normal, fixed, fixed_shared, step, shared_step)
+        )
+        step, shared_step = np.where(fixed, step, found), np.where(fixed_shared, shared_step, found_shared)
+        out = ~fixed & ((state.local + step < session.low) | (state.local + step > session.high))
+        target = state.shared + shared_step
+        out_shared = ~fixed_shared & ((target < session.shared_low) | (target > session.shared_high))
+        if not (out.any() or out_shared.any()):
+            break
+        step = np.where(out, np.clip(state.local + step, session.low, session.high) - state.local, step)
+        clipped = np.clip(target, session.shared_low, session.shared_high) - state.shared
+        shared_step = np.where(out_shared, clipped, shared_step)
+        fixed, fixed_shared = fixed | out, fixed_shared | out_shared
+    local = np.clip(state.local + step, session.low, session.high)
+    return State(local, np.clip(state.shared + shared_step, session.shared_low, session.shared_high), np.inf)
+
+
+def _reduced(normal: Normal, fixed: NDArray, fixed_shared: NDArray, step: NDArray, shared_step: NDArray) -> Normal:
+    if not fixed.any() and not fixed_shared.any():
+        return normal
+    free, free_shared = (~fixed).astype(float), (~fixed_shared).astype(float)
+    local = normal.local * free[:, :, None] * free[:, None, :]
+    places = np.arange(fixed.shape[1])
+    local[:, places, places] += fixed
+    shared = normal.shared * free_shared * free_shared[:, None] + np.diag(fixed_shared.astype(float))
+    mixed = normal.mixed * free[:, :, None] * free_shared
+    return Normal(local, mixed, shared, normal.local_right, normal.shared_right)
+
+
+def _right_of(
+    normal: Normal, fixed: NDArray, fixed_shared: NDArray, step: NDArray, shared_step: NDArray
+) -> tuple[NDArray, NDArray]:
+    """Right sides, less what the fixed parameters' steps account for."""
+    known, known_shared = np.where(fixed, step, 0.0), np.where(fixed_shared, shared_step, 0.0)
+    right = normal.local_right - np.einsum("buv,bv->bu", normal.local, known) - normal.mixed @ known_shared
+    shared = normal.shared_right - normal.shared @ known_shared - np.einsum("bug,bu->g", normal.mixed, known)
+    return np.where(fixed, step, right), np.where(fixed_shared, shared_step, shared)
+
+
+def climb(
+    session: Session, local: NDArray, shared: NDArray, steps: int = STEPS, evidence: int = 0, own: bool = True
+) -> tuple[State, int]:
+    """Climb the posterior from a point; the first `evidence` steps estimate variances too.
+
+    Parameters
+    ----------
+    session : Session
+        Its variances and weights are improved in place.
+    local, shared : (B, n_u) and (n_g) float
+    own : bool
+        Whether own widths and shifts of the signals are free; else they stay.
+    """
+    held, held_shared = np.zeros(session.n_local, dtype=bool), np.zeros(session.n_shared, dtype=bool)
+    held_shared[session.own] = not own
+    prior = session.prior()
+    state = linear_solution(session, local, shared, prior)
     damping, small, settled = 1e-3, 0, evidence == 0
-    for step in range(steps):
-        gram, gradient = normal_equations(session, state)
+    done = 0
+    for done in range(1, steps + 1):
+        data = normal_equations(session, state)
         if not settled:
-            settled = estimate_variances(session, gram, gradient + gram @ state.z) or step + 1 >= evidence
-            prior = session.applied(stiffness)
-            state = project(session, state.z, prior)
-            gram, gradient = normal_equations(session, state)
-        gradient = gradient + prior[1] - prior[0] @ state.z
-        gram = gram + prior[0]
+            settled = estimate_variances(session, data, state) or done >= evidence
+            prior = session.prior()
+            state.objective = _objective(session, state, prior)
+            data = normal_equations(session, state)
+        normal = with_prior(session, data, prior, state)
         gain = 0.0
         while damping < 1e8:
-            damped = gram.copy()
-            damped[session.nonlinear, session.nonlinear] *= 1 + damping
-            candidate = project(session, _stepped(session, state.z, damped, gradient), prior)
-            if candidate.objective <= state.objective + 1e-9:
+            candidate = _attempt(session, state, normal, damping, held, held_shared, prior)
+            if candidate is not None and candidate.objective <= state.objective + 1e-9:
                 gain = state.objective - candidate.objective
                 state, damping = candidate, max(damping / 5, 1e-9)
                 break
@@ -273,24 +545,137 @@ def climb(session: Session, z: NDArray, steps: int, stiffness: float = 1.0, evid
         small = small + 1 if gain < TOLERANCE else 0
         if settled and small >= 2:
             break
-    return state, step + 1
+    return state, done
 
 
-def estimate_variances(session: Session, gram: NDArray, right: NDArray, rounds: int = 5) -> bool:
-    """Improve the variances of the groups by the evidence of the linearised model; True when they have settled."""
+def _objective(session: Session, state: State, prior: Normal) -> float:
+    squares = [w**2 * np.vdot(r, r).real for w, r in zip(session.weight, state.residual, strict=True)]
+    return 0.5 * float(np.sum(squares)) + session.caution * energy(prior, state.local, state.shared)
+
+
+def _attempt(
+    session: Session, state: State, normal: Normal, damping: float, held: NDArray, held_shared: NDArray, prior: Normal
+) -> State | None:
+    damped = replace(normal, local=normal.local.copy(), shared=normal.shared.copy())
+    places, shared_places = np.flatnonzero(session.nonlinear_local), np.flatnonzero(session.nonlinear_shared)
+    damped.local[:, places, places] *= 1 + damping
+    damped.shared[shared_places, shared_places] *= 1 + damping
+    try:
+        moved = step_within_bounds(session, state, damped, held, held_shared)
+    except np.linalg.LinAlgError:
+        return None
+    return evaluate(session, moved.local, moved.shared, prior)
+
+
+def linear_solution(session: Session, local: NDArray, shared: NDArray, prior: Normal) -> State:
+    """Solve for the linear parameters at the shape parameters of a point."""
+    state = evaluate(session, local, shared, prior)
+    normal = with_prior(session, normal_equations(session, state), prior, state)
+    moved = step_within_bounds(session, state, normal, session.nonlinear_local, session.nonlinear_shared)
+    return evaluate(session, moved.local, moved.shared, prior)
+
+
+def estimate_variances(session: Session, data: Normal, state: State, rounds: int = 3) -> bool:
+    """Improve the variances of the groups by the evidence of the linearised model; True when they have settled.
+    """
     before = {name: group.precision for name, group in session.groups.items()}
+    at = Normal(data.local, data.mixed, data.shared, *_total_right(data, state))
+    uncautious = replace(session, caution=1.0) if session.caution != 1 else session
     for _ in range(rounds):
-        matrix, by_mean = session.prior()
-        covariance = inverse(gram + matrix)
-        mean = covariance @ (right + by_mean)
+        prior = session.prior()
+        factor = Factor(with_prior(uncautious, at, prior))
+        mean, shared_mean = factor.solve(*_with_means(at, prior))
+        covariance = factor.covariance()
         for group in session.groups.values():
-            size = group.indices.size
-            determined = size - group.precision * covariance[group.indices, group.indices].sum()
-            square = mean[group.indices] @ mean[group.indices]
-            weight, variance = group.usual
-            new = max(determined + weight, 1e-3) / max(square + weight * variance, 1e-12)
-            group.precision = float(np.clip(new, *group.bounds))
-    return all(abs(np.log(group.precision / before[name])) < 0.02 for name, group in session.groups.items())
+            values, (variance, weight) = group.values(mean, shared_mean), group.usual
+            held, square = _held(group, covariance), np.sum((values @ group.matrix) * values)
+            new = max(values.size - group.precision * held + weight, 1e-3) / max(square + weight * variance, 1e-12)
+            group.precision = float(np.clip(new, *PRECISIONS))
+    return all(abs(np.log(group.precision / before[name])) < SETTLED for name, group in session.groups.items())
+
+
+def _total_right(data: Normal, state: State) -> tuple[NDArray, NDArray]:
+    """Right sides of the linear model for the parameters themselves instead of a step."""
+    local = np.einsum("buv,bv->bu", data.local, state.local) + data.mixed @ state.shared + data.local_right
+    shared = data.shared @ state.shared + np.einsum("bug,bu->g", data.mixed, state.local) + data.shared_right
+    return local, shared
+
+
+def _with_means(data: Normal, prior: Normal) -> tuple[NDArray, NDArray]:
+    return data.local_right + prior.local_right, data.shared_right + prior.shared_right
+
+
+def _held(group: Group, covariance: tuple[NDArray, NDArray, NDArray]) -> float:
+    """Trace of the posterior covariance of a group's parameters, by their relative precision."""
+    local, mixed, shared = covariance
+    within = 0.0
+    if group.shared is not None:
+        within = shared[np.ix_(group.shared, group.shared)]
+    if group.local is not None:
+        within = within + local[np.ix_(range(len(local)), group.local, group.local)]
+    if group.local is not None and group.shared is not None:
+        across = mixed[np.ix_(range(len(mixed)), group.local, group.shared)]
+        within = within - across - np.swapaxes(across, 1, 2)
+    if group.relative.ndim == 1:
+        return float(np.sum(np.diagonal(within, axis1=-2, axis2=-1) * group.relative))
+    return float(np.sum(within * group.relative))
+
+
+def misfit(session: Session, state: State, data: Normal, prior: Normal) -> NDArray[np.floating]:
+    """Residual SD of each block over what its weight says, by the degrees of freedom that are left: (B)."""
+    squares = [w**2 * np.vdot(r, r).real for w, r in zip(session.weight, state.residual, strict=True)]
+    each = 2 * session.spectra.shape[1]
+    used = effective_number(session, data, prior) / session.n_blocks
+    return np.sqrt(np.array(squares) / max(each - used, 0.2 * each))
+
+
+def effective_number(session: Session, data: Normal, prior: Normal, names: tuple[str, ...] = ()) -> float:
+    """How many parameters the data determine (MacKay 1992): all, or those of some groups."""
+    local, mixed, shared = Factor(with_prior(session, data, prior)).covariance()
+    if names:
+        members = [session.groups[name] for name in names]
+        spread = [group.precision * group.relative * shared[group.shared, group.shared] for group in members]  # diagonal
+        return float(sum(group.shared.size - session.caution * one.sum() for group, one in zip(members, spread, strict=True)))
+    held = np.sum(local * prior.local) + 2 * np.sum(mixed * prior.mixed) + np.sum(shared * prior.shared)
+    return float(session.n_blocks * session.n_local + session.n_shared - session.caution * held)
+
+
+def amplitude_covariance(session: Session, data: Normal, prior: Normal) -> tuple[NDArray, NDArray]:
+    """Covariance of the errors of all amplitudes, (B·M, B·M), and of what they are composed of, (n, n).
+
+    The errors are noise, and what the fit holds back of what varies: where it holds the priors as they are, that is the
+    inverse Fisher information, the priors' included.
+    """
+    n_b, m = session.n_blocks, len(session.model.names)
+    if session.caution != 1:
+        covariance = _cautious_covariance(session, data, prior)
+        n = m if session.terms is None else session.terms.shape[1]
+        at = 0 if session.terms is None else session.n_local
+        own = covariance[at : at + n, at : at + n]
+        return (own, own) if session.terms is None else (session.terms @ own @ session.terms.T, own)
+    factor = Factor(with_prior(session, data, prior))
+    local, _, shared = factor.covariance()
+    if session.terms is not None:
+        own = shared[session.coefficients, session.coefficients]
+        return session.terms @ own @ session.terms.T, own
+    gain = factor.gain[:, :m]
+    joint = np.einsum("big,gh,cjh->bicj", gain, shared, gain, optimize=True)
+    for block in range(n_b):
+        joint[block, :, block] = local[block, :m, :m]
+    joint = joint.reshape(n_b * m, n_b * m)
+    return joint, joint
+
+
+def _cautious_covariance(session: Session, data: Normal, prior: Normal) -> NDArray[np.floating]:
+    """Covariance of the errors of all parameters of one block where the fit holds priors more tightly than they are."""
+
+    def dense(local: NDArray, mixed: NDArray, shared: NDArray) -> NDArray:
+        return np.block([[local, mixed], [mixed.T, shared]])
+
+    gram = dense(data.local[0], data.mixed[0], data.shared)
+    known = dense(prior.local, prior.mixed, prior.shared)
+    inner = inverse(gram + session.caution * known)
+    return inner @ (gram + session.caution**2 * known) @ inner
 
 
 def inverse(matrix: NDArray) -> NDArray[np.floating]:
@@ -302,52 +687,3 @@ def inverse(matrix: NDArray) -> NDArray[np.floating]:
         return linalg.cho_solve(factor, np.diag(scale), check_finite=False) * scale[:, np.newaxis]
     except linalg.LinAlgError:
         return linalg.pinvh(scaled) * scale * scale[:, np.newaxis]
-
-
-def _solve(matrix: NDArray, right: NDArray) -> NDArray[np.floating]:
-    scale = 1 / np.sqrt(np.diag(matrix))
-    scaled = matrix * scale * scale[:, np.newaxis]
-    try:
-        factor = linalg.cho_factor(scaled, lower=True, check_finite=False, overwrite_a=True)
-        return scale * linalg.cho_solve(factor, scale * right, check_finite=False)
-    except linalg.LinAlgError:
-        return scale * (linalg.pinvh(matrix * scale * scale[:, np.newaxis]) @ (scale * right))
-
-
-def _stepped(session: Session, z: NDArray, normal: NDArray, gradient: NDArray) -> NDArray[np.floating]:
-    """Take a step in which a parameter that would leave its bounds moves onto them, and the others allow for that."""
-    low, high = session.bounds
-    free = np.ones(z.size, dtype=bool)
-    step = np.zeros(z.size)
-    for _ in range(BOUND_ROUNDS):
-        step[free] = _solve(normal[np.ix_(free, free)], gradient[free] - normal[np.ix_(free, ~free)] @ step[~free])
-        out = free & ((z + step < low) | (z + step > high))
-        if not out.any():
-            break
-        step[out] = (np.clip(z + step, low, high) - z)[out]
-        free &= ~out
-    return np.clip(z + step, low, high)
-
-
-def posterior(session: Session, gram: NDArray) -> NDArray[np.floating]:
-    """Covariance of the errors of all parameters: noise, and what the fit holds back of what varies.
-
-    Where it holds the priors as they are, that is the inverse Fisher information, the priors' included. Own shapes
-    count with their whole spread also where the fit held them because the basis misses something.
-    """
-    matrix, _ = session.prior()
-    inner = inverse(gram + session.caution * matrix)
-    return inner @ (gram + session.caution**2 * matrix) @ inner
-
-
-def effective_dimension(session: Session, gram: NDArray, names: tuple[str, ...]) -> float:
-    """How many parameters of some groups the data determine (MacKay 1992): 0 to their number."""
-    matrix, _ = session.applied()
-    covariance = np.diag(inverse(gram + matrix))
-    members = np.concatenate([session.groups[name].indices for name in names])
-    return float(members.size - np.sum(np.diag(matrix)[members] * covariance[members]))
-
-
-def rescaled(session: Session, factor: NDArray) -> Session:
-    """Give the same session with noise SDs larger by `factor` (B); variances are estimated anew."""
-    return replace(session, spectra=session.spectra / factor[:, np.newaxis], scale=session.scale / factor)

@@ -12,9 +12,10 @@ from scipy import fft
 
 from mrsflow import axes
 
-BASELINE_LENGTHS_PPM = {"baseline": 0.8, "fine_baseline": 0.2}
-"""Correlation lengths (ppm) of the two parts of the baseline: one broader than any resonance, and one as narrow as
-macromolecules, which a basis may lack."""
+BASELINE_LENGTH_PPM = 0.8
+"""Correlation length (ppm) of the baseline: broader than any resonance."""
+BROAD_DISCREPANCY_LENGTH_PPM, DISCREPANCY_LENGTH_PPM = 0.15, 0.04
+"""The same for what the basis lacks: as narrow as macromolecules, and as the lines in vivo."""
 LIPID_LINES_PPM = np.arange(0.7, 1.65, 0.1)
 """Centres of the lines of which out-of-voxel lipid is composed (methyl 0.9, methylene 1.3 ppm, displaced)."""
 LIPID_WIDTHS_HZ = (15.0, 20.0)
@@ -39,14 +40,17 @@ class Nuisance:
     columns : (2P, n) float
         Real above imaginary part.
     groups : dict of str to slice
-        Columns that share a variance; the last, ``first_point``, is a constant.
+        Columns that share a variance; ``first_point`` is a constant, ``discrepancy`` what the basis lacks.
     per_block : (n) bool
         Whether the coefficient may differ between the blocks of a session.
+    discrepancy_ppm : (k) float
+        Where the columns of the group ``discrepancy`` have their maximum.
     """
 
     columns: NDArray[np.floating]
     groups: dict[str, slice]
     per_block: NDArray[np.bool_]
+    discrepancy_ppm: NDArray[np.floating]
 
 
 def stacked(spectra: NDArray) -> NDArray[np.floating]:
@@ -80,7 +84,7 @@ def build(points: NDArray, n_points: int, dwell_time: float, spectrometer_freque
     shift = axes.hz_to_ppm(np.fft.fftfreq(n_points, dwell_time), spectrometer_frequency)
     flat = np.ones((points.size, 1), dtype=complex)
     parts = {
-        **{name: stacked(_baseline(shift, points, length)) for name, length in BASELINE_LENGTHS_PPM.items()},
+        "baseline": stacked(_smooth(shift, points, BASELINE_LENGTH_PPM)[0]),
         "lipid": lines(LIPID_LINES_PPM, *LIPID_WIDTHS_HZ),
         "water": lines(WATER_LINES_PPM, WATER_WIDTH_HZ, 0.0),
         "first_point": np.concatenate([stacked(flat), stacked(1j * flat)], axis=1),
@@ -91,9 +95,16 @@ def build(points: NDArray, n_points: int, dwell_time: float, spectrometer_freque
         reduced, strength = _principal(part)
         columns.append(reduced)
         groups[name] = slice(start, start + strength.size)
-        per_block.append((strength > KEPT_PER_BLOCK) & (name != "fine_baseline"))
+        per_block.append(strength > KEPT_PER_BLOCK)
         start += strength.size
-    return Nuisance(np.concatenate(columns, axis=1), groups, np.concatenate(per_block))
+    lengths = {"broad_discrepancy": BROAD_DISCREPANCY_LENGTH_PPM, "discrepancy": DISCREPANCY_LENGTH_PPM}
+    for name, length in lengths.items():
+        lacking, centres = _smooth(shift, points, length)
+        groups[name] = slice(start, start + centres.size)
+        columns.append(stacked(lacking))
+        per_block.append(np.zeros(centres.size, dtype=bool))
+        start += centres.size
+    return Nuisance(np.concatenate(columns, axis=1), groups, np.concatenate(per_block), centres)
 
 
 def _principal(columns: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
@@ -104,8 +115,10 @@ def _principal(columns: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDA
     return left[:, kept] * strength / np.abs(left[:, 0]).max(), strength
 
 
-def _baseline(shift: NDArray[np.floating], points: NDArray, length: float) -> NDArray[np.complexfloating]:
+def _smooth(shift: NDArray[np.floating], points: NDArray, length: float) -> tuple[NDArray, NDArray[np.floating]]:
     """Smooth causal signals: (P, n) complex, whose sum with independent coefficients is a smooth random function.
+
+    With them their centres (n), ppm.
 
     Gaussian bumps on a regular grid are the discrete form of a Gaussian process with squared-exponential covariance
     (Rasmussen and Williams 2006, ch. 4, doi:10.7551/mitpress/3206.001.0001). The imaginary part is that of a signal
@@ -119,4 +132,4 @@ def _baseline(shift: NDArray[np.floating], points: NDArray, length: float) -> ND
     half = shift.size // 2
     fids[:, half:] = 0
     fids[:, 1:] *= 2
-    return fft.fft(fids)[:, points].T
+    return fft.fft(fids)[:, points].T, centres

@@ -239,7 +239,7 @@ def name(
     """Name the findings above the baseline after substances with lines there.
 
     A substance is named where at least `OWN_PART` of its protons in the range lie. Of several those are named that
-    explain most findings, in order of the part of their protons that lie at findings, then of distance.
+    explain most findings, in order of distance (to 0.01 ppm), then of the part of their protons that lie at findings.
 
     Parameters
     ----------
@@ -269,7 +269,7 @@ def name(
             explained = sum(any(covers(other, shift) for shift, _ in inside) for other in above)
             seen = sum(protons for shift, protons in inside if any(covers(other, shift) for other in above))
             distance = min(abs(shift - finding.ppm) for shift, _ in here)
-            candidates.append((-explained, -seen / total, distance, title))
+            candidates.append((-explained, round(distance, 2), -seen / total, title))
         most = min(candidates, default=(0,))[0]
         names = tuple(title for count, *_, title in sorted(candidates) if count == most)
         named.append(replace(finding, names=names[:CANDIDATES]))

@@ -78,7 +78,7 @@ def test_a_basis_with_lipids_alone_gets_the_others(bare):
     lipid = made.fids[made.names.index("Lip13")]
     lipids = replace(bare, names=("NAA", "Cr", "GPC", "Lip13"), fids=np.array([*bare.fids[:3], 7 * lipid]))
     found = macromolecules.chosen(lipids, "default")
-    assert sorted(found.names) == sorted({*lipids.names, *made.names})
+    assert found.names == (*lipids.names, *(name for name in made.names if name.startswith("MM")))
     np.testing.assert_array_equal(found.fids[found.names.index("Lip13")], 7 * lipid)
 
 

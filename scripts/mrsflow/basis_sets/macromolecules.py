@@ -170,7 +170,7 @@ def add(basis: Basis, macromolecules: Basis) -> Basis:
     Parameters
     ----------
     basis, macromolecules : Basis
-        Lipids that `basis` has of its own are kept.
+        Where `basis` has lipids of its own they are kept, and no others added.
 
     Returns
     -------
@@ -191,7 +191,8 @@ def add(basis: Basis, macromolecules: Basis) -> Basis:
         added = basis_sets.match(macromolecules, sampling[0], "1H", *sampling[1:])
     except InputError as error:
         raise InputError(f"macromolecules of {error}") from None
-    new = [k for k, name in enumerate(added.names) if name not in basis.names]
+    own_lipids = any(map(is_lipid, basis.names))
+    new = [k for k, name in enumerate(added.names) if not (own_lipids and is_lipid(name))]
     factor = unit(basis) * strength(parametrised(*sampling)) / strength(added)
     description = f"{basis.description}; macromolecules: {macromolecules.description}"
     if basis.echo_time and added.echo_time and abs(basis.echo_time - added.echo_time) > ECHO_TIME_TOLERANCE:

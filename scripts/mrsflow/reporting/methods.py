@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mrsflow import __version__
+from mrsflow.config import macromolecules_of
 from mrsflow.preprocessing import quality
 
 BIB = Path(__file__).parent / "templates" / "references.bib"
@@ -160,6 +161,17 @@ def _acquisition(config: dict, sidecars: list[dict], blocks: Any, said: dict[str
     ]
 
 
+def _macromolecules(protocol: dict[str, Any]) -> str:
+    source = macromolecules_of(protocol)
+    return {
+        None: "",
+        "none": ", no macromolecules",
+        "default": ", parametrised macromolecules and lipids",
+        "measured": ", macromolecules of the session's metabolite-nulled scan, else of the mean of all",
+        "cohort": ", macromolecules of the mean of all metabolite-nulled scans",
+    }.get(source, ", measured macromolecules of a given file")
+
+
 def _sequence(protocol: dict[str, Any]) -> str:
     return protocol["sequence"].replace("_", "-").upper()
 
@@ -169,7 +181,7 @@ def _analysis(config: dict, sidecars: list[dict], said: dict[str, str]) -> list[
     fitter = config["fit"]["fitter"]
     low, high = config["fit"]["ppm"]
     kinds = {
-        key: "given file" if p["basis"] else f"simulated by density matrix for {_sequence(p)}"
+        key: ("given file" if p["basis"] else f"simulated by density matrix for {_sequence(p)}") + _macromolecules(p)
         for key, p in config["protocols"].items()
     }
     basis = "; ".join(f"{key}: {kind}" for key, kind in kinds.items())

@@ -35,7 +35,7 @@ LEVELS = {
 }  # fmt: skip
 """Ratios, and the largest bias in % with a simulated basis; half of it with the vendor's."""
 NAMED = {"singlet2.35": "pyruvate", "singlet3.15": "MSM", "bhb": "bHB", "ethanol": "ethanol", "mannitol": "mannitol"}
-"""Substance of our table for each extra signal."""
+"""Substance of our table for each extra signal; ours has second-order couplings, that of the set has not."""
 BY_CHANCE = ("GABA/tCr",)
 """Ratios whose bias may also be within two standard errors."""
 MOVES = {"Glx/tNAA": 3, "Glx/tCr": 3, "tNAA/tCr": 3, "Ins/tCr": 5}

@@ -87,6 +87,10 @@ def test_a_nipype_workflow_of_preprocess_and_fit(tmp_path):
     np.testing.assert_allclose(amplitudes["Cr"] / amplitudes["NAA"], 0.8, rtol=0.03)
     np.testing.assert_allclose(amplitudes["GPC"] / amplitudes["NAA"], 0.25, rtol=0.03)
     assert len(amplitudes) == 2
+    blocks = next(node.result.outputs.out_file for node in done.nodes if node.name == "preprocess")
+    options = {"in_file": blocks, "basis": tmp_path / "known.BASIS", "macromolecules": "default"}
+    again = Node(FitBlocks(**options), "again", base_dir=str(tmp_path / "again")).run()
+    assert {"MM09", "Lip13"} <= set(read_table(again.outputs.out_file)["metabolite"])
 
 
 def test_telemetry_is_off():

@@ -7,9 +7,8 @@ import pytest
 from scipy.optimize import least_squares
 
 from mrsflow import axes, nifti_mrs
-from mrsflow.basis_sets import basis, sequences
+from mrsflow.basis_sets import basis, presets, sequences
 from mrsflow.basis_sets.macromolecules import broad_fid
-from mrsflow.basis_sets.pulses import Pulse
 from mrsflow.conversion.convert import convert_by_hand
 from mrsflow.files import read_table
 from mrsflow.fitting import fit, uncertainty
@@ -102,19 +101,28 @@ def test_published_singlets_lie_where_they_should_and_absorb(shared, path):
         assert spectrum[highest].real > 0.99 * np.abs(spectrum[highest])
 
 
-def remaining(published, simulated, name):
-    """Difference over norm between 0.5 and 4.2 ppm at 4 Hz of extra width, after a common complex scale."""
+def remaining(published, simulated, name, scaled_by=None):
+    """Difference over norm between 0.5 and 4.2 ppm at 4 Hz of extra width, after a complex scale; its own or another's.
+
+    Without the first points, which some programs halve, and without a cubic: tails of NH protons beyond 6.5 ppm.
+    """
     t = axes.time_axis(published.n_points, published.dwell_time)
     ppm = axes.ppm_axis(published.n_points, published.dwell_time, published.spectrometer_frequency)
     window = (ppm > 0.5) & (ppm < 4.2)
-    widths = (4.0, 4.0 + published.linewidth - simulated.linewidth)
-    theirs, ours = (
-        axes.to_spectrum(fids[names.index(name)] * np.exp(-np.pi * width * t))[window]
-        for fids, names, width in zip(
-            (published.fids, simulated.fids), (published.names, simulated.names), widths, strict=True
-        )
-    )
-    return np.linalg.norm(theirs - ours * np.vdot(ours, theirs) / np.vdot(ours, ours)) / np.linalg.norm(theirs)
+    smooth = np.linalg.qr(np.linspace(-1, 1, window.sum())[:, None] ** np.arange(4))[0]
+
+    def spectrum(source, which, width):
+        spectra = axes.to_spectrum(source.fids[source.names.index(which)] * np.exp(-np.pi * width * t) * (t > 0))
+        return spectra[window] - smooth @ (smooth.T @ spectra[window])
+
+    def pair(which):
+        ours = spectrum(simulated, which, 4.0 + published.linewidth - simulated.linewidth)
+        return spectrum(published, which, 4.0), ours
+
+    theirs, ours = pair(scaled_by or name)
+    scale = np.vdot(ours, theirs) / np.vdot(ours, ours)
+    theirs, ours = pair(name)
+    return np.linalg.norm(theirs - scale * ours) / np.linalg.norm(theirs)
 
 
 def test_challenge_set_is_near_the_ideal_simulation(challenge):
@@ -218,23 +226,43 @@ def test_simulated_macromolecules_give_the_ratios_of_those_measured_in_the_voxel
     np.testing.assert_allclose(ratios[0], ratios[1], rtol=0.1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("vendor", "te1"), [("GE", 0.0165), ("Siemens", 0.0175)])
-def test_osprey_sets_need_shaped_pulses(shared, vendor, te1):
-    """Slices that miss part of lactate's partners are what ideal pulses cannot give."""
+GOALS = {"Glu": 0.03, **dict.fromkeys(("Gln", "GABA", "Ins", "GSH", "NAAG"), 0.05)}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "preset"), [("Siemens", "siemens_svs_se"), ("GE", "ge_probe_p"), ("Philips", "philips_press")]
+)
+def test_presets_give_the_signals_of_the_vendors(shared, vendor, preset):
+    """At one scale for the whole set; ideal pulses with two equal echoes miss glutamate by 13 %."""
     published = basis.centred(basis.load(shared / OSPREY[vendor]))
     published = replace(published, fids=published.fids[:, :2048])
-    names = ("Lac", "Glu", "Gln", "Ins", "GSH")
+    protocol = {"sequence": "press", "echo_time_ms": 35, "te1_ms": None, "mixing_time_ms": None, "refocusing": None}
     found = {}
-    for kind, pulse in (("ideal", None), ("sinc", Pulse("sinc", 0.005, 2000.0, positions=16))):
+    for name in (preset, "ideal"):
+        full = presets.filled({**protocol, "preset": name}, "a")
         simulated = sequences.simulate(
-            sequences.Sequence("press", 0.035, te1=te1, refocusing=pulse),
+            sequences.Sequence.from_protocol(full),
             published.spectrometer_frequency,
-            names,
+            ("Cr", *GOALS),
             dwell_time=published.dwell_time,
             n_points=published.n_points,
         )
-        found[kind] = [remaining(published, simulated, name) for name in names]
-    assert found["ideal"][0] > 0.25
-    assert found["sinc"][0] < 0.08
-    assert np.median(found["sinc"]) < 0.08
+        found[name] = {goal: remaining(published, simulated, goal, "Cr") for goal in GOALS}
+    assert {goal for goal, value in found[preset].items() if value > GOALS[goal]} == set(), found[preset]
+    assert found["ideal"]["Glu"] > 0.1
+
+
+def test_set_of_another_program_is_ours_to_a_thousandth(shared):
+    """Ideal PRESS of spant with echoes of 10 and 20 ms; the chemical shifts of these metabolites are the same."""
+    published = basis.centred(basis.load(shared / "data/basis/lcmodel_test_3t.basis"))
+    names = ("Cr", "Ala", "Asp", "Gln", "Glu", "Lac", "Tau")
+    simulated = sequences.simulate(
+        sequences.Sequence("press", 0.030, te1=0.010),
+        published.spectrometer_frequency,
+        names,
+        dwell_time=published.dwell_time,
+        n_points=published.n_points,
+    )
+    stated = replace(published, linewidth=2.0)
+    for name in names:
+        assert remaining(stated, simulated, name, "Cr") < 1e-3, name

@@ -30,29 +30,25 @@ def main(config: str, sessions: list[str], status: Path) -> None:
         names = sorted(set(samples.loc[samples["key"] == key, "protocol"]))
         return {name: output / "basis" / f"{name}.BASIS" for name in names}
 
-    def macromolecules(key: str) -> Path | None:
-        """File that has the macromolecules of a session, where scans of the study have them."""
-        for name in bases(key):
-            if needs_mean(settings["protocols"][name], key in nulled):
-                return output / "basis" / f"{name}_macromolecules.nii.gz"
-            if macromolecules_of(settings["protocols"][name]) == "measured":
-                written = records.outputs_of(output, "preprocess", key)
-                return next(path for path in written if path.name.endswith("_desc-macromolecules_svs.nii.gz"))
-        return None
+    def source(key: str) -> dict[str, str | None]:
+        return {name: macromolecules_of(settings["protocols"][name]) for name in bases(key)}
+
+    def means(key: str) -> list[Path]:
+        """Mean macromolecules of the study, where a session takes them."""
+        names = [name for name in bases(key) if needs_mean(settings["protocols"][name], key in nulled)]
+        return [output / "basis" / f"{name}_macromolecules.nii.gz" for name in names]
 
     def fit(item: records.Work) -> list[Path]:
         written = records.outputs_of(output, "preprocess", item.key)
-        return fit_session_files(item.key, written, bases(item.key), item.settings, macromolecules(item.key))
+        own = [path for path in written if path.name.endswith("_desc-macromolecules_svs.nii.gz")]
+        measured = means(item.key) or (own if "measured" in source(item.key).values() else [])
+        return fit_session_files(item.key, written, bases(item.key), item.settings, next(iter(measured), None))
 
-    def inputs(key: str) -> list[Path]:
-        means = [name for name in bases(key) if needs_mean(settings["protocols"][name], key in nulled)]
-        return [*bases(key).values(), *(output / "basis" / f"{name}_macromolecules.nii.gz" for name in means)]
+    def work_of(key: str) -> records.Work:
+        inputs = [*bases(key).values(), *means(key)]
+        return records.Work(key, inputs, {**settings["fit"], "macromolecules": source(key)}, after="preprocess")
 
-    def own(key: str) -> dict:
-        sources = {name: macromolecules_of(settings["protocols"][name]) for name in bases(key)}
-        return {**settings["fit"], "macromolecules": sources}
-
-    work = [records.Work(key, inputs(key), own(key), after="preprocess") for key in sessions]
+    work = [work_of(key) for key in sessions]
     stop = settings["on_error"] == "stop"
     records.each_session("fit", work, fit, output, status, records.code_of(__file__), stop)
 

@@ -150,9 +150,3 @@ def test_more_lines_of_one_substance_decide_between_two():
     assert named[0].names == ("ethanol",)
     (alone,) = unknown_signals.name([methyl], (0.5, 4.2), MHZ)
     assert set(alone.names) >= {"ethanol", "beta-hydroxybutyrate"}
-
-
-def test_metabolites_beneath_a_finding():
-    components = np.array([np.exp(-(((PPM[BAND] - centre) / 0.05) ** 2)) for centre in (2.35, 2.4, 3.0)])
-    finding = Finding(2.36, 1.0, 9.0, WIDTH)
-    assert unknown_signals.beneath(finding, PPM[BAND], ("Glu", "Gln", "Cr"), components) == ("Glu", "Gln")

@@ -28,8 +28,6 @@ OWN_PART = 0.25
 """Part of the protons of a substance that must lie at a place for it to be named there."""
 VISIBLE = 0.02
 """Part of a line (energy) that the fit must leave in the residual for the search to say anything at its place."""
-BENEATH = 0.1
-"""Height of a metabolite at a place, as part of its largest, from which it counts as lying there."""
 
 
 @dataclass(frozen=True)
@@ -274,22 +272,3 @@ def name(
         names = tuple(title for count, *_, title in sorted(candidates) if count == most)
         named.append(replace(finding, names=names[:CANDIDATES]))
     return named
-
-
-def beneath(finding: Finding, ppm: ArrayLike, names: tuple[str, ...], components: ArrayLike) -> tuple[str, ...]:
-    """Metabolites that lie under a finding, whose amounts it may therefore have changed.
-
-    Parameters
-    ----------
-    finding : Finding
-    ppm : (P) float
-    names : tuple of str, length M
-    components : (M, P) float
-        Their real spectra; only the shape counts.
-    """
-    size = np.abs(np.asarray(components, float))
-    place = int(np.argmin(np.abs(np.asarray(ppm, float) - finding.ppm)))
-    largest = size.max(axis=1)
-    return tuple(
-        one for one, row, top in zip(names, size, largest, strict=True) if top > 0 and row[place] >= BENEATH * top
-    )

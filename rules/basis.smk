@@ -48,7 +48,7 @@ rule average_macromolecules:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
-        code=code("average_macromolecules"),
+        code=lambda wildcards: code("average_macromolecules"),
         config=settings("study", "protocols"),
     message:
         "Averaging the macromolecules that scans of role mm show, for protocol {wildcards.protocol}"

@@ -7,7 +7,7 @@ import pytest
 
 from mrsflow import axes, nifti_mrs
 from mrsflow.basis_sets import basis as basis_sets
-from mrsflow.basis_sets import macromolecules, nulled, sequences
+from mrsflow.basis_sets import macromolecules, nulled, sequences, spins
 from mrsflow.basis_sets.basis import Basis
 from mrsflow.basis_sets.basis_formats import write_basis
 from mrsflow.errors import InputError
@@ -15,9 +15,9 @@ from mrsflow.nifti_mrs import Scan
 
 MHZ, DWELL, POINTS = 123.25, 5e-4, 2048
 PRESS = sequences.Sequence("press", 0.03, te1=0.011)
-AT_7_T = {0.92: (43, 32), 1.21: (56, 23), 1.40: (38, 26), 1.67: (61, 31), 2.27: (58, 32), 2.98: (38, 26)}
-"""Published or fitted widths at 7 T (Hz) near a chemical shift (ppm): STEAM spectrum of the consensus' collection, less
-its shim, and Gaussian lines fitted to spectra of Považan et al. (GitHub: HarrisBrainLab/MMSim)."""
+AT_3_AND_7_T = {0.92: (0.17, 43, 32), 1.40: (0.18, 38, 26), 2.98: (0.17, 38, 26)}
+"""Lines that stand free (ppm): their width at 3 T (ppm), and two at 7 T (Hz), of the STEAM spectrum of the consensus'
+collection, less its shim, and of spectra of Považan et al. as fitted at GitHub: HarrisBrainLab/MMSim."""
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +34,26 @@ def width_of(fid, dwell_time):
     return (spectrum > spectrum.max() / 2).sum() / (n * dwell_time)
 
 
-@pytest.mark.parametrize("shift", AT_7_T)
+@pytest.mark.parametrize("shift", AT_3_AND_7_T)
 def test_widths_at_7_t_are_between_published_ones(shift):
-    made = macromolecules.parametrised(297.2, 1.6e-4, 4096)
-    ppm = axes.ppm_axis(4096, 1.6e-4, 297.2)
-    tops = ppm[np.abs(axes.to_spectrum(made.fids)).argmax(axis=1)]
-    names = [name for name in made.names if name.startswith("MM")]
-    nearest = min(range(len(names)), key=lambda k: abs(tops[k] - shift))
-    width, published = width_of(made.fids[nearest], 1.6e-4), AT_7_T[shift]
+    at_3_t, *published = AT_3_AND_7_T[shift]
+    width = float(macromolecules.width_hz(at_3_t, 297.2))
     assert min(published) < width < 1.1 * max(published)
-    constant_in_ppm = width_of(macromolecules.parametrised(123.25, DWELL, 2048).fids[nearest], DWELL) * 297.2 / 123.25
-    assert abs(np.log(width / np.sqrt(np.prod(published)))) < abs(np.log(constant_in_ppm / np.sqrt(np.prod(published))))
+    middle = np.sqrt(np.prod(published))
+    assert abs(np.log(width / middle)) < abs(np.log(at_3_t * 297.2 / middle))
 
 
-def test_widths_at_3_t_are_those_of_the_table():
-    made = macromolecules.parametrised(MHZ, DWELL, 8192)
-    assert width_of(made.fids[0], DWELL) == pytest.approx(0.17 * MHZ, abs=0.1)
+@pytest.mark.parametrize("mhz", [63.9, MHZ, 297.2])
+def test_lines_have_the_width_of_their_field(mhz):
+    made = macromolecules.parametrised(mhz, 1.6e-4, 8192)
+    line = spins.table()["broad"]["MM09"]["lines"][0]
+    one = macromolecules.broad_fid([line], MHZ, DWELL, 8192)
+    assert width_of(one, DWELL) == pytest.approx(line["width"] * MHZ, abs=0.1)
+    total = sum(line["protons"] for line in spins.table()["broad"]["MM09"]["lines"])
+    decay = np.abs(made.fids[made.names.index("MM09")])
+    assert decay[0] == pytest.approx(total)
+    if len(spins.table()["broad"]["MM09"]["lines"]) == 1:
+        assert width_of(made.fids[0], 1.6e-4) == pytest.approx(macromolecules.width_hz(line["width"], mhz), abs=0.1)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0])
@@ -113,11 +117,12 @@ def total_of(fid):
     ids=["none", "CH2", "inverted"],
 )
 def test_cleaned_spectrum_is_the_one_it_was_made_of(residual, phase):
+    """Within 4 %; within 6 % where no residual metabolite shows the shim."""
     truth = total_of(nulled_fid(shim_hz=0.0))
     found = nulled.clean(nulled_fid(noise=0.05, residual=residual, phase=phase, offset=2.0), DWELL, MHZ)
     ours = total_of(found.fid(MHZ, DWELL, POINTS))
     factor = np.vdot(ours, truth).real / np.vdot(ours, ours).real
-    assert np.linalg.norm(factor * ours - truth) < 0.04 * np.linalg.norm(truth)
+    assert np.linalg.norm(factor * ours - truth) < (0.04 if residual else 0.06) * np.linalg.norm(truth)
     names = {3.92: "Cr CH2", 3.03: "tCr CH3", 2.01: "tNAA"}
     for ppm, amount in residual:
         assert np.sign(found.residual[names[ppm]]) == np.sign(amount)

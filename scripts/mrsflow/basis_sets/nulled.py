@@ -36,6 +36,12 @@ NOISE_PPM = (6.5, 9.5)
 """Range that shows noise alone."""
 CLEAN = 5e-4
 """Noise of a spectrum below which it is a signal that was made, not measured, as part of its highest point."""
+GRID_PPM, GRID_WIDTH = np.arange(0.4, 4.301, 0.04), 0.1
+"""Lines that make up a cleaned spectrum (ppm): near enough to each other, and narrow enough, for any macromolecules."""
+GRID_MISFIT, ROUGHNESS = 0.01, 0.003
+"""Of these lines: what they are not expected to explain, and the cost of amounts that bend from one to the next."""
+SHOWN = 0.1
+"""Height of a residual metabolite, as part of the highest point, that shows the shim."""
 MOST_LEFT = 0.6
 """Height of both tNAA and tCr, as part of the highest point, from which metabolites were not nulled."""
 LEAST_EXPLAINED = 0.6
@@ -49,7 +55,7 @@ class Cleaned:
     Attributes
     ----------
     lines : list of dict
-        `shift`, `width` (ppm, the shim taken out) and `protons` (3 at 0.92 ppm).
+        `shift`, `width` (ppm, the shim taken out) and `protons` (of an arbitrary unit).
     residual : dict of str to float
         Height of each singlet of `RESIDUAL`, as part of the highest point of the spectrum; negative: inverted.
     phase : float
@@ -96,9 +102,12 @@ class Nulled:
         points = axes.to_spectrum(clean)[self.inside]
         self.points = points / np.abs(points).max()
         self.tilt = (self.ppm - np.mean(WINDOW_PPM)) / 2
-        smooth = np.stack([self.tilt**k for k in range(3)], axis=1)
+
+    def baseline(self, degree: int) -> NDArray:
+        """Give powers of the chemical shift up to `degree`, of either sign, real and imaginary: (2P, n)."""
+        smooth = np.stack([self.tilt**k for k in range(degree + 1)], axis=1)
         none = np.zeros_like(smooth)
-        self.baseline = np.block([[smooth, -smooth, none, none], [none, none, smooth, -smooth]])  # of either sign
+        return np.block([[smooth, -smooth, none, none], [none, none, smooth, -smooth]])
 
     def lines(self, shifts: NDArray, widths: NDArray) -> NDArray:
         """Give unit lines: (2P, n)."""
@@ -108,21 +117,25 @@ class Nulled:
         spectra = spectra[:, self.inside].T / np.abs(spectra).max()
         return np.concatenate([spectra.real, spectra.imag])
 
-    def explained(self, shifts: NDArray, widths: NDArray, own: NDArray) -> tuple[NDArray, NDArray]:
-        """Amounts of the lines, then of what is left of metabolites, and what they leave.
+    def explained(
+        self, shifts: NDArray, widths: NDArray, own: NDArray, degree: int = 2, roughness: float = 0.0
+    ) -> tuple[NDArray, NDArray]:
+        """Amounts of the lines, then of what is left of metabolites, and what they leave beside a baseline.
 
-        `own`: two phases (rad), shift and shim (ppm).
+        `own`: two phases (rad), shift and shim (ppm). `roughness`: cost of amounts that bend from line to line.
         """
         n = shifts.size
         turned = self.points * np.exp(-1j * (own[0] + own[1] * self.tilt))
         broad = self.lines(shifts + own[2], np.hypot(widths, own[3]))
         left = self.lines(self.narrow + own[2], np.full(self.narrow.size, own[3]))
-        design = np.hstack([broad, left, -left, self.baseline])
+        design = np.hstack([broad, left, -left, self.baseline(degree)])
         target = np.concatenate([turned.real, turned.imag])
-        amounts, _ = nnls(design, target)
+        bend = np.zeros((n - 2, design.shape[1]))
+        bend[:, :n] = roughness * np.sqrt(target.size) * np.diff(np.eye(n), 2, axis=0)
+        amounts, _ = nnls(np.vstack([design, bend]), np.concatenate([target, np.zeros(n - 2)]))
         upright, inverted = amounts[n : n + 2 * self.narrow.size].reshape(2, -1)
         heights = (upright - inverted) * np.abs(left).max(axis=0)
-        return np.concatenate([amounts[:n], heights]), target - design @ amounts
+        return np.concatenate([amounts[:n], heights]), np.concatenate([target - design @ amounts, -bend @ amounts])
 
 
 def fit_lines(spectra: list[Nulled], misfit: float = MISFIT) -> tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -182,33 +195,44 @@ def clean(fid: NDArray[np.complexfloating], dwell_time: float, spectrometer_freq
         The lines of macromolecules explain too little of it, or metabolites were not nulled.
     """
     spectrum = Nulled(fid, dwell_time, spectrometer_frequency)
-    shifts, widths, amounts, own = fit_lines([spectrum], MISFIT_OF_ONE)
-    n = shifts.size
-    phase, _, shift, shim = own[0]
-    left = spectrum.explained(shifts, widths, own[0])[1]
+    shifts, _, known, start = fit_lines([spectrum], MISFIT_OF_ONE)
+    before = dict(zip(RESIDUAL, np.abs(known[0, shifts.size :]), strict=True))
+    own = _refined(spectrum, start[0], max(before.values()) > SHOWN)
+    amounts, left = _on_grid(spectrum, own)
+    n = GRID_PPM.size
     explained = 1 - np.sum(left**2) / np.sum(np.abs(spectrum.points) ** 2)
-    if not (explained > LEAST_EXPLAINED and amounts[0, 0] > 0):
+    if not (explained > LEAST_EXPLAINED and known[0, 0] > 0):
         raise InputError(
             f"lines of macromolecules explain {100 * explained:.0f} % of the spectrum from {WINDOW_PPM[0]} to "
             f"{WINDOW_PPM[1]} ppm ({100 * LEAST_EXPLAINED:.0f} % needed, with a line at 0.9 ppm); is it "
             "metabolite-nulled?"
         )
-    residual = dict(zip(RESIDUAL, map(float, amounts[0, n:]), strict=True))
-    if min(abs(residual["tNAA"]), abs(residual["tCr CH3"])) > MOST_LEFT:
+    if min(before["tNAA"], before["tCr CH3"]) > MOST_LEFT:
         raise InputError(
-            f"tNAA and tCr are {100 * residual['tNAA']:.0f} and {100 * residual['tCr CH3']:.0f} % of its highest point "
+            f"tNAA and tCr are {100 * before['tNAA']:.0f} and {100 * before['tCr CH3']:.0f} % of its highest point "
             f"({100 * MOST_LEFT:.0f} % allowed for both); is it metabolite-nulled, and its inversion time right?"
         )
-    protons = 3 * amounts[0, :n] / amounts[0, 0]
-    values = zip(shifts, widths, protons, strict=True)
-    return Cleaned(
-        lines=[dict(zip(("shift", "width", "protons"), map(float, line), strict=True)) for line in values],
-        residual=residual,
-        phase=float(phase),
-        shift=float(shift),
-        shim=float(abs(shim)),
-        explained=float(explained),
-    )
+    residual = dict(zip(RESIDUAL, map(float, amounts[n:]), strict=True))
+    phase, _, shift, shim = map(float, own)
+    values = zip(GRID_PPM.tolist(), amounts[:n].tolist(), strict=True)
+    lines = [{"shift": ppm, "width": GRID_WIDTH, "protons": amount} for ppm, amount in values if amount > 0]
+    return Cleaned(lines, residual, phase, shift, abs(shim), float(explained))
+
+
+def _on_grid(spectrum: Nulled, own: NDArray) -> tuple[NDArray, NDArray]:
+    """Amounts of lines at every shift of `GRID_PPM`, beside a constant baseline, and what they leave."""
+    return spectrum.explained(GRID_PPM, np.full(GRID_PPM.size, GRID_WIDTH), own, 0, ROUGHNESS)
+
+
+def _refined(spectrum: Nulled, start: NDArray, shown: bool) -> NDArray:
+    """Phases, shift and shim with which lines on the grid explain most; the usual shim where no metabolite shows it."""
+
+    def cost(own: NDArray) -> NDArray:
+        known = [own[2] / 0.02, np.log(abs(own[3]) / SHIM_PPM) / (SHIM_SD if shown else 0.01)]
+        return np.concatenate([_on_grid(spectrum, own)[1] / GRID_MISFIT, known])
+
+    start = start if shown else np.append(start[:3], SHIM_PPM)
+    return least_squares(cost, start, x_scale=[0.1, 0.1, 0.01, 0.01], max_nfev=15).x
 
 
 def cleaned(measured: Basis) -> Basis:

@@ -66,7 +66,6 @@ def write(scans: list[Path], stem: Path) -> list[Path]:
         "ResidualMetabolites": {name: round(height, 4) for name, height in found.residual.items()},
         "ExplainedFraction": round(found.explained, 4),
         "ShimWidth": round(found.shim * made.spectrometer_frequency, 3),
-        "Lines": [{name: round(value, 4) for name, value in line.items()} for line in found.lines],
         "ProcessingApplied": made.processing,
     }
     side = stem.with_name(f"{stem.name}_desc-macromolecules_svs.json")

@@ -12,7 +12,7 @@ from mrsflow.basis_sets.macromolecules import broad_fid
 from mrsflow.conversion.convert import convert_by_hand
 from mrsflow.files import read_table
 from mrsflow.fitting import fit, uncertainty
-from mrsflow.fitting.fit import MACROMOLECULES
+from mrsflow.fitting.amounts import MACROMOLECULES
 from mrsflow.fitting.fit_model import Model
 from mrsflow.preprocessing.water import correct_eddy_currents, residual_water
 

@@ -1,6 +1,7 @@
 """Linear-combination fit of single-voxel spectra: one block alone, or the blocks of a session together.
 
-`fit_session` is the way in. The model of a spectrum is in `fit_model` and `nuisance`, the search in `fit_solver`.
+`fit_session` is the way in. Where a fit starts is in `fit_start`, the model of a spectrum in `fit_model` and
+`nuisance`, what is known of amounts in `amounts`, the search in `fit_solver`, what makes results doubtful in `verdict`.
 """
 
 from dataclasses import dataclass, replace
@@ -8,13 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import fft
 
-from mrsflow import axes
 from mrsflow.errors import InputError
-from mrsflow.fitting import fit_quality, fit_solver, uncertainty
+from mrsflow.fitting import amounts, fit_quality, fit_search, fit_solver, fit_start, noise, uncertainty, verdict
 from mrsflow.fitting.dynamic import Terms
 from mrsflow.fitting.fit_model import (
+    EDDY_TIMES,
     SD_BROAD_BROADENING_HZ,
     SD_BROAD_REFERENCE_PPM,
     SD_BROAD_SHIFT_PPM,
@@ -24,49 +24,25 @@ from mrsflow.fitting.fit_model import (
     SD_SHIFT_HZ,
     Model,
 )
-from mrsflow.fitting.fit_solver import Amounts, Session, State
+from mrsflow.fitting.fit_solver import Session, State
+from mrsflow.fitting.fit_start import Place, problem_with, random_start, recognised_start
 
-TEMPLATE = {"NAA": 10.0, "Cr": 4.5, "PCr": 4.5, "GPC": 1.2, "PCh": 0.6, "PCho": 0.6, "tCr": 9.0, "tNAA": 10.0}
-"""Signals by which a spectrum is recognised, in typical amounts (mM)."""
-MINOR = {"Asp": 0.05, "Asc": 0.04, "PE": 0.06, "Tau": 0.06, "Gly": 0.03, "Ala": 0.013, "sIns": 0.015}
-"""Minor metabolites as parts of tNAA + tCr + 3 tCho in healthy brain (Govindaraju et al. 2000, NMR Biomed. 13:129)."""
-MINOR_SPREAD = 1.0
-"""Standard deviation of these parts, relative: that of LCModel's ratio priors for such metabolites."""
-MACROMOLECULES = ("MM09", "MM12", "MM14", "MM17", "MM20", "MM22", "MM26", "MM30", "MM37")
-"""Macromolecules of a simulated basis set, of which the brain has equal amounts; other sets have other proportions."""
-MACROMOLECULE_PART, MACROMOLECULE_SPREAD = 0.25, 0.3
-"""Their usual amount as part of tNAA + tCr + 3 tCho, and the standard deviation of one from the mean of all, as part of
-that amount: between volunteers, echo times and scanners (``benchmarks/macromolecules.py``)."""
-STEADY = 0.03
-"""Standard deviation of macromolecules between the blocks of a session, as part of their amount: proteins do not change
-within hours, and what moves the voxel changes metabolites alike."""
-TEMPLATE_PPM = (1.8, 3.4)
-START_WIDTH_HZ, START_GAUSS_HZ2 = 4.0, 16.0
-LARGEST_SHIFT_PPM = 0.3
-BROAD_STARTS_PPM = (-0.1, -0.05, 0.0, 0.05, 0.1)
+__all__ = ["FitError", "FitResult", "fit_session", "noise_sd", "problem_with", "random_start", "recognised_start"]
+
+BROAD_STARTS_PPM = (-0.05, 0.0, 0.05)
 """Shifts of the macromolecules from which a fit starts; their posterior can have more than one mode."""
-SIGNALS_PPM = ((-0.5, 5.5), (0.2, 5.0), (0.5, 4.2))
-"""Noise is measured outside these ranges: the first that leaves enough."""
-FLAT_PART = 0.8
-"""Inner part of the receiver's band in which its filter is flat."""
-MACROMOLECULE_MEAN_SPREAD = 0.4
-LIPID_PARTS = ((0.27, 0.02), (0.15, 0.01))
-PROFILE_PPM = 0.03
-MISFIT_ROUNDS = 3
 FIRST_STEPS = 6
+"""Most steps from each start."""
+PROFILE_PPM = 0.03
+"""Smoothing of the metabolites' height, by which the basis is expected to lack something."""
+MISFIT_ROUNDS, MISFIT_SETTLED = 3, 1.02
+"""Times that what the model leaves is counted as noise of its block, unless it changes less."""
 EMPTY = {"tNAA": 0.01, "tCr": 0.1}
 """tNAA of less than this part of tCr, of either sign, is none: a test solution; likewise tCr, of tNAA."""
 MINIMUM_SNR = 3.0
-WRONG_WAY = 1.5
-"""A spectrum runs the wrong way when its mirror image shows the singlets this much stronger."""
-PLACES = 3
-"""Places from which a fit is tried."""
-MISFIT = 1.1
-"""Residual SD over noise SD beyond which misfit counts as noise and the fit is done again."""
-HELD = 1e2
-"""How much more tightly (precision of the prior) own shapes are then held for each unit of misfit beyond that, so that
-they do not bend to what the basis lacks."""
-CAUTION = 1.0
+APART_MISFIT, APART_STRENGTH = 1.5, 1.6
+"""A block stands apart when it leaves this much more than the others leave, or is so much stronger or weaker."""
+CAUTION = 4.0
 """A spectrum fitted alone holds every prior this much more tightly (in variance) than what it describes varies.
 
 Such spectra are compared with others of the same voxel. What line shapes and baseline add to the error is common to
@@ -104,6 +80,8 @@ class FitResult:
         What the amplitudes are composed of: themselves, or the terms of a dynamic fit.
     problems : tuple of str
         Per block why it has no amplitudes, empty where it has.
+    doubts : tuple of str
+        Per block why its amplitudes are doubtful, empty where they are not (`mrsflow.fitting.verdict`).
     terms : tuple of (metabolite, term)
         What the coefficients of a dynamic fit are.
     """
@@ -121,6 +99,7 @@ class FitResult:
     coefficients: NDArray[np.floating]
     coefficient_covariance: NDArray[np.floating]
     problems: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     terms: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -153,60 +132,148 @@ def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None, start
     Notes
     -----
     A spectrum that holds no finite or no non-zero values, runs the wrong way, shows no signal or fits with tNAA <= 0
-    is left out: its amplitudes are NaN and `problems` says why.
+    is left out and the others are fitted without it: its amplitudes are NaN and `problems` says why. One that stands
+    apart from the others is fitted alone, and doubtful; a course over time cannot hold it.
     """
     fids = np.atleast_2d(np.asarray(fids, dtype=complex))
-    m = len(model.names)
-    problems = [problem_with(fid, model) for fid in fids]
-    good = [block for block, problem in enumerate(problems) if not problem]
-    if not good:
-        raise FitError(problems[0])
-    matrix = None
-    if terms is not None:
-        rows = np.concatenate([np.arange(block * m, (block + 1) * m) for block in good])
-        matrix = terms.matrix[rows]
-        columns = np.flatnonzero(np.any(matrix, axis=0))
-        matrix = matrix[:, columns]
-    found = _fit_good(fids[good], model, matrix, start)
-    for block, values, quality in zip(good, found.amplitudes, found.quality, strict=True):
-        problems[block] = _problem_of(values, quality, model.names)
-    result = _with_all_blocks(found, good, problems)
-    if all(problems):
-        raise FitError(problems[good[0]])
+    problems = {block: problem for block, fid in enumerate(fids) if (problem := problem_with(fid, model))}
+    together = [block for block in range(len(fids)) if block not in problems]
+    apart = _unlike(fids, together, model)
+    together = [block for block in together if block not in apart]
+    parts: list[tuple[list[int], FitResult]] = []
+    while together:
+        found = _fit_together(fids[together], model, _of_blocks(terms, together, len(model.names)), start)
+        lost = {
+            block: problem
+            for block, values, quality in zip(together, found.amplitudes, found.quality, strict=True)
+            if (problem := _problem_of(values, quality, model.names))
+        }
+        odd = {} if lost else _of_misfit(together, found.quality)
+        if not lost and not odd:
+            parts.append((together, found))
+            break
+        problems, apart = problems | lost, apart | odd
+        together = [block for block in together if block not in lost and block not in odd]
+    for block, reason in apart.items():
+        if terms is not None:
+            problems[block] = f"it stands apart from the other blocks ({reason}); no course over time can hold it"
+            continue
+        alone = _fit_together(fids[[block]], model, None, start)
+        if problem := _problem_of(alone.amplitudes[0], alone.quality[0], model.names):
+            problems[block] = problem
+        else:
+            doubt = "; ".join(filter(None, (f"it stands apart from the other blocks: {reason}", alone.doubts[0])))
+            parts.append(([block], replace(alone, doubts=(doubt,))))
+    if not parts:
+        raise FitError(problems[min(problems)])
+    return _joined(parts, [problems.get(block, "") for block in range(len(fids))], terms)
+
+
+def noise_sd(fid: NDArray, model: Model) -> float:
+    """SD of the noise of the real spectrum (`mrsflow.fitting.noise`), at least the rounding of what holds none."""
+    found = noise.noise_sd(fid, model.dwell_time, model.spectrometer_frequency)
+    if not found > 1e-9 * np.abs(fid).max():
+        return float(1e-6 * np.abs(model.spectrum(fid)).max())
+    return found
+
+
+def _of_blocks(terms: Terms | None, blocks: list[int], m: int) -> NDArray[np.floating] | None:
+    """Rows of the terms for some blocks."""
     if terms is None:
-        return result
-    return replace(result, terms=tuple(terms.names[c] for c in columns))
+        return None
+    rows = np.concatenate([np.arange(block * m, (block + 1) * m) for block in blocks])
+    return terms.matrix[rows]
 
 
-def _fit_good(fids: NDArray, model: Model, matrix: NDArray | None, start: NDArray | None) -> FitResult:
-    fids = model.with_whole_first_point(fids)
-    noise = np.array([noise_sd(fid, model) for fid in fids])
-    unit = float(np.mean(noise**-2.0) ** -0.5)
-    placed = [_recognise(fid, model) for fid in fids] if start is None else [_place_of(start, model)] * len(fids)
-    places = np.array([(hz, phase) for hz, phase, _ in placed])
-    turning = 2j * np.pi * places[:, :1] * model.time + 1j * places[:, 1:]
-    spectra = model.spectrum(fids * np.exp(-turning)) / unit
-    theta = _usual_shape(model) if start is None else _without_place(start, model)
-    alone = len(fids) == 1
-    weight = unit / noise
+def _unlike(fids: NDArray, blocks: list[int], model: Model) -> dict[int, str]:
+    """Blocks whose singlets are much stronger or weaker than those of the others, or turned the other way."""
+    if len(blocks) < 3:
+        return {}
+    places = {block: fit_start.recognise(fids[block], model)[0] for block in blocks}
+    usual = np.median([place.strength for place in places.values()])
+    common = verdict.middle_phase([place.phase for place in places.values()])
+    reasons = {}
+    for block, place in places.items():
+        if not 1 / APART_STRENGTH < place.strength / usual < APART_STRENGTH:
+            reasons[block] = f"its signal is {place.strength / usual:.2g} times theirs"
+        elif np.cos(place.phase - common) < 0:
+            turned = np.degrees(np.angle(np.exp(1j * (place.phase - common))))
+            reasons[block] = f"its phase is {abs(turned):.0f}° off theirs"
+    return reasons
+
+
+def _of_misfit(blocks: list[int], quality: list[dict[str, Any]]) -> dict[int, str]:
+    """Blocks of which the common model leaves much more than of the others."""
+    left = np.array([row["misfit"] for row in quality])
+    if len(blocks) < 3:
+        return {}
+    limit = APART_MISFIT * max(float(np.median(left)), 1.0)
+    return {
+        block: f"the fit leaves {own:.1f} times its noise, of the others {np.median(left):.1f} times"
+        for block, own in zip(blocks, left, strict=True)
+        if own > limit
+    }
+
+
+def _fit_together(fids: NDArray, model: Model, terms: NDArray | None, start: NDArray | None) -> FitResult:
+    n_points = noise.recorded(fids)
+    if n_points < model.n_points:
+        model, fids = model.shortened(n_points), fids[:, :n_points]
+    rates = noise.apodisation(fids, model.dwell_time, model.spectrometer_frequency)
+    fids = model.with_whole_first_point(fids * np.exp(rates[:, np.newaxis] * model.time))
+    sd = np.array([noise_sd(fid, model) for fid in fids])
+    unit, alone = float(np.mean(sd**-2.0) ** -0.5), len(fids) == 1
+    places, theta = _places(fids, model, start)
+    weight, spectra = unit / sd, _placed(fids, model, places) / unit
     mean = (weight**2 @ spectra / np.sum(weight**2))[np.newaxis]
     of_mean = np.array([np.sqrt(np.sum(weight**2))])
-    terms = matrix if alone else None
-    single = Session(model, mean, of_mean, unit, terms=terms, caution=CAUTION if alone else 1.0, lacking=False)
-    state = _best_place(single, theta)
-    amplitudes = single.amplitudes_of(state.local, state.shared, 0)
-    place = state
-    single = replace(single, amounts=usual_amounts(amplitudes, model), profile=_profile(single, state), lacking=True)
-    shared = np.concatenate([place.shared, np.zeros(single.n_shared - place.shared.size)])
-    state = _settled(single, place.local, shared)
-    session = single
+    single = Session(
+        model, mean, of_mean, unit, terms if alone else None, caution=CAUTION if alone else 1.0, lacking=False
+    )
+    first = _best_start(single, theta)
+    rivals = [] if start is not None else _rivals(single, first, fids, places, unit, weight)
+    single = replace(single, amounts=_usual(single, first), profile=_profile(single, first), lacking=True)
+    shared = np.concatenate([first.shared, np.zeros(single.n_shared - first.shared.size)])
+    state = _settled(single, first.local, shared)
+    session, mean_state = single, state
     if not alone:
-        amplitudes = single.amplitudes_of(state.local, state.shared, 0)
-        session = Session(
-            model, spectra, weight.copy(), unit, matrix, usual_amounts(amplitudes, model), _profile(single, state)
-        )
+        session = Session(model, spectra, weight.copy(), unit, terms, _usual(single, state), _profile(single, state))
         state = _settled(session, *_spread(session, single, state))
-    return _result(session, state, noise, places)
+    result = _result(session, state, sd, places)
+    return _judged(result, session, single, mean_state, rivals)
+
+
+def _places(fids: NDArray, model: Model, start: NDArray | None) -> tuple[list[Place], NDArray[np.floating]]:
+    """Where each spectrum lies, and its shape there; blocks are brought to one place before their mean is taken."""
+    if start is None:
+        return [fit_start.recognise(fid, model)[0] for fid in fids], fit_start.usual_shape(model)
+    shape, theta = model.shape, start.copy()
+    place = Place(float(start[shape.shift]), float(start[shape.phase0]), 1.0)
+    theta[[shape.shift, shape.phase0]] = 0.0
+    return [place] * len(fids), theta
+
+
+def _placed(fids: NDArray, model: Model, places: list[Place]) -> NDArray[np.complexfloating]:
+    """Fitted points of spectra whose shift and phase are taken out."""
+    shifts, phases = (np.array([getattr(one, name) for one in places])[:, np.newaxis] for name in ("shift", "phase"))
+    return model.spectrum(fids * np.exp(-2j * np.pi * shifts * model.time - 1j * phases))
+
+
+def _rivals(
+    single: Session, best: State, fids: NDArray, places: list[Place], unit: float, weight: NDArray
+) -> list[float]:
+    """Shifts (Hz) from the chosen place at which the singlets fit nearly as well."""
+    model, strongest = single.model, int(np.argmax(weight))
+    found = []
+    for other in fit_start.recognise(fids[strongest], model)[1:]:
+        moved = other.shift - places[strongest].shift
+        there = [Place(one.shift + moved, one.phase + other.phase - places[strongest].phase, 1.0) for one in places]
+        spectra = _placed(fids, model, there) / unit
+        mean = (weight**2 @ spectra / np.sum(weight**2))[np.newaxis]
+        state = _best_start(replace(single, spectra=mean), fit_start.usual_shape(model))
+        if state.objective < verdict.RIVAL_OBJECTIVE * best.objective:
+            found.append(moved)
+    return found
 
 
 def _settled(session: Session, local: NDArray, shared: NDArray) -> State:
@@ -215,7 +282,7 @@ def _settled(session: Session, local: NDArray, shared: NDArray) -> State:
     for _ in range(MISFIT_ROUNDS):
         data = fit_solver.normal_equations(session, state)
         more = np.maximum(fit_solver.misfit(session, state, data, session.prior()), 1.0)
-        if np.all(more < 1.02):
+        if np.all(more < MISFIT_SETTLED):
             break
         session.weight /= more
         state, _ = fit_solver.climb(session, state.local, state.shared, evidence=fit_solver.EVIDENCE_STEPS)
@@ -236,10 +303,9 @@ def _spread(session: Session, single: Session, state: State) -> tuple[NDArray, N
     return local, shared
 
 
-def _best_place(session: Session, theta: NDArray) -> State:
+def _best_start(session: Session, theta: NDArray) -> State:
     """Short stiff fits from several places of the macromolecules; the best."""
-    model = session.model
-    n = model.shape.n_common
+    model, n = session.model, session.model.shape.n_common
     found = []
     for ppm in BROAD_STARTS_PPM if model.broad.any() else (0.0,):
         local, shared = np.zeros((1, session.n_local)), np.zeros(session.n_shared)
@@ -251,58 +317,32 @@ def _best_place(session: Session, theta: NDArray) -> State:
     return min(found, key=lambda state: state.objective)
 
 
+def _usual(session: Session, state: State) -> amounts.Amounts:
+    return amounts.usual(session.amplitudes_of(state.local, state.shared, 0), session.model)
+
+
 def _profile(session: Session, state: State) -> NDArray[np.floating]:
     """Height of the metabolites of a fit at each point, a little smoothed: (P), in units of the session."""
     model = session.model
     amplitudes = session.amplitudes_of(state.local, state.shared, 0)
     height = np.abs(amplitudes[~model.broad] @ state.signals[0][~model.broad])
-    reach = PROFILE_PPM / abs(model.ppm[1] - model.ppm[0])
+    reach = max(PROFILE_PPM / abs(model.ppm[1] - model.ppm[0]), 0.5)
     near = np.arange(-int(3 * reach), int(3 * reach) + 1)
     kernel = np.exp(-0.5 * (near / reach) ** 2)
     return np.convolve(height, kernel / kernel.sum(), mode="same")
 
 
-def _major(amplitudes: NDArray, names: tuple[str, ...]) -> float:
-    """Give tNAA + tCr + 3 tCho, of what the basis has."""
-    parts = [(uncertainty.weights_of(names, name), k) for name, k in (("tNAA", 1), ("tCr", 1), ("tCho", 3))]
-    return sum(k * float(weights @ amplitudes) for weights, k in parts if weights is not None)
-
-
-def usual_amounts(amplitudes: NDArray, model: Model) -> Amounts:
-    """Soft constraints: minor metabolites and macromolecules at their usual part of tNAA + tCr + 3 tCho."""
-    total = max(_major(amplitudes, model.names), 0.0)
-    expected = np.array([MINOR.get(name, 0.0) for name in model.names]) * total
-    sd = MINOR_SPREAD * expected
-    precision = np.diag(np.divide(1.0, sd**2, out=np.zeros_like(sd), where=sd > 0))
-    if total > 0 and set(model.names).issuperset(MACROMOLECULES):
-        members = np.array([model.names.index(name) for name in MACROMOLECULES])
-        usual = MACROMOLECULE_PART * total
-        expected[members] = usual
-        mean = np.full((members.size, members.size), 1 / members.size)
-        own = (np.eye(members.size) - mean) / (MACROMOLECULE_SPREAD * usual) ** 2
-        precision[np.ix_(members, members)] += own + mean / members.size / (MACROMOLECULE_MEAN_SPREAD * usual) ** 2
-    lipids = [model.names.index(name) if name in model.names else None for name in ("Lip13", "Lip09", "Lip20")]
-    for k, (part, spread) in zip(lipids[1:], LIPID_PARTS, strict=True):
-        if k is not None and lipids[0] is not None and total > 0:
-            row = np.zeros(len(model.names))
-            row[k], row[lipids[0]] = 1.0, -part
-            precision += np.outer(row, row) / (spread * total) ** 2
-    steady = np.array([name.startswith(("MM", "Mac")) for name in model.names]) & model.broad
-    amount = np.abs(amplitudes[steady]).mean() if steady.any() else 0.0
-    return Amounts(expected, precision, np.where(steady, amount, 0.0))
-
-
 def _problem_of(amplitudes: NDArray, quality: dict[str, Any], names: tuple[str, ...]) -> str:
     """Why a fit cannot stand, empty where it can."""
     weights = {name: uncertainty.weights_of(names, name) for name in ("tNAA", "tCr")}
-    amounts = {name: float(w @ amplitudes) for name, w in weights.items() if w is not None}
+    found = {name: float(w @ amplitudes) for name, w in weights.items() if w is not None}
     for name, other in (("tNAA", "tCr"), ("tCr", "tNAA")):
-        amount = amounts.get(name, np.inf)
-        none = abs(amount) < EMPTY[name] * amounts.get(other, 0.0)  # a solution of one of them alone is no failure
+        amount = found.get(name, np.inf)
+        none = abs(amount) < EMPTY[name] * found.get(other, 0.0)  # a solution of one of them alone is no failure
         if not amount > 0 and not none:
             return f"the fit failed: {name} is {amount:.3g}, which is not positive"
-    if _major(amplitudes, names) < 0:
-        return f"the fit failed: tNAA + tCr + 3 tCho is {_major(amplitudes, names):.3g}, which is not positive"
+    if amounts.major(amplitudes, names) < 0:
+        return f"the fit failed: tNAA + tCr + 3 tCho is {amounts.major(amplitudes, names):.3g}, which is not positive"
     if not quality["snr"] > MINIMUM_SNR:
         return (
             f"no signal of the basis stands above the noise (SNR {quality['snr']:.1f}, at least {MINIMUM_SNR:g} needed)"
@@ -310,138 +350,28 @@ def _problem_of(amplitudes: NDArray, quality: dict[str, Any], names: tuple[str, 
     return ""
 
 
-def _with_all_blocks(found: FitResult, good: list[int], problems: list[str]) -> FitResult:
-    """Put the fitted blocks in their places among all, with NaN for those that have a problem."""
-    n_all, m = len(problems), len(found.names)
-    usable = [(new, old) for new, old in enumerate(good) if not problems[old]]
-    places = np.concatenate([np.arange(m) + old * m for _, old in usable]) if usable else np.zeros(0, int)
-    origin = np.concatenate([np.arange(m) + new * m for new, _ in usable]) if usable else np.zeros(0, int)
-    joint = np.full((n_all * m, n_all * m), np.nan)
-    joint[np.ix_(places, places)] = found.joint_covariance[np.ix_(origin, origin)]
-
-    def spread(values: NDArray) -> NDArray:
-        wide = np.full((n_all, *values.shape[1:]), np.nan)
-        for new, old in usable:
-            wide[old] = values[new]
-        return wide
-
-    quality: list[dict[str, Any]] = [{} for _ in problems]
-    for new, old in enumerate(good):
-        quality[old] = found.quality[new]
-    curves = {name: spread(getattr(found, name)) for name in ("amplitudes", "data", "fit", "baseline", "components")}
-    return replace(found, joint_covariance=joint, quality=quality, problems=tuple(problems), **curves)
-
-
-def problem_with(fid: NDArray, model: Model) -> str:
-    """Why a spectrum cannot be fitted, empty where it can: it is not of the kind that the basis describes."""
-    if fid.size != model.n_points:
-        return f"the spectrum has {fid.size} points where {model.n_points} are expected"
-    if not np.all(np.isfinite(fid)):
-        return "the spectrum holds NaN or infinite values"
-    if not np.any(fid):
-        return "the spectrum is zero everywhere"
-    strength = _recognise(fid, model)[2]
-    if _recognise(np.conj(fid), model)[2] > WRONG_WAY * strength:
-        return "the spectrum runs the wrong way in frequency: its signals lie above the water; conjugate the FID"
-    return ""
-
-
-def noise_sd(fid: NDArray, model: Model) -> float:
-    """SD of the noise of the real spectrum: median absolute difference of neighbouring points outside the signals.
-
-    Of the receiver's band only the inner part counts, as its filter falls towards the edges: noise there is smaller than
-    where the signals are.
-    """
-    hz = np.fft.fftfreq(fid.size, model.dwell_time)
-    shift = axes.hz_to_ppm(hz, model.spectrometer_frequency)
-    inner = np.abs(hz) < FLAT_PART * 0.5 / model.dwell_time
-    for low, high in SIGNALS_PPM:
-        free = np.fft.fftshift(inner & ((shift < low) | (shift > high)))
-        if free.sum() >= 64:
-            break
-    steps = np.diff(axes.to_spectrum(fid))[free[1:] & free[:-1]] / np.sqrt(2)
-    found = 1.4826 * np.median(np.abs(np.concatenate([steps.real, steps.imag])))
-    if not found > 1e-9 * np.abs(fid).max():
-        return float(1e-6 * np.abs(model.spectrum(fid)).max())
-    return float(found)
-
-
-def _recognise(fid: NDArray, model: Model) -> tuple[float, float, float]:
-    """Shift (Hz), phase (rad) and strength of the singlets of the basis in a spectrum, by correlation."""
-    weights = np.array([TEMPLATE.get(name, 0.0) for name in model.names])
-    if not weights.any():
-        weights = np.where(model.broad, 0.0, 1.0)
-    template = (weights @ model.fids) * np.exp(-np.pi * 6 * model.time)
-    shift = axes.hz_to_ppm(np.fft.fftfreq(fid.size, model.dwell_time), model.spectrometer_frequency)
-    band = (shift > TEMPLATE_PPM[0]) & (shift < TEMPLATE_PPM[1])
-    product = np.conj(template) * fft.ifft(fft.fft(fid) * band)
-    fine = 8 * fid.size
-    largest = int(LARGEST_SHIFT_PPM * model.spectrometer_frequency * fine * model.dwell_time)
-    lags = np.arange(-largest, largest + 1)
-    match = fft.fft(product, fine)[lags]
-    best = int(np.argmax(np.abs(match)))
-    return lags[best] / (fine * model.dwell_time), float(np.angle(match[best])), float(np.abs(match[best]))
-
-
-def _usual_shape(model: Model) -> NDArray[np.floating]:
-    theta = np.zeros(model.shape.size)
-    theta[model.shape.lorentz], theta[model.shape.gauss2] = START_WIDTH_HZ, START_GAUSS_HZ2
-    return theta
-
-
-def _place_of(theta: NDArray, model: Model) -> tuple[float, float, float]:
-    return float(theta[model.shape.shift]), float(theta[model.shape.phase0]), 1.0
-
-
-def _without_place(theta: NDArray, model: Model) -> NDArray[np.floating]:
-    rest = theta.copy()
-    rest[[model.shape.shift, model.shape.phase0]] = 0.0
-    return rest
-
-
-def recognised_start(fid: NDArray, model: Model) -> NDArray[np.floating]:
-    """Shape parameters to start from: shift and phase of the recognised singlets, usual widths."""
-    theta = _usual_shape(model)
-    theta[model.shape.shift], theta[model.shape.phase0], _ = _recognise(fid, model)
-    return theta
-
-
-def random_start(fid: NDArray, model: Model, generator: np.random.Generator) -> NDArray[np.floating]:
-    """Shape parameters about those of `recognised_start`, to see whether a fit ends where it does from any of them."""
-    shape = model.shape
-    theta = recognised_start(fid, model)
-    theta[shape.shift] += generator.uniform(-3, 3)
-    theta[shape.phase0] += generator.uniform(-0.5, 0.5)
-    theta[shape.lorentz], theta[shape.gauss2] = generator.uniform(1, 8), generator.uniform(1, 8) ** 2
-    theta[[shape.eddy, shape.slow_eddy]] = generator.uniform(-1, 1, 2)
-    theta[shape.broadenings] = generator.uniform(-1, 1, shape.n_signals)
-    theta[shape.shifts] = generator.uniform(-0.5, 0.5, shape.n_signals)
-    return theta
-
-
-def _result(session: Session, state: State, noise: NDArray, places: NDArray) -> FitResult:
+def _result(session: Session, state: State, sd: NDArray, places: list[Place]) -> FitResult:
     model = session.model
     prior, data = session.prior(), fit_solver.normal_equations(session, state)
     joint, own = fit_solver.amplitude_covariance(session, data, prior)
     half = model.points.size
-    dimension = fit_solver.effective_number(session, data, prior, ("baseline", "discrepancy"))
-    amplitudes, quality, curves = [], [], []
+    dimension = fit_solver.effective_number(session, data, prior, ("baseline",))
+    rows, quality, curves = [], [], []
     for block in range(session.n_blocks):
         amplitude = session.amplitudes_of(state.local, state.shared, block)
         theta = session.theta_of(state.local, state.shared, block)
         components = amplitude[:, np.newaxis] * state.signals[block].real * session.unit
-        nuisances = session.nuisance_of(state.local, state.shared, block)
-        baseline = (session.columns @ nuisances)[:half] * session.unit
+        smooth = session.columns @ session.nuisance_of(state.local, state.shared, block)
+        baseline = smooth[:half] * session.unit
         turned = (session.spectra[block] * model.turn(theta)).real * session.unit
-        amplitudes.append(amplitude)
+        rows.append(amplitude)
         curves.append((turned, components.sum(axis=0) + baseline, baseline, components))
-        quality.append(fit_quality.describe(session, state, block, noise[block], places[block]))
+        quality.append(fit_quality.describe(session, state, block, sd[block], places[block]))
         quality[-1]["baseline_dimension"] = dimension
     shown, fitted, baseline, components = (np.array(part) for part in zip(*curves, strict=True))
-    amplitudes = np.array(amplitudes)
     return FitResult(
         names=model.names,
-        amplitudes=amplitudes,
+        amplitudes=np.array(rows),
         joint_covariance=joint,
         quality=quality,
         ppm=model.ppm,
@@ -450,9 +380,80 @@ def _result(session: Session, state: State, noise: NDArray, places: NDArray) -> 
         baseline=baseline,
         components=components,
         constraints=constraints(model, session.caution),
-        coefficients=amplitudes.ravel() if session.terms is None else state.shared[session.coefficients],
+        coefficients=np.array(rows).ravel() if session.terms is None else state.shared[session.coefficients],
         coefficient_covariance=own,
     )
+
+
+def _judged(result: FitResult, session: Session, single: Session, mean_state: State, rivals: list[float]) -> FitResult:
+    """Say of every block whether its numbers are doubtful, and why."""
+    model = session.model
+    quality = [dict(row) for row in result.quality]
+    common = []
+    if rivals:
+        listed = ", ".join(f"{hz:+.0f} Hz" for hz in rivals)
+        common.append(f"the singlets fit nearly as well {listed} from where they were found")
+    if same := verdict.of_basis(model, quality[0]["linewidth_hz"]):
+        common.append(same)
+    findings = []
+    if single.terms is None:
+        findings = fit_search.search(single, mean_state, float(np.median([row["linewidth_hz"] for row in quality])))
+    elsewhere = verdict.of_places(np.array([row["shift_hz"] for row in quality]))
+    doubts = []
+    for block, row in enumerate(quality):
+        covariance = result.covariance[block]
+        sd = np.sqrt(np.diag(covariance))
+        row["unknown"] = fit_search.told(findings)
+        reasons = [
+            *common,
+            *elsewhere[block],
+            *verdict.of_residual(row["misfit"], row["lacking"], row.pop("lacking_ppm")),
+            *verdict.of_amounts(result.names, result.amplitudes[block], covariance),
+            fit_search.doubt(findings, result.names, model.broad, sd),
+        ]
+        doubts.append("; ".join(reason for reason in reasons if reason))
+    return replace(result, quality=quality, doubts=tuple(doubts))
+
+
+def _joined(parts: list[tuple[list[int], FitResult]], problems: list[str], terms: Terms | None) -> FitResult:
+    """Put blocks that were fitted together or alone in their places among all; NaN for those that have a problem."""
+    first, n_all, m = parts[0][1], len(problems), len(parts[0][1].names)
+    joint = np.full((n_all, m, n_all, m), np.nan)
+    quality: list[dict[str, Any]] = [{} for _ in problems]
+    doubts = [""] * n_all
+    fields = ("amplitudes", "data", "fit", "baseline", "components")
+    curves = {name: np.full((n_all, *getattr(first, name).shape[1:]), np.nan) for name in fields}
+    usable = [block for blocks, _ in parts for block in blocks]
+    joint[np.ix_(usable, range(m), usable, range(m))] = 0.0
+    for blocks, found in parts:
+        own = found.joint_covariance.reshape(len(blocks), m, len(blocks), m)
+        joint[np.ix_(blocks, range(m), blocks, range(m))] = own
+        for new, block in enumerate(blocks):
+            quality[block], doubts[block] = found.quality[new], found.doubts[new]
+            for name, values in curves.items():
+                values[block] = _on(found.ppm, getattr(found, name)[new], first.ppm)
+    coefficients = {}
+    if terms is None:
+        coefficients = {"coefficients": curves["amplitudes"].ravel()}
+        coefficients["coefficient_covariance"] = joint.reshape(n_all * m, n_all * m)
+    return replace(
+        first,
+        joint_covariance=joint.reshape(n_all * m, n_all * m),
+        quality=quality,
+        problems=tuple(problems),
+        doubts=tuple(doubts),
+        terms=() if terms is None else tuple(terms.names),
+        **curves,
+        **coefficients,
+    )
+
+
+def _on(ppm: NDArray, values: NDArray, wanted: NDArray) -> NDArray[np.floating]:
+    """Values (..., P) at other points, where blocks were recorded at different lengths."""
+    if values.shape[-1] != ppm.size or np.array_equal(ppm, wanted):
+        return values
+    rows = [np.interp(-wanted, -ppm, row) for row in values.reshape(-1, ppm.size)]
+    return np.array(rows).reshape(*values.shape[:-1], wanted.size)
 
 
 def constraints(model: Model, caution: float = 1.0) -> str:
@@ -460,23 +461,23 @@ def constraints(model: Model, caution: float = 1.0) -> str:
     names = [name for name, broad in zip(model.names, model.broad, strict=True) if broad]
     shifts = f"{SD_BROAD_SHIFT_PPM:g} ppm, all together {SD_BROAD_REFERENCE_PPM:g} ppm"
     broad = f" ({', '.join(names)}: {SD_BROAD_BROADENING_HZ:g} Hz and {shifts})" if names else ""
-    minor = ", ".join(name for name in model.names if name in MINOR)
-    alike = ""
-    if set(model.names).issuperset(MACROMOLECULES):
-        sd = MACROMOLECULE_SPREAD * MACROMOLECULE_PART
-        alike = f"amplitudes of {', '.join(MACROMOLECULES)} alike, +/- {sd:.1%} of tNAA + tCr + 3 tCho; "
+    times = ", ".join(f"{1e3 * time:g}" for time in EDDY_TIMES)
+    parts = [
+        f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}",
+        f"first-order phase 0 +/- {SD_FIRST_ORDER_RAD:g} rad at the edges",
+        f"frequencies of eddy currents that decay in {times} ms 0 +/- {SD_EDDY_HZ:g} Hz",
+        "baseline, lipid, water tail, first point and what the basis lacks 0 with variance from the data",
+        amounts.described(model.names),
+    ]
+    if names:
+        parts.append(f"amplitudes of {', '.join(names)} not negative")
     if caution == 1:
-        alike += f"macromolecules of the blocks of a session +/- {STEADY:.0%} about their mean; "
-    text = (
-        f"own broadening 0 +/- {SD_BROADENING_HZ:g} Hz, own shift 0 +/- {SD_SHIFT_HZ:g} Hz{broad}, these "
-        "held more tightly where the basis misses more than noise; "
-        f"first-order phase 0 +/- {SD_FIRST_ORDER_RAD:g} rad at the edges; "
-        f"frequency of eddy currents 0 +/- {SD_EDDY_HZ:g} Hz; "
-        "baseline, lipid, water tail and first point 0 with variance from the data; "
-        f"amplitudes of {minor or 'no metabolite'} at their usual part of tNAA + tCr + 3 tCho, +/- {MINOR_SPREAD:.0%}; "
-        f"{alike}"
-        "no other constraint on amplitudes or ratios"
-    )
+        parts.append(
+            "phase, frequency, widths and skew of a block about the session's mean with variance from the data"
+        )
+        parts.append("macromolecules of the blocks of a session about their mean likewise")
+    parts.append("no other constraint on amplitudes or ratios")
+    text = "; ".join(parts)
     if caution == 1:
         return text
     return (

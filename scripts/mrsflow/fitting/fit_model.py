@@ -27,8 +27,8 @@ from mrsflow.errors import InputError
 from mrsflow.fitting import nuisance, singlets
 from mrsflow.fitting.nuisance import GAUSS, stacked
 
-SD_BROADENING_HZ = 0.58
-"""Spread of the line widths of the metabolites of a voxel: T2 of 110 to 340 ms at 3 T are 0.9 to 2.9 Hz."""
+SD_BROADENING_HZ = 0.42
+"""Spread of the line widths of the metabolites of a voxel: T2 of 130 to 300 ms at 3 T are 1.1 to 2.4 Hz."""
 SD_SHIFT_HZ = 0.29
 """Spread of their shifts about those of the basis: 0.002 ppm at 3 T, of temperature, pH and table values."""
 SD_BROAD_SHIFT_PPM, SD_BROAD_REFERENCE_PPM = 0.01, 0.04
@@ -47,7 +47,7 @@ LATE_S, LATE_PART = 0.06, 0.05
 """Macromolecules and lipids are broad: of their energy, less than this part of what the narrowest signal has is left
 after that time (s). A multiplet of narrow lines comes back."""
 MARGIN_PPM = 1.0
-"""Band on each side of the fitted range that is computed too; over its outer half the filter of the basis falls to 0."""
+"""Band on each side of the fitted range that is computed too; in its outer half the filter of the basis falls to 0."""
 RINGING = 32
 """Decimated samples before the first and after the last over which the filter spreads a signal."""
 

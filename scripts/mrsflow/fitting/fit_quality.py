@@ -8,6 +8,7 @@ from scipy import special
 
 from mrsflow.fitting.fit_model import Model
 from mrsflow.fitting.fit_solver import Session, State
+from mrsflow.fitting.fit_start import Place
 
 SNR_DEFINITION = "height of the highest fitted singlet (NAA in healthy brain) / SD of the noise of the real spectrum"
 LAGS = 10
@@ -16,14 +17,17 @@ SINGLETS = ("NAA", "tNAA", "Cr", "tCr", "PCr", "GPC", "PCh", "PCho")
 """Signals of which the highest gives SNR and linewidth; without any of them, the highest of all."""
 
 
-def describe(session: Session, state: State, block: int, noise: float, place: NDArray) -> dict[str, Any]:
-    """Quality of the fit of one block; `place` is the frequency (Hz) and phase (rad) that were taken out of its data.
+def describe(session: Session, state: State, block: int, noise: float, place: Place) -> dict[str, Any]:
+    """Quality of the fit of one block; `place` is what was taken out of its data.
 
     Returns
     -------
     dict
         ``snr`` (see `SNR_DEFINITION`), ``linewidth_hz`` (FWHM of that singlet), ``shift_hz`` and
         ``phase_deg`` (zero order, at the middle of the range), ``residual_ratio`` (residual SD over noise SD),
+        ``misfit`` (the same for what the fit counted as noise, by the degrees of freedom that are left), ``lacking``
+        (most of what the basis lacks, as part of the highest peak) and ``lacking_ppm`` (where), ``noise_sd`` (units of
+        the data), ``lorentz_hz, gauss_hz, skew_hz`` (common line shape; skew: frequencies that decay, together),
         ``whiteness_p`` (Ljung-Box test of the residual, doi:10.1093/biomet/65.2.297; small: structure is left).
     """
     model = session.model
@@ -34,13 +38,21 @@ def describe(session: Session, state: State, block: int, noise: float, place: ND
     reference = max(known, key=lambda k: heights[k])
     residual = np.array([state.residual[block].real, state.residual[block].imag])
     counted = noise / session.unit
+    at = model.nuisance.groups["broad_discrepancy"].start
+    lacking = session.columns[: model.ppm.size, at:] @ session.nuisance_of(state.local, state.shared, block)[at:]
     return {
         "snr": float(heights[reference] / counted),
         "linewidth_hz": linewidth(model.full_fid(theta, reference), model),
-        "shift_hz": float(theta[model.shape.shift] + place[0]),
-        "phase_deg": float(np.degrees(np.angle(np.exp(1j * (theta[model.shape.phase0] + place[1]))))),
+        "shift_hz": float(theta[model.shape.shift] + place.shift),
+        "phase_deg": float(np.degrees(np.angle(np.exp(1j * (theta[model.shape.phase0] + place.phase))))),
         "residual_ratio": float(np.sqrt(np.mean(residual**2)) / counted),
-        "misfit": float(noise and session.unit / session.weight[block] / noise),
+        "misfit": session.unit / session.weight[block] / noise,
+        "lacking": float(np.abs(lacking).max() / heights[reference]),
+        "lacking_ppm": float(model.ppm[np.argmax(np.abs(lacking))]),
+        "noise_sd": float(noise),
+        "lorentz_hz": float(theta[model.shape.lorentz]),
+        "gauss_hz": float(np.sqrt(theta[model.shape.gauss2])),
+        "skew_hz": float(theta[model.shape.eddy] + theta[model.shape.slow_eddy]),
         "whiteness_p": whiteness(residual),
     }
 

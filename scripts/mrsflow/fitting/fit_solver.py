@@ -2,9 +2,9 @@
 
 Given white noise and Gaussian priors the posterior is climbed by damped Gauss-Newton steps. Variances of the nuisance
 signals, of what the basis lacks and of what varies between blocks come from the evidence of the linearised model
-(MacKay 1992, doi:10.1162/neco.1992.4.3.415), which chooses the effective dimension of each. Amplitudes have no prior but
-the soft constraints that a session names, and no sign but those of macromolecules and lipids: a weak metabolite is not
-biased.
+(MacKay 1992, doi:10.1162/neco.1992.4.3.415), which chooses the effective dimension of each. Amplitudes have no prior
+but the soft constraints that a session names, and no sign but those of macromolecules and lipids: a weak metabolite is
+not biased.
 
 Parameters are local to a block (its amplitudes, shape and own nuisance signals) or shared by all; a step eliminates the
 blocks one by one (Schur complement of the block-arrow normal equations), at a cost linear in their number.
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from mrsflow.fitting.amounts import Amounts
 from mrsflow.fitting.fit_model import Model
 from mrsflow.fitting.nuisance import stacked
 
@@ -25,19 +26,21 @@ USUAL = {
     "lipid": (0.002, 2.0),
     "water": (0.005, 2.0),
     "first_point": (0.012, 4.0),
-    "broad_discrepancy": (0.004, 4.0),
-    "discrepancy": (0.003, 4.0),
+    "broad_discrepancy": (0.006, 12.0),
+    "discrepancy": (0.006, 20.0),
 }
-"""Usual size of the nuisance signals of a good spectrum as part of its highest peak (of the metabolites' own height at
-each place for what the basis lacks), and how many parameters' worth that knowledge counts beside the data's: few, so that
-a bad spectrum shows what it has."""
+"""Usual size of the nuisance signals of a good spectrum as part of its highest peak (of the multiplets' height at each
+place for what the basis lacks), and how many parameters' worth that knowledge counts beside the data's: few, so that a
+bad spectrum shows what it has."""
+MULTIPLET, LEAST_MULTIPLET = 0.25, 0.05
+"""Height of multiplets as part of the highest peak; and the least height that counts for what the basis lacks."""
 UNKNOWN, START_SIZE = ("baseline", "lipid", "water", "first_point"), 0.1
 """Those that a fit takes for this large until it has estimated them."""
 USUAL_OF_BLOCKS = {
     "phase0": (0.05, 2.0), "phase1": (0.02, 2.0), "shift": (0.5, 2.0), "lorentz": (0.3, 2.0), "gauss2": (2.0, 2.0),
     "eddy": (0.2, 2.0), "slow_eddy": (0.1, 2.0),
 }  # fmt: skip
-"""Usual SD of the common shape parameters about their mean over the blocks of a session (rad, Hz, Hz²), and its weight."""
+"""Usual SD of the common shape parameters about their mean over a session's blocks (rad, Hz, Hz²), and its weight."""
 STEADY, STEADY_OWN, STEADY_WEIGHT = 0.03, 0.01, 6.0
 """The same for macromolecules, as part of their amount, for all alike and for each of its own: proteins do not change
 within hours, and what moves the voxel changes metabolites alike."""
@@ -51,6 +54,8 @@ WIDEST_HZ, FARTHEST_HZ = 60.0, 15.0
 """Bounds of widths, and of own shifts and narrowings, which no spectrum in use reaches."""
 BOUND_ROUNDS = 6
 """Times that a step is solved for with more parameters on their bounds."""
+RIDGE = 1e-9
+"""Relative precision that every parameter has at least, so that signals that cannot be told apart have large errors."""
 PRECISIONS = (1e-10, 1e8)
 """Bounds of an estimated precision (noise SD = 1)."""
 
@@ -91,24 +96,6 @@ class Group:
         if self.local is None:
             return shared[self.shared]
         return local[:, self.local] if self.shared is None else local[:, self.local] - shared[self.shared]
-
-
-@dataclass
-class Amounts:
-    """Soft constraints on the amplitudes of each block.
-
-    Attributes
-    ----------
-    expected : (M) float
-    precision : (M, M) float
-        0: none.
-    steady : (M) float
-        Amount of the signals that are alike in all blocks, 0 for others.
-    """
-
-    expected: NDArray[np.floating]
-    precision: NDArray[np.floating]
-    steady: NDArray[np.floating]
 
 
 @dataclass
@@ -206,7 +193,9 @@ class Session:
         height = np.abs(self.spectra).max()
         self.groups: dict[str, Group] = {}
 
-        def add(name: str, local: NDArray | None, shared: NDArray | None, sd: float, weight: float, relative: Any) -> None:
+        def add(
+            name: str, local: NDArray | None, shared: NDArray | None, sd: float, weight: float, relative: Any
+        ) -> None:
             self.groups[name] = Group(local, shared, (sd**2, weight), relative, sd**-2)
 
         for name, part in model.nuisance.groups.items():
@@ -232,12 +221,16 @@ class Session:
             add("macromolecules of blocks", self.steady, members, STEADY, STEADY_WEIGHT, STEADY**2 * precision)
 
     def _relative(self, height: float) -> NDArray[np.floating]:
-        """Precision of what the basis lacks at each place: by the height of the metabolites there."""
+        """Precision of what the basis lacks at each place: by the height of the metabolites there.
+
+        Singlets have no multiplet whose form a basis could miss; beyond `MULTIPLET` the height does not count.
+        """
         model = self.model
         if self.profile is None:
             return np.ones(model.nuisance.discrepancy_ppm.size)
-        there = np.interp(-model.nuisance.discrepancy_ppm, -model.ppm, self.profile)
-        return (height / np.maximum(there, 0.05 * self.profile.max())) ** 2
+        there = np.interp(-model.nuisance.discrepancy_ppm, -model.ppm, self.profile) / self.profile.max()
+        size = np.maximum(there / (1 + there / MULTIPLET), LEAST_MULTIPLET)
+        return size**-2.0
 
     def _set_bounds(self) -> None:
         """Keep widths where lines decay, own shifts near, macromolecules and lipids positive."""
@@ -274,7 +267,7 @@ class Session:
         return values
 
     def prior(self) -> Normal:
-        """Precision of all parameters that is known beforehand, alike for all blocks, and its product with the means."""
+        """Precision of all parameters known beforehand, alike for all blocks, and its product with the means."""
         n_u, n_g, n_b = self.n_local, self.n_shared, self.n_blocks
         local, mixed, shared = np.zeros((n_u, n_u)), np.zeros((n_u, n_g)), np.zeros((n_g, n_g))
         right, shared_right = np.zeros(n_u), np.zeros(n_g)
@@ -345,7 +338,7 @@ def evaluate(session: Session, local: NDArray, shared: NDArray, prior: Normal) -
 
 
 def normal_equations(session: Session, state: State) -> Normal:
-    """Normal equations of the data alone, linearised at a point; the right sides are those of a step."""
+    """Linearise the data alone at a point; the right sides are those of a step."""
     model, m = session.model, len(session.model.names)
     n_common, columns = model.shape.n_common, session.columns
     n_u, n_g, n_b = session.n_local, session.n_shared, session.n_blocks
@@ -412,6 +405,8 @@ class Factor:
         self.scale = 1 / np.sqrt(np.diagonal(normal.local, axis1=1, axis2=2))
         self.shared_scale = 1 / np.sqrt(np.diagonal(normal.shared))
         scaled = normal.local * self.scale[:, :, None] * self.scale[:, None, :]
+        places = np.arange(scaled.shape[1])
+        scaled[:, places, places] += RIDGE
         self.lower = [_cholesky(block) for block in scaled]
         mixed = normal.mixed * self.scale[:, :, None] * self.shared_scale
         self.across = np.stack([_triangular(low, part) for low, part in zip(self.lower, mixed, strict=True)])
@@ -576,8 +571,7 @@ def linear_solution(session: Session, local: NDArray, shared: NDArray, prior: No
 
 
 def estimate_variances(session: Session, data: Normal, state: State, rounds: int = 3) -> bool:
-    """Improve the variances of the groups by the evidence of the linearised model; True when they have settled.
-    """
+    """Improve the variances of the groups by the evidence of the linearised model; True when they have settled."""
     before = {name: group.precision for name, group in session.groups.items()}
     at = Normal(data.local, data.mixed, data.shared, *_total_right(data, state))
     uncautious = replace(session, caution=1.0) if session.caution != 1 else session
@@ -634,8 +628,12 @@ def effective_number(session: Session, data: Normal, prior: Normal, names: tuple
     local, mixed, shared = Factor(with_prior(session, data, prior)).covariance()
     if names:
         members = [session.groups[name] for name in names]
-        spread = [group.precision * group.relative * shared[group.shared, group.shared] for group in members]  # diagonal
-        return float(sum(group.shared.size - session.caution * one.sum() for group, one in zip(members, spread, strict=True)))
+        spread = [
+            group.precision * group.relative * shared[group.shared, group.shared] for group in members
+        ]  # diagonal
+        return float(
+            sum(group.shared.size - session.caution * one.sum() for group, one in zip(members, spread, strict=True))
+        )
     held = np.sum(local * prior.local) + 2 * np.sum(mixed * prior.mixed) + np.sum(shared * prior.shared)
     return float(session.n_blocks * session.n_local + session.n_shared - session.caution * held)
 

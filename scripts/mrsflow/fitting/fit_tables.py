@@ -36,7 +36,7 @@ def verdict(result: FitResult, block: int) -> tuple[str, str]:
         return "failed", problem
     if not np.all(np.isfinite(result.amplitudes[block])):
         return "failed", "the fitter gave amplitudes that are not finite"
-    doubts = getattr(result, "doubts", None) or [""] * len(result.problems)
+    doubts = result.doubts
     return ("doubtful", doubts[block]) if doubts[block] else ("ok", "")
 
 

@@ -31,7 +31,7 @@ from mrsflow import nifti_mrs
 from mrsflow.basis_sets import basis as basis_sets
 from mrsflow.conversion.convert import convert_by_hand
 from mrsflow.errors import InputError
-from mrsflow.fitting import dynamic, fit, fit_solver, uncertainty
+from mrsflow.fitting import amounts, dynamic, fit, fit_solver, uncertainty
 from mrsflow.fitting.fit_model import Model
 from mrsflow.preprocessing import water
 from mrsflow.run import run
@@ -193,18 +193,21 @@ def part_chance(model: Model, every: int) -> None:
         ordinary, row = fit.fit_session(fids[number], model).amplitudes[0], truth.iloc[number]
         fid, noise = model.with_whole_first_point(fids[number]), fit.noise_sd(fids[number], model)
         known = row[list(names)].to_numpy(float) / MM_PER_UNIT
-        held = np.where(np.array(names) == "Mac", 0.0, 1e8)  # the truth has another unit of Mac than its basis
-        parts = (model, model.spectrum(fid)[np.newaxis] / noise, np.array([1 / noise]), np.eye(len(names)))
-        session = fit_solver.Session(*parts, expected=known, expected_precision=np.diag(held))
-        start = np.zeros(session.size)
-        start[session.shape_at : session.nuisance_at] = fit.recognised_start(fid, model)
-        state, _ = fit_solver.climb(session, start, fit_solver.STEPS, evidence=fit_solver.EVIDENCE_STEPS)
-        gram, by_noise = fit_solver.normal_equations(session, state)
-        usual = fit.usual_amounts(ordinary, model)
-        plain = replace(session, caution=fit.CAUTION, **usual)
+        held = np.diag(np.where(np.array(names) == "Mac", 0.0, 1e8))  # the truth has another unit of Mac than its basis
+        soft = amounts.Amounts(known, held, np.zeros(len(names)))
+        session = fit_solver.Session(model, model.spectrum(fid)[np.newaxis] / noise, np.ones(1), noise, amounts=soft)
+        start, n = fit.recognised_start(fid, model), model.shape.n_common
+        local, shared = np.zeros((1, session.n_local)), np.zeros(session.n_shared)
+        local[0, session.common], shared[session.own] = start[:n], start[n:]
+        state, _ = fit_solver.climb(session, local, shared, evidence=fit_solver.EVIDENCE_STEPS)
+        data = fit_solver.normal_equations(session, state)
+        plain = replace(session, caution=fit.CAUTION, amounts=amounts.usual(ordinary, model))
         for name, group in plain.groups.items():
             group.precision = session.groups[name].precision
-        moved = np.linalg.solve(gram + plain.applied()[0], by_noise)[: len(names)]
+        by_noise = data.local_right, data.shared_right
+        moved = fit_solver.Factor(fit_solver.with_prior(plain, data, plain.prior())).solve(*by_noise)[0][
+            0, : len(names)
+        ]
         for quantity in weak:
             true = true_value(names, quantity, row)
             values = [value(names, quantity, a, np.eye(len(names)))[0] for a in (ordinary, known, known + moved)]

@@ -2,10 +2,10 @@
 
     python benchmarks/macromolecules.py --parts lines scan simulated
 
-``lines`` fits Gaussian lines to metabolite-nulled spectra of four volunteers (3 T, TE 32 ms), positions and
-widths in common, and prints them beside those of ``spin_systems.yaml``. ``scan`` fits a scan with the macromolecules
-measured in the same voxel, and with those of the simulated basis set. ``simulated`` fits spectra that were made with
-macromolecules measured elsewhere. Needs the reference data (MRSFLOW_SHARED, by default ../shared).
+``lines`` fits a grid of Gaussian lines to metabolite-nulled spectra of four volunteers (3 T, TE 32 ms), residual
+metabolites beside them, and prints them with those of ``spin_systems.yaml``. ``scan`` fits a scan with the
+macromolecules measured in the same voxel, and with those of the simulated basis set. ``simulated`` fits spectra that
+were made with macromolecules measured elsewhere. Needs the reference data (MRSFLOW_SHARED, by default ../shared).
 """
 
 import os
@@ -29,7 +29,7 @@ from mrsflow.basis_sets import basis as basis_sets
 from mrsflow.basis_sets import sequences, spins
 from mrsflow.basis_sets.basis import Basis
 from mrsflow.basis_sets.macromolecules import broad_fid
-from mrsflow.basis_sets.nulled import LINES, MISFIT_OF_ONE, Nulled, fit_lines
+from mrsflow.basis_sets.nulled import LINES, MISFIT_OF_ONE, RESIDUAL, Nulled, fit_lines
 from mrsflow.conversion.convert import convert_by_hand
 from mrsflow.errors import InputError
 from mrsflow.fitting import fit
@@ -43,28 +43,39 @@ MACROMOLECULES_MM = 7.0
 """Amount of the macromolecules in simulated spectra (mM of MM09): 0.7 of creatine, as in the scan."""
 
 
-def volunteers(echo_time: int) -> list[Nulled]:
+def volunteers(echo_time: int, residual: tuple[str, ...] = ("Cr CH2",)) -> list[Nulled]:
     """Read the metabolite-nulled spectra of one TE (20, 32 or 44 ms), a volunteer each."""
     files = sorted((DATA / "jmrui-mm-3t-volunteers").glob(f"*/Occipital/TE_{echo_time}.txt"))
     sets = [basis_sets.load(file) for file in files]
-    return [Nulled(one.fids[0], one.dwell_time, one.spectrometer_frequency, ("Cr CH2",)) for one in sets]
+    return [Nulled(one.fids[0], one.dwell_time, one.spectrometer_frequency, residual) for one in sets]
 
 
 def part_lines() -> None:
-    """Lines of metabolite-nulled spectra beside those of the table: ppm, FWHM in ppm, protons."""
-    shifts, widths, amounts, _ = fit_lines(volunteers(32))
-    protons = 3 * amounts[:, : shifts.size] / amounts[:, :1]
+    """Lines of metabolite-nulled spectra on a grid beside those of the table: ppm, protons (3 from 0.7 to 1.06 ppm).
+
+    A grid of lines describes what has no peak of its own as well, which lines at the peaks would leave to a baseline.
+    Phase, shift and the width of the shim come from lines at the peaks; residual metabolites stand beside the grid.
+    """
     table = spins.table()["broad"]
     stated = [(name, line) for name in LINES for line in table[name]["lines"]]
-    for k, (name, line) in enumerate(stated):
+    shifts = np.round(np.arange(0.71, 4.25, 0.1), 2)
+    widths = np.full(shifts.size, 0.15)
+    protons = []
+    for spectrum in volunteers(32, tuple(RESIDUAL)):
+        own = fit_lines([spectrum], MISFIT_OF_ONE)[3][0]
+        heights, _ = spectrum.explained(shifts, widths, own, 0)  # a constant baseline: the rest is macromolecules
+        areas = heights[: shifts.size] * np.hypot(widths, own[3])
+        protons.append(3 * areas / areas[shifts < 1.06].sum())
+    protons = np.array(protons)
+    for k, shift in enumerate(shifts):
+        listed = [f"{name} {line['protons']}" for name, line in stated if line["shift"] == shift] or ["none"]
         print(
-            f"  {name}: {shifts[k]:.3f} ppm, width {widths[k]:.3f}, protons {protons[:, k].mean():.2f} +/- "
-            f"{protons[:, k].std(ddof=1):.2f} (SD, {len(protons)} spectra); "
-            f"table {line['shift']}, {line['width']}, {line['protons']}"
+            f"  {shift:.2f} ppm: {protons[:, k].mean():.2f} +/- {protons[:, k].std(ddof=1):.2f} protons (SD, "
+            f"{len(protons)} spectra); table {listed[0]}"
         )
-    groups = np.array([protons[:, [name == g for name, _ in stated]].sum(axis=1) for g in LINES])
-    spread = groups.std(axis=1, ddof=1) / groups.mean(axis=1)
-    print("  relative spread: " + ", ".join(f"{g} {s:.2f}" for g, s in zip(LINES, spread, strict=True)))
+    places = {name: [int(np.argmin(np.abs(shifts - line["shift"]))) for line in table[name]["lines"]] for name in LINES}
+    groups = {name: protons[:, members].sum(axis=1) for name, members in places.items()}
+    print("  relative spread: " + ", ".join(f"{g} {x.std(ddof=1) / x.mean():.2f}" for g, x in groups.items()))
 
 
 def with_signal(basis: Basis, fid: NDArray) -> Basis:

@@ -451,11 +451,11 @@ def test_a_step_onto_a_bound_is_the_best_within_the_bounds(model):
     found = fit_solver.step_within_bounds(session, state, normal, *held)
     step = np.concatenate([(found.local - state.local).ravel(), found.shared - state.shared])
     gradient = (matrix @ step - right) / np.sqrt(np.diag(matrix))
-    at = [block * session.n_local + k for block, k in places]
+    low = np.concatenate([np.tile(session.low, 2), session.shared_low])
+    at_bound = np.concatenate([found.local.ravel(), found.shared]) == low
     assert all(found.local[block, k] == 0 for block, k in places)
-    assert np.all(gradient[at] > 0)  # the step would gain by going further, which the bounds forbid
-    others = np.delete(gradient, at)
-    assert np.abs(others).max() < 1e-6 * np.abs(right / np.sqrt(np.diag(matrix))).max()
+    assert np.all(gradient[at_bound] > 0)  # the step would gain by going further, which the bounds forbid
+    assert np.abs(gradient[~at_bound]).max() < 1e-6 * np.abs(right / np.sqrt(np.diag(matrix))).max()
 
 
 def test_same_input_same_bytes(model):
@@ -597,7 +597,7 @@ def test_errors_hold_on_an_apodised_spectrum(model):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda fid: -fid, "stands apart.*180° off theirs"),
+        (lambda fid: -fid, "stands apart.*phase is 1.* off theirs"),
         (lambda fid: shift_frequency(fid, 0.1 * MHZ, DWELL), "frequency is"),
         (lambda fid: 3 * fid, "stands apart.*3 times theirs"),
     ],

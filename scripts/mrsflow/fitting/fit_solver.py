@@ -48,7 +48,7 @@ STEPS, EVIDENCE_STEPS = 60, 25
 """Most steps of a fit, and of these with new variances."""
 TOLERANCE = 1e-4
 """A fit has ended when two steps gain less (log posterior)."""
-SETTLED = 0.02
+SETTLED = 0.05
 """Variances have settled when none changes by more than this part."""
 WIDEST_HZ, FARTHEST_HZ = 60.0, 15.0
 """Bounds of widths, and of own shifts and narrowings, which no spectrum in use reaches."""
@@ -570,7 +570,7 @@ def linear_solution(session: Session, local: NDArray, shared: NDArray, prior: No
     return evaluate(session, moved.local, moved.shared, prior)
 
 
-def estimate_variances(session: Session, data: Normal, state: State, rounds: int = 3) -> bool:
+def estimate_variances(session: Session, data: Normal, state: State, rounds: int = 2) -> bool:
     """Improve the variances of the groups by the evidence of the linearised model; True when they have settled."""
     before = {name: group.precision for name, group in session.groups.items()}
     at = Normal(data.local, data.mixed, data.shared, *_total_right(data, state))

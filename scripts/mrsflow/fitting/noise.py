@@ -13,8 +13,10 @@ FEWEST = 64
 """Points that are enough to measure noise."""
 EMPTY_PART = 1e-6
 """A tail below this part of the largest point was filled with zeros."""
-FIRST_S, SHORTEST = 0.1, 0.25
-"""Time after which an FID holds little but noise far from the metabolites, and the least part of it that is kept."""
+FIRST_S = 0.1
+"""Time after which an FID holds little but noise far from the metabolites."""
+EDGE_PPM, EDGE_S = 1.0, 0.02
+"""Width over which the filter that keeps what is far from metabolites rises, and the time that it rings at the end."""
 
 
 def noise_sd(fid: NDArray, dwell_time: float, spectrometer_frequency: float) -> float:
@@ -55,13 +57,15 @@ def apodisation(fids: NDArray, dwell_time: float, spectrometer_frequency: float)
     noise that does not decay stays as it is (James and Stein 1961).
     """
     n = fids.shape[-1]
-    shift = axes.hz_to_ppm(np.fft.fftfreq(n, dwell_time), spectrometer_frequency)
-    away = (shift < SIGNALS_PPM[0][0]) | (shift > SIGNALS_PPM[0][1])
+    shift = axes.hz_to_ppm(np.fft.fftfreq(2 * n, dwell_time), spectrometer_frequency)  # twice: nothing comes round
+    low, high = SIGNALS_PPM[0]
+    away = np.clip(np.maximum(low - shift, shift - high) / EDGE_PPM, 0, 1)
+    away = 0.5 - 0.5 * np.cos(np.pi * away)
     time = axes.time_axis(n, dwell_time)
-    late = time > max(FIRST_S, 0.1 * time[-1])
-    if away.sum() < FEWEST or late.sum() < FEWEST:
+    late = (time > max(FIRST_S, 0.1 * time[-1])) & (time < time[-1] - EDGE_S)
+    if away.sum() < 2 * FEWEST or late.sum() < FEWEST:
         return np.zeros(len(fids))
-    left = np.fft.ifft(np.fft.fft(fids, axis=-1) * away, axis=-1)[:, late]
+    left = np.fft.ifft(np.fft.fft(fids, 2 * n, axis=-1) * away, axis=-1)[:, :n][:, late]
     power = np.log(np.maximum(np.abs(left) ** 2, 1e-300))
     centred = time[late] - time[late].mean()
     rate = -0.5 * (power @ centred) / (centred @ centred)

@@ -14,7 +14,7 @@ from mrsflow import axes
 
 BASELINE_LENGTH_PPM = 0.8
 """Correlation length (ppm) of the baseline: broader than any resonance."""
-BROAD_DISCREPANCY_LENGTH_PPM, DISCREPANCY_LENGTH_PPM = 0.15, 0.04
+BROAD_DISCREPANCY_LENGTH_PPM, DISCREPANCY_LENGTH_PPM = 0.15, 0.05
 """The same for what the basis lacks: as narrow as macromolecules, and as the lines in vivo."""
 LIPID_LINES_PPM = np.arange(0.7, 1.65, 0.1)
 """Centres of the lines of which out-of-voxel lipid is composed (methyl 0.9, methylene 1.3 ppm, displaced)."""

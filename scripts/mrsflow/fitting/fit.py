@@ -476,6 +476,8 @@ def constraints(model: Model, caution: float = 1.0) -> str:
             "phase, frequency, widths and skew of a block about the session's mean with variance from the data"
         )
         parts.append("macromolecules of the blocks of a session about their mean likewise")
+    if model.lacks_glycine:
+        parts.append("glycine, which the basis lacks, a line of usual width with variance from the data")
     parts.append("no other constraint on amplitudes or ratios")
     text = "; ".join(parts)
     if caution == 1:

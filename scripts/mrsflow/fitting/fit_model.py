@@ -116,7 +116,10 @@ class Model:
         fids = [singlets.without_reference(fid, *sampling) for fid in basis.fids]
         self.fids = np.array([self.with_whole_first_point(fid) for fid in fids])  # their origins can differ
         self.shape = Shape(len(self.names))
-        self.nuisance = nuisance.build(self.points, self.n_points, self.dwell_time, self.spectrometer_frequency)
+        self.lacks_glycine = "Ins" in self.names and not {"Gly", "Glyc"} & set(self.names)
+        self.nuisance = nuisance.build(
+            self.points, self.n_points, self.dwell_time, self.spectrometer_frequency, self.lacks_glycine
+        )
         self._check_signals(ppm)
         self._decimate()
 

@@ -26,6 +26,7 @@ USUAL = {
     "lipid": (0.002, 2.0),
     "water": (0.005, 2.0),
     "first_point": (0.012, 4.0),
+    "glycine": (0.05, 2.0),
     "broad_discrepancy": (0.006, 12.0),
     "discrepancy": (0.006, 20.0),
 }

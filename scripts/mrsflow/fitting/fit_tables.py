@@ -17,8 +17,8 @@ COLUMNS = (
 )  # fmt: skip
 QUALITY = (
     "spectrum", "status", "reason", "snr", "linewidth_hz", "lorentz_hz", "gauss_hz", "skew_hz", "shift_hz", "phase_deg",
-    "noise_sd", "residual_ratio", "misfit", "whiteness_p", "unknown", "baseline_dimension", "glu_gln_correlation",
-    "glx_per_tnaa", "glx_per_tnaa_sd", "constants", "constraints",
+    "noise_sd", "residual_ratio", "misfit", "lacking", "whiteness_p", "unknown", "baseline_dimension",
+    "glu_gln_correlation", "glx_per_tnaa", "glx_per_tnaa_sd", "constants", "constraints",
 )  # fmt: skip
 
 
@@ -36,8 +36,8 @@ def verdict(result: FitResult, block: int) -> tuple[str, str]:
         return "failed", problem
     if not np.all(np.isfinite(result.amplitudes[block])):
         return "failed", "the fitter gave amplitudes that are not finite"
-    doubts = result.doubts
-    return ("doubtful", doubts[block]) if doubts[block] else ("ok", "")
+    doubt = result.doubts[block] if result.doubts else ""
+    return ("doubtful", doubt) if doubt else ("ok", "")
 
 
 def amplitudes(result: FitResult, spectra: list[int], scaling: Scaling | None = None) -> "pd.DataFrame":

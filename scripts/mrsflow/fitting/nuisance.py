@@ -20,6 +20,8 @@ LIPID_LINES_PPM = np.arange(0.7, 1.65, 0.1)
 """Centres of the lines of which out-of-voxel lipid is composed (methyl 0.9, methylene 1.3 ppm, displaced)."""
 LIPID_WIDTHS_HZ = (15.0, 20.0)
 """Their Lorentzian and Gaussian width (FWHM)."""
+GLYCINE_PPM, GLYCINE_WIDTHS_HZ = 3.548, (3.0, 4.0)
+"""The singlet of glycine, which lies on myo-inositol: for basis sets that have the one without the other."""
 WATER_LINES_PPM = np.arange(4.45, 4.9, 0.08)
 """Centres of the lines whose tails describe residual water."""
 WATER_WIDTH_HZ = 10.0
@@ -58,7 +60,9 @@ def stacked(spectra: NDArray) -> NDArray[np.floating]:
     return np.concatenate([spectra.real, spectra.imag], axis=0)
 
 
-def build(points: NDArray, n_points: int, dwell_time: float, spectrometer_frequency: float) -> Nuisance:
+def build(
+    points: NDArray, n_points: int, dwell_time: float, spectrometer_frequency: float, glycine: bool = False
+) -> Nuisance:
     """Give the nuisance signals of a fitted range.
 
     Parameters
@@ -67,6 +71,8 @@ def build(points: NDArray, n_points: int, dwell_time: float, spectrometer_freque
         Points of the unshifted spectrum that are fitted.
     n_points, dwell_time, spectrometer_frequency
         Of the data: s, MHz.
+    glycine : bool
+        Whether to add its singlet, in phase.
 
     Notes
     -----
@@ -89,13 +95,16 @@ def build(points: NDArray, n_points: int, dwell_time: float, spectrometer_freque
         "water": lines(WATER_LINES_PPM, WATER_WIDTH_HZ, 0.0),
         "first_point": np.concatenate([stacked(flat), stacked(1j * flat)], axis=1),
     }
+    if glycine:
+        both = lines(np.array([GLYCINE_PPM]), *GLYCINE_WIDTHS_HZ)
+        parts["glycine"] = both[:, :1]
     columns, groups, per_block = [], {}, []
     start = 0
     for name, part in parts.items():
         reduced, strength = _principal(part)
         columns.append(reduced)
         groups[name] = slice(start, start + strength.size)
-        per_block.append(strength > KEPT_PER_BLOCK)
+        per_block.append((strength > KEPT_PER_BLOCK) & (name != "glycine"))
         start += strength.size
     lengths = {"broad_discrepancy": BROAD_DISCREPANCY_LENGTH_PPM, "discrepancy": DISCREPANCY_LENGTH_PPM}
     for name, length in lengths.items():

@@ -8,7 +8,7 @@ import pytest
 from mrsflow.basis_sets import basis, sequences
 from mrsflow.basis_sets.pulses import Pulse
 from mrsflow.errors import InputError
-from mrsflow.fitting import fit
+from mrsflow.fitting import amounts
 
 MHZ = 123.25
 PROTOCOL = {
@@ -42,7 +42,7 @@ def test_simulated_protocol_has_the_standard_metabolites_and_macromolecules(main
     out = tmp_path / "brain.BASIS"
     main(config(), "brain", out)
     found = basis.load(out)
-    assert set(found.names) >= {*sequences.STANDARD, *fit.MACROMOLECULES, "Lip09", "Lip13", "Lip20"}
+    assert set(found.names) >= {*sequences.STANDARD, *amounts.MACROMOLECULES, "Lip09", "Lip13", "Lip20"}
     expected = sequences.simulate(sequences.Sequence("press", 0.030, te1=0.011), MHZ, ("Glu",)).fids[0]
     np.testing.assert_allclose(found.fids[found.names.index("Glu")], expected, atol=1e-7)
     main(config(macromolecules=False), "brain", out)

@@ -49,7 +49,7 @@ def width_hz(width: ArrayLike, spectrometer_frequency: float) -> NDArray[np.floa
     """Full width at half maximum (Hz) at a field, of lines whose width (ppm) was measured at 3 T.
 
     >>> width_hz([0.17], MEASURED_AT).round(2), width_hz([0.17], 297.2).round(2)
-    (array([20.95]), array([38.67]))
+    (array([20.95]), array([38.68]))
     """
     squared = (1 - HZ_SHARE) * spectrometer_frequency**2 + HZ_SHARE * MEASURED_AT**2
     return np.asarray(width) * np.sqrt(squared)

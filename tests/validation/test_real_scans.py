@@ -113,13 +113,7 @@ def test_what_is_refused(shared, path, reason):
 def test_a_blanked_signal_keeps_its_header_and_fails_its_checks(shared):
     scan = vendors.convert([shared / "data/siemens-rda-blank-fid/single_voxel_example.rda"]).scan
     assert (scan.n_points, scan.header["EchoTime"]) == (1024, 0.03)
-    protocol = {
-        "sequence": "press",
-        "echo_time_ms": 30,
-        "repetition_time_ms": 2000,
-        "spectrometer_frequency_mhz": 123.26,
-        "nucleus": "1H",
-    }
+    protocol = {"echo_time_ms": 30, "repetition_time_ms": 2000, "spectrometer_frequency_mhz": 123.26, "nucleus": "1H"}
     rows = checks.check_scan(scan, "svs", {**protocol, "coils": "any", "phase_cycle": 1, "voxel_volume_ml": 8}, "p")
     assert [row.check for row in rows if row.status == "fail"] == ["decay"]
 

@@ -318,19 +318,21 @@ def named_sequence(header: dict[str, Any]) -> tuple[str, str, str] | None:
 
 def _check_sequence(scan: Scan, protocol: dict[str, Any], key: str) -> list[Check]:
     """Compare the sequence, and the mixing time of STEAM, with what the header says."""
-    declared, named = protocol["sequence"], named_sequence(scan.header)
+    declared, named = protocol.get("sequence"), named_sequence(scan.header)
+    if declared is None:
+        return []
     if named is None:
         rows = [Check("sequence", "unknown", declared, "unknown", "the header names no sequence that is known")]
     else:
         kind, where, text = named
-        half = kind == "edited" and declared == "press" and protocol["use_frames"] != "all"
+        half = kind == "edited" and declared == "press" and protocol.get("use_frames", "all") != "all"
         agrees = declared in (kind, "other") or half
         message = f"{where} is {text!r}; set {key}.sequence, or give this scan another protocol" + (
             "" if kind in ("press", "semi_laser", "steam") else " (sequence other with its own basis set file)"
         )
         status = "pass" if agrees else "warn" if where == "ProtocolName" else "fail"
         rows = [Check("sequence", kind, declared, status, "" if agrees else message)]
-    found, expected = scan.header.get("MixingTime"), protocol["mixing_time_ms"]
+    found, expected = scan.header.get("MixingTime"), protocol.get("mixing_time_ms")
     if declared == "steam" and None not in (found, expected):
         agrees = abs(found * 1e3 - expected) <= max(0.01 * expected, 0.1)
         message = "" if agrees else f"set {key}.mixing_time_ms"

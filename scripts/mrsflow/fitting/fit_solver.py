@@ -419,7 +419,7 @@ class Factor:
     def solve(self, local: NDArray, shared: NDArray) -> tuple[NDArray, NDArray]:
         """Solve for right sides (B, n_u) and (n_g)."""
         half = np.stack([_triangular(low, r) for low, r in zip(self.lower, local * self.scale, strict=True)])
-        right = shared * self.shared_scale - np.einsum("bug,bu->g", self.across, half)
+        right = shared * self.shared_scale - np.einsum("bij,bi->j", self.across, half)
         found = _triangular(self.schur, _triangular(self.schur, right), transposed=True)
         rest = half - self.across @ found
         ours = np.stack([_triangular(low, r, transposed=True) for low, r in zip(self.lower, rest, strict=True)])
@@ -498,8 +498,8 @@ def _right_of(
 ) -> tuple[NDArray, NDArray]:
     """Right sides, less what the fixed parameters' steps account for."""
     known, known_shared = np.where(fixed, step, 0.0), np.where(fixed_shared, shared_step, 0.0)
-    right = normal.local_right - np.einsum("buv,bv->bu", normal.local, known) - normal.mixed @ known_shared
-    shared = normal.shared_right - normal.shared @ known_shared - np.einsum("bug,bu->g", normal.mixed, known)
+    right = normal.local_right - np.einsum("bij,bj->bi", normal.local, known) - normal.mixed @ known_shared
+    shared = normal.shared_right - normal.shared @ known_shared - np.einsum("bij,bi->j", normal.mixed, known)
     return np.where(fixed, step, right), np.where(fixed_shared, shared_step, shared)
 
 
@@ -591,8 +591,8 @@ def estimate_variances(session: Session, data: Normal, state: State, rounds: int
 
 def _total_right(data: Normal, state: State) -> tuple[NDArray, NDArray]:
     """Right sides of the linear model for the parameters themselves instead of a step."""
-    local = np.einsum("buv,bv->bu", data.local, state.local) + data.mixed @ state.shared + data.local_right
-    shared = data.shared @ state.shared + np.einsum("bug,bu->g", data.mixed, state.local) + data.shared_right
+    local = np.einsum("bij,bj->bi", data.local, state.local) + data.mixed @ state.shared + data.local_right
+    shared = data.shared @ state.shared + np.einsum("bij,bi->j", data.mixed, state.local) + data.shared_right
     return local, shared
 
 

@@ -38,8 +38,8 @@ MULTIPLET, LEAST_MULTIPLET = 0.25, 0.05
 UNKNOWN, START_SIZE = ("baseline", "lipid", "water", "first_point"), 0.1
 """Those that a fit takes for this large until it has estimated them."""
 USUAL_OF_BLOCKS = {
-    "phase0": (0.03, 1.0), "phase1": (0.01, 1.0), "shift": (0.4, 1.0), "lorentz": (0.2, 1.0), "gauss2": (1.0, 1.0),
-    "eddy": (0.1, 1.0), "slow_eddy": (0.05, 1.0),
+    "phase0": (0.05, 2.0), "phase1": (0.02, 2.0), "shift": (0.5, 2.0), "lorentz": (0.3, 2.0), "gauss2": (2.0, 2.0),
+    "eddy": (0.2, 2.0), "slow_eddy": (0.1, 2.0),
 }  # fmt: skip
 """Usual SD of the common shape parameters about their mean over a session's blocks (rad, Hz, Hz²), and its weight."""
 STEADY, STEADY_OWN, STEADY_WEIGHT = 0.03, 0.01, 6.0

@@ -16,8 +16,8 @@ MOST_LACKING = 0.06
 """What the basis lacks, as part of the highest peak; in usable scans it is 0.01 to 0.03."""
 TWIN = 0.9995
 """Correlation of a signal, broadened as in the data, with a combination of others beyond which they are one."""
-MOST_OFF_HZ = 6.0
-"""Frequency (Hz) of a block that the others do not share."""
+MOST_OFF_HZ = 10.0
+"""Frequency (Hz) of a block off that of the others which no drift within a session explains."""
 RIVAL_OBJECTIVE = 1.25
 """A start elsewhere is a rival when what its fit leaves is less than this times what the best leaves."""
 

@@ -178,6 +178,18 @@ def test_dynamic_fit_finds_a_step_and_keeps_the_rest(model):
     np.testing.assert_allclose(result.amplitudes[:, 0], result.amplitudes[0, 0], rtol=1e-12)
 
 
+def test_dynamic_fit_goes_on_without_a_block_that_a_free_metabolite_has_a_term_for(model):
+    course = np.array([0.0, 0.0, 1.0, 1.0])
+    blocks = np.array([spectrum(model, AMOUNTS | {"Glu": 9 + 0.9 * x}, 0.002, k) for k, x in enumerate(course)])
+    blocks[1] = np.nan
+    result = fit.fit_session(blocks, model, terms(model.names, {"step": course}, 4, ("NAA",), ("Gln",)))
+    found = dict(zip(result.terms, result.coefficients, strict=True))
+    assert ("Gln", "block 1") not in found
+    assert found["Gln", "block 2"] == pytest.approx(AMOUNTS["Gln"], rel=0.1)
+    assert found["Glu", "step"] == pytest.approx(0.9, abs=0.1)
+    assert [bool(problem) for problem in result.problems] == [False, True, False, False]
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [

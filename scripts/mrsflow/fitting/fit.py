@@ -142,7 +142,8 @@ def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None, start
     together = [block for block in together if block not in apart]
     parts: list[tuple[list[int], FitResult]] = []
     while together:
-        found = _fit_together(fids[together], model, _of_blocks(terms, together, len(model.names)), start)
+        own = None if terms is None else _of_blocks(terms, together, len(model.names))
+        found = _fit_together(fids[together], model, own, start)
         lost = {
             block: problem
             for block, values, quality in zip(together, found.amplitudes, found.quality, strict=True)
@@ -177,12 +178,11 @@ def noise_sd(fid: NDArray, model: Model) -> float:
     return found
 
 
-def _of_blocks(terms: Terms | None, blocks: list[int], m: int) -> NDArray[np.floating] | None:
-    """Rows of the terms for some blocks."""
-    if terms is None:
-        return None
-    rows = np.concatenate([np.arange(block * m, (block + 1) * m) for block in blocks])
-    return terms.matrix[rows]
+def _of_blocks(terms: Terms, blocks: list[int], m: int) -> Terms:
+    """Terms of some blocks, without those that none of them has: a free metabolite's of a block that is lost."""
+    matrix = terms.matrix[np.concatenate([np.arange(block * m, (block + 1) * m) for block in blocks])]
+    kept = np.flatnonzero(np.any(matrix, axis=0))
+    return Terms([terms.names[k] for k in kept], matrix[:, kept])
 
 
 def _unlike(fids: NDArray, blocks: list[int], model: Model) -> dict[int, str]:
@@ -215,7 +215,7 @@ def _of_misfit(blocks: list[int], quality: list[dict[str, Any]]) -> dict[int, st
     }
 
 
-def _fit_together(fids: NDArray, model: Model, terms: NDArray | None, start: NDArray | None) -> FitResult:
+def _fit_together(fids: NDArray, model: Model, terms: Terms | None, start: NDArray | None) -> FitResult:
     n_points = noise.recorded(fids)
     if n_points < model.n_points:
         model, fids = model.shortened(n_points), fids[:, :n_points]
@@ -227,9 +227,8 @@ def _fit_together(fids: NDArray, model: Model, terms: NDArray | None, start: NDA
     weight, spectra = unit / sd, _placed(fids, model, places) / unit
     mean = (weight**2 @ spectra / np.sum(weight**2))[np.newaxis]
     of_mean = np.array([np.sqrt(np.sum(weight**2))])
-    single = Session(
-        model, mean, of_mean, unit, terms if alone else None, caution=CAUTION if alone else 1.0, lacking=False
-    )
+    matrix, caution = None if terms is None else terms.matrix, CAUTION if alone else 1.0
+    single = Session(model, mean, of_mean, unit, matrix if alone else None, caution=caution, lacking=False)
     first = _best_start(single, theta)
     rivals = [] if start is not None else _rivals(single, first, fids, places, unit, weight)
     single = replace(single, amounts=_usual(single, first), profile=_profile(single, first), lacking=True)
@@ -237,9 +236,11 @@ def _fit_together(fids: NDArray, model: Model, terms: NDArray | None, start: NDA
     state = _settled(single, first.local, shared)
     session, mean_state = single, state
     if not alone:
-        session = Session(model, spectra, weight.copy(), unit, terms, _usual(single, state), _profile(single, state))
+        session = Session(model, spectra, weight.copy(), unit, matrix, _usual(single, state), _profile(single, state))
         state = _settled(session, *_spread(session, single, state))
     result = _result(session, state, sd, places)
+    if terms is not None:
+        result = replace(result, terms=tuple(terms.names))
     return _judged(result, session, single, mean_state, rivals)
 
 
@@ -442,7 +443,6 @@ def _joined(parts: list[tuple[list[int], FitResult]], problems: list[str], terms
         quality=quality,
         problems=tuple(problems),
         doubts=tuple(doubts),
-        terms=() if terms is None else tuple(terms.names),
         **curves,
         **coefficients,
     )

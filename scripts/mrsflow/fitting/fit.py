@@ -31,7 +31,7 @@ __all__ = ["FitError", "FitResult", "fit_session", "noise_sd", "problem_with", "
 
 BROAD_STARTS_PPM = (-0.05, 0.0, 0.05)
 """Shifts of the macromolecules from which a fit starts; their posterior can have more than one mode."""
-FIRST_STEPS = 3
+FIRST_STEPS = 4
 """Most steps from each start."""
 PROFILE_PPM = 0.03
 """Smoothing of the metabolites' height, by which the basis is expected to lack something."""

@@ -10,6 +10,7 @@ Parameters are local to a block (its amplitudes, shape and own nuisance signals)
 blocks one by one (Schur complement of the block-arrow normal equations), at a cost linear in their number.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -205,7 +206,7 @@ class Session:
                 continue
             size, weight = USUAL[name]
             members = np.arange(part.start, part.stop) + self.nuisance.start
-            relative = self._relative(height) if name == "discrepancy" else np.ones(members.size)
+            relative = self.relative() if name == "discrepancy" else np.ones(members.size)
             add(name, None, members, size * height, weight, relative)
             if name in UNKNOWN:
                 self.groups[name].precision = (START_SIZE * height) ** -2
@@ -222,7 +223,7 @@ class Session:
             precision = steady_precision(self.amounts.steady[self.steady])
             add("macromolecules of blocks", self.steady, members, STEADY, STEADY_WEIGHT, STEADY**2 * precision)
 
-    def _relative(self, height: float) -> NDArray[np.floating]:
+    def relative(self) -> NDArray[np.floating]:
         """Precision of what the basis lacks at each place: by the height of the metabolites there.
 
         Singlets have no multiplet whose form a basis could miss; beyond `MULTIPLET` the height does not count.
@@ -517,7 +518,12 @@ def _right_of(
 
 
 def climb(
-    session: Session, local: NDArray, shared: NDArray, steps: int = STEPS, evidence: int = 0
+    session: Session,
+    local: NDArray,
+    shared: NDArray,
+    steps: int = STEPS,
+    evidence: int = 0,
+    expect: Callable[[Session, State], None] | None = None,
 ) -> tuple[State, int]:
     """Climb the posterior from a point; the first `evidence` steps estimate variances too.
 
@@ -526,6 +532,8 @@ def climb(
     session : Session
         Its variances and weights are improved in place.
     local, shared : (B, n_u) and (n_g) float
+    expect : callable, optional
+        Renews what the session expects by the fit so far, before its variances are estimated.
     """
     prior = session.prior()
     state = linear_solution(session, local, shared, prior)
@@ -534,6 +542,8 @@ def climb(
     for done in range(1, steps + 1):
         data = normal_equations(session, state)
         if not settled:
+            if expect is not None:
+                expect(session, state)
             settled = estimate_variances(session, data, state) or done >= evidence
             prior = session.prior()
             state.objective = _objective(session, state, prior)

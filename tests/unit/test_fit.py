@@ -633,8 +633,8 @@ def test_signals_that_cannot_be_told_apart_are_named(model):
 
 def test_negative_amounts_are_doubtful():
     names, covariance = ("NAA", "Cr", "Glu", "GABA"), np.diag([0.01, 0.01, 0.04, 0.04])
-    assert verdict.of_amounts(names, np.array([9.0, 8.0, 9.0, -0.3]), covariance) == []
-    assert verdict.of_amounts(names, np.array([9.0, 8.0, 9.0, -0.5]), covariance) == ["GABA is negative (-2.5 SD)"]
+    assert verdict.of_amounts(names, np.array([9.0, 8.0, 9.0, -0.5]), covariance) == []
+    assert verdict.of_amounts(names, np.array([9.0, 8.0, 9.0, -0.7]), covariance) == ["GABA is negative (-3.5 SD)"]
     assert verdict.of_amounts(names, np.array([9.0, 8.0, -0.1, 0.5]), covariance) == ["Glu is negative (-0.5 SD)"]
 
 

@@ -60,14 +60,14 @@ def search(session: Session, state: State, linewidth_hz: float) -> list[Finding]
     half = left.size // 2
     given = (linewidth_hz, model.spectrometer_frequency, model.names, jacobian, covariance)
     found = unknown_signals.find(left[:half] + 1j * left[half:], model.ppm, 1.0, *given)
-    to_fit = precision @ fit_solver.inverse(_dense(before)[np.ix_(free, free)])  # from usual to learnt sizes
-    places = np.cumsum(free) - 1
-
-    def amounts(moved: NDArray) -> NDArray[np.floating]:
-        return np.where(free[:m], (moved @ to_fit)[places[:m]], 0.0)
-
     highest = weight * np.abs(state.fitted[0].real).max()
-    return [replace(one, height=one.height / highest, moved=amounts(one.moved)) for one in found]
+    moved = np.zeros((len(found), free.size))
+    if found:  # with the learnt sizes instead of the usual ones
+        at_usual = np.array([one.moved for one in found]) @ precision
+        moved[:, free] = np.linalg.solve(_dense(before)[np.ix_(free, free)], at_usual.T).T
+    return [
+        replace(one, height=one.height / highest, moved=by[:m]) for one, by in zip(found, moved, strict=True)
+    ]
 
 
 def _jacobian(session: Session, state: State) -> NDArray[np.floating]:

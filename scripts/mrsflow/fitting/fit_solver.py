@@ -703,7 +703,6 @@ def inverse(matrix: NDArray) -> NDArray[np.floating]:
     scale = 1 / np.sqrt(np.diag(matrix))
     scaled = matrix * scale * scale[:, np.newaxis]
     try:
-        factor = linalg.cho_factor(scaled, lower=True, check_finite=False)
-        return linalg.cho_solve(factor, np.diag(scale), check_finite=False) * scale[:, np.newaxis]
-    except linalg.LinAlgError:
+        return _inverse_of(_cholesky(scaled)) * scale * scale[:, np.newaxis]
+    except np.linalg.LinAlgError:
         return linalg.pinvh(scaled) * scale * scale[:, np.newaxis]

@@ -6,8 +6,8 @@ from numpy.typing import ArrayLike, NDArray
 from mrsflow.fitting import uncertainty
 from mrsflow.fitting.fit_model import Model
 
-NEGATIVE_SD = 2.0
-"""An amount so many standard deviations below 0 is no noise."""
+NEGATIVE_SD = 3.0
+"""An amount so many standard deviations below 0 is no noise, though some thirty signals are looked at."""
 POSITIVE = ("tNAA", "tCr", "tCho", "Glu", "Glx", "Ins")
 """What every brain has: not positive is impossible."""
 MOST_MISFIT = 1.5

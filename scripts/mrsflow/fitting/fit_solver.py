@@ -28,8 +28,8 @@ USUAL = {
     "water": (0.005, 2.0),
     "first_point": (0.012, 4.0),
     "glycine": (0.05, 2.0),
-    "broad_discrepancy": (0.0085, 12.0),
-    "discrepancy": (0.0085, 20.0),
+    "broad_discrepancy": (0.006, 6.0),
+    "discrepancy": (0.006, 8.0),
 }
 """Usual size of the nuisance signals of a good spectrum as part of its highest peak (of the multiplets' height at each
 place for what the basis lacks), and how many parameters' worth that knowledge counts beside the data's: few, so that a

@@ -67,6 +67,13 @@ def test_signal_of_a_proton(name):
     assert quantify.proton_signal(singlet_basis(name, ppm, protons)) == pytest.approx(0.7, rel=1e-4)
 
 
+def test_integral_of_a_singlet_lacks_its_feet():
+    """A Lorentzian within 0.15 ppm of its middle, less the line between its feet; bins are a 38th of that range."""
+    edge = 0.15 * MHZ / 1.0  # in half widths of the line of 2 Hz
+    inside, floor = 2 / np.pi * np.arctan(edge), 2 * edge / np.pi / (1 + edge**2)
+    assert quantify.proton_signal(singlet_basis(), "integral") == pytest.approx(0.7 * (inside - floor), rel=0.015)
+
+
 def test_known_solution_comes_out_right():
     """10 mM of a metabolite in tissue whose water shows as the constants say."""
     constants = quantify.CONSTANTS["fsl"]

@@ -161,6 +161,16 @@ def test_clinical_outcome_is_the_ancova_of_the_changes(trial):
         np.testing.assert_allclose(found, [known.params[0], known.bse[0], known.df_resid, known.pvalues[0]], rtol=1e-6)
 
 
+def test_mood_is_described_by_student_intervals(trial):
+    found = read(trial, "mood").set_index(["condition", "time_point"])
+    assert len(found) == 4
+    for (arm, time), row in found.iterrows():
+        values = scores(trial).loc[lambda t, arm=arm: t["arm"] == arm, f"madrs_{time}"]
+        known = stats.t.interval(0.95, 23, values.mean(), stats.sem(values))
+        np.testing.assert_allclose([row["mean"], row["ci_low"], row["ci_high"]], [values.mean(), *known], rtol=1e-6)
+        assert (row["n"], row["sd"]) == (24, pytest.approx(np.std(values, ddof=1), rel=1e-6))
+
+
 def test_link_slopes_are_those_of_differences_and_of_means(trial):
     means = session_means(trial)
     table = scores(trial).assign(glx=100 * (means["y"] - means["bl"]).to_numpy() / means["bl"].mean())

@@ -184,6 +184,40 @@ def test_background_that_does_not_vary_is_not_projected_out():
     assert np.linalg.eigvalsh(adapted.damping).max() < 0.5
 
 
+def varying_session(factor):
+    """Transients without drift whose background of six shapes varies with known SDs, its noise `factor` (2 n_bins)."""
+    rng = np.random.default_rng(11)
+    limits = align.window(*SAMPLING, PPM)
+    noise = rng.normal(size=(3000, len(limits.weight))) * factor(limits)
+    background = rng.normal(size=(3000, 6)) * [7.0, 5.0, 3.0, 2.5, 6.0, 4.0]
+    template = signal()
+    fids = template + limits.fid(noise + background @ limits.background.T, POINTS)
+    zero, one = np.zeros(3000), np.ones(3000)
+    found = align.Registration(zero, zero, one, zero, one, template, np.zeros(POINTS))
+    return limits, fids, align.whiten(limits, fids, found, np.ones(3000, dtype=bool))
+
+
+def test_whitening_finds_how_much_the_background_varies():
+    """What is left of it then has the variance of the noise, in every direction."""
+    limits, fids, adapted = varying_session(lambda limits: 1.0)
+    coefficients = adapted._damped(limits.raw(fids - signal())) @ limits.background
+    np.testing.assert_allclose(np.cov(coefficients.T), np.eye(6), atol=0.12)
+
+
+def test_bins_weigh_by_their_sd():
+    """Noise three times as strong in half of the range, as of lipids that move."""
+
+    def factor(limits):
+        n = limits.bins.size
+        return np.tile(np.where(np.arange(n) < n // 2, 1.0, 3.0), 2)
+
+    limits, _, adapted = varying_session(factor)
+    n = limits.bins.size
+    assert adapted.weight[n // 8 : 3 * n // 8].mean() / adapted.weight[5 * n // 8 : 7 * n // 8].mean() == pytest.approx(
+        3, rel=0.05
+    )
+
+
 def test_whitening_turns_a_known_background_into_white_noise():
     rng = np.random.default_rng(9)
     limits = align.window(*SAMPLING, PPM)

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from fitted_trial import table, write
-from scipy import stats
+from scipy import optimize, stats
 
 from mrsflow import config as study_config
 from mrsflow import files
 from mrsflow.errors import InputError
 from mrsflow.reporting import group_figures, group_page, group_read
-from mrsflow.statistics import group, group_files, masking
+from mrsflow.statistics import contrasts, group, group_files, masking
 
 NAMES = ["placebo", "naltrexone"]
 
@@ -161,6 +161,16 @@ def test_clinical_outcome_is_the_ancova_of_the_changes(trial):
         np.testing.assert_allclose(found, [known.params[0], known.bse[0], known.df_resid, known.pvalues[0]], rtol=1e-6)
 
 
+def test_mood_is_described_by_student_intervals(trial):
+    found = read(trial, "mood").set_index(["condition", "time_point"])
+    assert len(found) == 4
+    for (arm, time), row in found.iterrows():
+        values = scores(trial).loc[lambda t, arm=arm: t["arm"] == arm, f"madrs_{time}"]
+        known = stats.t.interval(0.95, 23, values.mean(), stats.sem(values))
+        np.testing.assert_allclose([row["mean"], row["ci_low"], row["ci_high"]], [values.mean(), *known], rtol=1e-6)
+        assert (row["n"], row["sd"]) == (24, pytest.approx(np.std(values, ddof=1), rel=1e-6))
+
+
 def test_link_slopes_are_those_of_differences_and_of_means(trial):
     means = session_means(trial)
     table = scores(trial).assign(glx=100 * (means["y"] - means["bl"]).to_numpy() / means["bl"].mean())
@@ -170,11 +180,15 @@ def test_link_slopes_are_those_of_differences_and_of_means(trial):
     within = sm.OLS(differences["change"], np.column_stack([differences["glx"], sequence, np.ones(24)])).fit()
     own = table.groupby("participant")[["change", "glx"]].mean()
     between = sm.OLS(own["change"].to_numpy(), sm.add_constant(own["glx"].to_numpy())).fit()
+    means_of = table["participant"].map(own["glx"])
     found = read(trial, "link").set_index("contrast")
     for name, known, which in (("within", within, 0), ("between", between, 1)):
         row = found.loc[f"{name} participants slope"]
         expected = [known.params[which], known.bse[which], known.df_resid, known.pvalues[which]]
         np.testing.assert_allclose([row["estimate"], row["se"], row["df"], row["p"]], expected, rtol=1e-5)
+    for name, values in (("within", table["glx"] - means_of), ("between", means_of)):
+        row = found.loc[f"{name} participants slope"]
+        assert row["per_sd"] == pytest.approx(row["estimate"] * np.std(values, ddof=1), rel=1e-6)
 
 
 @pytest.mark.parametrize(("seed", "zero"), [(1, True), (6, False)])
@@ -262,6 +276,22 @@ def test_time_course_means_and_blocks(trial):
     blocks = tests[tests["analysis"] == "block"]
     assert list(blocks["block"]) == [f"infusion{i}" for i in range(1, 6)]
     assert (blocks["p_adjusted"] >= blocks["p"]).all()
+
+
+def test_intervals_of_the_course_are_those_within_participants(trial):
+    """Morey's variances have the residual mean square of participants by cells as their mean over the cells."""
+    course = read(trial, "time_course")
+    own = course[course["outcome"] == "Glx/tNAA"]
+    cells = [
+        np.concatenate([v for k, v in trial.values.items() if k.startswith(f"sub-{i + 1:03d}")]) for i in range(24)
+    ]
+    swapped = np.roll(cells, 6, axis=1)  # visits to arms: every second participant began with the other
+    values = np.where(np.arange(24)[:, np.newaxis] % 2 == 0, cells, swapped)
+    rest = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
+    mean_square = np.sum(rest**2) / (23 * 11)
+    half = (own["ci_high"] - own["ci_low"]) / 2
+    np.testing.assert_allclose(own["ci_high"] - own["mean"], half, rtol=1e-6)
+    np.testing.assert_allclose(np.mean((half / stats.t.ppf(0.975, 23)) ** 2) * 24, mean_square, rtol=1e-6)
 
 
 def test_link_has_within_and_between_slopes(trial):
@@ -455,6 +485,9 @@ def test_a_block_that_was_never_made_is_excluded_for_its_reason(tmp_path):
     ]
     lost = read(made, "loss_by_condition")
     assert lost[lost["reason"] == "n_transients"]["n_lost"].tolist() == [1]
+    every = lost[lost["reason"] == "any"].set_index("condition")
+    assert every["n_lost"].to_dict() == {"placebo": 0, "naltrexone": 1}  # participant 2 began with naltrexone
+    assert set(every["n_planned"]) == {4 * 6}
 
 
 def test_a_session_without_baseline_is_left_out_by_name(tmp_path):
@@ -516,6 +549,45 @@ def test_parallel_groups_are_the_ancova_of_participants(tmp_path):
     robust = row_of(made, "HC3 standard error", "sensitivity")
     assert robust["se"] == pytest.approx(sm.OLS(known.model.endog, x).fit(cov_type="HC3").bse[1], rel=1e-6)
     assert row_of(made, "clinical outcome")["df"] == 17
+
+
+def test_attenuation_between_groups_of_unequal_size_is_bounded_where_t_is_critical(tmp_path):
+    """Fieller's limits are the ratios r at which treated - r reference is just significant."""
+    made = write(tmp_path, n=25, design="parallel")
+    change_sessions(made, lambda t: t.__setitem__("arm", np.where(np.arange(25) < 8, "naltrexone", "placebo")))
+    run(made)
+    change = np.array([v[1:].mean() - v[0] for v in made.values.values()])
+    treated, reference = change[:8], change[8:]
+
+    def beyond(fraction):
+        a, b = treated, (1 - fraction) * reference  # pooled as in the model: one variance of changes in both groups
+        pooled = (7 * treated.var(ddof=1) + 16 * reference.var(ddof=1)) / 23
+        error = np.sqrt(pooled * (1 / 8 + (1 - fraction) ** 2 / 17))
+        return abs(a.mean() - b.mean()) / error - stats.t.ppf(0.975, 23)
+
+    row = read(made, "attenuation").iloc[0]
+    assert row["fraction"] == pytest.approx(1 - treated.mean() / reference.mean(), rel=1e-6)
+    limits = optimize.brentq(beyond, -5, row["fraction"]), optimize.brentq(beyond, row["fraction"], 5)
+    np.testing.assert_allclose([row["ci_low"], row["ci_high"]], limits, rtol=1e-6)
+
+
+def test_condition_by_phase_is_free_of_the_period():
+    """Twice as many began with placebo as with naltrexone, and a change of the scanner raised every second visit."""
+    rng, rows = np.random.default_rng(4), []
+    for i, visit, b in np.ndindex(12, 2, 6):
+        arm = NAMES[(visit + (i >= 8)) % 2]
+        rows.append((str(i), str(visit + 1), arm, f"b{b}", "baseline" if b < 2 else "infusion", float(b), 0.4 * visit))
+    names = ["participant", "period", "condition", "block", "phase", "onset_s", "outcome"]
+    blocks = pd.DataFrame(rows, columns=names).assign(session=lambda t: t["period"])
+    blocks["outcome"] += rng.normal(0, 0.03, (12, 2)).repeat(6) + rng.normal(0, 0.02, len(blocks))
+    model = contrasts.phase_model(contrasts.Plan("crossover", tuple(NAMES), (), "outcome", (), 99, 1), blocks)
+    weights = {p: model.difference("condition", *NAMES[::-1], phase=p) for p in ("baseline", "infusion")}
+    for phase in weights:
+        assert weights[phase] @ model.fit.beta == pytest.approx(0, abs=0.05)  # 0.13 is what the period would add
+    means = blocks.pivot_table("outcome", "participant", ["condition", "phase"])
+    changes = means["naltrexone"] - means["placebo"]
+    known = (changes["infusion"] - changes["baseline"]).mean()
+    assert (weights["infusion"] - weights["baseline"]) @ model.fit.beta == pytest.approx(known, abs=1e-6)
 
 
 def test_single_arm_is_the_one_sample_test_of_changes(tmp_path):

@@ -1,6 +1,7 @@
 """Nipype interfaces: spec2nii by typed inputs, and a Nipype workflow of our own steps."""
 
 import datetime
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +100,19 @@ def test_telemetry_is_off():
     environment = {"PYTHONPATH": str(path), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "1", done.stderr
+
+
+def test_nipype_waits_until_an_interface_is_used():
+    """Loading it takes longer than all else that a stage imports."""
+    code = """
+import importlib, pkgutil, sys, mrsflow
+for module in pkgutil.walk_packages(mrsflow.__path__, "mrsflow."):
+    if module.name not in ("mrsflow.interfaces", "mrsflow.conversion.external"):
+        importlib.import_module(module.name)
+print("nipype" in sys.modules)
+import mrsflow.interfaces
+print("nipype" in sys.modules)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2] / "scripts")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

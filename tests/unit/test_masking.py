@@ -2,7 +2,9 @@
 
 import pandas as pd
 import pytest
+import yaml
 
+from mrsflow import files
 from mrsflow.config import Study
 from mrsflow.conversion import bids
 from mrsflow.statistics import masking
@@ -38,3 +40,15 @@ def test_the_dataset_names_arms_only_after_the_freeze(study, tmp_path, freeze):
     assert ("placebo" in text, "naltrexone" in text) == (freeze, freeze)
     assert ("arm A" in text and "arm B" in text) is not freeze
     assert study.sessions["arm"].tolist() == ["placebo", "naltrexone"]
+
+
+def test_unmasking_again_is_recorded_for_whatever_bears_on_results(root, tmp_path):
+    """Settings of the whole schema but those of machines, of what is planned or shown, and of where data lie."""
+    schema = yaml.safe_load((root / "config" / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
+    outside = {"inputs", "output", "batch_size", "on_error", "convert", "power", "report"}
+    config = {name: {"value": 1} for name in schema["properties"]}
+    masking.record_unmasking(tmp_path / "unmasked.json", config)
+    for name in schema["properties"]:
+        before = len(files.read_json(tmp_path / "unmasked.json"))
+        found = masking.record_unmasking(tmp_path / "unmasked.json", config | {name: {"value": 2}})
+        assert len(found) - before == (name not in outside), name

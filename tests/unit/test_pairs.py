@@ -134,6 +134,15 @@ def test_reliability_of_known_variances():
     assert found["mdc"] == pytest.approx(1.96 * np.sqrt(2) * 0.5, rel=0.03)
 
 
+def test_reliability_of_three_participants_by_hand():
+    """Means 9, 10 and 11, visits 0.6 apart: their variance is 0.6²/2, that of a difference 0.6²."""
+    found = pairs.reliability(np.array([[8.7, 9.3], [10.3, 9.7], [10.7, 11.3]]))
+    assert found["cv_between_percent"] == pytest.approx(10)
+    assert found["cv_within_percent"] == pytest.approx(6 / np.sqrt(2))
+    assert found["mdc"] == pytest.approx(stats.norm.ppf(0.975) * 0.6, rel=1e-6)
+    assert found["mdc_percent"] == pytest.approx(stats.norm.ppf(0.975) * 6, rel=1e-6)
+
+
 def test_interval_of_the_icc_holds_it_or_is_empty():
     rng = np.random.default_rng(0)
     found = [pairs.reliability(10 + rng.normal(0, 1, (2, 1)) + rng.normal(0, 1, (2, 2))) for _ in range(300)]

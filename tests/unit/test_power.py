@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 
 from mrsflow.statistics import power, power_plan
 from mrsflow.statistics.contrasts import Plan, primary_model
@@ -83,6 +84,20 @@ def test_power_without_effect_is_the_type_1_error_and_grows_with_the_effect():
     assert some["power"] > 0.7
     assert abs(some["bias_percent"]) < 4 * some["bias_se_percent"]
     assert some["power_low"] < some["power"] < some["power_high"]
+
+
+def test_half_width_is_that_of_the_crossover_ancova():
+    """Without losses the mixed model is the least squares of differences on sequence and difference of baselines."""
+    scenario = Scenario(n=12, sd_response_participant=0.4, sd_response_session=0.1)  # no variance is found to be zero
+    half = []
+    for trials in power.batches(scenario, 20, 3):
+        for base, infusion, treated in zip(*power.session_means(trials), trials.treated, strict=True):
+            sign = np.where(treated[:, 1], 1.0, -1.0)  # second visit less the first, as treated less reference
+            difference, covariate = (sign * (v[:, 1] - v[:, 0]) for v in (infusion, base))
+            fit = sm.OLS(difference, np.column_stack([np.ones(12), sign, covariate])).fit()
+            half.append(np.ptp(fit.conf_int()[0]) / 2)
+    found = power.power_of(scenario, 20, 3)["half_width_percent"]
+    assert found == pytest.approx(100 * np.mean(half), rel=1e-5)
 
 
 def test_a_parallel_trial_of_the_same_size_has_less_power():

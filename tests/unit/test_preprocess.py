@@ -1,7 +1,9 @@
 """The chain of a session on simulated sessions of known truth, and its files."""
 
 import json
+import statistics
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -306,6 +308,44 @@ def test_script_writes_the_files_of_the_contract(written):
     assert values["n_transients"] + values["n_rejected"] == 144
     transients = read_table(mrs / f"{STEM}_desc-transients_quality.tsv")
     assert len(transients) == 144 and transients["onset_s"].iloc[0] == -96
+
+
+def test_spread_of_a_block_is_the_sample_sd_of_its_frames(written):
+    folder, _ = written
+    mrs = folder / "derivatives" / "mrsflow" / "sub-01" / "ses-1" / "mrs"
+    blocks = read_table(mrs / f"{STEM}_desc-blocks_quality.tsv").set_index("block")
+    frames = read_table(mrs / f"{STEM}_desc-transients_quality.tsv")
+    for name, own in frames[frames["rejected"].astype(str) == "False"].groupby("block"):
+        assert blocks.loc[name, "shift_sd_hz"] == pytest.approx(statistics.stdev(own["shift_hz"]), rel=1e-5)
+        assert blocks.loc[name, "phase_sd_deg"] == pytest.approx(statistics.stdev(own["phase_deg"]), rel=1e-3)
+
+
+def test_rejected_are_counted_of_all_that_were_acquired(processed):
+    spoilt = replace(processed, reasons=np.where(np.arange(144) % 4 == 0, "phase", ""))
+    rows = measures.block_rows(spoilt, SETTINGS, ["baseline"])
+    assert [row["rejected_fraction"] for row in rows] == [0.25] * 3
+    values = measures.session_values(spoilt, rows)
+    assert (values["n_rejected"], values["n_transients"], values["rejected_fraction"]) == (36, 108, 0.25)
+
+
+def test_shares_of_the_coils_are_those_of_the_best_combination(written, session):
+    folder, _ = written
+    path = folder / "derivatives" / "mrsflow" / "sub-01" / "ses-1" / "mrs" / f"{STEM}_desc-session_quality.json"
+    share = np.abs(session.coil_weights * session.sensitivities)
+    np.testing.assert_allclose(read_json(path)["coil_weights"], share / share.sum(), atol=0.02)
+
+
+def test_middle_of_a_block_is_that_of_its_excitations():
+    """Two runs, one of single excitations and one of frames of eight."""
+    runs = [blocks.frames(4, 2.0, 1, 0.0), blocks.frames(3, 2.0, 8, -20.0)]
+    session = SimpleNamespace(times=blocks.joined(runs))
+    each = [2.0 * k + 1 for k in range(4)] + [20 + 2.0 * k + 1 for k in range(24)]
+    assert measures._mean_time(session, np.ones(7, bool)) == pytest.approx(np.mean(each))
+
+
+def test_drift_is_that_of_the_field_and_not_jitter_from_frame_to_frame():
+    jitter = np.where(np.arange(144) % 2, 2.0, -2.0)
+    assert measures._drift(np.linspace(0, 10, 144) + jitter) == pytest.approx(10, abs=0.6)  # 4/31 of jitter at each end
 
 
 def test_drift_in_the_tables_is_that_of_the_simulation(written, session):

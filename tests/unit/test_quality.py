@@ -58,6 +58,15 @@ def test_lipid_area_is_the_amplitude_of_a_line_in_the_range():
     assert abs(quality.lipid_area(line(2.0, 4, 3.0), DWELL, FREQUENCY)) < 0.1 * inside
 
 
+@pytest.mark.parametrize(("ppm", "counts"), [(1.12, 0), (1.18, 1), (1.42, 1), (1.48, 0)])
+def test_lipid_counts_within_the_range_that_its_definition_names(ppm, counts):
+    assert "from 1.15 to 1.45 ppm" in quality.DEFINITIONS["lipid_ratio"]
+    area = quality.lipid_area(line(ppm, 4, 1.0), DWELL, FREQUENCY) / quality.lipid_area(
+        line(1.3, 4, 1.0), DWELL, FREQUENCY
+    )
+    assert area == pytest.approx(counts, abs=0.2)
+
+
 @pytest.mark.parametrize(
     ("values", "actions"),
     [

@@ -90,3 +90,15 @@ def test_lost_blocks_leave_the_other_participants():
     t = sign_flip_max_t(differences, 99, 1)[0]
     rest = np.delete(differences[:, 1], 3)
     assert t[1] == pytest.approx(rest.mean() / (rest.std(ddof=1) / 3))
+
+
+def test_the_observed_assignment_counts_among_the_drawn():
+    """No drawn p is zero: where nothing drawn comes near, p is one of draws + 1 (Phipson & Smyth 2010)."""
+    y, _, labels, fixed, participant = trial(5, n=24)
+    y = y + 50.0 * (labels == "b")
+    p, t, exact = rerandomise(y.ravel(), fixed, labels, participant, ("a", "b"), "b", 99, 1)
+    assert not exact and np.abs(t).max() < abs(naive_t(y, fixed[:, 1].reshape(-1, 2), labels))
+    assert p == pytest.approx(1 / 100)
+    differences = 5 + np.random.default_rng(6).normal(size=(24, 3))
+    _, each, adjusted = sign_flip_max_t(differences, 99, 1)
+    np.testing.assert_allclose([each, adjusted], 1 / 100)

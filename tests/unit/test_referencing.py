@@ -5,10 +5,13 @@ import pytest
 
 from mrsflow.axes import ppm_to_hz, time_axis, to_spectrum
 from mrsflow.errors import InputError
-from mrsflow.preprocessing.referencing import LINES, fit_singlets, water_linewidth
+from mrsflow.preprocessing.referencing import fit_singlets, water_linewidth
 
 FREQUENCY, DWELL, POINTS = 123.25, 5e-4, 2048
 TIME = time_axis(POINTS, DWELL)
+LINES = {"tNAA": ((2.008, 1.0), (2.042, 0.15)), "tCr": ((3.027, 1.0),), "tCho": ((3.21, 1.0),)}
+"""Methyl groups by Govindaraju et al., doi:10.1002/1099-1492(200005)13:3<129::AID-NBM619>3.0.CO;2-V, tCho between
+those of its parts; NAAG at a usual part of NAA (Pouwels & Frahm, doi:10.1002/mrm.1910390107)."""
 AMOUNTS = {"tNAA": 3.0, "tCr": 2.2, "tCho": 1.7}
 
 

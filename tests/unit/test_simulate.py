@@ -131,6 +131,14 @@ def test_drift_is_the_declared_one_and_the_water_reference_shows_the_eddy_curren
     np.testing.assert_allclose(frequency, -4 * np.exp(-(t[:99] + DWELL / 2) / 0.04), atol=1e-3)
 
 
+def test_water_has_two_protons_in_the_units_of_the_metabolites(basis):
+    """LCModel's 35.88 mol/l beside 9 mmol/l of creatine, of whose five protons each has the signal 1 here."""
+    a = acquisition(2, 1)
+    session = simulate.simulate_session(changing(basis, a), a, simulate.Disturbances(snr=1e5), np.random.default_rng(8))
+    water = session.coil_weights @ session.water_reference[:, 0]
+    assert np.abs(water[0]) == pytest.approx(2 * 35_880, rel=1e-3)
+
+
 @pytest.mark.parametrize(("linewidth", "lorentzian"), [(7.0, 3.5), (12.0, 3.5), (5.0, 0.0)])
 def test_lines_have_the_declared_width(basis, linewidth, lorentzian):
     signal = simulate.metabolite_signals(basis, {"NAA": 1.0}, linewidth, lorentzian)["NAA"]

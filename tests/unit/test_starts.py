@@ -22,6 +22,19 @@ def test_a_twix_readout_carries_its_time(tmp_path):
     assert starts.start_of(Raw("twix", [tmp_path / "a.dat"])) == "10:47:12.500"
 
 
+@pytest.mark.parametrize("flag", [5, 25])  # MDH_SYNCDATA and MDH_NOISEADJSCAN of Siemens' header
+def test_readouts_before_the_scan_do_not_start_it(tmp_path, flag):
+    path = tmp_path / "a.dat"
+    header = rawfiles.RawHeader(127.73, 5e-4, 0.03, 2.0, 8, START)
+    rawfiles.write_siemens_twix(path, np.ones((2, 3, 512), complex), header)
+    content = bytearray(path.read_bytes())
+    first = rawfiles.TWIX_OFFSET + int.from_bytes(content[rawfiles.TWIX_OFFSET :][:4], "little")
+    mask = first + rawfiles.TWIX_SCAN_HEADER.fields["eval_info_mask"][1]
+    content[mask : mask + 4] = (1 << flag).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert starts.start_of(Raw("twix", [path])) == "10:47:28.500"  # one frame of 8 excitations of 2 s later
+
+
 def dicom(path, **values):
     content = pydicom.Dataset()
     content.file_meta = FileMetaDataset()

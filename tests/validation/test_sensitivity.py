@@ -153,6 +153,28 @@ def test_weighted_row_has_the_estimate_of_r(made, rows, tmp_path):
     assert row["estimate"] != pytest.approx(rows.loc["all blocks", "estimate"], abs=1e-2 * row["se"])
 
 
+def test_weighted_row_is_generalised_least_squares_with_its_variances(made, rows):
+    """The whole covariance matrix of the blocks written out; a block has the variance of its fit, up to a factor."""
+    blocks, row = blocks_of(made, "per_tnaa"), rows.loc["CRLB-weighted"]
+    columns = [blocks[name].astype(float) for name in ("bl_dev", "bl_mean")]
+    columns += [blocks[name].astype(str) == level for name, levels in LEVELS.items() for level in levels[1:]]
+    x = np.column_stack([np.ones(len(blocks)), *columns]).astype(float)
+    same = [
+        (a[:, np.newaxis] == a).astype(float) for a in (blocks["participant"].to_numpy(), blocks["session"].to_numpy())
+    ]
+    variances = blocks["sd"].to_numpy(float) ** 2
+    own = np.diag(variances * np.mean(1 / variances))  # weights of mean 1
+    v = (
+        row["sd_participant"] ** 2 * same[0]
+        + row["sd_session"] ** 2 * same[0] * same[1]
+        + row["sd_residual"] ** 2 * own
+    )
+    half = x.T @ np.linalg.inv(v)
+    condition = 3  # after intercept and baselines
+    known = np.linalg.solve(half @ x, half @ blocks["outcome"].to_numpy(float))[condition]
+    assert row["estimate"] == pytest.approx(known, abs=1e-4 * row["se"])
+
+
 def test_huber_row_is_the_ancova_of_minima_of_hubers_loss(made, rows):
     """Location by minimising the loss itself, session by session; the scale is common to all sessions."""
     blocks = blocks_of(made, "per_tnaa")

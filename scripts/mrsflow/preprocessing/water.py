@@ -1,14 +1,10 @@
 """Water: eddy-current correction with its phase, and the removal of what suppression left of it."""
 
-import importlib.util
-from functools import cache
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow.axes import ppm_to_hz, time_axis
+from mrsflow.preprocessing import hankel_svd
 
 WATER_RANGE_PPM = (4.45, 5.1)
 """Components in this range count as residual water. Below are NAA (4.38 ppm) and choline (4.3 ppm): taken out of the
@@ -19,7 +15,7 @@ HLSVD_COMPONENTS = 20
 HLSVD_DURATION = 0.4
 HLSVD_POINTS = (512, 1024)
 """Part of the FID that is decomposed (s), and its least and largest number of points: water has decayed by then, and
-the cost grows with the third power."""
+more points take longer."""
 
 
 def eddy_phase(reference: NDArray[np.complexfloating]) -> NDArray[np.floating]:
@@ -82,29 +78,12 @@ def residual_water(
 
     Notes
     -----
-    Pijnappel et al., doi:10.1016/0022-2364(92)90257-X, as implemented by hlsvdpropy. Growing components are left
-    out. Amplitudes of all components are fitted together, on the points that were decomposed.
+    Pijnappel et al., doi:10.1016/0022-2364(92)90257-X. Growing components are left out. Amplitudes of all components
+    are fitted together, on the points that were decomposed.
     """
-    scale = np.abs(fid).max()
-    if scale == 0:
-        return np.zeros_like(fid)
     n_used = min(fid.size, int(np.clip(HLSVD_DURATION / dwell_time, *HLSVD_POINTS)))
-    used = np.asarray(fid[:n_used], dtype=np.complex128) / scale
-    found = _hlsvd().hlsvdpro(used, HLSVD_COMPONENTS)
-    frequency, damping = found[2] / dwell_time, found[3] / dwell_time
-    amplitude = found[4] * np.exp(1j * found[5]) * scale
+    frequency, damping, amplitude = hankel_svd.decompose(fid[:n_used], dwell_time, HLSVD_COMPONENTS)
     low, high = sorted(ppm_to_hz(np.array(ppm), spectrometer_frequency))
     water = (frequency >= low) & (frequency <= high) & (damping < 0)
     t = time_axis(fid.size, dwell_time)
     return amplitude[water] @ np.exp((2j * np.pi * frequency[water] + damping[water])[:, np.newaxis] * t)
-
-
-@cache
-def _hlsvd() -> ModuleType:
-    """Load the one module of hlsvdpropy; its package file imports pkg_resources, which newer setuptools lack."""
-    package = importlib.util.find_spec("hlsvdpropy")
-    path = Path(package.submodule_search_locations[0]) / "hlsvd.py"
-    spec = importlib.util.spec_from_file_location("hlsvdpropy_hlsvd", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -16,12 +16,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mrsflow import axes, nifti_mrs
-from mrsflow import config as study_config
 from mrsflow.basis_sets import basis as basis_sets
 from mrsflow.basis_sets.basis import Basis
 from mrsflow.fitting import uncertainty
 from mrsflow.simulation.simulate import CONCENTRATIONS_MM, MACROMOLECULES_MM, metabolite_signals
-from mrsflow.statistics import cohort, contrasts, group, outcomes
+from mrsflow.statistics import contrasts, group, outcomes
+from mrsflow.study import cohort
+from mrsflow.study import config as study_config
 
 OUTCOME = "Glx/tNAA"
 TRUE_COLUMNS = {"Glx/tNAA": ("glx_mM", "tnaa_mM"), "Glx/tCr": ("glx_mM", "tcr_mM"), "tCr/tNAA": ("tcr_mM", "tnaa_mM")}

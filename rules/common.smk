@@ -15,10 +15,10 @@ from snakemake.exceptions import WorkflowError
 SCRIPTS = Path(workflow.basedir, "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from mrsflow import config as study_config
-from mrsflow import records
 from mrsflow.errors import InputError
 from mrsflow.files import checksum, digest_of
+from mrsflow.study import config as study_config
+from mrsflow.study import records
 
 if not workflow.overwrite_configfiles:
 

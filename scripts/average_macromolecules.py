@@ -19,11 +19,12 @@ def main(config: str, protocol: str, out: Path) -> None:
     out : Path
         NIfTI-MRS file to write.
     """
-    from mrsflow import config as study_config
-    from mrsflow import nifti_mrs, records
+    from mrsflow import nifti_mrs
     from mrsflow.basis_sets.basis import ECHO_TIME_TOLERANCE, FIELD_TOLERANCE
     from mrsflow.errors import InputError
     from mrsflow.preprocessing import nulled_scan
+    from mrsflow.study import config as study_config
+    from mrsflow.study import records
 
     settings = study_config.load(config)
     samples = study_config.read_study(settings).samples.query("role == 'mm'")

@@ -13,9 +13,9 @@ def main(config: str) -> None:
     config : str
         YAML file or JSON text.
     """
-    from mrsflow import config as study_config
-    from mrsflow import records
     from mrsflow.reporting import figure_files, group_figures, group_read
+    from mrsflow.study import config as study_config
+    from mrsflow.study import records
 
     settings = study_config.load(config)
     output = Path(settings["output"])

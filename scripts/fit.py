@@ -17,9 +17,9 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     status : Path
         Table to write: what happened to each session.
     """
-    from mrsflow import records
-    from mrsflow.config import load, macromolecules_of, needs_mean, read_study
     from mrsflow.fitting.fit_files import fit_session_files
+    from mrsflow.study import records
+    from mrsflow.study.config import load, macromolecules_of, needs_mean, read_study
 
     settings = load(config)
     rows = read_study(settings, sessions).samples

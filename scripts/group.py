@@ -18,9 +18,9 @@ def main(config: str, status: list[Path] | None = None) -> None:
     """
     from threadpoolctl import threadpool_limits
 
-    from mrsflow import records
-    from mrsflow.config import load
     from mrsflow.statistics import group, group_files
+    from mrsflow.study import records
+    from mrsflow.study.config import load
 
     settings = load(config)
     output = Path(settings["output"])

@@ -20,8 +20,8 @@ def main(config: str, out: Path | None = None) -> None:
     """
     from threadpoolctl import threadpool_limits
 
-    from mrsflow.config import load
     from mrsflow.statistics import power_plan
+    from mrsflow.study.config import load
 
     settings = load(config)
     with threadpool_limits(1):

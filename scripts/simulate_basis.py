@@ -3,12 +3,12 @@
 from functools import partial
 from pathlib import Path
 
-from mrsflow import config as study_config
-from mrsflow import records
 from mrsflow.basis_sets import basis, extra_signals, macromolecules, sequences
 from mrsflow.basis_sets.basis_formats import write_basis
 from mrsflow.errors import InputError
 from mrsflow.run import run
+from mrsflow.study import config as study_config
+from mrsflow.study import records
 
 
 def main(config: str, protocol: str, out: Path, cache: Path | None = None) -> None:

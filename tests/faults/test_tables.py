@@ -7,9 +7,9 @@ from faulty import CONFIG, TABLES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrsflow import config
 from mrsflow.errors import InputError
 from mrsflow.files import read_table
+from mrsflow.study import config
 
 
 def study_of(folder, conditions=("placebo", "drug"), **replaced):

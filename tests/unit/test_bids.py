@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrsflow.config import Study
-from mrsflow.conversion import bids, bids_reader
+from mrsflow.conversion import bids
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table
 from mrsflow.nifti_mrs import Scan
+from mrsflow.study import bids_reader
+from mrsflow.study.config import Study
 
 HEADER = {
     "SpectrometerFrequency": [127.728], "ResonantNucleus": ["1H"], "EchoTime": 0.03, "RepetitionTime": 2.0,

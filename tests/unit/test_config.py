@@ -3,8 +3,8 @@ import copy
 import pytest
 import yaml
 
-from mrsflow import config
 from mrsflow.errors import InputError
+from mrsflow.study import config
 
 CONFIG = {
     "study": {"design": "crossover", "conditions": ["placebo", "drug"]},

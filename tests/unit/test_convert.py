@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import yaml
 
-from mrsflow import config, files, nifti_mrs, records
+from mrsflow import files, nifti_mrs
 from mrsflow.conversion import checks, convert
 from mrsflow.errors import InputError
+from mrsflow.study import config, records
 
 ROOT = Path(__file__).resolve().parents[2]
 SITES = ("ge", "siemens", "philips")

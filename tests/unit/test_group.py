@@ -10,11 +10,12 @@ import statsmodels.api as sm
 from fitted_trial import table, write
 from scipy import stats
 
-from mrsflow import config as study_config
 from mrsflow import files
 from mrsflow.errors import InputError
 from mrsflow.reporting import group_figures, group_page, group_read
-from mrsflow.statistics import group, group_files, masking
+from mrsflow.statistics import group, group_files
+from mrsflow.study import config as study_config
+from mrsflow.study import masking
 
 NAMES = ["placebo", "naltrexone"]
 

@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from mrsflow.config import Study
 from mrsflow.conversion import bids
-from mrsflow.statistics import masking
+from mrsflow.study import masking
+from mrsflow.study.config import Study
 
 CONFIG = {"study": {"conditions": ["placebo", "naltrexone"], "freeze": False}, "group": {"seed": 1}}
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrsflow import axes, nifti_mrs, records
+from mrsflow import axes, nifti_mrs
 from mrsflow.basis_sets import basis as basis_sets
 from mrsflow.basis_sets import macromolecules, sequences
-from mrsflow.config import checked, needs_mean, read_study
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table, write_text
 from mrsflow.nifti_mrs import Scan
 from mrsflow.preprocessing import nulled_scan
+from mrsflow.study import records
+from mrsflow.study.config import checked, needs_mean, read_study
 
 MHZ, DWELL, POINTS, COILS = 123.25, 5e-4, 2048, 3
 GAINS = np.array([1.0, 0.7 * np.exp(1.1j), 0.4 * np.exp(-2j)])

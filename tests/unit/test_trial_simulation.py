@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrsflow import config, nifti_mrs
+from mrsflow import nifti_mrs
 from mrsflow.errors import InputError
 from mrsflow.simulation import trial_files, trial_simulation
+from mrsflow.study import config
 
 SITES = ["ge", "siemens", "ge", "siemens", "philips"]
 STILL = dict.fromkeys(("person_sd", "visit_sd", "block_sd", "other_person_sd", "other_visit_sd", "response_sd"), 0.0)

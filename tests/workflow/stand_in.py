@@ -14,11 +14,11 @@ STAGE = '''
 """Stand-in of a stage."""
 from pathlib import Path
 
-from mrsflow import config as study_config
-from mrsflow import records
 from mrsflow.errors import InputError
 from mrsflow.files import write_text
 from mrsflow.run import run
+from mrsflow.study import config as study_config
+from mrsflow.study import records
 
 STAGE, AFTER, FOLDER, SECTION = {stage!r}, {after!r}, {folder!r}, {section!r}
 
@@ -57,10 +57,10 @@ WHOLE = '''
 """Stand-in of a step over all sessions."""
 from pathlib import Path
 
-from mrsflow import config as study_config
-from mrsflow import records
 from mrsflow.errors import InputError{imports}
 from mrsflow.run import run
+from mrsflow.study import config as study_config
+from mrsflow.study import records
 
 
 def main(config: str{options}) -> None:

@@ -17,7 +17,7 @@ from mrsflow.nifti_mrs import Scan
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mrsflow.config import Study
+    from mrsflow.study.config import Study
 
 BIDS_VERSION = "1.11.0"
 SECONDS_PER_DAY = 86_400
@@ -225,7 +225,7 @@ def _write_tables(study: "Study", root: Path) -> list[Path]:
 
 def scales_of(sessions: "pd.DataFrame") -> dict[str, list[str]]:
     """Score columns of the sessions table by scale: numeric columns named ``<scale>_<time point>``."""
-    from mrsflow.config import schema
+    from mrsflow.study.config import schema
 
     known = {*schema("sessions")["properties"], "line", "key"}
     found: dict[str, list[str]] = {}
@@ -248,7 +248,7 @@ def _dose_to_infusion(sessions: "pd.DataFrame") -> list[float | None]:
 
 def _dictionary(columns: Any, table: str) -> dict[str, Any]:
     """Descriptions of the columns of a table, from its schema."""
-    from mrsflow.config import schema
+    from mrsflow.study.config import schema
 
     known = schema(table)["properties"]
     ours = {"dose_to_infusion_min": {"Description": "From the oral dose to the start of the infusion", "Units": "min"}}

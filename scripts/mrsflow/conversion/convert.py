@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from mrsflow import nifti_mrs
-from mrsflow.config import Study
 from mrsflow.conversion import bids, checks, formats, identity, vendors
 from mrsflow.errors import InputError
 from mrsflow.files import checksum, write_json, write_table, written_whole
 from mrsflow.nifti_mrs import Scan
-from mrsflow.records import Work
+from mrsflow.study.config import Study
+from mrsflow.study.records import Work
 
 logger = logging.getLogger(__name__)
 

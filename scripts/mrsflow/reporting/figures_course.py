@@ -18,8 +18,8 @@ from mrsflow.reporting.figures import (
     plain,
     ppm_axis_of,
 )
-from mrsflow.statistics.cohort import Cohort
 from mrsflow.statistics.timecourse import course
+from mrsflow.study.cohort import Cohort
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mrsflow.config import Study
-from mrsflow.statistics import masking
 from mrsflow.statistics.clinical import mood_columns
+from mrsflow.study import masking
+from mrsflow.study.config import Study
 
 STAGES = ("convert", "preprocess", "fit")
 GRID = np.arange(0.5, 4.2, 0.01)

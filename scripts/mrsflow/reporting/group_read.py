@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mrsflow import records
-from mrsflow.config import Study, read_study
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table
 from mrsflow.reporting.group_data import GRID, STAGES, Spectra, Trial
-from mrsflow.statistics import cohort
+from mrsflow.study import cohort, records
+from mrsflow.study.config import Study, read_study
 
 NAA_PPM = (1.9, 2.1)
 """Range in which the highest point of a baseline spectrum sets the scale of its session."""

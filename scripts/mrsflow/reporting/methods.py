@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mrsflow import __version__
-from mrsflow.config import macromolecules_of
 from mrsflow.preprocessing import quality
+from mrsflow.study.config import macromolecules_of
 
 BIB = Path(__file__).parent / "templates" / "references.bib"
 MISSING = "missing"

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrsflow import records
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table, write_text
 from mrsflow.preprocessing import quality
 from mrsflow.reporting.report import render
+from mrsflow.study import records
 
 STAGES = ("convert", "preprocess", "fit")
 

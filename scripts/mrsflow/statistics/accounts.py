@@ -11,8 +11,8 @@ from mrsflow.statistics.contrasts import Plan, attempt
 from mrsflow.statistics.randomisation import rerandomise
 
 if TYPE_CHECKING:
-    from mrsflow.statistics.cohort import Cohort
     from mrsflow.statistics.outcomes import Rows
+    from mrsflow.study.cohort import Cohort
 
 Row = dict[str, Any]
 

@@ -10,25 +10,15 @@ import numpy as np
 import pandas as pd
 
 from mrsflow import files
-from mrsflow.config import Study, read_study
 from mrsflow.errors import InputError
 from mrsflow.preprocessing import quality
-from mrsflow.statistics import (
-    accounts,
-    clinical,
-    cohort,
-    contrasts,
-    group_files,
-    guards,
-    masking,
-    moderators,
-    outcomes,
-    timecourse,
-)
+from mrsflow.statistics import accounts, clinical, contrasts, group_files, guards, moderators, outcomes, timecourse
 from mrsflow.statistics import sensitivity as sensitivity_set
 from mrsflow.statistics.contrasts import COLUMNS, Plan
 from mrsflow.statistics.models import Model
 from mrsflow.statistics.outcomes import Rows
+from mrsflow.study import cohort, masking
+from mrsflow.study.config import Study, read_study
 
 logger = logging.getLogger(__name__)
 Tables = dict[str, pd.DataFrame]

@@ -11,7 +11,7 @@ from mrsflow.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mrsflow.statistics.cohort import Cohort
+    from mrsflow.study.cohort import Cohort
 
 Summary = Literal["mean", "huber"]
 HUBER = 1.345  # SDs beyond which a block loses weight; 95 % efficiency at the normal distribution

@@ -20,7 +20,7 @@ from mrsflow.statistics.contrasts import (
 from mrsflow.statistics.outcomes import Rows, prepare
 
 if TYPE_CHECKING:
-    from mrsflow.statistics.cohort import Cohort
+    from mrsflow.study.cohort import Cohort
 
 MOST_LEFT_OUT = 100  # participants up to which every leave-one-out model is fitted
 Row = dict[str, Any]

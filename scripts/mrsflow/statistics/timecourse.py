@@ -13,7 +13,7 @@ from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.randomisation import sign_flip_max_t
 
 if TYPE_CHECKING:
-    from mrsflow.statistics.cohort import Cohort
+    from mrsflow.study.cohort import Cohort
 
 Row = dict[str, Any]
 TEST_COLUMNS = (

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrsflow import files, records
+from mrsflow import files
 from mrsflow.errors import InputError
+from mrsflow.study import records
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from mrsflow.files import read_json, read_table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mrsflow.config import Study
+    from mrsflow.study.config import Study
 
 
 def read_dataset(root: Path | str, protocols: dict[str, Any], keys: Collection[str] | None = None) -> "Study":
@@ -31,7 +31,7 @@ def read_dataset(root: Path | str, protocols: dict[str, Any], keys: Collection[s
     """
     import pandas as pd
 
-    from mrsflow.config import Study
+    from mrsflow.study.config import Study
 
     root = Path(root)
     if not (root / "dataset_description.json").is_file():

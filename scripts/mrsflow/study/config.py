@@ -15,7 +15,7 @@ from mrsflow.files import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMAS = Path(__file__).resolve().parents[2] / "config" / "schemas"
+SCHEMAS = Path(__file__).resolve().parents[3] / "config" / "schemas"
 MACROMOLECULES = ("default", "none", "measured", "cohort", None)
 """What `macromolecules` of a protocol can say beside a file; None: what its basis file has."""
 NUMERIC = ("number", "integer")
@@ -262,7 +262,7 @@ def read_study(config: dict[str, Any], keys: Collection[str] | None = None) -> S
     """
     paths = config["inputs"]
     if paths["bids"]:
-        from mrsflow.conversion.bids_reader import read_dataset
+        from mrsflow.study.bids_reader import read_dataset
 
         return read_dataset(paths["bids"], config["protocols"], keys)
     samples = _read_checked(paths["samples"], "samples", keys)

@@ -29,9 +29,9 @@ def main(
     """
     from mrsflow import files
     from mrsflow.errors import InputError
-    from mrsflow.statistics import formula as formulas
+    from mrsflow.models import formula as formulas
+    from mrsflow.models.table_models import describe_fit, fit_table
     from mrsflow.statistics import guards
-    from mrsflow.statistics.models import describe_fit, fit_table
 
     formulas.parse(formula)
     rows = files.read_table(table)

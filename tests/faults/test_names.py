@@ -19,8 +19,8 @@ from mrsflow import run
 from mrsflow.conversion import convert, identity
 from mrsflow.errors import InputError
 from mrsflow.files import read_table, write_table
+from mrsflow.models import formula
 from mrsflow.reporting import session_page
-from mrsflow.statistics import formula
 from mrsflow.study import config
 
 NASTY = ["$(touch pwned)", "`touch pwned`", "; touch pwned;", "'; touch pwned; '", '"; touch pwned; "', "| touch pwned"]

@@ -11,7 +11,8 @@ from fitted_trial import write
 from scipy import optimize, special
 
 from mrsflow import files
-from mrsflow.statistics import compare_r, group
+from mrsflow.models import compare_r
+from mrsflow.statistics import group
 from mrsflow.study import config as study_config
 
 LEVELS = {

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import pairs
+from mrsflow.models import session_models
+from mrsflow.models.permutation import rerandomise
 from mrsflow.statistics.contrasts import Plan, attempt
-from mrsflow.statistics.randomisation import rerandomise
 
 if TYPE_CHECKING:
     from mrsflow.statistics.outcomes import Rows
@@ -100,7 +100,9 @@ def _loss_test(plan: Plan, sessions: "pd.DataFrame", contrast: Any) -> Row:
     """Compare the fraction of blocks lost by drawing the assignment again."""
     levels = (contrast.reference, *(c for c in plan.conditions if c != contrast.reference))
     used = (
-        pairs.complete(sessions, plan.conditions) if plan.design == "crossover" else sessions.sort_values("participant")
+        session_models.complete(sessions, plan.conditions)
+        if plan.design == "crossover"
+        else sessions.sort_values("participant")
     )
     people = used["participant"].nunique()
     if people < 2 or len(used) % people:

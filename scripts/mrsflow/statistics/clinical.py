@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import guards, pairs
+from mrsflow.models import session_models
+from mrsflow.models.table_models import fit_table
+from mrsflow.statistics import guards
 from mrsflow.statistics.contrasts import (
     Contrast,
     Plan,
@@ -18,7 +20,6 @@ from mrsflow.statistics.contrasts import (
     references,
     session_row,
 )
-from mrsflow.statistics.models import fit_table
 from mrsflow.statistics.outcomes import Rows, add_baseline, split_within
 
 Row = dict[str, Any]
@@ -103,8 +104,8 @@ def clinical_rows(plan: Plan, rows: Rows, outcome: str) -> list[Row]:
 
 
 def _mean_change(rows: Rows, outcome: str) -> Row:
-    test = pairs.one_sample(rows.sessions["y"])
-    fit = pairs.SessionFit(test, rows.sessions["participant"].nunique(), ())
+    test = session_models.one_sample(rows.sessions["y"])
+    fit = session_models.SessionFit(test, rows.sessions["participant"].nunique(), ())
     more = {"outcome": outcome, "n_dropped": rows.n_dropped}
     return session_row(fit, rows.blocks, "clinical outcome", "change ~ 1", "follow-up - before", **more)
 
@@ -203,7 +204,7 @@ def _attenuation(plan: Plan, rows: Rows, contrast: Contrast, control: str | None
         method = f"Fieller, differences from {control} in the primary model, Kenward-Roger covariance"
     treated, reference = weights @ model.fit.beta
     df = float(model.test(weights[0] - treated / reference * weights[1]).df)
-    found = pairs.fieller(treated, reference, weights @ model.fit.covariance_kr @ weights.T, df)
+    found = session_models.fieller(treated, reference, weights @ model.fit.covariance_kr @ weights.T, df)
     return _fraction_cells(found, treated, reference, df, method, model.formula, model.table)
 
 
@@ -214,14 +215,20 @@ def _parallel_attenuation(rows: Rows, contrast: Contrast) -> Row:
     if df < 1 or min(len(a), len(b)) < 1:
         raise InputError("too few participants")
     pooled = (np.sum((a - a.mean()) ** 2) + np.sum((b - b.mean()) ** 2)) / df
-    found = pairs.fieller(a.mean(), b.mean(), np.diag([pooled / len(a), pooled / len(b)]), df)
+    found = session_models.fieller(a.mean(), b.mean(), np.diag([pooled / len(a), pooled / len(b)]), df)
     return _fraction_cells(
         found, a.mean(), b.mean(), df, "Fieller, session changes", "change ~ condition", rows.sessions
     )
 
 
 def _fraction_cells(
-    found: pairs.Fraction, treated: float, reference: float, df: float, method: str, model: str, table: "pd.DataFrame"
+    found: session_models.Fraction,
+    treated: float,
+    reference: float,
+    df: float,
+    method: str,
+    model: str,
+    table: "pd.DataFrame",
 ) -> Row:
     return {
         "fraction": found.value, "ci_low": found.low, "ci_high": found.high, "method": method, "bounded": found.bounded,
@@ -249,9 +256,13 @@ def link_rows(plan: Plan, rows: Rows, mood: Rows, outcome: str) -> list[Row]:
             for name, kind in (("glx_within", "within participants"), ("glx_between", "between participants"))
         ]
     else:
-        columns = [table["glx_between"], np.ones(len(table)), *pairs.dummies(table["condition"], plan.conditions).T]
-        test = pairs.least_squares(np.column_stack(columns), table["outcome"].to_numpy(float), 0)
-        fit = pairs.SessionFit(test, table["participant"].nunique(), ())
+        columns = [
+            table["glx_between"],
+            np.ones(len(table)),
+            *session_models.dummies(table["condition"], plan.conditions).T,
+        ]
+        test = session_models.least_squares(np.column_stack(columns), table["outcome"].to_numpy(float), 0)
+        fit = session_models.SessionFit(test, table["participant"].nunique(), ())
         found = [session_row(fit, table, "link", "outcome ~ glx_between + condition", "between participants slope")]
     spread = {
         "within participants slope": table["glx_within"].std(),

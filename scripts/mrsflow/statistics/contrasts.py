@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import guards, pairs, randomisation
-from mrsflow.statistics.mixed import DfMethod, Inference
-from mrsflow.statistics.models import Model, fit_table
+from mrsflow.models import permutation, session_models
+from mrsflow.models.mixed import DfMethod, Inference
+from mrsflow.models.table_models import Model, fit_table
+from mrsflow.statistics import guards
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,7 +192,7 @@ def numbers(test: Inference) -> dict[str, float]:
 
 
 def session_row(
-    fit: pairs.SessionFit, blocks: "pd.DataFrame", analysis: str, model: str, contrast: str, **more: Any
+    fit: session_models.SessionFit, blocks: "pd.DataFrame", analysis: str, model: str, contrast: str, **more: Any
 ) -> dict[str, Any]:
     """Make the row of a least-squares test of session values that summarise `blocks`."""
     return {
@@ -222,12 +223,12 @@ def sizes(plan: Plan, rows: "Rows", contrast: Contrast) -> dict[str, float]:
     by = {c: part.set_index("participant")[value] for c, part in rows.sessions.groupby("condition")}
     if plan.design == "single_arm":
         changes = rows.sessions
-        return pairs.paired_sizes(changes["y"], changes["bl"]) if rows.has_baseline else {}
+        return session_models.paired_sizes(changes["y"], changes["bl"]) if rows.has_baseline else {}
     treated, reference = by[contrast.treated], by[contrast.reference]
     if plan.design == "parallel":
-        return pairs.group_sizes(treated, reference)
+        return session_models.group_sizes(treated, reference)
     both = treated.index.intersection(reference.index)
-    return pairs.paired_sizes(treated[both], reference[both]) if len(both) > 1 else {}
+    return session_models.paired_sizes(treated[both], reference[both]) if len(both) > 1 else {}
 
 
 def complete_row(row: dict[str, Any], rows: "Rows", outcome: str) -> dict[str, Any]:
@@ -277,12 +278,16 @@ def pair_means(
     adjusted = rows.has_baseline and y == "y"
     blocks = rows.blocks
     if plan.design == "parallel":
-        fit = pairs.parallel(rows.sessions, contrast.treated, contrast.reference, y, adjusted)
+        fit = session_models.parallel(rows.sessions, contrast.treated, contrast.reference, y, adjusted)
         blocks = blocks[blocks["condition"].isin([contrast.treated, contrast.reference])]
         text = " + ".join(["condition", *fit.covariates])
     else:
-        fit = pairs.crossover(rows.sessions, plan.conditions, contrast.treated, contrast.reference, y, adjusted)
-        blocks = blocks[blocks["participant"].isin(pairs.complete(rows.sessions, plan.conditions)["participant"])]
+        fit = session_models.crossover(
+            rows.sessions, plan.conditions, contrast.treated, contrast.reference, y, adjusted
+        )
+        blocks = blocks[
+            blocks["participant"].isin(session_models.complete(rows.sessions, plan.conditions)["participant"])
+        ]
         text = " + ".join(["participant", "condition", *fit.covariates])
     left = rows.sessions["participant"].nunique() - fit.n_participants
     remark = f"{left} participant(s) without every condition left out" if left else ""
@@ -305,16 +310,16 @@ def randomisation_of(plan: Plan, rows: "Rows", contrast: Contrast) -> tuple[floa
     levels = (contrast.reference, *(c for c in plan.conditions if c != contrast.reference))
     crossed = plan.design == "crossover"
     if crossed:
-        used = pairs.complete(rows.sessions, plan.conditions)
+        used = session_models.complete(rows.sessions, plan.conditions)
         periods = tuple(sorted(used["period"].unique()))
-        fixed = [pairs.dummies(used["period"], periods)]
+        fixed = [session_models.dummies(used["period"], periods)]
     else:
         used = rows.sessions.sort_values("participant").reset_index(drop=True)
         fixed = [np.ones((len(used), 1))]
     if rows.has_baseline:
         fixed.append(used[["bl"]].to_numpy(float) - rows.sessions["bl"].mean())
     labels = used["condition"].to_numpy(object).reshape(used["participant"].nunique(), -1)
-    return randomisation.rerandomise(
+    return permutation.rerandomise(
         used["y"], np.column_stack(fixed), labels, used["participant"], levels, contrast.treated, plan.draws, plan.seed
     )
 
@@ -361,8 +366,8 @@ def single_arm(plan: Plan, rows: "Rows", blocks: "pd.DataFrame") -> list[dict[st
         ]
 
     def changes() -> list[dict[str, Any]]:
-        test = pairs.one_sample(rows.sessions["change"])
-        fit = pairs.SessionFit(test, rows.sessions["participant"].nunique(), ())
+        test = session_models.one_sample(rows.sessions["change"])
+        fit = session_models.SessionFit(test, rows.sessions["participant"].nunique(), ())
         return [session_row(fit, rows.blocks, "pair means", "session change ~ 1", contrast.name)]
 
     found = attempt(make, "primary", contrast.name) + attempt(changes, "pair means", contrast.name)

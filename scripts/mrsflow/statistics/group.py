@@ -11,11 +11,11 @@ import pandas as pd
 
 from mrsflow import files
 from mrsflow.errors import InputError
+from mrsflow.models.table_models import Model
 from mrsflow.preprocessing import quality
 from mrsflow.statistics import accounts, clinical, contrasts, group_files, guards, moderators, outcomes, timecourse
 from mrsflow.statistics import sensitivity as sensitivity_set
 from mrsflow.statistics.contrasts import COLUMNS, Plan
-from mrsflow.statistics.models import Model
 from mrsflow.statistics.outcomes import Rows
 from mrsflow.study import cohort, masking
 from mrsflow.study.config import Study, read_study

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mrsflow.errors import InputError
+from mrsflow.models.formula import NAME
 from mrsflow.statistics import guards
 from mrsflow.statistics.contrasts import (
     SMALL_CELL,
@@ -18,11 +19,10 @@ from mrsflow.statistics.contrasts import (
     model_row,
     primary_model,
 )
-from mrsflow.statistics.formula import NAME
 from mrsflow.statistics.outcomes import Rows, split_within
 
 if TYPE_CHECKING:
-    from mrsflow.statistics.models import Model
+    from mrsflow.models.table_models import Model
 
 
 def moderator_rows(plan: Plan, rows: Rows, moderators: list[str]) -> list[dict[str, Any]]:

@@ -116,7 +116,7 @@ def components_of(blocks: "pd.DataFrame", outcome: str, shape: Sequence[float]) 
     InputError
         No outcome, no baseline blocks, or a single visit.
     """
-    from mrsflow.statistics.models import fit_table
+    from mrsflow.models.table_models import fit_table
 
     if outcome not in blocks:
         raise InputError(f"the table of blocks has no column {outcome!r}; run the group stage with this outcome")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import guards, mixed, pairs
+from mrsflow.models import mixed, session_models
+from mrsflow.statistics import guards
 from mrsflow.statistics.contrasts import (
     Contrast,
     Plan,
@@ -120,7 +121,7 @@ def _linewidth(matched: bool, plan: Plan, rows: Rows, contrast: Contrast) -> tup
 
 
 def _complete(plan: Plan, rows: Rows) -> Rows:
-    sessions = pairs.complete(rows.sessions, plan.conditions)
+    sessions = session_models.complete(rows.sessions, plan.conditions)
     blocks = rows.blocks[rows.blocks["participant"].isin(set(sessions["participant"]))].reset_index(drop=True)
     dropped = rows.n_dropped + len(rows.blocks) - len(blocks)
     return Rows(blocks, sessions, dropped, rows.baseline, rows.notes)
@@ -137,7 +138,7 @@ def _first_period(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
     first = rows.sessions[rows.sessions["period"] == period]
     if first["condition"].nunique() < 2:
         raise InputError("the first visit has a single condition")
-    fit = pairs.parallel(first, contrast.treated, contrast.reference, "y", rows.has_baseline)
+    fit = session_models.parallel(first, contrast.treated, contrast.reference, "y", rows.has_baseline)
     blocks = rows.blocks[rows.blocks["period"] == period]
     blocks = blocks[blocks["condition"].isin([contrast.treated, contrast.reference])]
     return session_row(fit, blocks, "", "session mean ~ " + " + ".join(["condition", *fit.covariates]), contrast.name)
@@ -145,12 +146,12 @@ def _first_period(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
 
 def _carry_over(plan: Plan, rows: Rows, _: Contrast) -> Row:
     """Compare the sequences: participants' means differ between them where the first visit carries over."""
-    orders = guards.sequences(pairs.complete(rows.sessions, plan.conditions))
+    orders = guards.sequences(session_models.complete(rows.sessions, plan.conditions))
     if orders.nunique() != 2:
         raise InputError(f"the sequences of complete participants are {orders.nunique()}; a comparison needs two")
     first, second = sorted(orders.unique())
     means = rows.sessions.groupby("participant")[["y", "bl"]].mean().join(orders, how="inner").reset_index()
-    fit = pairs.parallel(means, second, first, "y", baseline=False)
+    fit = session_models.parallel(means, second, first, "y", baseline=False)
     name = f"sequence {second} - {first}"
     remark = "difference between sequences, not between conditions; no pre-test: low power, never decides the analysis"
     return session_row(fit, _complete(plan, rows).blocks, "", "participant mean ~ sequence", name, remark=remark)
@@ -234,6 +235,8 @@ def _with_factor(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> Row
 
 
 def _hc3(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
-    fit = pairs.parallel(rows.sessions, contrast.treated, contrast.reference, "y", rows.has_baseline, robust=True)
+    fit = session_models.parallel(
+        rows.sessions, contrast.treated, contrast.reference, "y", rows.has_baseline, robust=True
+    )
     blocks = rows.blocks[rows.blocks["condition"].isin([contrast.treated, contrast.reference])]
     return session_row(fit, blocks, "", "session mean ~ " + " + ".join(["condition", *fit.covariates]), contrast.name)

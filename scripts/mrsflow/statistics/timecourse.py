@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import guards, pairs
+from mrsflow.models import session_models
+from mrsflow.models.permutation import sign_flip_max_t
+from mrsflow.models.table_models import fit_table
+from mrsflow.statistics import guards
 from mrsflow.statistics.contrasts import Contrast, Plan, attempt, formula, references
-from mrsflow.statistics.models import fit_table
 from mrsflow.statistics.outcomes import Rows
-from mrsflow.statistics.randomisation import sign_flip_max_t
 
 if TYPE_CHECKING:
     from mrsflow.study.cohort import Cohort
@@ -87,7 +88,7 @@ def _interaction(plan: Plan, rows: Rows) -> Row:
 def _per_block(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
     """Difference of the changes from baseline (of the values where there is none) within participants."""
     guards.check_comparison(plan, rows.sessions)
-    used = pairs.complete(rows.sessions, plan.conditions)[["participant", "session"]]
+    used = session_models.complete(rows.sessions, plan.conditions)[["participant", "session"]]
     blocks = rows.blocks.merge(used, on=["participant", "session"])
     value = blocks["outcome"] - blocks["bl"] if rows.has_baseline else blocks["outcome"]
     wide = blocks.assign(value=value).pivot(index="participant", columns=["condition", "block"], values="value")
@@ -121,7 +122,7 @@ def reliability_rows(cohort: "Cohort", outcomes: list[str]) -> list[Row]:
         means = used.groupby(["participant", "period"])[outcome].mean().unstack("period").iloc[:, :2].dropna()
         row = {"outcome": outcome, "n_participants": len(means), "n_visits": means.shape[1]}
         if means.shape[1] == 2 and len(means) > 2:
-            row |= pairs.reliability(means.to_numpy(float))
+            row |= session_models.reliability(means.to_numpy(float))
         else:
             row["remark"] = "three participants with baselines of two visits are needed"
         found.append(row)

@@ -16,9 +16,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from mrsflow.models import session_models
+from mrsflow.planning import power
+from mrsflow.planning.power import Scenario
 from mrsflow.run import run
-from mrsflow.statistics import power
-from mrsflow.statistics.power import Scenario
 
 MISSING = {"lost_blocks": 0.08, "dropouts": 2 / 26}
 SCENARIOS = {

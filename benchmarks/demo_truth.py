@@ -21,6 +21,7 @@ from mrsflow.basis_sets.basis import Basis
 from mrsflow.fitting import uncertainty
 from mrsflow.simulation.simulate import CONCENTRATIONS_MM, MACROMOLECULES_MM, metabolite_signals
 from mrsflow.statistics import contrasts, group, outcomes
+from mrsflow.statistics.plan import plan_of
 from mrsflow.study import cohort
 from mrsflow.study import config as study_config
 
@@ -56,7 +57,7 @@ def evaluate(demo: Path) -> None:
     for key in KEYS:
         everyone.blocks[key] = everyone.blocks[key].astype(str)
     print_levels(everyone, truth, located)
-    plan = contrasts.plan_of(config)
+    plan = plan_of(config)
     found = outcomes.prepare(everyone, OUTCOME)
     values = everyone.blocks[KEYS].merge(truth[[*KEYS, "glx_tnaa"]], on=KEYS, how="left")["glx_tnaa"].to_numpy()
     known = outcomes.prepare(replace(everyone, blocks=everyone.blocks.assign(**{OUTCOME: values})), OUTCOME)

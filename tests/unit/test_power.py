@@ -9,8 +9,9 @@ import pytest
 from mrsflow.planning import power, power_plan
 from mrsflow.planning.power import Scenario
 from mrsflow.reporting import figures_power
-from mrsflow.statistics.contrasts import Plan, primary_model
+from mrsflow.statistics.contrasts import primary_model
 from mrsflow.statistics.outcomes import Rows, add_baseline
+from mrsflow.statistics.plan import Plan
 
 
 def test_simulated_moments_are_those_asked_for():

@@ -9,18 +9,10 @@ import pandas as pd
 from mrsflow.errors import InputError
 from mrsflow.models import session_models
 from mrsflow.models.table_models import fit_table
-from mrsflow.statistics import guards
-from mrsflow.statistics.contrasts import (
-    Contrast,
-    Plan,
-    attempt,
-    compare,
-    model_row,
-    primary_model,
-    references,
-    session_row,
-)
+from mrsflow.statistics import design_checks
+from mrsflow.statistics.contrasts import attempt, compare, model_row, primary_model, session_row
 from mrsflow.statistics.outcomes import Rows, add_baseline, split_within
+from mrsflow.statistics.plan import Contrast, Plan, references
 
 Row = dict[str, Any]
 FRACTION_COLUMNS = (
@@ -183,7 +175,7 @@ def attenuation_rows(plan: Plan, rows: Rows, outcome: str, control: str | None) 
 
 
 def _attenuation(plan: Plan, rows: Rows, contrast: Contrast, control: str | None) -> Row:
-    guards.check_comparison(plan, rows.sessions)
+    design_checks.check_comparison(plan, rows.sessions)
     if control is None and not rows.has_baseline:
         raise InputError("there is no baseline to take the change from; name a control condition in group.control")
     if plan.design == "parallel":

@@ -1,7 +1,6 @@
 """The comparison of conditions: the primary model of each design, what is shown beside it, and rows of results."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,8 @@ from mrsflow.errors import InputError
 from mrsflow.models import permutation, session_models
 from mrsflow.models.mixed import DfMethod, Inference
 from mrsflow.models.table_models import Model, fit_table
-from mrsflow.statistics import guards
+from mrsflow.statistics import design_checks
+from mrsflow.statistics.plan import Contrast, Plan, formula, references
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,112 +27,6 @@ COLUMNS = (
 SMALL_CELL = 10  # participants below which a subgroup gets a warning
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """A named comparison of two conditions."""
-
-    name: str
-    treated: str
-    reference: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is compared, and how.
-
-    Attributes
-    ----------
-    design : str
-    conditions : tuple of str
-        The reference first.
-    contrasts : tuple of Contrast
-        The primary one first.
-    outcome : str
-    adjust_for : tuple of str
-        Further fixed effects of the primary model.
-    draws, seed : int
-        Of randomisation tests.
-    """
-
-    design: str
-    conditions: tuple[str, ...]
-    contrasts: tuple[Contrast, ...]
-    outcome: str
-    adjust_for: tuple[str, ...]
-    draws: int
-    seed: int
-
-
-def plan_of(config: dict[str, Any]) -> Plan:
-    """Read the plan from a configuration.
-
-    Raises
-    ------
-    InputError
-        A contrast of conditions that do not exist.
-    """
-    group, study = config["group"], config["study"]
-    conditions = tuple(study["conditions"])
-    found = [Contrast(c["name"], c["treated"], c["reference"]) for c in group["contrasts"]]
-    found = found or [Contrast(f"{c} - {conditions[0]}", c, conditions[0]) for c in conditions[1:]]
-    for contrast in found:
-        for code in (contrast.treated, contrast.reference):
-            if code not in conditions:
-                raise InputError(
-                    f"group.contrasts: {contrast.name!r} names {code!r}; study.conditions has {', '.join(conditions)}"
-                )
-    if study["design"] == "single_arm":
-        found = [Contrast("infusion - baseline", conditions[0], conditions[0])]
-    return Plan(
-        study["design"],
-        conditions,
-        tuple(found),
-        group["outcome"],
-        tuple(group["adjust_for"]),
-        group["draws"],
-        group["seed"],
-    )
-
-
-def references(plan: Plan, blocks: "pd.DataFrame") -> dict[str, str]:
-    """Choose reference levels: the first condition, the first period, the earliest block."""
-    if blocks.empty:
-        raise InputError("there is no usable block")
-    found = {"condition": plan.conditions[0], "period": str(blocks["period"].min())}
-    if "onset_s" in blocks:
-        found["block"] = str(blocks.sort_values("onset_s", kind="stable")["block"].iloc[0])
-    return found
-
-
-def formula(plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool = True) -> str:
-    """Write the primary model of a design for the rows there are.
-
-    Terms that the data cannot have (a single block or period, no baseline, one block per session) are left out.
-
-    Parameters
-    ----------
-    plan : Plan
-    rows : Rows
-    extra : iterable of str
-        Further fixed effects.
-    session : bool
-        With the random intercept of the session; without it blocks count as independent.
-    """
-    blocks = rows.blocks
-    terms = ["condition"]
-    if blocks["block"].nunique() > 1:
-        terms.append("block")
-    if plan.design == "crossover" and blocks["period"].nunique() > 1:
-        terms.append("period")
-    if rows.has_baseline:
-        terms += ["bl_dev", "bl_mean"] if plan.design == "crossover" else ["bl_mean"]
-    terms += [*plan.adjust_for, *extra, "(1|participant)"]
-    keys = ["participant", "session"]
-    if session and plan.design == "crossover" and blocks.duplicated(keys).any():
-        terms.append("(1|participant:session)")
-    return "outcome ~ " + " + ".join(terms)
-
-
 def primary_model(
     plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool = True, weights: str | None = None
 ) -> Model:
@@ -143,7 +37,7 @@ def primary_model(
     InputError
         A guard found that the comparison is not in the data, or the model cannot be estimated.
     """
-    guards.check_comparison(plan, rows.sessions)
+    design_checks.check_comparison(plan, rows.sessions)
     return fit_table(rows.blocks, formula(plan, rows, extra, session), references(plan, rows.blocks), weights)
 
 
@@ -274,7 +168,7 @@ def pair_means(
     plan: Plan, rows: "Rows", contrast: Contrast, y: str = "y", analysis: str = "pair means"
 ) -> dict[str, Any]:
     """Make the row of the classical analysis of session means: crossover or parallel analysis of covariance."""
-    guards.check_comparison(plan, rows.sessions)
+    design_checks.check_comparison(plan, rows.sessions)
     adjusted = rows.has_baseline and y == "y"
     blocks = rows.blocks
     if plan.design == "parallel":
@@ -352,7 +246,7 @@ def single_arm(plan: Plan, rows: "Rows", blocks: "pd.DataFrame") -> list[dict[st
     contrast = plan.contrasts[0]
 
     def make() -> list[dict[str, Any]]:
-        guards.check_comparison(plan, rows.sessions)
+        design_checks.check_comparison(plan, rows.sessions)
         model = fit_table(blocks, "outcome ~ block + (1|participant) + (1|participant:phase)", references(plan, blocks))
         phase = blocks.drop_duplicates("block").set_index("block")["phase"]
         late = [b for b in model.design.levels["block"] if phase[b] != "baseline"]

@@ -13,10 +13,20 @@ from mrsflow import files
 from mrsflow.errors import InputError
 from mrsflow.models.table_models import Model
 from mrsflow.preprocessing import quality
-from mrsflow.statistics import accounts, clinical, contrasts, group_files, guards, moderators, outcomes, timecourse
+from mrsflow.statistics import (
+    clinical,
+    contrasts,
+    design_checks,
+    group_files,
+    moderators,
+    outcomes,
+    participant_flow,
+    timecourse,
+)
 from mrsflow.statistics import sensitivity as sensitivity_set
-from mrsflow.statistics.contrasts import COLUMNS, Plan
+from mrsflow.statistics.contrasts import COLUMNS
 from mrsflow.statistics.outcomes import Rows
+from mrsflow.statistics.plan import Plan, plan_of
 from mrsflow.study import cohort, masking
 from mrsflow.study.config import Study, read_study
 
@@ -46,7 +56,7 @@ def run(config: dict[str, Any], status: list[Path] | None = None) -> dict[str, A
     """
     located, lost, study = find(config, status)
     everyone, verdicts = load(config, study, located)
-    plan = contrasts.plan_of(config)
+    plan = plan_of(config)
     plan = replace(plan, conditions=everyone.conditions) if not config["study"]["freeze"] else plan
     rows = outcomes.prepare(everyone, config["group"]["outcome"])
     tables = describe(everyone, plan, rows, verdicts, lost)
@@ -115,7 +125,7 @@ def design_of(config: dict[str, Any], study: Study, located: list[cohort.Session
         )
     mood = clinical.mood_columns(config, sessions)
     sessions = clinical.as_numbers(sessions, [c for c in mood if c in sessions], path)
-    guards.check_arms(config["study"]["design"], sessions.rename(columns={"arm": "condition"}))
+    design_checks.check_arms(config["study"]["design"], sessions.rename(columns={"arm": "condition"}))
     codes = masking.codes(config["study"]["conditions"], config["group"]["seed"])
     masked = not config["study"]["freeze"]
     sessions["condition"] = sessions["arm"].map(codes) if masked else sessions["arm"]
@@ -166,7 +176,7 @@ def models_of(config: dict[str, Any]) -> dict[str, Model]:
         raise InputError("arms are masked; set study.freeze to true when the analysis is final")
     located, _, study = find(config)
     everyone, _ = load(config, study, located)
-    plan = contrasts.plan_of(config)
+    plan = plan_of(config)
     rows = outcomes.prepare(everyone, plan.outcome)
     found = {"primary": contrasts.primary_model(plan, rows)}
     if plan.design == "crossover":
@@ -189,9 +199,11 @@ def describe(everyone: cohort.Cohort, plan: Plan, rows: Rows, verdicts: pd.DataF
     wide = everyone.blocks[order].rename(columns={"period": "visit", "condition": "arm"})
     return {
         "blocks_wide": wide,
-        "exclusions": accounts.exclusion_table(verdicts, lost, rows.notes),
-        "flow": accounts.flow_table(everyone, lost, rows),
-        "loss_by_condition": accounts.loss_by_condition(everyone, plan, verdicts, len(config["blocks"]["bins"])),
+        "exclusions": participant_flow.exclusion_table(verdicts, lost, rows.notes),
+        "flow": participant_flow.flow_table(everyone, lost, rows),
+        "loss_by_condition": participant_flow.loss_by_condition(
+            everyone, plan, verdicts, len(config["blocks"]["bins"])
+        ),
         "reliability": pd.DataFrame(timecourse.reliability_rows(everyone, known)),
     }
 

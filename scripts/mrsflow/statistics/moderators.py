@@ -8,18 +8,10 @@ import pandas as pd
 
 from mrsflow.errors import InputError
 from mrsflow.models.formula import NAME
-from mrsflow.statistics import guards
-from mrsflow.statistics.contrasts import (
-    SMALL_CELL,
-    Contrast,
-    Plan,
-    adjust,
-    attempt,
-    complete_row,
-    model_row,
-    primary_model,
-)
+from mrsflow.statistics import design_checks
+from mrsflow.statistics.contrasts import SMALL_CELL, adjust, attempt, complete_row, model_row, primary_model
 from mrsflow.statistics.outcomes import Rows, split_within
+from mrsflow.statistics.plan import Contrast, Plan
 
 if TYPE_CHECKING:
     from mrsflow.models.table_models import Model
@@ -53,7 +45,7 @@ def _rows_of(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[di
         raise InputError(f"moderator {column!r} is in neither the participants nor the sessions table")
     if not re.fullmatch(NAME, column):
         raise InputError(f"moderator {column!r}: a column name of letters, digits and '_' is needed")
-    guards.check_moderator(plan, rows.sessions, column)
+    design_checks.check_moderator(plan, rows.sessions, column)
     values = rows.sessions[column]
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.notna().sum() == values.notna().sum():

@@ -7,18 +7,17 @@ import numpy as np
 
 from mrsflow.errors import InputError
 from mrsflow.models import mixed, session_models
-from mrsflow.statistics import guards
+from mrsflow.statistics import design_checks
 from mrsflow.statistics.contrasts import (
-    Contrast,
-    Plan,
     attempt,
     complete_row,
     model_row,
     pair_means,
     primary_model,
     session_row,
-)  # fmt: skip
+)
 from mrsflow.statistics.outcomes import Rows, prepare
+from mrsflow.statistics.plan import Contrast, Plan
 
 if TYPE_CHECKING:
     from mrsflow.study.cohort import Cohort
@@ -146,7 +145,7 @@ def _first_period(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
 
 def _carry_over(plan: Plan, rows: Rows, _: Contrast) -> Row:
     """Compare the sequences: participants' means differ between them where the first visit carries over."""
-    orders = guards.sequences(session_models.complete(rows.sessions, plan.conditions))
+    orders = design_checks.sequences(session_models.complete(rows.sessions, plan.conditions))
     if orders.nunique() != 2:
         raise InputError(f"the sequences of complete participants are {orders.nunique()}; a comparison needs two")
     first, second = sorted(orders.unique())

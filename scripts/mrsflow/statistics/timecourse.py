@@ -9,9 +9,10 @@ from mrsflow.errors import InputError
 from mrsflow.models import session_models
 from mrsflow.models.permutation import sign_flip_max_t
 from mrsflow.models.table_models import fit_table
-from mrsflow.statistics import guards
-from mrsflow.statistics.contrasts import Contrast, Plan, attempt, formula, references
+from mrsflow.statistics import design_checks
+from mrsflow.statistics.contrasts import attempt
 from mrsflow.statistics.outcomes import Rows
+from mrsflow.statistics.plan import Contrast, Plan, formula, references
 
 if TYPE_CHECKING:
     from mrsflow.study.cohort import Cohort
@@ -76,7 +77,7 @@ def course_tests(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
 
 
 def _interaction(plan: Plan, rows: Rows) -> Row:
-    guards.check_comparison(plan, rows.sessions)
+    design_checks.check_comparison(plan, rows.sessions)
     if rows.blocks["block"].nunique() < 2:
         raise InputError("there is a single infusion block")
     model = fit_table(rows.blocks, formula(plan, rows, extra=["condition:block"]), references(plan, rows.blocks))
@@ -87,7 +88,7 @@ def _interaction(plan: Plan, rows: Rows) -> Row:
 
 def _per_block(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
     """Difference of the changes from baseline (of the values where there is none) within participants."""
-    guards.check_comparison(plan, rows.sessions)
+    design_checks.check_comparison(plan, rows.sessions)
     used = session_models.complete(rows.sessions, plan.conditions)[["participant", "session"]]
     blocks = rows.blocks.merge(used, on=["participant", "session"])
     value = blocks["outcome"] - blocks["bl"] if rows.has_baseline else blocks["outcome"]

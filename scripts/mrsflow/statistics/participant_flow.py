@@ -8,7 +8,8 @@ import pandas as pd
 from mrsflow.errors import InputError
 from mrsflow.models import session_models
 from mrsflow.models.permutation import rerandomise
-from mrsflow.statistics.contrasts import Plan, attempt
+from mrsflow.statistics.contrasts import attempt
+from mrsflow.statistics.plan import Plan
 
 if TYPE_CHECKING:
     from mrsflow.statistics.outcomes import Rows

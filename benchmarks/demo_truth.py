@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mrsflow import axes, nifti_mrs
 from mrsflow.basis_sets import basis as basis_sets
+from mrsflow.basis_sets import basis_formats
 from mrsflow.basis_sets.basis import Basis
 from mrsflow.fitting import uncertainty
 from mrsflow.simulation.simulate import CONCENTRATIONS_MM, MACROMOLECULES_MM, metabolite_signals
@@ -125,7 +126,7 @@ def floor_of(
     @cache
     def basis_of(key: str) -> Basis:
         scan = nifti_mrs.read(sidecars[key].with_suffix(".nii.gz"))
-        given = basis_sets.load(output / "basis" / f"{protocols[key]}.BASIS")
+        given = basis_formats.load(output / "basis" / f"{protocols[key]}.BASIS")
         return basis_sets.match(given, scan.spectrometer_frequency, "1H", scan.dwell_time, scan.fid.shape[-1])
 
     blocks = everyone.blocks[~everyone.blocks["excluded"]].copy()

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from mrsflow import axes, nifti_mrs
-from mrsflow.basis_sets import basis as basis_sets
-from mrsflow.basis_sets import macromolecules, sequences
+from mrsflow.basis_sets import basis_formats, broad_lines, macromolecules, sequences
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table, write_text
 from mrsflow.nifti_mrs import Scan
@@ -45,7 +44,7 @@ def basis():
 
 def true_mm(tilt=0.0):
     """Macromolecules of a brain: those of the table, with MM09 and MM20 changed."""
-    made = macromolecules.parametrised(MHZ, DWELL, POINTS)
+    made = broad_lines.parametrised(MHZ, DWELL, POINTS)
     factors = {"MM09": 1 + tilt, "MM20": 1 - tilt}
     return sum(
         factors.get(name, 1.0) * fid for name, fid in zip(made.names, made.fids, strict=True) if name[:2] == "MM"
@@ -165,7 +164,7 @@ def test_blocks_are_those_of_the_metabolites_alone(done):
 
 def test_the_basis_set_leaves_macromolecules_to_the_scans(done):
     _, output = done
-    assert not any(map(macromolecules.is_macromolecule, basis_sets.load(output / "basis" / "p.BASIS").names))
+    assert not any(map(broad_lines.is_macromolecule, basis_formats.load(output / "basis" / "p.BASIS").names))
 
 
 def test_own_and_mean_macromolecules_reach_the_fit(done):

@@ -1,7 +1,6 @@
 """Basis sets: the signal of each metabolite for one sequence, field and timing; their sense and resampling."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 from mrsflow import axes
 from mrsflow.constants import WATER_PPM
 from mrsflow.errors import InputError
-from mrsflow.preprocessing.water import residual_water
+from mrsflow.water import residual_water
 
 SINGLETS = {
     "NAA": 2.008, "NAAG": 2.042, "Cr": 3.027, "PCr": 3.029, "GPC": 3.212, "PCh": 3.208, "PCho": 3.208,
@@ -69,22 +68,6 @@ class Basis:
     def n_points(self) -> int:
         """Number of points of each FID."""
         return self.fids.shape[-1]
-
-
-def load(path: Path | str) -> Basis:
-    """Read a basis set in any of the formats of `mrsflow.basis_sets.basis_formats`, chosen by what the path holds.
-
-    A file: LCModel ``.BASIS`` or jMRUI text. A folder: LCModel ``.RAW``, jMRUI text or FSL-MRS JSON files, one per
-    metabolite.
-
-    Raises
-    ------
-    InputError
-        Nothing there, no known format, or a file that cannot be used.
-    """
-    from mrsflow.basis_sets import basis_formats
-
-    return basis_formats.read(Path(path))
 
 
 def match(basis: Basis, spectrometer_frequency: float, nucleus: str, dwell_time: float, n_points: int) -> Basis:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mrsflow.axes import ppm_to_hz, time_axis
 from mrsflow.basis_sets import spins
 from mrsflow.basis_sets.basis import Basis
-from mrsflow.basis_sets.macromolecules import parametrised
+from mrsflow.basis_sets.broad_lines import parametrised
 from mrsflow.basis_sets.pulses import Pulse
 from mrsflow.basis_sets.spins import Fragment, Levels
 from mrsflow.constants import WATER_PPM

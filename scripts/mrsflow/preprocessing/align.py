@@ -18,7 +18,7 @@ from scipy.ndimage import median_filter, uniform_filter1d
 from mrsflow.axes import ppm_axis, ppm_to_hz, shift_frequency, time_axis, to_fid, to_spectrum
 from mrsflow.constants import REFERENCE_PPM
 from mrsflow.errors import InputError
-from mrsflow.preprocessing.water import WATER_RANGE_PPM, residual_water
+from mrsflow.water import WATER_RANGE_PPM, residual_water
 
 BACKGROUND_ORDER = 2
 """Order of the complex polynomial over the aligned range that counts as background."""

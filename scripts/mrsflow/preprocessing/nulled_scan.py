@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from mrsflow import nifti_mrs
+from mrsflow import nifti_mrs, water
 from mrsflow.basis_sets import nulled
 from mrsflow.files import read_json, write_json
 from mrsflow.nifti_mrs import Scan
-from mrsflow.preprocessing import blocks, preprocess, water
+from mrsflow.preprocessing import blocks, preprocess
 from mrsflow.preprocessing.preprocess import Run, Settings
 
 COIL_PPM = (0.6, 2.4)

@@ -19,6 +19,7 @@ from mrsflow.errors import InputError
 from mrsflow.files import checksum, digest_of
 from mrsflow.study import config as study_config
 from mrsflow.study import records
+from mrsflow.study.study import read_study
 
 if not workflow.overwrite_configfiles:
 
@@ -27,7 +28,7 @@ if not workflow.overwrite_configfiles:
 
 try:
     config = study_config.checked(config, "configuration")
-    STUDY = study_config.read_study(config)
+    STUDY = read_study(config)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 

@@ -25,9 +25,10 @@ def main(config: str, protocol: str, out: Path) -> None:
     from mrsflow.preprocessing import nulled_scan
     from mrsflow.study import config as study_config
     from mrsflow.study import records
+    from mrsflow.study.study import read_study
 
     settings = study_config.load(config)
-    samples = study_config.read_study(settings).samples.query("role == 'mm'")
+    samples = read_study(settings).samples.query("role == 'mm'")
     chosen = settings["protocols"][protocol]
     output = Path(settings["output"])
     scans = []

@@ -17,8 +17,9 @@ def main(config: str) -> None:
     from mrsflow.conversion.identity import harvest, scan_outputs
     from mrsflow.errors import InputError
     from mrsflow.files import read_json, write_text
-    from mrsflow.study.config import load, read_study
+    from mrsflow.study.config import load
     from mrsflow.study.records import damaged
+    from mrsflow.study.study import read_study
 
     settings = load(config)
     study = read_study(settings)

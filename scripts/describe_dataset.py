@@ -17,7 +17,8 @@ def main(config: str) -> None:
     """
     from mrsflow.conversion import bids, voxels
     from mrsflow.study import masking, records
-    from mrsflow.study.config import load, read_study
+    from mrsflow.study.config import load
+    from mrsflow.study.study import read_study
 
     settings = load(config)
     study = masking.mask_study(read_study(settings), settings)

@@ -19,7 +19,8 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     """
     from mrsflow.fitting.fit_files import fit_session_files
     from mrsflow.study import records
-    from mrsflow.study.config import load, macromolecules_of, needs_mean, read_study
+    from mrsflow.study.config import load, macromolecules_of, needs_mean
+    from mrsflow.study.study import read_study
 
     settings = load(config)
     rows = read_study(settings, sessions).samples

@@ -19,7 +19,8 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     """
     from mrsflow.preprocessing.session_files import preprocess_session
     from mrsflow.study import records
-    from mrsflow.study.config import load, read_study
+    from mrsflow.study.config import load
+    from mrsflow.study.study import read_study
 
     settings = load(config)
     samples = read_study(settings, sessions).samples.query("role == 'svs'")

@@ -5,7 +5,7 @@ import pytest
 
 from mrsflow.conversion import bids
 from mrsflow.study import masking
-from mrsflow.study.config import Study
+from mrsflow.study.study import Study
 
 CONFIG = {"study": {"conditions": ["placebo", "naltrexone"], "freeze": False}, "group": {"seed": 1}}
 

@@ -15,7 +15,8 @@ from mrsflow.files import read_json, read_table, write_text
 from mrsflow.nifti_mrs import Scan
 from mrsflow.preprocessing import nulled_scan
 from mrsflow.study import records
-from mrsflow.study.config import checked, needs_mean, read_study
+from mrsflow.study.config import checked, needs_mean
+from mrsflow.study.study import read_study
 
 MHZ, DWELL, POINTS, COILS = 123.25, 5e-4, 2048, 3
 GAINS = np.array([1.0, 0.7 * np.exp(1.1j), 0.4 * np.exp(-2j)])
@@ -195,7 +196,7 @@ def test_a_scan_without_inversion_time_is_refused(tmp_path, basis):
 def test_a_study_without_such_a_scan_cannot_ask_for_it(tmp_path, basis):
     for asked in ("measured", "cohort"):
         config = study(tmp_path, basis, (False,), macromolecules=asked)
-        with pytest.raises(InputError, match=r"has no row of role mm.*say `default`"):
+        with pytest.raises(InputError, match=r"line 2: there is no scan of role mm.*say `default`"):
             read_study(config)
     assert read_study(study(tmp_path, basis, (False,), macromolecules="default")).keys == ["sub-01_ses-1"]
 

@@ -19,6 +19,7 @@ from mrsflow.files import write_text
 from mrsflow.run import run
 from mrsflow.study import config as study_config
 from mrsflow.study import records
+from mrsflow.study.study import read_study
 
 STAGE, AFTER, FOLDER, SECTION = {stage!r}, {after!r}, {folder!r}, {section!r}
 
@@ -26,7 +27,7 @@ STAGE, AFTER, FOLDER, SECTION = {stage!r}, {after!r}, {folder!r}, {section!r}
 def main(config: str, sessions: list[str], status: Path) -> None:
     settings = study_config.load(config)
     output = Path(settings["output"])
-    samples = study_config.read_study(settings, sessions).samples if STAGE in {reads!r} else None
+    samples = read_study(settings, sessions).samples if STAGE in {reads!r} else None
 
     def do(item):
         files = item.inputs or records.outputs_of(output, AFTER, item.key)

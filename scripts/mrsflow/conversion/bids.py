@@ -17,7 +17,7 @@ from mrsflow.nifti_mrs import Scan
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mrsflow.study.config import Study
+    from mrsflow.study.study import Study
 
 BIDS_VERSION = "1.11.0"
 SECONDS_PER_DAY = 86_400

@@ -13,8 +13,8 @@ from mrsflow.conversion import bids, checks, formats, identity, vendors
 from mrsflow.errors import InputError
 from mrsflow.files import checksum, write_json, write_table, written_whole
 from mrsflow.nifti_mrs import Scan
-from mrsflow.study.config import Study
 from mrsflow.study.records import Work
+from mrsflow.study.study import Study
 
 logger = logging.getLogger(__name__)
 
@@ -170,12 +170,8 @@ def _read_items(key: str, study: Study, config: dict[str, Any]) -> list[Item]:
         try:
             items += _convert_row(key, row, config["protocols"][row["protocol"]])
         except InputError as error:
-            raise InputError(f"{_where(row, config)}: {error}") from None
+            raise InputError(f"{row['line']}: {error}") from None
     return _without_doubles(items)
-
-
-def _where(row: dict[str, Any], config: dict[str, Any]) -> str:
-    return config["inputs"]["bids"] or f"{config['inputs']['samples']}, line {row['line']}"
 
 
 def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Path) -> Path:
@@ -192,7 +188,7 @@ def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Pa
     write_table(checks.table([(item.name, check) for item, found in results for check in found]), path)
     for item, found in results:
         if problem := checks.failure(found):
-            raise InputError(f"{_where(item.row, config)}: {problem}")
+            raise InputError(f"{item.row['line']}: {problem}")
     return path
 
 
@@ -207,7 +203,7 @@ def _write_session(key: str, items: list[Item], study: Study, config: dict[str, 
                 written += _write_events(item.row, session, root, key, config)
         for row in rows:
             if row["role"] == "T1w":
-                written.append(_write_t1w(row, root, key, _where(row, config)))
+                written.append(_write_t1w(row, root, key))
     except BaseException:
         for path in written:
             path.unlink(missing_ok=True)
@@ -312,7 +308,7 @@ def _write_item(item: Item, reference: str | None, config: dict[str, Any], root:
     return [image, image.with_name(f"{item.name}.json")]
 
 
-def _write_t1w(row: dict[str, Any], root: Path, key: str, where: str) -> Path:
+def _write_t1w(row: dict[str, Any], root: Path, key: str) -> Path:
     """Copy an anatomical image without the texts of its header."""
     import nibabel
 
@@ -322,9 +318,9 @@ def _write_t1w(row: dict[str, Any], root: Path, key: str, where: str) -> Path:
         data = np.asanyarray(image.dataobj)
     except Exception:
         problem = "cannot be read as NIfTI; convert DICOM images with dcm2niix first"
-        raise InputError(f"{where}: {source}: {problem}") from None
+        raise InputError(f"{row['line']}: {source}: {problem}") from None
     if data.ndim != 3:
-        raise InputError(f"{where}: {source}: has {data.ndim} dimensions, a T1w has 3")
+        raise InputError(f"{row['line']}: {source}: has {data.ndim} dimensions, a T1w has 3")
     header = image.header.copy()
     header.extensions.clear()
     for text in ("descrip", "aux_file", "intent_name", "db_name"):
@@ -341,7 +337,6 @@ def _write_events(
 ) -> list[Path]:
     task, run = row.get("task"), row.get("run")
     path = bids.session_folder(root, key) / "mrs" / f"{bids.entities(key, task, run)}_events.tsv"
-    where = _where(row, config)
     if row.get("events"):
         with written_whole(path) as temporary:
             temporary.write_bytes(Path(row["events"]).read_bytes())
@@ -351,11 +346,11 @@ def _write_events(
         return []
     if not row.get("start_time"):
         raise InputError(
-            f"{where}: start_time is empty, and {config['inputs']['sessions']} gives {named[0]} of this session; give "
-            "the clock time of the first excitation, as the raw file does not say it"
+            f"{row['line']}: start_time is empty, and {config['inputs']['sessions']} gives {named[0]} of this session; "
+            "give the clock time of the first excitation, as the raw file does not say it"
         )
     if not task:
-        raise InputError(f"{where}: task is empty; BIDS wants a task label where there are events")
+        raise InputError(f"{row['line']}: task is empty; BIDS wants a task label where there are events")
     present = {k: v for k, v in session.items() if isinstance(v, str)}
     bids.write_events(bids.events(present, row["start_time"]), path)
     return [path]

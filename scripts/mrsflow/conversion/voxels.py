@@ -9,7 +9,7 @@ from mrsflow.conversion.checks import voxel_dice, voxel_size
 from mrsflow.files import write_json, write_table
 
 if TYPE_CHECKING:
-    from mrsflow.study.config import Study
+    from mrsflow.study.study import Study
 
 COLUMNS = {
     "participant_id": "Participant",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mrsflow.statistics.clinical import mood_columns
 from mrsflow.study import masking
-from mrsflow.study.config import Study
+from mrsflow.study.study import Study
 
 STAGES = ("convert", "preprocess", "fit")
 GRID = np.arange(0.5, 4.2, 0.01)

@@ -10,7 +10,7 @@ from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table
 from mrsflow.reporting.group_data import GRID, STAGES, Spectra, Trial
 from mrsflow.study import cohort, records
-from mrsflow.study.config import Study, read_study
+from mrsflow.study.study import Study, read_study
 
 NAA_PPM = (1.9, 2.1)
 """Range in which the highest point of a baseline spectrum sets the scale of its session."""

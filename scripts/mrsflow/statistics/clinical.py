@@ -33,7 +33,7 @@ def mood_columns(config: dict[str, Any], sessions: "pd.DataFrame") -> list[str]:
     return [c for c in first if c in sessions] + others
 
 
-def as_numbers(sessions: "pd.DataFrame", columns: list[str], path: str) -> "pd.DataFrame":
+def as_numbers(sessions: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
     """Convert columns made by hand to numbers.
 
     Raises
@@ -48,8 +48,7 @@ def as_numbers(sessions: "pd.DataFrame", columns: list[str], path: str) -> "pd.D
         if bad.any():
             row = sessions[bad].iloc[0]
             raise InputError(
-                f"{path}, line {row['line']}: {column} is {row[column]!r}; a finite number is needed, or n/a where "
-                "it is missing"
+                f"{row['line']}: {column} is {row[column]!r}; a finite number is needed, or n/a where it is missing"
             )
         found[column] = values
     return sessions.assign(**found)

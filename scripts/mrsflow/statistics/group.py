@@ -28,7 +28,7 @@ from mrsflow.statistics.contrasts import COLUMNS
 from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Plan, plan_of
 from mrsflow.study import cohort, masking
-from mrsflow.study.config import Study, read_study
+from mrsflow.study.study import Study, read_study
 
 logger = logging.getLogger(__name__)
 Tables = dict[str, pd.DataFrame]
@@ -113,18 +113,13 @@ def load(
 
 def design_of(config: dict[str, Any], study: Study, located: list[cohort.SessionFiles]) -> pd.DataFrame:
     """Sessions table with the columns of participants, the vendor, numbers as numbers, and the (masked) condition."""
-    path = config["inputs"]["sessions"]
     own = study.sessions.rename(columns={"visit": "period"})
     shared = [c for c in study.participants.columns if c not in own.columns or c == "participant"]
     sessions = own.merge(study.participants[shared], on="participant", how="left")
-    if sessions["participant"].isin(study.participants["participant"]).eq(False).any():
-        missing = sessions[~sessions["participant"].isin(study.participants["participant"])].iloc[0]
-        raise InputError(
-            f"{path}, line {missing['line']}: participant {missing['participant']!r} is not in "
-            f"{config['inputs']['participants']}"
-        )
+    for row in sessions[~sessions["participant"].isin(study.participants["participant"])].itertuples():
+        raise InputError(f"{row.line}: participant {row.participant!r} is not in {config['inputs']['participants']}")
     mood = clinical.mood_columns(config, sessions)
-    sessions = clinical.as_numbers(sessions, [c for c in mood if c in sessions], path)
+    sessions = clinical.as_numbers(sessions, [c for c in mood if c in sessions])
     design_checks.check_arms(config["study"]["design"], sessions.rename(columns={"arm": "condition"}))
     codes = masking.codes(config["study"]["conditions"], config["group"]["seed"])
     masked = not config["study"]["freeze"]

@@ -5,8 +5,9 @@ from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-import mrsflow
 import pytest
+
+import mrsflow
 
 PACKAGE = Path(mrsflow.__file__).parent
 LAYERS = (

@@ -15,9 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table, write_text
-from mrsflow.preprocessing import quality
 from mrsflow.reporting.report import render
-from mrsflow.study import records
+from mrsflow.study import quality_rules, records
 
 STAGES = ("convert", "preprocess", "fit")
 
@@ -370,7 +369,7 @@ def verdict(value: float | str | None, rule: dict[str, Any]) -> str:
     """Judge a value by a rule: ``pass``, ``warn``, ``exclude``, or ``missing`` without a value."""
     if value is None or value != value:
         return "missing"
-    found = quality.judge([rule], rule["level"], {rule["metric"]: value})
+    found = quality_rules.judge([rule], rule["level"], {rule["metric"]: value})
     return found[0]["action"] if found else "pass"
 
 
@@ -386,7 +385,7 @@ def judged(rules: list[dict[str, Any]], blocks: Any, session: dict[str, Any]) ->
             value = _plain(session.get(rule["metric"]))
             cells = [{"value": "", "word": ""}] * len(blocks)
             cells.append({"value": number(value), "word": verdict(value, rule)})
-        limits = {word: quality.limit_text(rule, word) or "–" for word in ("warn", "exclude")}
+        limits = {word: quality_rules.limit_text(rule, word) or "–" for word in ("warn", "exclude")}
         rows.append({"metric": rule["metric"], **limits, "cells": cells})
     return rows
 

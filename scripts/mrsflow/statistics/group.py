@@ -12,7 +12,6 @@ import pandas as pd
 from mrsflow import files
 from mrsflow.errors import InputError
 from mrsflow.models.table_models import Model
-from mrsflow.preprocessing import quality
 from mrsflow.statistics import (
     clinical,
     contrasts,
@@ -27,7 +26,7 @@ from mrsflow.statistics import sensitivity as sensitivity_set
 from mrsflow.statistics.contrasts import COLUMNS
 from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Plan, plan_of
-from mrsflow.study import cohort, masking
+from mrsflow.study import cohort, masking, quality_rules
 from mrsflow.study.study import Study, read_study
 
 logger = logging.getLogger(__name__)
@@ -156,7 +155,7 @@ def judged(config: dict[str, Any], located: list[cohort.SessionFiles], fitted: p
         if metric in blocks:
             blocks[metric] = pd.to_numeric(blocks[metric])
     blocks = blocks.merge(fitted, on=["key", "block"], how="left")
-    return quality.exclusions(blocks, cohort.session_values(located), rules)
+    return quality_rules.exclusions(blocks, cohort.session_values(located), rules)
 
 
 def models_of(config: dict[str, Any]) -> dict[str, Model]:

@@ -228,11 +228,15 @@ def _fit_together(fids: NDArray, model: Model, terms: Terms | None, start: NDArr
     mean = (weight**2 @ spectra / np.sum(weight**2))[np.newaxis]
     of_mean = np.array([np.sqrt(np.sum(weight**2))])
     matrix, caution = None if terms is None else terms.matrix, CAUTION if alone else 1.0
-    single = Session(model, mean, of_mean, unit, matrix if alone else None, caution=caution, lacking=False)
-    first = _best_start(single, theta)
-    rivals = [] if start is not None else _rivals(single, first, fids, places, unit, weight)
-    single = replace(single, amounts=_usual(single, first), profile=_profile(single, first), lacking=True)
-    shared = np.concatenate([first.shared, np.zeros(single.n_shared - first.shared.size)])
+    terms_alone, (common, own) = matrix if alone else None, np.split(theta, [model.shape.n_common])
+    stiff = Session(model, mean, of_mean, unit, terms_alone, caution=caution, stiff=own)
+    stiff, first = _best_start(stiff, common)
+    rivals = [] if start is not None else _rivals(stiff, first, fids, places, weight)
+    single = replace(stiff, amounts=_usual(stiff, first), profile=_profile(stiff, first), stiff=None)
+    shared = np.zeros(single.n_shared)
+    shared[single.coefficients], shared[single.own] = first.shared[stiff.coefficients], stiff.stiff
+    known = first.shared[stiff.nuisance]
+    shared[single.nuisance.start : single.nuisance.start + known.size] = known
     state = _settled(single, first.local, shared)
     session, mean_state = single, state
     if not alone:
@@ -260,18 +264,16 @@ def _placed(fids: NDArray, model: Model, places: list[Place]) -> NDArray[np.comp
     return model.spectrum(fids * np.exp(-2j * np.pi * shifts * model.time - 1j * phases))
 
 
-def _rivals(
-    single: Session, best: State, fids: NDArray, places: list[Place], unit: float, weight: NDArray
-) -> list[float]:
+def _rivals(stiff: Session, best: State, fids: NDArray, places: list[Place], weight: NDArray) -> list[float]:
     """Shifts (Hz) from the chosen place at which the singlets fit nearly as well."""
-    model, strongest = single.model, int(np.argmax(weight))
+    model, strongest = stiff.model, int(np.argmax(weight))
     found = []
     for other in fit_start.recognise(fids[strongest], model)[1:]:
         moved = other.shift - places[strongest].shift
         there = [Place(one.shift + moved, one.phase + other.phase - places[strongest].phase, 1.0) for one in places]
-        spectra = _placed(fids, model, there) / unit
+        spectra = _placed(fids, model, there) / stiff.unit
         mean = (weight**2 @ spectra / np.sum(weight**2))[np.newaxis]
-        state = _best_start(replace(single, spectra=mean), fit_start.usual_shape(model))
+        state = _first_steps(replace(stiff, spectra=mean), fit_start.usual_shape(model)[: model.shape.n_common])
         if state.objective < verdict.RIVAL_OBJECTIVE * best.objective:
             found.append(moved)
     return found
@@ -304,18 +306,22 @@ def _spread(session: Session, single: Session, state: State) -> tuple[NDArray, N
     return local, shared
 
 
-def _best_start(session: Session, theta: NDArray) -> State:
+def _best_start(stiff: Session, common: NDArray) -> tuple[Session, State]:
     """Short stiff fits from several places of the macromolecules; the best."""
-    model, n = session.model, session.model.shape.n_common
+    model, m = stiff.model, len(stiff.model.names)
     found = []
     for ppm in BROAD_STARTS_PPM if model.broad.any() else (0.0,):
-        local, shared = np.zeros((1, session.n_local)), np.zeros(session.n_shared)
-        local[0, session.common] = theta[:n]
-        own = theta[n:].copy()
-        own[len(model.names) :] += np.where(model.broad, ppm * model.spectrometer_frequency, 0.0)
-        shared[session.own] = own
-        found.append(fit_solver.climb(session, local, shared, FIRST_STEPS, own=False)[0])
-    return min(found, key=lambda state: state.objective)
+        own = stiff.stiff.copy()
+        own[m:] += np.where(model.broad, ppm * model.spectrometer_frequency, 0.0)
+        moved = replace(stiff, stiff=own)
+        found.append((moved, _first_steps(moved, common)))
+    return min(found, key=lambda one: one[1].objective)
+
+
+def _first_steps(stiff: Session, common: NDArray) -> State:
+    local = np.zeros((1, stiff.n_local))
+    local[0, stiff.common] = common
+    return fit_solver.climb(stiff, local, np.zeros(stiff.n_shared), FIRST_STEPS)[0]
 
 
 def _usual(session: Session, state: State) -> amounts.Amounts:

@@ -27,8 +27,8 @@ USUAL = {
     "water": (0.005, 2.0),
     "first_point": (0.012, 4.0),
     "glycine": (0.05, 2.0),
-    "broad_discrepancy": (0.006, 12.0),
-    "discrepancy": (0.006, 20.0),
+    "broad_discrepancy": (0.0085, 12.0),
+    "discrepancy": (0.0085, 20.0),
 }
 """Usual size of the nuisance signals of a good spectrum as part of its highest peak (of the multiplets' height at each
 place for what the basis lacks), and how many parameters' worth that knowledge counts beside the data's: few, so that a
@@ -147,8 +147,9 @@ class Session:
         Height of the metabolites, by which what the basis lacks is expected.
     caution : float
         The fit holds every prior this much more tightly (in variance) than what it describes varies.
-    lacking : bool
-        Whether the basis may lack something; else it is taken for complete, which is enough to find a start.
+    stiff : (2M) float or None
+        Own widths and shifts that the signals keep, of a basis that lacks nothing: enough to find a start. None: both
+        are fitted.
     """
 
     model: Model
@@ -159,13 +160,13 @@ class Session:
     amounts: Amounts | None = None
     profile: NDArray[np.floating] | None = None
     caution: float = 1.0
-    lacking: bool = True
+    stiff: NDArray[np.floating] | None = None
 
     def __post_init__(self) -> None:
         model, m = self.model, len(self.model.names)
         self.n_blocks = len(self.spectra)
         several = self.n_blocks > 1
-        kept = slice(None) if self.lacking else slice(model.nuisance.groups["broad_discrepancy"].start)
+        kept = slice(None) if self.stiff is None else slice(model.nuisance.groups["broad_discrepancy"].start)
         self.columns = model.nuisance.columns[:, kept]
         self.own_nuisance = np.flatnonzero(model.nuisance.per_block[kept]) if several else np.zeros(0, int)
         n_amplitudes = m if self.terms is None else 0
@@ -178,7 +179,7 @@ class Session:
         self.steady = np.flatnonzero(steady) if several and self.terms is None else np.zeros(0, int)
         self.means = slice(n_terms, n_terms + (model.shape.n_common if several else 0))
         self.steady_means = slice(self.means.stop, self.means.stop + self.steady.size)
-        self.own = slice(self.steady_means.stop, self.steady_means.stop + 2 * m)
+        self.own = slice(self.steady_means.stop, self.steady_means.stop + (2 * m if self.stiff is None else 0))
         self.nuisance = slice(self.own.stop, self.own.stop + self.columns.shape[1])
         self.n_shared = self.nuisance.stop
         self.nonlinear_local = np.zeros(self.n_local, dtype=bool)
@@ -241,8 +242,9 @@ class Session:
         common_low[[shape.lorentz, shape.gauss2]] = 0.0
         common_high[shape.lorentz], common_high[shape.gauss2] = WIDEST_HZ, WIDEST_HZ**2
         self.shared_low, self.shared_high = np.full(self.n_shared, -np.inf), np.full(self.n_shared, np.inf)
-        self.shared_low[self.own] = -FARTHEST_HZ
-        self.shared_high[self.own] = np.repeat([WIDEST_HZ, FARTHEST_HZ], m)
+        if self.stiff is None:
+            self.shared_low[self.own] = -FARTHEST_HZ
+            self.shared_high[self.own] = np.repeat([WIDEST_HZ, FARTHEST_HZ], m)
         if self.terms is None:
             self.low[self.amplitudes][self.model.broad] = 0.0
         else:  # a coefficient by which broad signals alone rise in every block
@@ -259,7 +261,7 @@ class Session:
 
     def theta_of(self, local: NDArray, shared: NDArray, block: int) -> NDArray[np.floating]:
         """Shape parameters of a block, as `fit_model.Shape` has them."""
-        return np.concatenate([local[block, self.common], shared[self.own]])
+        return np.concatenate([local[block, self.common], shared[self.own] if self.stiff is None else self.stiff])
 
     def nuisance_of(self, local: NDArray, shared: NDArray, block: int) -> NDArray[np.floating]:
         """Coefficients of the nuisance signals of a block."""
@@ -272,7 +274,8 @@ class Session:
         n_u, n_g, n_b = self.n_local, self.n_shared, self.n_blocks
         local, mixed, shared = np.zeros((n_u, n_u)), np.zeros((n_u, n_g)), np.zeros((n_g, n_g))
         right, shared_right = np.zeros(n_u), np.zeros(n_g)
-        shared[self.own, self.own] = self.model.own_precision()
+        if self.stiff is None:
+            shared[self.own, self.own] = self.model.own_precision()
         common = self.model.common_precision()
         if n_b > 1:
             shared[self.means, self.means] += np.diag(common)
@@ -345,17 +348,17 @@ def normal_equations(session: Session, state: State) -> Normal:
     n_u, n_g, n_b = session.n_local, session.n_shared, session.n_blocks
     found = Normal(np.zeros((n_b, n_u, n_u)), np.zeros((n_b, n_u, n_g)), np.zeros((n_g, n_g)), np.zeros((n_b, n_u)),
                    np.zeros(n_g))  # fmt: skip
-    own_nuisance = m + n_common + 2 * m + session.own_nuisance
-    to_local = np.concatenate([np.arange(m + n_common), own_nuisance])
-    to_shared = np.arange(m + n_common, m + n_common + 2 * m + columns.shape[1])
+    n_variable = m + n_common + session.own.stop - session.own.start
+    to_local = np.concatenate([np.arange(m + n_common), n_variable + session.own_nuisance])
+    to_shared = np.arange(m + n_common, n_variable + columns.shape[1])
     shared_at = slice(session.own.start, session.nuisance.stop)
-    n_variable = m + n_common + 2 * m
     gram = np.empty((n_variable + columns.shape[1],) * 2)
     gram[n_variable:, n_variable:] = session.constant
     for block in range(n_b):
         amplitudes = session.amplitudes_of(state.local, state.shared, block)
         common, own = model.derivatives(amplitudes, state.fids[block], state.fitted[block])
-        variable = np.concatenate([stacked(state.signals[block].T), common, own], axis=1)
+        shapes = (common, own) if session.stiff is None else (common,)
+        variable = np.concatenate([stacked(state.signals[block].T), *shapes], axis=1)
         residual = stacked(state.residual[block])
         weight = session.weight[block] ** 2
         gram[:n_variable, :n_variable] = variable.T @ variable
@@ -455,13 +458,19 @@ def _inverse_of(lower: NDArray) -> NDArray[np.floating]:
     return np.tril(half) + np.tril(half, -1).T
 
 
-def step_within_bounds(session: Session, state: State, normal: Normal, held: NDArray, held_shared: NDArray) -> State:
+def step_within_bounds(
+    session: Session, state: State, normal: Normal, held: NDArray | None = None, held_shared: NDArray | None = None
+) -> State:
     """Take a step; a parameter that would leave its bounds moves onto them and the others allow for that.
 
-    `held` (n_u) and `held_shared` (n_g) do not move at all.
+    One on its bounds that the gradient pushes outwards stays there (Bertsekas 1982, doi:10.1137/0320018); `held` (n_u)
+    and `held_shared` (n_g) do not move at all.
     """
     n_b = session.n_blocks
-    fixed, fixed_shared = np.repeat(held[None], n_b, axis=0), held_shared.copy()
+    fixed = _pushed_out(state.local, normal.local_right, session.low, session.high)
+    fixed_shared = _pushed_out(state.shared, normal.shared_right, session.shared_low, session.shared_high)
+    if held is not None:
+        fixed, fixed_shared = fixed | held, fixed_shared | held_shared
     step, shared_step = np.zeros((n_b, session.n_local)), np.zeros(session.n_shared)
     for _ in range(BOUND_ROUNDS):
         found, found_shared = Factor(_reduced(normal, fixed, fixed_shared, step, shared_step)).solve(
@@ -479,6 +488,10 @@ def step_within_bounds(session: Session, state: State, normal: Normal, held: NDA
         fixed, fixed_shared = fixed | out, fixed_shared | out_shared
     local = np.clip(state.local + step, session.low, session.high)
     return State(local, np.clip(state.shared + shared_step, session.shared_low, session.shared_high), np.inf)
+
+
+def _pushed_out(values: NDArray, right: NDArray, low: NDArray, high: NDArray) -> NDArray[np.bool_]:
+    return ((values <= low) & (right < 0)) | ((values >= high) & (right > 0))
 
 
 def _reduced(normal: Normal, fixed: NDArray, fixed_shared: NDArray, step: NDArray, shared_step: NDArray) -> Normal:
@@ -504,7 +517,7 @@ def _right_of(
 
 
 def climb(
-    session: Session, local: NDArray, shared: NDArray, steps: int = STEPS, evidence: int = 0, own: bool = True
+    session: Session, local: NDArray, shared: NDArray, steps: int = STEPS, evidence: int = 0
 ) -> tuple[State, int]:
     """Climb the posterior from a point; the first `evidence` steps estimate variances too.
 
@@ -513,11 +526,7 @@ def climb(
     session : Session
         Its variances and weights are improved in place.
     local, shared : (B, n_u) and (n_g) float
-    own : bool
-        Whether own widths and shifts of the signals are free; else they stay.
     """
-    held, held_shared = np.zeros(session.n_local, dtype=bool), np.zeros(session.n_shared, dtype=bool)
-    held_shared[session.own] = not own
     prior = session.prior()
     state = linear_solution(session, local, shared, prior)
     damping, small, settled = 1e-3, 0, evidence == 0
@@ -528,11 +537,10 @@ def climb(
             settled = estimate_variances(session, data, state) or done >= evidence
             prior = session.prior()
             state.objective = _objective(session, state, prior)
-            data = normal_equations(session, state)
         normal = with_prior(session, data, prior, state)
         gain = 0.0
         while damping < 1e8:
-            candidate = _attempt(session, state, normal, damping, held, held_shared, prior)
+            candidate = _attempt(session, state, normal, damping, prior)
             if candidate is not None and candidate.objective <= state.objective + 1e-9:
                 gain = state.objective - candidate.objective
                 state, damping = candidate, max(damping / 5, 1e-9)
@@ -549,15 +557,13 @@ def _objective(session: Session, state: State, prior: Normal) -> float:
     return 0.5 * float(np.sum(squares)) + session.caution * energy(prior, state.local, state.shared)
 
 
-def _attempt(
-    session: Session, state: State, normal: Normal, damping: float, held: NDArray, held_shared: NDArray, prior: Normal
-) -> State | None:
+def _attempt(session: Session, state: State, normal: Normal, damping: float, prior: Normal) -> State | None:
     damped = replace(normal, local=normal.local.copy(), shared=normal.shared.copy())
     places, shared_places = np.flatnonzero(session.nonlinear_local), np.flatnonzero(session.nonlinear_shared)
     damped.local[:, places, places] *= 1 + damping
     damped.shared[shared_places, shared_places] *= 1 + damping
     try:
-        moved = step_within_bounds(session, state, damped, held, held_shared)
+        moved = step_within_bounds(session, state, damped)
     except np.linalg.LinAlgError:
         return None
     return evaluate(session, moved.local, moved.shared, prior)
@@ -571,22 +577,23 @@ def linear_solution(session: Session, local: NDArray, shared: NDArray, prior: No
     return evaluate(session, moved.local, moved.shared, prior)
 
 
-def estimate_variances(session: Session, data: Normal, state: State, rounds: int = 2) -> bool:
+def estimate_variances(session: Session, data: Normal, state: State) -> bool:
     """Improve the variances of the groups by the evidence of the linearised model; True when they have settled."""
-    before = {name: group.precision for name, group in session.groups.items()}
     at = Normal(data.local, data.mixed, data.shared, *_total_right(data, state))
     uncautious = replace(session, caution=1.0) if session.caution != 1 else session
-    for _ in range(rounds):
-        prior = session.prior()
-        factor = Factor(with_prior(uncautious, at, prior))
-        mean, shared_mean = factor.solve(*_with_means(at, prior))
-        covariance = factor.covariance()
-        for group in session.groups.values():
-            values, (variance, weight) = group.values(mean, shared_mean), group.usual
-            held, square = _held(group, covariance), np.sum((values @ group.matrix) * values)
-            new = max(values.size - group.precision * held + weight, 1e-3) / max(square + weight * variance, 1e-12)
-            group.precision = float(np.clip(new, *PRECISIONS))
-    return all(abs(np.log(group.precision / before[name])) < SETTLED for name, group in session.groups.items())
+    prior = session.prior()
+    factor = Factor(with_prior(uncautious, at, prior))
+    mean, shared_mean = factor.solve(*_with_means(at, prior))
+    covariance = factor.covariance()
+    settled = True
+    for group in session.groups.values():
+        values, (variance, weight) = group.values(mean, shared_mean), group.usual
+        held, square = _held(group, covariance), np.sum((values @ group.matrix) * values)
+        new = max(values.size - group.precision * held + weight, 1e-3) / max(square + weight * variance, 1e-12)
+        new = float(np.clip(new, *PRECISIONS))
+        settled &= bool(abs(np.log(new / group.precision)) < SETTLED)
+        group.precision = new
+    return settled
 
 
 def _total_right(data: Normal, state: State) -> tuple[NDArray, NDArray]:

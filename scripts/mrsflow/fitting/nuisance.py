@@ -130,10 +130,10 @@ def _smooth(shift: NDArray[np.floating], points: NDArray, length: float) -> tupl
     With them their centres (n), ppm.
 
     Gaussian bumps on a regular grid are the discrete form of a Gaussian process with squared-exponential covariance
-    (Rasmussen and Williams 2006, ch. 4, doi:10.7551/mitpress/3206.001.0001). The imaginary part is that of a signal
-    that starts at time zero.
+    (Rasmussen and Williams 2006, ch. 4, doi:10.7551/mitpress/3206.001.0001): at a spacing of the length the variance of
+    their sum is the same everywhere within 1.5 %. The imaginary part is that of a signal that starts at time zero.
     """
-    margin, spacing = 2 * length, length / 2
+    margin, spacing = 2 * length, length
     centres = np.arange(shift[points].min() - margin, shift[points].max() + margin + spacing, spacing)
     width = length / np.sqrt(2)
     bumps = np.exp(-0.5 * ((shift - centres[:, np.newaxis]) / width) ** 2)

@@ -12,6 +12,7 @@ from mrsflow.conversion import bids
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table
 from mrsflow.nifti_mrs import Scan
+from mrsflow.study import layout
 from mrsflow.study.study import Study, read_study
 
 HEADER = {
@@ -84,7 +85,7 @@ def dataset(folder: Path) -> dict:
     """Write the study as a BIDS dataset with a scan in each session; gives what reads it."""
     bids.describe(study(), "A study", folder)
     for key in study().keys:
-        place = bids.session_folder(folder / "bids", key) / "mrs"
+        place = layout.session_folder(folder / "bids", key) / "mrs"
         place.mkdir(parents=True, exist_ok=True)
         (place / f"{key}_task-k_svs.nii.gz").write_bytes(b"x")
     return {"inputs": {"bids": str(folder / "bids")}, "protocols": {"only": {}}, "study": {"conditions": ["x", "y"]}}

@@ -11,7 +11,6 @@ from PIL import Image
 from scipy import stats
 
 from mrsflow.reporting import (
-    figure_files,
     figures,
     figures_course,
     figures_quality,
@@ -19,6 +18,7 @@ from mrsflow.reporting import (
     group_figures,
     group_read,
 )
+from mrsflow.study import layout
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_every_figure_is_drawn_and_indexed(drawn):
     index = group_figures.read_index(drawn)
     assert [entry["name"] for entry in index] == [picture.name for picture in group_figures.PICTURES]
     assert [entry["name"] for entry in index if not entry["drawn"]] == []
-    assert {path.name for path in drawn.iterdir()} == set(figure_files.names())
+    assert {path.name for path in drawn.iterdir()} == set(layout.figure_files())
 
 
 def luminance(colour):
@@ -376,7 +376,7 @@ def test_long_name_of_an_arm_is_folded_not_cut(trial, tmp_path):
 
 
 def test_every_figure_has_a_caption_of_its_own(root):
-    assert [picture.name for picture in group_figures.PICTURES] == list(figure_files.TITLES)
+    assert [picture.name for picture in group_figures.PICTURES] == list(layout.FIGURES)
     for picture in group_figures.PICTURES:
         assert len(group_figures.caption_of(picture.name)) > 40
     captions = {p.stem for p in (root / "report").glob("*.rst")} - {"workflow"}

@@ -13,9 +13,9 @@ from scipy import stats
 from mrsflow import files
 from mrsflow.errors import InputError
 from mrsflow.reporting import group_figures, group_page, group_read
-from mrsflow.statistics import group, group_files
+from mrsflow.statistics import group
 from mrsflow.study import config as study_config
-from mrsflow.study import masking
+from mrsflow.study import layout, masking
 
 NAMES = ["placebo", "naltrexone"]
 
@@ -496,7 +496,7 @@ def test_without_a_usable_session_tables_and_pages_say_why(tmp_path, lost, rows)
     flow = read(made, "flow").query("condition == 'all'").set_index("step")
     assert flow.loc["in the sessions table", "n_sessions"] == 8
     assert flow.loc["in the primary analysis", ["n_participants", "n_sessions", "n_blocks"]].tolist() == [0, 0, 0]
-    assert set(group_files.names(study_config.load(str(made.config)))) <= {p.name for p in made.output.glob("group/*")}
+    assert set(layout.group_files(study_config.load(str(made.config)))) <= {p.name for p in made.output.glob("group/*")}
     config = study_config.load(str(made.config))
     group_figures.draw_all(group_read.load(config), made.output / "figures")
     drawn = {entry["name"] for entry in group_figures.read_index(made.output / "figures") if entry["drawn"]}

@@ -155,8 +155,7 @@ def cached(folder: Path | str, sequence: Sequence, spectrometer_frequency: float
     The file is named by a digest of the arguments, the spin system table and the code of the simulation.
     """
     code = [
-        checksum(Path(__file__).with_name(name))
-        for name in ("sequences.py", "spins.py", "pulses.py", "macromolecules.py")
+        checksum(Path(__file__).with_name(name)) for name in ("sequences.py", "spins.py", "pulses.py", "broad_lines.py")
     ]
     content = [
         asdict(sequence),

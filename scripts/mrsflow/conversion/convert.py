@@ -13,6 +13,7 @@ from mrsflow.conversion import bids, checks, formats, identity, vendors
 from mrsflow.errors import InputError
 from mrsflow.files import checksum, write_json, write_table, written_whole
 from mrsflow.nifti_mrs import Scan
+from mrsflow.study import layout
 from mrsflow.study.records import Work
 from mrsflow.study.study import Study
 
@@ -182,9 +183,9 @@ def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Pa
         found = checks.check_scan(item.scan, item.role, config["protocols"][name], name)
         found += [checks.Check("read", "put right", "", "warn", note) for note in item.notes]
         results.append((item, found))
-    folder = bids.session_folder(Path(output, "derivatives", "mrsflow"), key) / "mrs"
+    folder = layout.session_folder(layout.derivatives(output), key) / "mrs"
     task = next((item.row.get("task") for item in items if item.row.get("task")), None)
-    path = folder / f"{bids.entities(key, task)}_desc-convert_quality.tsv"
+    path = folder / f"{layout.entities(key, task)}_{layout.CONVERT_QUALITY}"
     write_table(checks.table([(item.name, check) for item, found in results for check in found]), path)
     for item, found in results:
         if problem := checks.failure(found):
@@ -233,7 +234,7 @@ def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> lis
                 "a scan of role mm needs its inversion time, and the header does not say InversionTime; give column "
                 "inversion_time_ms"
             )
-    name = f"{bids.entities(key, **labels)}_{'svs' if role == 'mm' else role}"
+    name = f"{layout.entities(key, **labels)}_{'svs' if role == 'mm' else role}"
     if row["role"] == "mrsref":
         return [Item(name, "mrsref", converted.scan, row, tuple(converted.notes))]
     row, notes = _with_start(row, converted)
@@ -249,7 +250,7 @@ def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> lis
     if role == "mm":  # its own water only: for scaling there is that of the metabolites
         references = {use: reference for use, reference in references.items() if use == "ecc"}
     for use, reference in references.items():
-        stem = bids.entities(key, **{"acq": None if use == "ecc" else use, **labels})
+        stem = layout.entities(key, **{"acq": None if use == "ecc" else use, **labels})
         items.append(Item(f"{stem}_mrsref", "mrsref", reference, row))
     return items
 
@@ -292,7 +293,7 @@ def _reference_of(item: Item, items: list[Item]) -> str | None:
 
 
 def _write_item(item: Item, reference: str | None, config: dict[str, Any], root: Path, key: str) -> list[Path]:
-    folder = bids.session_folder(root, key) / "mrs"
+    folder = layout.session_folder(root, key) / "mrs"
     secrets = set().union(*(identity.harvest(path) for path in formats.files_of(item.row["raw"])))
     scan, removed = identity.clean(item.scan, config["convert"]["keep_header"], secrets)
     logger.info("%s: removed header keys %s", item.name, ", ".join(removed))
@@ -326,7 +327,7 @@ def _write_t1w(row: dict[str, Any], root: Path, key: str) -> Path:
     for text in ("descrip", "aux_file", "intent_name", "db_name"):
         if text in header:
             header[text] = b""
-    path = bids.session_folder(root, key) / "anat" / f"{key}_T1w.nii.gz"
+    path = layout.session_folder(root, key) / "anat" / f"{key}_T1w.nii.gz"
     with written_whole(path) as temporary:
         nibabel.save(type(image)(data, image.affine, header), temporary)
     return path
@@ -336,7 +337,7 @@ def _write_events(
     row: dict[str, Any], session: dict[str, Any], root: Path, key: str, config: dict[str, Any]
 ) -> list[Path]:
     task, run = row.get("task"), row.get("run")
-    path = bids.session_folder(root, key) / "mrs" / f"{bids.entities(key, task, run)}_events.tsv"
+    path = layout.session_folder(root, key) / "mrs" / f"{layout.entities(key, task, run)}_events.tsv"
     if row.get("events"):
         with written_whole(path) as temporary:
             temporary.write_bytes(Path(row["events"]).read_bytes())

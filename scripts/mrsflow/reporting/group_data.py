@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from mrsflow.statistics.clinical import mood_columns
 from mrsflow.study import masking
+from mrsflow.study.layout import STAGES, SessionKey, keys_of
 from mrsflow.study.study import Study
 
-STAGES = ("convert", "preprocess", "fit")
 GRID = np.arange(0.5, 4.2, 0.01)
 MOST_REASONS = 12
 """Reasons of loss that the flow figure spells out; the page has a table of all."""
@@ -165,7 +165,7 @@ class Trial:
         row = {key: n for n, key in enumerate(self.sessions)}
         column = {name: n for n, name in enumerate(self.block_names)}
         for block in self.blocks.itertuples():
-            key = f"sub-{block.participant}_ses-{block.session}"
+            key = str(SessionKey(block.participant, block.session))
             if key in row and block.block in column:
                 used = 3 if block.fit_status == "doubtful" else 2
                 grid[row[key], column[block.block]] = 1 if block.excluded or block.left_out else used
@@ -242,7 +242,7 @@ class Trial:
 
 
 def _counts(keys: Any, blocks: int | None = None) -> str:
-    participants = {key.split("_ses-")[0] for key in keys}
+    participants = {SessionKey.of(key).participant for key in keys}
     text = f"{_many(len(participants), 'participant')}, {_many(len(set(keys)), 'session')}"
     return text if blocks is None else f"{text},\n{_many(blocks, 'block')}"
 
@@ -265,7 +265,7 @@ def _flow(trial: Trial) -> list[Step]:
     losses, n_lost = _block_losses(trial)
     steps.append(Step(title, _counts(keys, len(trial.blocks)), _listed(f"{_many(n_lost, 'block')} not used:", losses)))
     used = trial.used
-    used_keys = "sub-" + used["participant"] + "_ses-" + used["session"]
+    used_keys = keys_of(used)
     by_arm = used.assign(key=used_keys).groupby("arm")["key"].nunique()
     arms = [f"{arm}: {_many(int(by_arm[arm]), 'session')}" for arm in trial.arms if arm in by_arm]
     return [*steps, Step("Analysed", _counts(used_keys, len(used)), arms)]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mrsflow.files import read_json, write_json
 from mrsflow.reporting import figures_course, figures_quality, figures_tests
-from mrsflow.reporting.figure_files import TITLES
 from mrsflow.reporting.figures import GREY, new_figure, save, style
+from mrsflow.study import layout
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ class Picture:
     @property
     def title(self) -> str:
         """Title of the figure."""
-        return TITLES[self.name]
+        return layout.FIGURES[self.name]
 
 
 NO_BASELINE = "No session has baseline and infusion blocks."

@@ -14,6 +14,7 @@ from mrsflow.reporting.group_figures import read_index
 from mrsflow.reporting.group_read import load, sidecars_of
 from mrsflow.reporting.report import render
 from mrsflow.reporting.session_page import number
+from mrsflow.study import layout
 
 if TYPE_CHECKING:
     from mrsflow.reporting.group_data import Trial
@@ -136,7 +137,7 @@ def _doubtful(trial: "Trial") -> dict[str, Any]:
     blocks = trial.doubtful
     if blocks.empty:
         return {}
-    keys = "sub-" + blocks["participant"] + "_ses-" + blocks["session"]
+    keys = layout.keys_of(blocks)
     fitted = int((trial.blocks["fit_status"] != "failed").sum())
     used = np.where(blocks["excluded"] | blocks["left_out"], "no", "yes")
     rows = zip(keys, blocks["block"], blocks["fit_reason"], used, strict=True)
@@ -158,13 +159,13 @@ def _pictures(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _sessions(trial: "Trial", folder: Path) -> list[dict[str, Any]]:
-    blocks = trial.blocks.assign(key="sub-" + trial.blocks["participant"] + "_ses-" + trial.blocks["session"])
+    blocks = trial.blocks.assign(key=layout.keys_of(trial.blocks))
     groups = dict(iter(blocks.groupby("key")))
     states = trial.status.set_index(["session", "stage"])
     rows = []
     for key in trial.sessions:
         own = groups.get(key, blocks.iloc[:0])
-        status = [states.loc[(key, stage)] for stage in ("convert", "preprocess", "fit")]
+        status = [states.loc[(key, stage)] for stage in layout.STAGES]
         reasons = [f"{s.name[1]} {s['status']}: {s['reason']}".rstrip(": ") for s in status if s["status"] == "failed"]
         reasons = reasons or [f"{s.name[1]} {s['status']}" for s in status if s["status"] != "ok"][:1]
         failed = bool(reasons)

@@ -8,8 +8,8 @@ import pandas as pd
 
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table
-from mrsflow.reporting.group_data import GRID, STAGES, Spectra, Trial
-from mrsflow.study import cohort, records
+from mrsflow.reporting.group_data import GRID, Spectra, Trial
+from mrsflow.study import cohort, layout, records
 from mrsflow.study.study import Study, read_study
 
 NAA_PPM = (1.9, 2.1)
@@ -44,7 +44,7 @@ def load(config: dict[str, Any]) -> Trial:
     metrics = tuple(r["metric"] for r in config["quality"]["rules"] if r["metric"] != "fit_status")
     wanted = ("participant", "session", "block", "n_transients", "snr", "snr_definition", "linewidth_hz", *metrics)
     quality = {
-        "block": cohort.read_tables(located, cohort.BLOCK_QUALITY, tuple(dict.fromkeys(wanted))),
+        "block": cohort.read_tables(located, layout.BLOCK_QUALITY, tuple(dict.fromkeys(wanted))),
         "session": cohort.session_values(located),
     }
     for name in set(quality["block"]) & {*metrics, "snr", "n_transients"}:
@@ -60,7 +60,7 @@ def status_of(output: Path, keys: list[str]) -> pd.DataFrame:
     """Tell what became of each session at each stage; ``not run`` where there is no record."""
     rows = []
     for key in keys:
-        for stage in STAGES:
+        for stage in layout.STAGES:
             record = records.read_record(output, stage, key) or {"status": "not run", "reason": ""}
             rows.append({"session": key, "stage": stage, "status": record["status"], "reason": record["reason"]})
     return pd.DataFrame(rows, columns=["session", "stage", "status", "reason"])
@@ -78,9 +78,9 @@ def sidecars_of(output: Path, keys: list[str]) -> list[dict[str, Any]]:
     """Sidecar of each metabolite scan, with the processing recorded for it where it was processed."""
     found = []
     for key in keys:
-        processed = [read_json(p) for p in files_of(output, "preprocess", key, cohort.SIDECAR)]
+        processed = [read_json(p) for p in files_of(output, "preprocess", key, layout.SIDECAR)]
         steps = {"ProcessingApplied": processed[0].get("ProcessingApplied")} if processed else {}
-        scans = [p for p in files_of(output, "convert", key, "_svs.json") if "_acq-mm_" not in p.name]
+        scans = [p for p in files_of(output, "convert", key, "_svs.json") if not layout.is_nulled(p)]
         found += [{**read_json(p), **steps} for p in scans]
     return found
 
@@ -131,7 +131,7 @@ def spectra_of(output: Path, config: dict[str, Any], blocks: pd.DataFrame) -> Sp
     values, participants, arms = [], [], []
     used = blocks[~(blocks["excluded"] | blocks["left_out"])]
     for (participant, session), own in used.groupby(["participant", "session"]):
-        paths = files_of(output, "fit", f"sub-{participant}_ses-{session}", "desc-blocks_mrsfit.npz")
+        paths = files_of(output, "fit", str(layout.SessionKey(participant, session)), layout.FIT_CURVES)
         rest = own["phase"] == "baseline"
         wanted = own[~rest] if config["study"]["freeze"] else own
         if not paths or wanted.empty:

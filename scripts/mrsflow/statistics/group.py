@@ -16,7 +16,6 @@ from mrsflow.statistics import (
     clinical,
     contrasts,
     design_checks,
-    group_files,
     moderators,
     outcomes,
     participant_flow,
@@ -26,7 +25,7 @@ from mrsflow.statistics import sensitivity as sensitivity_set
 from mrsflow.statistics.contrasts import COLUMNS
 from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Plan, plan_of
-from mrsflow.study import cohort, masking, quality_rules
+from mrsflow.study import cohort, layout, masking, quality_rules
 from mrsflow.study.study import Study, read_study
 
 logger = logging.getLogger(__name__)
@@ -91,7 +90,7 @@ def load(
     """
     sessions = design_of(config, study, located)
     blocks = blocks_of(config, located)
-    fitted = cohort.read_tables(located, cohort.FIT_QUALITY, ("block", "snr", "linewidth_hz", "status", "reason"))
+    fitted = cohort.read_tables(located, layout.FIT_QUALITY, ("block", "snr", "linewidth_hz", "status", "reason"))
     fitted = fitted.rename(columns={"status": "fit_status", "reason": "fit_reason"})
     blocks = blocks.merge(fitted, on=["key", "block"], how="left")
     names = ["key", "participant", "session", "condition", "period"]
@@ -133,7 +132,7 @@ def blocks_of(config: dict[str, Any], located: list[cohort.SessionFiles]) -> pd.
     wanted = outcome_names(config)
     metabolites = {part for name in wanted for part in name.split("/")} - {"water"}
     columns = ("block", "phase", "onset_s", "duration_s", "spectrum", "metabolite", *cohort.MEASURES)
-    fits = cohort.read_tables(located, cohort.FIT, columns, metabolites)
+    fits = cohort.read_tables(located, layout.FIT, columns, metabolites)
     return cohort.outcome_table(fits, wanted)
 
 
@@ -150,7 +149,7 @@ def judged(config: dict[str, Any], located: list[cohort.SessionFiles], fitted: p
     rules = config["quality"]["rules"]
     metrics = {r["metric"]: None for r in rules if r["level"] == "block" and r["metric"] not in fitted}
     columns = dict.fromkeys(("participant", "session", "block", "n_transients", "reason", *metrics))
-    blocks = cohort.read_tables(located, cohort.BLOCK_QUALITY, tuple(columns))
+    blocks = cohort.read_tables(located, layout.BLOCK_QUALITY, tuple(columns))
     for metric in metrics:
         if metric in blocks:
             blocks[metric] = pd.to_numeric(blocks[metric])
@@ -352,7 +351,7 @@ def write(
     folder: Path, tables: Tables, headline: dict[str, Any], everyone: cohort.Cohort, located: list[cohort.SessionFiles]
 ) -> None:
     """Write every table with its data dictionary, headline.json last; tables of an unmasked run go when masked."""
-    names = set(group_files.names(everyone.config))
+    names = set(layout.group_files(everyone.config))
     for stale in [*folder.glob("*.tsv"), *folder.glob("*.json")]:
         if stale.name not in names and stale.name != "unmasking.json" and not stale.name.startswith("."):
             stale.unlink()

@@ -10,6 +10,7 @@ from mrsflow.models import session_models
 from mrsflow.models.permutation import rerandomise
 from mrsflow.statistics.contrasts import attempt
 from mrsflow.statistics.plan import Plan
+from mrsflow.study.layout import SessionKey
 
 if TYPE_CHECKING:
     from mrsflow.statistics.outcomes import Rows
@@ -23,10 +24,7 @@ def exclusion_table(verdicts: "pd.DataFrame", lost: dict[str, str], notes: tuple
     parts = [verdicts]
     rows = []
     for key, reason in lost.items():
-        participant, _, session = key.removeprefix("sub-").partition("_ses-")
-        rows.append(
-            {"participant": participant, "session": session, "level": "session", "action": "lost", "reason": reason}
-        )
+        rows.append({**SessionKey.of(key)._asdict(), "level": "session", "action": "lost", "reason": reason})
     for note in notes:
         found = note.split(" left out: ")
         session, _, participant = found[0].removeprefix("session ").partition(" of ")

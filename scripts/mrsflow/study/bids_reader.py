@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table
+from mrsflow.study import layout
+from mrsflow.study.layout import SessionKey
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +41,7 @@ def read(
     root = Path(root)
     if not (root / "dataset_description.json").is_file():
         raise InputError(f"{root}: has no dataset_description.json; inputs.bids must name a BIDS dataset")
-    places = ["sub-*/ses-*"] if keys is None else [key.replace("_", "/") for key in keys]
+    places = [Path("sub-*/ses-*")] if keys is None else [layout.session_folder("", key) for key in keys]
     found = {
         suffix: sorted(path for place in places for path in root.glob(f"{place}/{folder}/*_{suffix}.nii*"))
         for suffix, folder in (("svs", "mrs"), ("mrsref", "mrs"), ("T1w", "anat"))
@@ -53,7 +55,7 @@ def read(
     participants["participant"] = participants["participant"].str.removeprefix("sub-")
     if keys is not None:
         participants = participants[participants["participant"].isin(table["participant"])].reset_index(drop=True)
-    sessions = _read_sessions(root, sorted({place.split("/")[0] for place in places}))
+    sessions = _read_sessions(root, sorted({place.parts[0] for place in places}))
     if keys is not None:
         sessions = sessions[sessions["key"].isin(keys)].reset_index(drop=True)
     return table.reset_index(drop=True), participants, sessions
@@ -74,13 +76,13 @@ def _read_sessions(root: Path, folders: list[str]) -> "pd.DataFrame":
     parts = []
     for path in sorted(path for folder in folders for path in root.glob(f"{folder}/sub-*_sessions.tsv")):
         rows = _read(path, ("session_id", "visit", "arm"))
-        rows.insert(0, "participant", path.parent.name.removeprefix("sub-"))
+        rows.insert(0, "participant", SessionKey.of(path.name).participant)
         parts.append(rows)
     if not parts:
         raise InputError(f"{root}: has no sub-*/sub-*_sessions.tsv with columns session_id, visit, arm")
     sessions = pd.concat(parts, ignore_index=True)
     sessions["session"] = sessions.pop("session_id").str.removeprefix("ses-")
-    sessions["key"] = "sub-" + sessions["participant"] + "_ses-" + sessions["session"]
+    sessions["key"] = layout.keys_of(sessions)
     for path in sorted((root / "phenotype").glob("*.tsv")):
         sessions = sessions.merge(_scores(read_table(path, text_columns=True)), on="key", how="left")
     return sessions
@@ -96,15 +98,15 @@ def _scores(wide: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _sample(path: Path, protocols: dict[str, Any] | None) -> dict[str, Any]:
-    name = path.name.removesuffix(".gz").removesuffix(".nii")
+    name = layout.stem(path)
     labels = dict(part.split("-", 1) for part in name.split("_")[:-1] if "-" in part)
-    role = "mm" if labels.get("acq") == "mm" and name.endswith("_svs") else name.rsplit("_", 1)[1]
+    role = "mm" if layout.is_nulled(path) and name.endswith("_svs") else name.rsplit("_", 1)[1]
     participant, session = labels.get("sub", ""), labels.get("ses", "")
     return {
         "line": str(path),
         "participant": participant,
         "session": session,
-        "key": f"sub-{participant}_ses-{session}",
+        "key": str(SessionKey(participant, session)),
         "role": role,
         "task": labels.get("task"),
         "run": labels.get("run"),

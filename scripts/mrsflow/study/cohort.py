@@ -12,13 +12,11 @@ import numpy as np
 from mrsflow import files
 from mrsflow.errors import InputError
 from mrsflow.study import records
+from mrsflow.study.layout import BLOCK_QUALITY, FIT, FIT_QUALITY, SESSION_QUALITY, SIDECAR, SessionKey
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FIT, FIT_QUALITY = "desc-blocks_mrsfit.tsv", "desc-blocks_fitquality.tsv"
-BLOCK_QUALITY, SESSION_QUALITY = "desc-blocks_quality.tsv", "desc-session_quality.json"
-SIDECAR = "desc-blocks_svs.json"
 BATCH = 500  # sessions parsed together
 COLUMN_OF = {"tCr": "per_tcr", "tNAA": "per_tnaa", "water": "molar_mM"}
 SD_OF = {"tCr": "per_tcr_sd", "tNAA": "per_tnaa_sd", "water": "molar_sd"}
@@ -209,8 +207,7 @@ def session_values(sessions: list[SessionFiles]) -> "pd.DataFrame":
     for item in sessions:
         content = files.read_json(item.paths[SESSION_QUALITY][0])
         scalars = {k: v for k, v in content.items() if not isinstance(v, list | dict)}
-        participant, _, session = item.key.removeprefix("sub-").partition("_ses-")
-        rows.append({"key": item.key, **scalars, "participant": participant, "session": session})
+        rows.append({"key": item.key, **scalars, **SessionKey.of(item.key)._asdict()})
     return pd.DataFrame(rows)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from mrsflow.errors import InputError
 from mrsflow.files import read_table
 from mrsflow.study.config import check, schema
+from mrsflow.study.layout import SessionKey, keys_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,9 +41,9 @@ def read(path: str, name: str, keys: Collection[str] | None = None) -> "pd.DataF
         check(dict.fromkeys(columns, "x"), name, path, f"see config/schemas/{name}.schema.yaml")
     table["line"] = [f"{path}, line {line}" for line in table["line"]]
     if "session" in rules["required"]:
-        table["key"] = "sub-" + table["participant"] + "_ses-" + table["session"]
+        table["key"] = keys_of(table)
     if keys is None:
         return table
-    known = table["key"] if "key" in table else "sub-" + table["participant"]
-    wanted = set(keys) if "key" in table else {key.split("_ses-")[0] for key in keys}
-    return table[known.isin(wanted)].reset_index(drop=True)
+    if "key" in table:
+        return table[table["key"].isin(set(keys))].reset_index(drop=True)
+    return table[table["participant"].isin({SessionKey.of(key).participant for key in keys})].reset_index(drop=True)

@@ -18,6 +18,7 @@ from mrsflow.reporting import (
     group_figures,
     group_read,
 )
+from mrsflow.statistics import group
 from mrsflow.study import layout
 
 
@@ -296,6 +297,27 @@ def test_flow_counts_what_is_left_and_says_why(trial):
     assert "8 participants, 15 sessions,\n90 blocks" in drawn
     assert "linewidth_ppm beyond its limit of 0.12: 6 blocks" in drawn
     assert "8 participants, 14 sessions,\n84 blocks" in drawn
+
+
+def test_flow_is_that_of_the_table_and_loses_nobody_unsaid(tmp_path):
+    config = write_study(tmp_path, 4, frozen=False)
+    sessions = pd.read_csv(config["inputs"]["sessions"], sep="\t", dtype=str)
+    again = sessions.iloc[[0, 1]].assign(participant="099", session=["v1", "v2"])
+    pd.concat([sessions, again]).to_csv(config["inputs"]["sessions"], sep="\t", index=False)
+    people = pd.read_csv(config["inputs"]["participants"], sep="\t", dtype=str)
+    pd.concat([people, people.iloc[[0]].assign(participant="099")]).to_csv(
+        config["inputs"]["participants"], sep="\t", index=False
+    )
+    group.run(config)
+    found = group_read.load(config)
+    table = found.tables["flow"].query("condition == 'all'").set_index("step")["n_sessions"]
+    lost = ["without scans", "lost at convert", "lost at preprocess", "lost at fit"]
+    assert table[lost].tolist() == [2, 1, 0, 0]
+    assert table["in the sessions table"] == 10 == table[lost].sum() + table["fitted"]
+    drawn = "\n".join(texts(figures_quality.flow(found)))
+    assert "5 participants, 10 sessions" in drawn and "4 participants, 7 sessions,\n42 blocks" in drawn
+    assert "2 sessions without scans" in drawn and "sub-099_ses-v1: no row in the samples table" in drawn
+    assert "1 session lost at convert" in drawn and "sub-004_ses-v2: samples.tsv, line 9" in drawn
 
 
 def test_availability_marks_used_excluded_and_absent(trial):

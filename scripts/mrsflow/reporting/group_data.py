@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mrsflow.statistics.clinical import mood_columns
 from mrsflow.study import masking
-from mrsflow.study.layout import STAGES, SessionKey, keys_of
+from mrsflow.study.layout import SessionKey
 from mrsflow.study.study import Study
 
 GRID = np.arange(0.5, 4.2, 0.01)
@@ -241,57 +241,58 @@ class Trial:
         return _flow(self)
 
 
-def _counts(keys: Any, blocks: int | None = None) -> str:
-    participants = {SessionKey.of(key).participant for key in keys}
-    text = f"{_many(len(participants), 'participant')}, {_many(len(set(keys)), 'session')}"
-    return text if blocks is None else f"{text},\n{_many(blocks, 'block')}"
-
-
 def _many(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _flow(trial: Trial) -> list[Step]:
-    planned = trial.sessions
-    steps, title, keys = [], "Planned", list(planned)
-    names = {"convert": "Converted", "preprocess": "Preprocessed", "fit": "Fitted"}
-    for stage in STAGES:
-        own = trial.status[trial.status["stage"] == stage].set_index("session")
-        passed = [k for k in keys if k in own.index and own.loc[k, "status"] == "ok"]
-        lost = [k for k in keys if k not in passed]
-        reasons = [f"{k}: {own.loc[k, 'reason'] if k in own.index else 'not run'}" for k in lost]
-        steps.append(Step(title, _counts(keys), _listed(f"{_many(len(lost), 'session')} lost at {stage}:", reasons)))
-        title, keys = names[stage], passed
-    losses, n_lost = _block_losses(trial)
-    steps.append(Step(title, _counts(keys, len(trial.blocks)), _listed(f"{_many(n_lost, 'block')} not used:", losses)))
-    used = trial.used
-    used_keys = keys_of(used)
-    by_arm = used.assign(key=used_keys).groupby("arm")["key"].nunique()
-    arms = [f"{arm}: {_many(int(by_arm[arm]), 'session')}" for arm in trial.arms if arm in by_arm]
-    return [*steps, Step("Analysed", _counts(used_keys, len(used)), arms)]
+    """Give the steps of the table of the flow, each with what was lost after it."""
+    table = trial.tables["flow"].set_index(["step", "condition"])
+    exclusions = trial.tables["exclusions"]
+    lost = exclusions[exclusions["action"] == "lost"]
+    why = [f"{SessionKey(str(row.participant), str(row.session))}: {row.reason}" for row in lost.itertuples()]
+
+    def counts(step: str) -> str:
+        row = table.loc[(step, "all")]
+        text = f"{_many(int(row['n_participants']), 'participant')}, {_many(int(row['n_sessions']), 'session')}"
+        return text if pd.isna(row["n_blocks"]) else f"{text},\n{_many(int(row['n_blocks']), 'block')}"
+
+    def gone(step: str, here: pd.Series) -> list[str]:
+        reasons = [reason for reason, own in zip(why, here, strict=True) if own]
+        return _listed(f"{_many(table.loc[(step, 'all'), 'n_sessions'], 'session')} {step}:", reasons)
+
+    failed, used = (int(table.loc[(step, "all"), "n_blocks"]) for step in ("fit failed", "in the primary analysis"))
+    unfit = [f"{_many(failed, 'block')} whose fit failed"] if failed else []
+    unused = f"{_many(int(table.loc[('fitted', 'all'), 'n_blocks']) - used, 'block')} not used:"
+    by_arm = table["n_sessions"].xs("in the primary analysis", level="step")
+    arms = [f"{arm}: {_many(by_arm[arm], 'session')}" for arm in trial.arms if by_arm[arm]]
+    return [
+        Step(
+            "Planned",
+            counts("in the sessions table"),
+            gone("without scans", lost["stage"].isna()) + gone("lost at convert", lost["stage"] == "convert"),
+        ),
+        Step("Converted", counts("converted"), gone("lost at preprocess", lost["stage"] == "preprocess")),
+        Step("Preprocessed", counts("preprocessed"), gone("lost at fit", lost["stage"] == "fit") + unfit),
+        Step("Fitted", counts("fitted"), _listed(unused, _block_losses(trial))),
+        Step("Analysed", counts("in the primary analysis"), arms),
+    ]
 
 
-def _block_losses(trial: Trial) -> tuple[list[str], int]:
-    """Reasons for which fitted blocks are not used, each with its number of blocks, and how many there are."""
-    blocks = trial.blocks
+def _block_losses(trial: Trial) -> list[str]:
+    """Reasons for which fitted blocks are not used, each with its number of blocks."""
+    keys = ["participant", "session", "block"]
+    fitted = trial.blocks[trial.blocks["fit_status"] != "failed"]
     excluded = trial.tables["exclusions"]
-    excluded = excluded[excluded["action"] == "exclude"] if "action" in excluded else excluded.iloc[:0]
-    excluded = excluded[excluded["limit"].notna() | (excluded["metric"] == "fit_status")]  # the rest was never made
-    losses = pd.Series([_loss(row) for row in excluded.itertuples()], excluded.index, dtype=object)
+    excluded = excluded[excluded["action"] == "exclude"].astype(dict.fromkeys(keys, str)).merge(fitted[keys])
     reasons = []
-    for reason, own in excluded.groupby(losses):
-        count = len(own.drop_duplicates(["participant", "session", "block"]))
-        reasons.append(f"{reason}: {_many(count, 'block')}")
-    for reason, own in blocks[blocks["left_out"]].groupby("reason"):
+    for metric, own in excluded.groupby("metric"):
+        limit = own["limit"].iloc[0]
+        rule = "fit doubtful" if metric == "fit_status" else f"{metric} beyond its limit of {limit:g}"
+        reasons.append(f"{rule}: {_many(len(own.drop_duplicates(keys)), 'block')}")
+    for reason, own in fitted[fitted["left_out"]].groupby("reason"):
         reasons.append(f"{reason}: {_many(len(own), 'block')}")
-    return reasons, int(len(blocks) - len(trial.used))
-
-
-def _loss(row: Any) -> str:
-    """Rule that excludes a block, in words."""
-    if row.metric == "fit_status":
-        return str(row.reason).partition(":")[0]
-    return f"{row.metric} beyond its limit of {row.limit:g}"
+    return reasons
 
 
 def _listed(title: str, reasons: list[str]) -> list[str]:

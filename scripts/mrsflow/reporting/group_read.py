@@ -34,7 +34,7 @@ def load(config: dict[str, Any]) -> Trial:
     tables = {
         path.stem: read_table(path) for path in sorted((output / "group").glob("*.tsv")) if path.stem not in LARGE
     }
-    for name in ("blocks_wide", "exclusions", "reliability"):
+    for name in ("blocks_wide", "exclusions", "flow", "reliability"):
         if name not in tables:
             raise InputError(f"group/{name}.tsv is missing; run the group stage")
     blocks = blocks_of(tables["blocks_wide"], tables["exclusions"], config, study)

@@ -73,7 +73,7 @@ def mood_rows(config: dict[str, Any], sessions: "pd.DataFrame") -> Rows:
     change = used[after] - used[before]
     used = add_baseline(used.assign(bl=used[before], y=change, change=change))
     blocks = used.assign(outcome=change, block="session", phase="infusion")
-    return Rows(blocks, used, len(sessions) - len(used), float(used["bl"].mean()), ())
+    return Rows(blocks, used, len(sessions) - len(used), float(used["bl"].mean()))
 
 
 def clinical_rows(plan: Plan, rows: Rows, outcome: str) -> list[Row]:

@@ -67,14 +67,14 @@ def run(config: dict[str, Any], status: list[Path] | None = None) -> dict[str, A
 
 def find(
     config: dict[str, Any], status: list[Path] | None = None
-) -> tuple[list[cohort.SessionFiles], dict[str, str], Study]:
-    """Find the files of finished sessions, why others are lost, and the study's tables."""
+) -> tuple[list[cohort.SessionFiles], dict[str, cohort.Loss], Study]:
+    """Find the files of finished sessions, where others are lost and why, and the study's tables."""
     output = Path(config["output"])
     study = read_study(config)
     keys, lost = cohort.finished(status) if status else cohort.recorded(output, study.keys)
     if unknown := sorted(set(keys) - set(study.sessions["key"])):
         raise InputError(f"{unknown[0]} was fitted but is not in {config['inputs']['sessions']}; add its row")
-    return cohort.locate(output, keys), lost, study
+    return cohort.locate(output, keys), cohort.losses(output, study, lost), study
 
 
 def load(
@@ -182,7 +182,9 @@ def models_of(config: dict[str, Any]) -> dict[str, Model]:
     return found
 
 
-def describe(everyone: cohort.Cohort, plan: Plan, rows: Rows, verdicts: pd.DataFrame, lost: dict[str, str]) -> Tables:
+def describe(
+    everyone: cohort.Cohort, plan: Plan, rows: Rows, verdicts: pd.DataFrame, lost: dict[str, cohort.Loss]
+) -> Tables:
     """Tables that compare nothing: blocks, losses, reliability."""
     config = everyone.config
     known = [name for name in outcome_names(config) if name in everyone.blocks]
@@ -192,7 +194,7 @@ def describe(everyone: cohort.Cohort, plan: Plan, rows: Rows, verdicts: pd.DataF
     wide = everyone.blocks[order].rename(columns={"period": "visit", "condition": "arm"})
     return {
         "blocks_wide": wide,
-        "exclusions": participant_flow.exclusion_table(verdicts, lost, rows.notes),
+        "exclusions": participant_flow.exclusion_table(verdicts, lost, rows),
         "flow": participant_flow.flow_table(everyone, lost, rows),
         "loss_by_condition": participant_flow.loss_by_condition(
             everyone, plan, verdicts, len(config["blocks"]["bins"])
@@ -328,7 +330,7 @@ def headline_of(config: dict[str, Any], plan: Plan, rows: Rows, tables: Tables) 
         "config_digest": masking.analysis_digest(config),
         "n_participants": int(rows.sessions["participant"].nunique()), "n_sessions": len(rows.sessions),
         "n_blocks": len(rows.blocks), "n_doubtful": int((rows.blocks["fit_status"] == "doubtful").sum()),
-        "n_dropped": rows.n_dropped, "notes": list(rows.notes), "estimate": None,
+        "n_dropped": rows.n_dropped, "notes": rows.notes, "estimate": None,
     }  # fmt: skip
     if masked:
         return found | {"reason": "arms are masked; set study.freeze to true when the analysis is final"}

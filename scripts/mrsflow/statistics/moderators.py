@@ -1,6 +1,7 @@
 """Does the contrast depend on who is treated: interactions with estimate and interval first."""
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def _with(rows: Rows, **columns: Any) -> Rows:
     keys = ["participant", "session"]
     sessions = rows.sessions.assign(**columns)
     blocks = rows.blocks.drop(columns=[c for c in columns if c in rows.blocks])
-    return Rows(blocks.merge(sessions[[*keys, *columns]], on=keys), sessions, rows.n_dropped, rows.baseline, rows.notes)
+    return replace(rows, blocks=blocks.merge(sessions[[*keys, *columns]], on=keys), sessions=sessions)
 
 
 def _numeric(plan: Plan, rows: Rows, contrast: Contrast, column: str, values: "pd.Series") -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mrsflow.study.cohort import Cohort
 
 Summary = Literal["mean", "huber"]
+NO_BASELINE = "no usable baseline block"
 HUBER = 1.345  # SDs beyond which a block loses weight; 95 % efficiency at the normal distribution
 
 
@@ -32,15 +33,20 @@ class Rows:
         Infusion blocks that the study has and the model does not.
     baseline : float
         Mean over sessions of the baseline (of the reference condition where there is none); percentages refer to it.
-    notes : tuple of str
-        Sessions that were left out, and why.
+    left_out : tuple of (str, str)
+        Participant and session of those without a usable baseline block, where others have one.
     """
 
     blocks: "pd.DataFrame"
     sessions: "pd.DataFrame"
     n_dropped: int
     baseline: float
-    notes: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know of sessions that were left out."""
+        return [f"session {session} of {participant} left out: {NO_BASELINE}" for participant, session in self.left_out]
 
     @property
     def has_baseline(self) -> bool:
@@ -77,17 +83,16 @@ def prepare(cohort: "Cohort", outcome: str, summary: Summary = "mean", excluded:
     bl = summarise(used[rest], summary).rename("bl")
     extra = [c for c in cohort.sessions.columns if c not in ("key", "line", "y", "bl", "change")]
     sessions = cohort.sessions[extra].merge(y.reset_index(), on=keys).merge(bl.reset_index(), on=keys, how="left")
-    notes: list[str] = []
+    left_out: tuple[tuple[str, str], ...] = ()
     if len(bl):
-        lost = sessions[sessions["bl"].isna()]
-        notes = [f"session {s} of {p} left out: no usable baseline block" for p, s in lost[keys].to_numpy()]
+        left_out = tuple(sessions.loc[sessions["bl"].isna(), keys].itertuples(index=False, name=None))
         sessions = sessions[sessions["bl"].notna()].reset_index(drop=True)
     sessions = add_baseline(sessions)
     sessions["change"] = sessions["y"] - sessions["bl"]
     carried = [c for c in sessions.columns if c not in {*used.columns, "y", "change"}]
     blocks = used[~rest].merge(sessions[[*keys, *carried]], on=keys).reset_index(drop=True)
     base = sessions["bl"].mean() if len(bl) else sessions.loc[sessions["condition"] == cohort.reference, "y"].mean()
-    return Rows(blocks, sessions, int((every["phase"] != "baseline").sum() - len(blocks)), float(base), tuple(notes))
+    return Rows(blocks, sessions, int((every["phase"] != "baseline").sum() - len(blocks)), float(base), left_out)
 
 
 def add_baseline(sessions: "pd.DataFrame") -> "pd.DataFrame":

@@ -9,7 +9,9 @@ from mrsflow.errors import InputError
 from mrsflow.models import session_models
 from mrsflow.models.permutation import rerandomise
 from mrsflow.statistics.contrasts import attempt
+from mrsflow.statistics.outcomes import NO_BASELINE
 from mrsflow.statistics.plan import Plan
+from mrsflow.study.cohort import Loss
 from mrsflow.study.layout import SessionKey
 
 if TYPE_CHECKING:
@@ -19,37 +21,42 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def exclusion_table(verdicts: "pd.DataFrame", lost: dict[str, str], notes: tuple[str, ...]) -> "pd.DataFrame":
+def exclusion_table(verdicts: "pd.DataFrame", lost: dict[str, Loss], rows: "Rows") -> "pd.DataFrame":
     """Put every loss in one table: rules that were exceeded, sessions that a stage lost, sessions without baseline."""
-    parts = [verdicts]
-    rows = []
-    for key, reason in lost.items():
-        rows.append({**SessionKey.of(key)._asdict(), "level": "session", "action": "lost", "reason": reason})
-    for note in notes:
-        found = note.split(" left out: ")
-        session, _, participant = found[0].removeprefix("session ").partition(" of ")
-        rows.append(
-            {
-                "participant": participant,
-                "session": session,
-                "level": "session",
-                "action": "left out",
-                "reason": found[1],
-            }
-        )
-    if rows:
-        parts.append(pd.DataFrame(rows).reindex(columns=verdicts.columns))
-    return pd.concat([p for p in parts if len(p)], ignore_index=True) if any(len(p) for p in parts) else verdicts
+    gone = [
+        {**SessionKey.of(key)._asdict(), "level": "session", "action": "lost", "stage": loss.stage or None,
+         "reason": loss.reason}
+        for key, loss in lost.items()
+    ]  # fmt: skip
+    gone += [
+        {"participant": participant, "session": session, "level": "session", "action": "left out",
+         "reason": NO_BASELINE}
+        for participant, session in rows.left_out
+    ]  # fmt: skip
+    columns = list(verdicts.columns)
+    columns.insert(columns.index("reason"), "stage")
+    parts = [part for part in (verdicts, pd.DataFrame(gone)) if len(part)]
+    return pd.concat(parts, ignore_index=True).reindex(columns=columns) if parts else verdicts.reindex(columns=columns)
 
 
-def flow_table(cohort: "Cohort", lost: dict[str, str], rows: "Rows") -> "pd.DataFrame":
-    """Count participants, sessions and blocks at each step, by condition and in total."""
+def flow_table(cohort: "Cohort", lost: dict[str, Loss], rows: "Rows") -> "pd.DataFrame":
+    """Count participants, sessions and blocks at each step, by condition and in total.
+
+    Every session of the sessions table is without scans, lost at one stage, or has blocks that were fitted or failed.
+    """
     sessions, blocks = cohort.sessions, cohort.blocks
-    used = pd.concat([rows.blocks, blocks[(blocks["phase"] == "baseline") & ~blocks["excluded"]].merge(
-        rows.sessions[["participant", "session"]], on=["participant", "session"])])  # fmt: skip
+    stage = sessions["key"].map({key: loss.stage for key, loss in lost.items()})
+    baseline = (blocks["phase"] == "baseline") & ~blocks["excluded"] & blocks[cohort.config["group"]["outcome"]].notna()
+    used = pd.concat([rows.blocks, blocks[baseline].merge(rows.sessions[["participant", "session"]])])
+    converted, preprocessed = (~stage.isin(gone) for gone in (["", "convert"], ["", "convert", "preprocess"]))
     steps: list[tuple[str, pd.DataFrame, bool]] = [
         ("in the sessions table", sessions, False),
-        ("lost before the fit", sessions[sessions["key"].isin(lost)], False),
+        ("without scans", sessions[stage == ""], False),
+        ("lost at convert", sessions[stage == "convert"], False),
+        ("converted", sessions[converted], False),
+        ("lost at preprocess", sessions[stage == "preprocess"], False),
+        ("preprocessed", sessions[preprocessed], False),
+        ("lost at fit", sessions[stage == "fit"], False),
         ("fitted", blocks[blocks["fit_status"] != "failed"], True),
         ("fitted, doubtful", blocks[blocks["fit_status"] == "doubtful"], True),
         ("fit failed", blocks[blocks["fit_status"] == "failed"], True),

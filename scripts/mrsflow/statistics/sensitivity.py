@@ -1,6 +1,7 @@
 """Does the answer depend on a choice: one row for each other way to analyse the primary contrast."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,7 +111,7 @@ def _linewidth(matched: bool, plan: Plan, rows: Rows, contrast: Contrast) -> tup
     if blocks["linewidth_hz"].isna().any() or not blocks["linewidth_hz"].std() > 0:
         raise InputError("the linewidths of the blocks are not known, or all the same")
     centred = blocks.assign(linewidth_centred=blocks["linewidth_hz"] - blocks["linewidth_hz"].mean())
-    own = Rows(centred, rows.sessions, rows.n_dropped, rows.baseline, rows.notes)
+    own = replace(rows, blocks=centred)
     model = primary_model(plan, own, extra=["linewidth_centred"])
     weights = model.difference("condition", contrast.treated, contrast.reference)
     remark = (
@@ -123,7 +124,7 @@ def _complete(plan: Plan, rows: Rows) -> Rows:
     sessions = session_models.complete(rows.sessions, plan.conditions)
     blocks = rows.blocks[rows.blocks["participant"].isin(set(sessions["participant"]))].reset_index(drop=True)
     dropped = rows.n_dropped + len(rows.blocks) - len(blocks)
-    return Rows(blocks, sessions, dropped, rows.baseline, rows.notes)
+    return replace(rows, blocks=blocks, sessions=sessions, n_dropped=dropped)
 
 
 def _change(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
@@ -174,7 +175,7 @@ def _log(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
         sessions = add_baseline(sessions)
     keys = ["participant", "session"]
     blocks = rows.blocks.drop(columns=["bl_dev", "bl_mean"]).merge(sessions[[*keys, "bl_dev", "bl_mean"]], on=keys)
-    own = Rows(blocks.assign(outcome=np.log(blocks["outcome"])), sessions, rows.n_dropped, 1.0, rows.notes)
+    own = replace(rows, blocks=blocks.assign(outcome=np.log(blocks["outcome"])), sessions=sessions, baseline=1.0)
     row = _refit(plan, own, contrast)[1][0]
     text = row["model"].replace("outcome", "log(outcome)")
     return own, [row | {"model": text, "remark": "estimate is a difference of logarithms"}]
@@ -185,9 +186,7 @@ def _weighted(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
     if sd.isna().any() or (sd <= 0).any():
         raise InputError("the fits do not have an uncertainty of this outcome for every block")
     weight = 1 / sd**2
-    own = Rows(
-        rows.blocks.assign(weight=weight / weight.mean()), rows.sessions, rows.n_dropped, rows.baseline, rows.notes
-    )
+    own = replace(rows, blocks=rows.blocks.assign(weight=weight / weight.mean()))
     model = primary_model(plan, own, weights="weight")
     weights = model.difference("condition", contrast.treated, contrast.reference)
     return model_row(model, weights, "", contrast.name, remark="blocks weighted by 1/CRLB variance")

@@ -12,10 +12,12 @@ import numpy as np
 from mrsflow import files
 from mrsflow.errors import InputError
 from mrsflow.study import records
-from mrsflow.study.layout import BLOCK_QUALITY, FIT, FIT_QUALITY, SESSION_QUALITY, SIDECAR, SessionKey
+from mrsflow.study.layout import BLOCK_QUALITY, FIT, FIT_QUALITY, SESSION_QUALITY, SIDECAR, STAGES, SessionKey
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mrsflow.study.study import Study
 
 BATCH = 500  # sessions parsed together
 COLUMN_OF = {"tCr": "per_tcr", "tNAA": "per_tnaa", "water": "molar_mM"}
@@ -88,8 +90,35 @@ def finished(status: list[Path]) -> tuple[list[str], dict[str, str]]:
             if line["status"] == "ok":
                 ok.add(line["session"])
             else:
-                lost[line["session"]] = f"{line['status']}: {line['reason']}"
+                lost[line["session"]] = line["reason"]
     return sorted(ok), dict(sorted(lost.items()))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Where a session was lost, and why; the stage is empty where it never had a scan."""
+
+    stage: str
+    reason: str
+
+
+def losses(output: Path, study: "Study", lost: dict[str, str]) -> dict[str, Loss]:
+    """Find where each session was lost: the first stage that did not end well, of those without scans none.
+
+    Parameters
+    ----------
+    output : Path
+    study : Study
+    lost : dict
+        Sessions that were not fitted, and what the fit stage says of them; it holds where there is no record.
+    """
+    scanned = set(study.keys)
+    found = {key: Loss("", "no row in the samples table") for key in study.sessions["key"] if key not in scanned}
+    for key, said in lost.items():
+        known = {stage: records.read_record(output, stage, key) for stage in STAGES}
+        bad = [(stage, r) for stage, r in known.items() if r is not None and r["status"] != "ok"]
+        found[key] = Loss(bad[0][0], bad[0][1]["reason"]) if bad else Loss(STAGES[-1], said)
+    return found
 
 
 def recorded(output: Path, keys: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -102,7 +131,7 @@ def recorded(output: Path, keys: list[str]) -> tuple[list[str], dict[str, str]]:
         elif record["status"] == "ok":
             ok.append(key)
         else:
-            lost[key] = f"{record['status']}: {record['reason']}"
+            lost[key] = record["reason"]
     return sorted(ok), dict(sorted(lost.items()))
 
 

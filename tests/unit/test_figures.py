@@ -141,7 +141,7 @@ def test_time_course_shows_the_means_at_the_middle_of_the_blocks(trial):
     for container, arm in zip(panel.containers, ARMS, strict=True):
         x, y = container[0].get_data()
         own = used[used["arm"] == arm]
-        np.testing.assert_allclose(y, [own.loc[own["block"] == b, "Glx/tNAA"].mean() for b in BLOCKS], rtol=1e-12)
+        np.testing.assert_allclose(y, [own.loc[own["block"] == b, "Glx/tNAA"].mean() for b in BLOCKS], rtol=1e-9)
         np.testing.assert_allclose(x, 8 * np.arange(6) - 4, atol=0.5)
     assert "Glx/tNAA" in panel.get_ylabel() and "min" in panel.get_xlabel()
 
@@ -161,9 +161,30 @@ def test_percent_of_baseline_is_against_the_own_session():
 def test_course_is_that_of_the_table(trial):
     table = trial.tables["time_course"]
     own = table[table["outcome"] == "Glx/tNAA"]
-    drawn = figures_course.course_of(trial, "outcome")
+    drawn = trial.course(trial.outcome)
     for name in ("mean", "ci_low", "ci_high"):
         np.testing.assert_allclose(drawn[name], own[name], rtol=1e-8)
+
+
+def test_courses_while_masked_are_of_all_sessions(trial, hidden):
+    table = hidden.tables["time_course"]
+    assert set(table["condition"]) == {"all"}
+    known = trial.tables["time_course"].set_index(["outcome", "block", "condition"]).sort_index()[["n", "mean"]]
+    for row in table[table["outcome"] == "Glx/tNAA"].itertuples():
+        own = known.loc[(row.outcome, row.block)]
+        assert row.n == own["n"].sum()
+        assert row.mean == pytest.approx(np.average(own["mean"], weights=own["n"]), rel=1e-9)
+    assert set(hidden.tables) & {"contrasts", "sensitivity", "time_tests", "mood", "link"} == set()
+
+
+def test_scores_and_changes_are_those_of_the_sessions_table(trial):
+    sessions = trial.study.sessions.set_index(["participant", "session"])
+    scores = trial.mood.set_index(["participant", "session", "time_point"])["score"]
+    for (participant, session), row in sessions.iterrows():
+        assert scores[participant, session, "pre"] == float(row["madrs_pre"])
+    linked = trial.linked().set_index(["participant", "session"])["mood_change"]
+    for key, change in linked.items():
+        assert change == float(sessions.loc[key, "madrs_day1"]) - float(sessions.loc[key, "madrs_pre"])
 
 
 def test_controls_show_denominator_linewidth_and_snr(trial):
@@ -207,10 +228,11 @@ def test_change_of_each_participant_is_drawn_once_per_session(trial):
     baseline = np.mean([value for key, value in means.items() if key[2] == "baseline"])
     expected = 100 * (means["001", "v1", "infusion"] - means["001", "v1", "baseline"]) / baseline
     own = trial.changes[(trial.changes["participant"] == "001") & (trial.changes["session"] == "v1")]
-    assert own["change"].item() == pytest.approx(expected, rel=1e-9)
+    assert own["change_percent"].item() == pytest.approx(expected, rel=1e-9)
     axes = figures_course.paired_change(trial).axes[0]
     drawn = sorted(y for points in axes.collections for _, y in points.get_offsets() if len(points.get_offsets()) > 1)
-    np.testing.assert_allclose([y for y in drawn if y in set(trial.changes["change"])], sorted(trial.changes["change"]))
+    expected = sorted(trial.changes["change_percent"])
+    np.testing.assert_allclose([y for y in drawn if y in set(expected)], expected)
 
 
 def test_forest_has_the_primary_row_on_top_with_its_interval():
@@ -361,7 +383,7 @@ def test_mood_shows_time_points_in_order_with_their_means(trial):
 def test_mood_link_splits_between_and_within(trial):
     left, right = figures_tests.mood_link(trial).axes
     linked = trial.linked()
-    own = linked.groupby("participant")["change"].mean()
+    own = linked.groupby("participant")["change_percent"].mean()
     np.testing.assert_allclose(sorted(left.collections[0].get_offsets()[:, 0]), sorted(own))
     offsets = right.collections[0].get_offsets()
     assert abs(offsets.mean(axis=0)).max() < 1e-9

@@ -313,7 +313,7 @@ def test_masked_arms_are_neither_named_nor_compared(tmp_path):
     assert headline["estimate"] is None
     assert headline["masked"] is True
     folder = made.output / "group"
-    assert not [n for n in ("contrasts", "sensitivity", "mood", "time_course") if (folder / f"{n}.tsv").exists()]
+    assert not [n for n in ("contrasts", "sensitivity", "mood", "time_tests") if (folder / f"{n}.tsv").exists()]
     for path in folder.iterdir():
         if path.name != "unmasking.json":
             assert not any(name in path.read_text() for name in NAMES), path.name

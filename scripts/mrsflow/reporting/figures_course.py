@@ -1,6 +1,5 @@
 """Figures of the trial over time: courses by arm, mean spectra, change of each participant."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from mrsflow.reporting.figures import (
     plain,
     ppm_axis_of,
 )
-from mrsflow.statistics.timecourse import course
-from mrsflow.study.cohort import Cohort
+from mrsflow.reporting.group_data import POOLED
+from mrsflow.statistics.timecourse import relative
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from mrsflow.reporting.group_data import Trial
 
-POOLED = "all sessions"
 CONTROLS = {
     "linewidth_hz": "Linewidth (Hz)",
     "snr": "SNR (height / SD of noise)",
@@ -39,16 +37,6 @@ def percent_of_baseline(blocks: pd.DataFrame, column: str) -> pd.Series:
     rest = blocks[blocks["phase"] == "baseline"].groupby(["participant", "session"])[column].mean()
     own = pd.MultiIndex.from_frame(blocks[["participant", "session"]]).map(rest)
     return 100 * (blocks[column] - np.asarray(own, dtype=float)) / rest.mean()
-
-
-def course_of(trial: "Trial", column: str) -> pd.DataFrame:
-    """Mean of each arm and block with its 95 % interval, as in table time_course; all sessions as one while masked."""
-    blocks = trial.used.rename(columns={"arm": "condition"}).dropna(subset=[column])
-    arms = tuple(trial.arms)
-    if not trial.frozen:
-        blocks, arms = blocks.assign(condition=POOLED), (POOLED,)
-    found = course(Cohort(trial.config, trial.study.sessions, blocks, arms), column, 1.0)
-    return found.assign(minutes=(found["onset_s"] + found["duration_s"] / 2) / 60)
 
 
 def draw_course(axes: "Axes", points: pd.DataFrame) -> None:
@@ -100,7 +88,7 @@ def time_course(trial: "Trial") -> "Figure":
         time_axis_of(panel, trial)
     _share_limits(axes[0][: len(arms)])
     if trial.frozen:
-        draw_course(axes[0][-1], course_of(trial, "outcome"))
+        draw_course(axes[0][-1], trial.course(trial.outcome))
         axes[0][-1].set(title="Means", ylabel=f"{label} (ratio)")
         legend_below(figure, axes[0][-1])
         time_axis_of(axes[0][-1], trial)
@@ -117,16 +105,12 @@ def _share_limits(panels: Any) -> None:
 
 def controls(trial: "Trial") -> "Figure":
     """Draw denominator, linewidth and SNR over time, any of which could pass for a change of the ratio."""
-    name, used = trial.denominator, trial.used
-    panels = dict(CONTROLS)
-    if name in used:  # amplitudes of sessions differ by the units of their scanners
-        own = used.groupby(["participant", "session"])[name].transform("mean")
-        trial = replace(trial, blocks=used.assign(relative=100 * used[name] / own))
-        panels = {"relative": f"{plain(name)} (% of the session's mean)", **CONTROLS}
-    panels = {column: label for column, label in panels.items() if trial.used[column].notna().any()}
+    name = relative(trial.denominator)
+    panels = {name: plain(name), **CONTROLS}
+    panels = {column: label for column, label in panels.items() if len(trial.course(column))}
     figure, axes = new_figure(74, ncols=len(panels), squeeze=False)
     for panel, (column, label) in zip(axes[0], panels.items(), strict=True):
-        draw_course(panel, course_of(trial, column))
+        draw_course(panel, trial.course(column))
         panel.set(ylabel=label)
         time_axis_of(panel, trial)
     legend_below(figure, axes[0, 0])
@@ -141,7 +125,7 @@ def other_outcomes(trial: "Trial") -> "Figure | None":
     rows = -(-len(names) // 3)
     figure, axes = new_figure(18 + 50 * rows, nrows=rows, ncols=3, squeeze=False)
     for name, panel in zip(names, axes.flat, strict=False):
-        draw_course(panel, course_of(trial, name))
+        draw_course(panel, trial.course(name))
         panel.set(title=panel_title(name, 3), ylabel="Concentration (mM)" if name.endswith("/water") else "Ratio")
         time_axis_of(panel, trial)
     for panel in axes.flat[len(names) :]:
@@ -210,15 +194,15 @@ def paired_change(trial: "Trial") -> "Figure | None":
     figure, axes = new_figure(80)
     first = change.sort_values("visit").drop_duplicates("participant").set_index("participant")["arm"]
     for participant, own in change.groupby("participant"):
-        own = own.set_index("arm").reindex(order)["change"]
+        own = own.set_index("arm").reindex(order)["change_percent"]
         line = "-" if first[participant] == order[0] else "--"
         axes.plot(range(len(order)), own, color=PALE, linewidth=0.8, linestyle=line, zorder=1)
     sns.scatterplot(
         change.assign(x=change["arm"].map(order.index), sex=change["sex"].fillna("sex not given")),
-        x="x", y="change", hue="sex", style="sex", palette="colorblind", s=22, ax=axes, zorder=2,
+        x="x", y="change_percent", hue="sex", style="sex", palette="colorblind", s=22, ax=axes, zorder=2,
     )  # fmt: skip
     for n, arm in enumerate(order):
-        mean, half = mean_interval(change.loc[change["arm"] == arm, "change"])
+        mean, half = mean_interval(change.loc[change["arm"] == arm, "change_percent"])
         axes.errorbar(n + 0.12, mean, half, color=INK, marker="D", markersize=4, capsize=3, linewidth=1.4, zorder=3)
     axes.axhline(0, color=GREY, linewidth=0.7, zorder=0)
     axes.set(xlim=(-0.5, len(order) - 0.5), xlabel="", ylabel=f"{plain(trial.outcome)}, infusion − baseline (%)")

@@ -17,6 +17,7 @@ from mrsflow.reporting.figures import (
     panel_title,
     plain,
 )
+from mrsflow.reporting.group_data import POOLED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -144,20 +145,22 @@ def mood(trial: "Trial") -> "Figure | None":
     scores = trial.mood
     if scores.empty:
         return None
-    times = list(dict.fromkeys(scores["time"]))
-    arms = trial.arms if trial.frozen else ["all sessions"]
+    times = list(dict.fromkeys(scores["time_point"]))
+    arms = trial.arms if trial.frozen else [POOLED]
     if not trial.frozen:
-        scores = scores.assign(arm="all sessions")
+        scores = scores.assign(arm=POOLED)
     styles = arm_styles(arms)
     figure, axes = new_figure(76, ncols=len(arms) + 1, squeeze=False, sharey=True)
-    scores = scores.assign(x=scores["time"].map(times.index), line=scores["participant"] + " " + scores["session"])
+    scores = scores.assign(
+        x=scores["time_point"].map(times.index), line=scores["participant"] + " " + scores["session"]
+    )
     for n, (arm, panel) in enumerate(zip(arms, axes[0], strict=False)):
         own = scores[scores["arm"] == arm]
         sns.lineplot(own, x="x", y="score", units="line", estimator=None, color=styles[arm]["color"], alpha=0.35,
                      linewidth=0.7, marker=styles[arm]["marker"], markersize=3, ax=panel)  # fmt: skip
         panel.set_title(panel_title(f"{arm} (n = {own['participant'].nunique()})", len(axes[0])))
         panel.set_ylabel(f"{trial.mood_label} score (points)")
-        found = np.array([mean_interval(own.loc[own["time"] == t, "score"]) for t in times])
+        found = np.array([mean_interval(own.loc[own["time_point"] == t, "score"]) for t in times])
         x = np.arange(len(times)) + 0.05 * (n - (len(arms) - 1) / 2)
         axes[0, -1].errorbar(x, found[:, 0], found[:, 1], label=plain(arm), capsize=3, markersize=5, **styles[arm])
     for panel in axes[0]:
@@ -173,7 +176,7 @@ def mood_link(trial: "Trial") -> "Figure | None":
     frame = trial.linked()
     if len(frame) < 3:
         return None
-    columns = ["change", "mood_change"]
+    columns = ["change_percent", "mood_change"]
     mean = frame.groupby("participant")[columns].mean()
     pairs = frame[frame.groupby("participant")["session"].transform("size") > 1]
     within = pairs[columns] - pairs.groupby("participant")[columns].transform("mean")
@@ -192,10 +195,10 @@ def mood_link(trial: "Trial") -> "Figure | None":
 def _scatter(axes: "Axes", points: pd.DataFrame) -> None:
     import seaborn as sns
 
-    sns.scatterplot(points, x="change", y="mood_change", color=COLOURS[0], s=20, ax=axes)
-    if points["change"].std() > 0:
-        slope, intercept = np.polyfit(points["change"], points["mood_change"], 1)
-        x = np.array([points["change"].min(), points["change"].max()])
+    sns.scatterplot(points, x="change_percent", y="mood_change", color=COLOURS[0], s=20, ax=axes)
+    if points["change_percent"].std() > 0:
+        slope, intercept = np.polyfit(points["change_percent"], points["mood_change"], 1)
+        x = np.array([points["change_percent"].min(), points["change_percent"].max()])
         axes.plot(x, intercept + slope * x, color=INK, linewidth=1)
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mrsflow.statistics.clinical import mood_columns
-from mrsflow.study import masking
+from mrsflow.statistics.timecourse import ALL
 from mrsflow.study.layout import SessionKey
 from mrsflow.study.study import Study
 
 GRID = np.arange(0.5, 4.2, 0.01)
+POOLED = "all sessions"
 MOST_REASONS = 12
 """Reasons of loss that the flow figure spells out; the page has a table of all."""
 
@@ -192,42 +192,32 @@ class Trial:
             )
         return found
 
-    @cached_property
+    @property
     def mood(self) -> pd.DataFrame:
-        """Scores: participant, session, arm, time, score; the two times of the clinical outcome first."""
-        group, sessions = self.config["group"], self.study.sessions
-        columns = [c for c in mood_columns(self.config, sessions) if c in sessions]
-        if not columns:
-            return pd.DataFrame(columns=["participant", "session", "arm", "time", "score"])
-        conditions = self.config["study"]["conditions"]
-        codes = {c: c for c in conditions} if self.frozen else masking.codes(conditions, group["seed"])
-        long = sessions.assign(arm=sessions["arm"].map(codes)).melt(
-            ["participant", "session", "arm"], columns, "time", "score"
+        """Scores: participant, session, arm, time_point, score; the two times of the clinical outcome first."""
+        return self.tables.get(
+            "mood_scores", pd.DataFrame(columns=["participant", "session", "arm", "time_point", "score"])
         )
-        long["time"] = long["time"].str.removeprefix(f"{group['mood_scale']}_")
-        return long.assign(score=pd.to_numeric(long["score"], errors="coerce")).dropna(subset=["score"])
 
     @cached_property
     def changes(self) -> pd.DataFrame:
-        """Mean change of the outcome over the infusion blocks of each session, in percent of the mean baseline.
-
-        Sessions with baseline and infusion blocks: participant, session, visit, arm, sex, change.
-        """
-        keys = ["participant", "session"]
-        used = self.used.assign(rest=self.used["phase"] == "baseline")
-        means = used.groupby([*keys, "rest"])["outcome"].mean().unstack("rest").reindex(columns=[False, True]).dropna()
-        change = 100 * (means[False] - means[True]) / means[True].mean()
-        first = used.drop_duplicates(keys)[[*keys, "visit", "arm", "sex"]]
-        return first.merge(change.rename("change").reset_index(), on=keys)
+        """Change of the outcome (% of the mean baseline) of each session that has a baseline, with arm and sex."""
+        table = self.tables["session_changes"].dropna(subset=["change"])
+        people = self.study.participants.set_index("participant")
+        return table.assign(sex=table["participant"].map(people["sex"]) if "sex" in people else None)
 
     def linked(self) -> pd.DataFrame:
         """Give the change of the outcome (%) beside the change of mood, one row per session that has both."""
-        group = self.config["group"]
-        wide = self.mood.pivot_table(index=["participant", "session"], columns="time", values="score")
-        if not {group["mood_baseline"], group["mood_followup"]} <= set(wide):
+        if "mood_change" not in self.changes:
             return self.changes.iloc[:0].assign(mood_change=[])
-        change = (wide[group["mood_followup"]] - wide[group["mood_baseline"]]).rename("mood_change").reset_index()
-        return self.changes.merge(change, on=["participant", "session"]).dropna(subset=["mood_change"])
+        return self.changes.dropna(subset=["mood_change"])
+
+    def course(self, name: str) -> pd.DataFrame:
+        """Mean of each arm and block of an outcome or control with its interval, at minutes after the event."""
+        table = self.tables["time_course"]
+        table = table[table["outcome"] == name].dropna(subset=["mean"])
+        middle = (table["onset_s"] + table["duration_s"] / 2) / 60
+        return table.assign(minutes=middle, condition=table["condition"].replace(ALL, POOLED))
 
     def baseline_pairs(self) -> pd.DataFrame:
         """Mean baseline outcome of each participant in the first two visits, participants that have both."""
@@ -250,7 +240,7 @@ def _flow(trial: Trial) -> list[Step]:
     table = trial.tables["flow"].set_index(["step", "condition"])
     exclusions = trial.tables["exclusions"]
     lost = exclusions[exclusions["action"] == "lost"]
-    why = [f"{SessionKey(str(row.participant), str(row.session))}: {row.reason}" for row in lost.itertuples()]
+    why = [f"{SessionKey(row.participant, row.session)}: {row.reason}" for row in lost.itertuples()]
 
     def counts(step: str) -> str:
         row = table.loc[(step, "all")]
@@ -284,7 +274,7 @@ def _block_losses(trial: Trial) -> list[str]:
     keys = ["participant", "session", "block"]
     fitted = trial.blocks[trial.blocks["fit_status"] != "failed"]
     excluded = trial.tables["exclusions"]
-    excluded = excluded[excluded["action"] == "exclude"].astype(dict.fromkeys(keys, str)).merge(fitted[keys])
+    excluded = excluded[excluded["action"] == "exclude"].merge(fitted[keys])
     reasons = []
     for metric, own in excluded.groupby("metric"):
         limit = own["limit"].iloc[0]

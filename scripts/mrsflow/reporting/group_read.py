@@ -12,6 +12,10 @@ from mrsflow.reporting.group_data import GRID, Spectra, Trial
 from mrsflow.study import cohort, layout, records
 from mrsflow.study.study import Study, read_study
 
+LARGE = ("blocks_long",)
+"""Tables to download that no figure needs."""
+LABELS = ("participant", "session", "block", "arm", "condition")
+"""Columns of text, whatever their labels look like."""
 NAA_PPM = (1.9, 2.1)
 """Range in which the highest point of a baseline spectrum sets the scale of its session."""
 
@@ -32,9 +36,11 @@ def load(config: dict[str, Any]) -> Trial:
     output = Path(config["output"])
     study = read_study(config)
     tables = {
-        path.stem: read_table(path) for path in sorted((output / "group").glob("*.tsv")) if path.stem not in LARGE
+        path.stem: read_table(path, text_columns=LABELS)
+        for path in sorted((output / "group").glob("*.tsv"))
+        if path.stem not in LARGE
     }
-    for name in ("blocks_wide", "exclusions", "flow", "reliability"):
+    for name in ("blocks_wide", "exclusions", "flow", "reliability", "session_changes", "time_course"):
         if name not in tables:
             raise InputError(f"group/{name}.tsv is missing; run the group stage")
     blocks = blocks_of(tables["blocks_wide"], tables["exclusions"], config, study)
@@ -50,10 +56,6 @@ def load(config: dict[str, Any]) -> Trial:
     for name in set(quality["block"]) & {*metrics, "snr", "n_transients"}:
         quality["block"][name] = pd.to_numeric(quality["block"][name])
     return Trial(config, study, status, blocks, tables, quality, spectra_of(output, config, blocks))
-
-
-LARGE = ("blocks_long",)
-"""Tables to download that no figure needs."""
 
 
 def status_of(output: Path, keys: list[str]) -> pd.DataFrame:
@@ -104,16 +106,14 @@ def blocks_of(table: pd.DataFrame, exclusions: pd.DataFrame, config: dict[str, A
     for name in (*needed, "fit_status", "fit_reason", "excluded", "reason", "linewidth_hz", "snr", outcome):
         if name not in table:
             raise InputError(f"group/blocks_wide.tsv: column {name!r} is missing; run the group stage again")
-    text = {name: table[name].astype(str) for name in ("participant", "session", "block", "arm")}
     people = study.participants.set_index("participant")
     gone = exclusions[exclusions["action"] == "left out"]
-    why = {(str(p), str(s)): r for p, s, r in zip(gone["participant"], gone["session"], gone["reason"], strict=True)}
-    own = [why.get(key) for key in zip(text["participant"], text["session"], strict=True)]
+    why = dict(zip(zip(gone["participant"], gone["session"], strict=True), gone["reason"], strict=True))
+    own = [why.get(key) for key in zip(table["participant"], table["session"], strict=True)]
     excluded = table["excluded"].astype(str).str.lower() == "true"
     left_out = pd.Series([reason is not None for reason in own], index=table.index) & ~excluded
     return table.assign(
-        **text,
-        sex=text["participant"].map(people["sex"]) if "sex" in people else None,
+        sex=table["participant"].map(people["sex"]) if "sex" in people else None,
         minutes=(table["onset_s"] + table["duration_s"] / 2) / 60,
         outcome=table[outcome],
         excluded=excluded,

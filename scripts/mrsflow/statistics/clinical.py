@@ -137,6 +137,24 @@ def mood_time_rows(plan: Plan, rows: Rows, before: str, after: str, outcome: str
     ]
 
 
+def mood_change(config: dict[str, Any], sessions: "pd.DataFrame") -> "pd.Series | None":
+    """Change of mood, by participant and session; None where the two scores are not there."""
+    group = config["group"]
+    before, after = (f"{group['mood_scale']}_{group[k]}" for k in ("mood_baseline", "mood_followup"))
+    if not {before, after} <= set(sessions):
+        return None
+    return sessions.set_index(["participant", "session"]).eval(f"`{after}` - `{before}`").rename("mood_change")
+
+
+def score_table(config: dict[str, Any], sessions: "pd.DataFrame") -> "pd.DataFrame":
+    """List every score of the mood scale by session and time point, the two of the clinical outcome first."""
+    scale = config["group"]["mood_scale"]
+    columns = [c for c in mood_columns(config, sessions) if c in sessions]
+    named = sessions.rename(columns={"period": "visit", "condition": "arm"})
+    long = named.melt(["participant", "session", "visit", "arm"], columns, "time_point", "score")
+    return long.assign(time_point=long["time_point"].str.removeprefix(f"{scale}_")).dropna(subset=["score"])
+
+
 def mood_table(config: dict[str, Any], sessions: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
     """Describe the scores by arm and time point: n, mean, SD and the 95 % interval of the mean."""
     from scipy.special import stdtrit

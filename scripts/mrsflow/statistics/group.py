@@ -185,14 +185,14 @@ def models_of(config: dict[str, Any]) -> dict[str, Model]:
 def describe(
     everyone: cohort.Cohort, plan: Plan, rows: Rows, verdicts: pd.DataFrame, lost: dict[str, cohort.Loss]
 ) -> Tables:
-    """Tables that compare nothing: blocks, losses, reliability."""
+    """Tables that compare nothing: blocks, losses, reliability, changes, courses, scores."""
     config = everyone.config
     known = [name for name in outcome_names(config) if name in everyone.blocks]
     order = ["participant", "session", "period", "condition", "block", "phase", "onset_s", "duration_s", "spectrum"]
     order += ["linewidth_hz", "snr", "fit_status", "fit_reason", "excluded", "warned", "reason"]
     order += [c for n in known for c in (n, f"{n} sd")]
     wide = everyone.blocks[order].rename(columns={"period": "visit", "condition": "arm"})
-    return {
+    tables = {
         "blocks_wide": wide,
         "exclusions": participant_flow.exclusion_table(verdicts, lost, rows),
         "flow": participant_flow.flow_table(everyone, lost, rows),
@@ -200,7 +200,12 @@ def describe(
             everyone, plan, verdicts, len(config["blocks"]["bins"])
         ),
         "reliability": pd.DataFrame(timecourse.reliability_rows(everyone, known)),
+        "session_changes": outcomes.change_table(rows, clinical.mood_change(config, everyone.sessions)),
+        "time_course": timecourse.course_table(everyone, known, rows.left_out),
     }
+    if config["group"]["mood_scale"] is not None:
+        tables["mood_scores"] = clinical.score_table(config, everyone.sessions)
+    return tables
 
 
 def analyse(everyone: cohort.Cohort, plan: Plan, rows: Rows) -> Tables:
@@ -230,10 +235,6 @@ def analyse(everyone: cohort.Cohort, plan: Plan, rows: Rows) -> Tables:
     tables["contrasts"] = as_table(found, plan)
     tables["sensitivity"] = as_table(sensitivity, plan)
     tables["attenuation"] = pd.DataFrame(attenuated, columns=clinical.FRACTION_COLUMNS)
-    known = [name for name in outcome_names(config) if name in everyone.blocks]
-    tables["time_course"] = pd.concat(
-        [timecourse.course(everyone, n, outcomes.prepare(everyone, n).baseline) for n in known]
-    )
     tests = [r for c in plan.contrasts for r in timecourse.course_tests(plan, rows, c)]
     tables["time_tests"] = pd.DataFrame(tests, columns=timecourse.TEST_COLUMNS).drop_duplicates(ignore_index=True)
     return tables

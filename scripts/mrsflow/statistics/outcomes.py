@@ -95,6 +95,22 @@ def prepare(cohort: "Cohort", outcome: str, summary: Summary = "mean", excluded:
     return Rows(blocks, sessions, int((every["phase"] != "baseline").sum() - len(blocks)), float(base), left_out)
 
 
+def change_table(rows: Rows, mood_change: "pd.Series | None") -> "pd.DataFrame":
+    """Give the primary outcome of each session: baseline, infusion and their difference, beside the change of mood.
+
+    Parameters
+    ----------
+    rows : Rows
+    mood_change : Series, optional
+        By participant and session.
+    """
+    keys = ["participant", "session"]
+    named = {"period": "visit", "condition": "arm", "bl": "baseline", "y": "infusion"}
+    table = rows.sessions.rename(columns=named)[[*keys, "visit", "arm", "baseline", "infusion", "change"]]
+    table = table.assign(change_percent=100 * table["change"] / rows.baseline)
+    return table if mood_change is None else table.merge(mood_change.reset_index(), on=keys, how="left")
+
+
 def add_baseline(sessions: "pd.DataFrame") -> "pd.DataFrame":
     """Split the baseline `bl` into the participant's mean (centred over participants) and the deviation from it."""
     means = sessions.groupby("participant")["bl"].mean()

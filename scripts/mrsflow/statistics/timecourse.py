@@ -1,5 +1,6 @@
 """The course of an outcome over the blocks: means by condition, and where conditions differ."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from mrsflow.models.permutation import sign_flip_max_t
 from mrsflow.models.table_models import fit_table
 from mrsflow.statistics import design_checks
 from mrsflow.statistics.contrasts import attempt
-from mrsflow.statistics.outcomes import Rows
+from mrsflow.statistics.outcomes import Rows, prepare
 from mrsflow.statistics.plan import Contrast, Plan, formula, references
 
 if TYPE_CHECKING:
@@ -26,6 +27,45 @@ COURSE_COLUMNS = (
     "outcome", "condition", "block", "phase", "onset_s", "duration_s", "n", "mean", "sd", "ci_low", "ci_high",
     "percent_of_baseline",
 )  # fmt: skip
+
+
+ALL = "all"
+"""Condition of a course over all sessions."""
+
+
+def course_table(cohort: "Cohort", names: list[str], left_out: tuple[tuple[str, str], ...]) -> "pd.DataFrame":
+    """Give the course of every outcome, and of what could pass for a change of it: denominator, linewidth, SNR.
+
+    The denominator is in percent of the session's mean, as amplitudes of sessions differ by the units of their
+    scanners. While arms are masked all sessions are one.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    names : list of str
+        Outcomes.
+    left_out : tuple of (str, str)
+        Participant and session of those that the models leave out.
+    """
+    found = pd.MultiIndex.from_frame(cohort.blocks[["participant", "session"]])
+    blocks = cohort.blocks[~found.isin(left_out)] if left_out else cohort.blocks
+    blocks = blocks.assign(snr=pd.to_numeric(blocks["snr"]))
+    controls, denominator = ["linewidth_hz", "snr"], cohort.config["group"]["outcome"].partition("/")[2]
+    if denominator in blocks:
+        used = blocks[denominator].where(~blocks["excluded"])
+        own = used.groupby([blocks["participant"], blocks["session"]]).transform("mean")
+        controls.insert(0, relative(denominator))
+        blocks = blocks.assign(**{controls[0]: 100 * blocks[denominator] / own})
+    baselines = {name: prepare(cohort, name).baseline for name in names} | dict.fromkeys(controls, np.nan)
+    seen = replace(cohort, blocks=blocks)
+    if not cohort.config["study"]["freeze"]:
+        seen = replace(cohort, blocks=blocks.assign(condition=ALL), conditions=(ALL,))
+    return pd.concat([course(seen, name, baseline) for name, baseline in baselines.items()], ignore_index=True)
+
+
+def relative(name: str) -> str:
+    """Name of the course of an amplitude in percent of the session's mean."""
+    return f"{name} (% of the session's mean)"
 
 
 def course(cohort: "Cohort", outcome: str, baseline: float) -> "pd.DataFrame":

@@ -119,16 +119,22 @@ def is_nulled(path: Path) -> bool:
     return NULLED in path.name.split("_")
 
 
-GROUP_ALWAYS = ("blocks_long", "blocks_wide", "exclusions", "flow", "loss_by_condition", "reliability")
-GROUP_COMPARING = ("contrasts", "sensitivity", "attenuation", "time_course", "time_tests")
+GROUP_ALWAYS = (
+    "blocks_long", "blocks_wide", "exclusions", "flow", "loss_by_condition", "reliability", "session_changes",
+    "time_course",
+)  # fmt: skip
+GROUP_COMPARING = ("contrasts", "sensitivity", "attenuation", "time_tests")
 """Tables that compare arms; while arms are masked there are none."""
+GROUP_SCORES = ("mood_scores",)
 GROUP_MOOD = ("mood", "link")
+"""Tables of a study with a mood scale, always and where arms are compared."""
 
 
 def group_tables(config: dict[str, Any]) -> list[str]:
     """Names of the tables of the group stage that a configuration gives, without suffix."""
     frozen, mood = config["study"]["freeze"], config["group"]["mood_scale"] is not None
-    return [*GROUP_ALWAYS, *(GROUP_COMPARING if frozen else ()), *(GROUP_MOOD if frozen and mood else ())]
+    compared = [*(GROUP_COMPARING if frozen else ()), *(GROUP_MOOD if frozen and mood else ())]
+    return [*GROUP_ALWAYS, *(GROUP_SCORES if mood else ()), *compared]
 
 
 def group_files(config: dict[str, Any]) -> list[str]:

@@ -55,6 +55,7 @@ FAULTS = {
     "session twice": (edited("sessions", "01\t2\t2", "01\t1\t2"), "sessions.tsv, line 3: repeats .*line 2"),
     "visit twice": (edited("sessions", "01\t2\t2", "01\t2\t1"), "line 3: participant '01' has visit 1 twice"),
     "unknown participant": (edited("samples", "02\t1\tsvs", "03\t1\tsvs"), "line 4: participant '03' is not in"),
+    "session of nobody": (edited("participants", "02\t", "03\t"), "participant '02' is not in"),
     "unknown session": (edited("samples", "02\t1\tsvs", "02\t9\tsvs"), "line 4: key 'sub-02_ses-9' is not in"),
     "unknown protocol": (edited("samples", "svs\ta\tx/2", "svs\tb\tx/2"), "line 3: protocol 'b' is not in protocols"),
     "unknown arm": (edited("sessions", "1\tplacebo", "1\tplacbo"), "line 2: arm 'placbo' is not in study.conditions"),

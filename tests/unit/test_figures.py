@@ -126,7 +126,7 @@ def test_chemical_shift_falls_to_the_right_and_peaks_stand_where_they_are(trial)
 
 
 def test_difference_of_spectra_has_the_sign_of_the_label(trial):
-    arm = trial.spectra.arm
+    arm = trial.spectra.condition
     values = trial.spectra.values + 0.01 * (arm == ARMS[1])[:, np.newaxis]
     shifted = replace(trial, spectra=replace(trial.spectra, values=values))
     plain, raised = (
@@ -140,7 +140,7 @@ def test_time_course_shows_the_means_at_the_middle_of_the_blocks(trial):
     used = trial.blocks[~trial.blocks["excluded"]]
     for container, arm in zip(panel.containers, ARMS, strict=True):
         x, y = container[0].get_data()
-        own = used[used["arm"] == arm]
+        own = used[used["condition"] == arm]
         np.testing.assert_allclose(y, [own.loc[own["block"] == b, "Glx/tNAA"].mean() for b in BLOCKS], rtol=1e-9)
         np.testing.assert_allclose(x, 8 * np.arange(6) - 4, atol=0.5)
     assert "Glx/tNAA" in panel.get_ylabel() and "min" in panel.get_xlabel()
@@ -178,7 +178,7 @@ def test_courses_while_masked_are_of_all_sessions(trial, hidden):
 
 
 def test_scores_and_changes_are_those_of_the_sessions_table(trial):
-    sessions = trial.study.sessions.set_index(["participant", "session"])
+    sessions = trial.sessions.set_index(["participant", "session"])
     scores = trial.mood.set_index(["participant", "session", "time_point"])["score"]
     for (participant, session), row in sessions.iterrows():
         assert scores[participant, session, "pre"] == float(row["madrs_pre"])
@@ -345,8 +345,8 @@ def test_flow_is_that_of_the_table_and_loses_nobody_unsaid(tmp_path):
 def test_availability_marks_used_excluded_and_absent(trial):
     grid = trial.availability()
     assert grid.shape == (16, 6)
-    assert (grid[trial.sessions.index("sub-002_ses-v2")] == 1).all()
-    assert (grid[trial.sessions.index("sub-008_ses-v2")] == 0).all()
+    assert (grid[trial.keys.index("sub-002_ses-v2")] == 1).all()
+    assert (grid[trial.keys.index("sub-008_ses-v2")] == 0).all()
     assert (grid == 2).sum() == 84
     doubtful = replace(trial, blocks=trial.blocks.assign(fit_status="doubtful")).availability()
     np.testing.assert_array_equal(doubtful, np.where(grid == 2, 3, grid))
@@ -373,9 +373,9 @@ def test_mood_shows_time_points_in_order_with_their_means(trial):
     figure = figures_tests.mood(trial)
     last = figure.axes[-1]
     assert [t.get_text() for t in last.get_xticklabels()] == ["pre", "day1"]
-    sessions = trial.study.sessions
+    sessions = trial.sessions
     for container, arm in zip(last.containers, ARMS, strict=True):
-        own = sessions[sessions["arm"] == arm]
+        own = sessions[sessions["condition"] == arm]
         expected = [pd.to_numeric(own[f"madrs_{t}"]).mean() for t in ("pre", "day1")]
         np.testing.assert_allclose(container[0].get_ydata(), expected)
 
@@ -409,9 +409,11 @@ def test_a_label_with_dollars_stays_text(trial, tmp_path):
 
 def test_long_name_of_an_arm_is_folded_not_cut(trial, tmp_path):
     name = "naltrexone 50 mg by mouth, 45 min before $0.5 mg/kg$ ketamine"
-    renamed = trial.blocks.assign(arm=trial.blocks["arm"].replace(ARMS[1], name))
-    study = {**trial.config["study"], "conditions": [ARMS[0], name]}
-    figure = figures_course.time_course(replace(trial, blocks=renamed, config={**trial.config, "study": study}))
+    renamed = trial.blocks.assign(condition=trial.blocks["condition"].replace(ARMS[1], name))
+    course = trial.tables["time_course"].replace({"condition": {ARMS[1]: name}})
+    tables = {**trial.tables, "time_course": course}
+    own = replace(trial, blocks=renamed, conditions=(ARMS[0], name), tables=tables)
+    figure = figures_course.time_course(own)
     path, *_ = figures.save(figure, tmp_path / "x")
     grey = np.asarray(Image.open(path).convert("L"))
     assert (grey[:, -2:] == 255).all() and (grey[:, :2] == 255).all()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mrsflow.reporting.group_data import Trial
+    from mrsflow.reporting.group_data import TrialResults
 
 CONTROLS = {
     "linewidth_hz": "Linewidth (Hz)",
@@ -60,26 +60,26 @@ def draw_individuals(axes: "Axes", blocks: pd.DataFrame, column: str, colour: st
     )
 
 
-def time_axis_of(axes: "Axes", trial: "Trial") -> None:
+def time_axis_of(axes: "Axes", trial: "TrialResults") -> None:
     """Name the time axis and mark the event."""
     axes.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
     axes.set_xlabel(f"Time from {plain(trial.event)} (min)")
 
 
-def time_course(trial: "Trial") -> "Figure":
+def time_course(trial: "TrialResults") -> "Figure":
     """Draw the primary outcome: individuals and mean of each arm, then all means with intervals."""
     blocks, label = trial.used, plain(trial.outcome)
     has_baseline = bool((blocks["phase"] == "baseline").any())
     shown = percent_of_baseline(blocks, "outcome") if has_baseline else blocks["outcome"]
     blocks = blocks.assign(shown=shown)
     unit = f"{label}, change from baseline (%)" if has_baseline else label
-    arms = trial.arms if trial.frozen else [POOLED]
+    arms = trial.present if trial.frozen else [POOLED]
     if not trial.frozen:
-        blocks = blocks.assign(arm=POOLED)
+        blocks = blocks.assign(condition=POOLED)
     styles = arm_styles(arms)
     figure, axes = new_figure(78, ncols=len(arms) + trial.frozen, squeeze=False)
     for arm, panel in zip(arms, axes[0], strict=False):
-        own = blocks[blocks["arm"] == arm]
+        own = blocks[blocks["condition"] == arm]
         draw_individuals(panel, own, "shown", styles[arm]["color"])
         mean = own.groupby("block").agg(minutes=("minutes", "mean"), shown=("shown", "mean")).sort_values("minutes")
         panel.plot(mean["minutes"], mean["shown"], color=INK, linewidth=1.6, marker="o", markersize=3)
@@ -103,7 +103,7 @@ def _share_limits(panels: Any) -> None:
             panel.set_ylabel("")
 
 
-def controls(trial: "Trial") -> "Figure":
+def controls(trial: "TrialResults") -> "Figure":
     """Draw denominator, linewidth and SNR over time, any of which could pass for a change of the ratio."""
     name = relative(trial.denominator)
     panels = {name: plain(name), **CONTROLS}
@@ -117,7 +117,7 @@ def controls(trial: "Trial") -> "Figure":
     return figure
 
 
-def other_outcomes(trial: "Trial") -> "Figure | None":
+def other_outcomes(trial: "TrialResults") -> "Figure | None":
     """Draw every further outcome of the group tables over time, one panel each."""
     names = trial.outcomes
     if not names:
@@ -134,13 +134,13 @@ def other_outcomes(trial: "Trial") -> "Figure | None":
     return figure
 
 
-def mean_spectra(trial: "Trial") -> "Figure | None":
+def mean_spectra(trial: "TrialResults") -> "Figure | None":
     """Draw the mean spectrum of each arm with SD, and the difference from the reference arm with its interval."""
     spectra = trial.spectra
     if spectra is None or not len(spectra.values):
         return None
-    arms = [a for a in trial.arms if a in set(spectra.arm)] if trial.frozen else [POOLED]
-    labels = spectra.arm if trial.frozen else np.full(len(spectra.arm), POOLED)
+    arms = [a for a in trial.present if a in set(spectra.condition)] if trial.frozen else [POOLED]
+    labels = spectra.condition if trial.frozen else np.full(len(spectra.condition), POOLED)
     two = trial.frozen and len(arms) > 1
     figure, axes = new_figure(
         105 if two else 72, nrows=1 + two, squeeze=False, sharex=True, height_ratios=[2, 1][: 1 + two]
@@ -168,7 +168,9 @@ def _draw_difference(axes: "Axes", spectra: Any, arm: str, reference: str, colou
     """Mean difference of two arms at each shift with its pointwise interval, paired where participants have both."""
     from scipy.special import stdtrit
 
-    first, second = ({p: n for n, p in enumerate(spectra.participant) if spectra.arm[n] == a} for a in (arm, reference))
+    first, second = (
+        {p: n for n, p in enumerate(spectra.participant) if spectra.condition[n] == a} for a in (arm, reference)
+    )
     if within:
         both = sorted(set(first) & set(second))
         difference = spectra.values[[first[p] for p in both]] - spectra.values[[second[p] for p in both]]
@@ -183,26 +185,26 @@ def _draw_difference(axes: "Axes", spectra: Any, arm: str, reference: str, colou
     axes.fill_between(spectra.ppm, mean - half, mean + half, color=colour, alpha=0.25, linewidth=0)
 
 
-def paired_change(trial: "Trial") -> "Figure | None":
+def paired_change(trial: "TrialResults") -> "Figure | None":
     """Draw the change of each participant in each arm, joined, with sex and order marked."""
     import seaborn as sns
 
     change = trial.changes
     if change.empty:
         return None
-    order = trial.arms
+    order = trial.present
     figure, axes = new_figure(80)
-    first = change.sort_values("visit").drop_duplicates("participant").set_index("participant")["arm"]
+    first = change.sort_values("period").drop_duplicates("participant").set_index("participant")["condition"]
     for participant, own in change.groupby("participant"):
-        own = own.set_index("arm").reindex(order)["change_percent"]
+        own = own.set_index("condition").reindex(order)["change_percent"]
         line = "-" if first[participant] == order[0] else "--"
         axes.plot(range(len(order)), own, color=PALE, linewidth=0.8, linestyle=line, zorder=1)
     sns.scatterplot(
-        change.assign(x=change["arm"].map(order.index), sex=change["sex"].fillna("sex not given")),
+        change.assign(x=change["condition"].map(order.index), sex=change["sex"].fillna("sex not given")),
         x="x", y="change_percent", hue="sex", style="sex", palette="colorblind", s=22, ax=axes, zorder=2,
     )  # fmt: skip
     for n, arm in enumerate(order):
-        mean, half = mean_interval(change.loc[change["arm"] == arm, "change_percent"])
+        mean, half = mean_interval(change.loc[change["condition"] == arm, "change_percent"])
         axes.errorbar(n + 0.12, mean, half, color=INK, marker="D", markersize=4, capsize=3, linewidth=1.4, zorder=3)
     axes.axhline(0, color=GREY, linewidth=0.7, zorder=0)
     axes.set(xlim=(-0.5, len(order) - 0.5), xlabel="", ylabel=f"{plain(trial.outcome)}, infusion − baseline (%)")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mrsflow.reporting.group_data import Trial
+    from mrsflow.reporting.group_data import TrialResults
 
 
 OTHER_QUESTIONS = ("carry-over",)
@@ -92,7 +92,7 @@ def forest_rows(table: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
     return found.assign(name=names.astype(str)).reset_index(drop=True)
 
 
-def sensitivity(trial: "Trial") -> "Figure | None":
+def sensitivity(trial: "TrialResults") -> "Figure | None":
     """Draw the primary contrast and every sensitivity analysis side by side."""
     table = trial.tables.get("sensitivity")
     if table is None or table.empty:
@@ -105,7 +105,7 @@ def sensitivity(trial: "Trial") -> "Figure | None":
     return figure
 
 
-def contrasts(trial: "Trial") -> "Figure | None":
+def contrasts(trial: "TrialResults") -> "Figure | None":
     """Draw every contrast of the primary and secondary outcomes, and those by moderators such as sex."""
     table = trial.tables.get("contrasts")
     if table is None or table.empty:
@@ -119,7 +119,7 @@ def contrasts(trial: "Trial") -> "Figure | None":
     return figure
 
 
-def attenuation(trial: "Trial") -> "Figure | None":
+def attenuation(trial: "TrialResults") -> "Figure | None":
     """Draw the fraction of the response that the treatment took away, with Fieller's interval or that it has none."""
     table = trial.tables.get("attenuation")
     if table is None or "fraction" not in table:
@@ -138,7 +138,7 @@ def attenuation(trial: "Trial") -> "Figure | None":
     return figure
 
 
-def mood(trial: "Trial") -> "Figure | None":
+def mood(trial: "TrialResults") -> "Figure | None":
     """Draw the mood score at each time point: individuals, and the mean of each arm with its interval."""
     import seaborn as sns
 
@@ -146,16 +146,16 @@ def mood(trial: "Trial") -> "Figure | None":
     if scores.empty:
         return None
     times = list(dict.fromkeys(scores["time_point"]))
-    arms = trial.arms if trial.frozen else [POOLED]
+    arms = trial.present if trial.frozen else [POOLED]
     if not trial.frozen:
-        scores = scores.assign(arm=POOLED)
+        scores = scores.assign(condition=POOLED)
     styles = arm_styles(arms)
     figure, axes = new_figure(76, ncols=len(arms) + 1, squeeze=False, sharey=True)
     scores = scores.assign(
         x=scores["time_point"].map(times.index), line=scores["participant"] + " " + scores["session"]
     )
     for n, (arm, panel) in enumerate(zip(arms, axes[0], strict=False)):
-        own = scores[scores["arm"] == arm]
+        own = scores[scores["condition"] == arm]
         sns.lineplot(own, x="x", y="score", units="line", estimator=None, color=styles[arm]["color"], alpha=0.35,
                      linewidth=0.7, marker=styles[arm]["marker"], markersize=3, ax=panel)  # fmt: skip
         panel.set_title(panel_title(f"{arm} (n = {own['participant'].nunique()})", len(axes[0])))
@@ -171,7 +171,7 @@ def mood(trial: "Trial") -> "Figure | None":
     return figure
 
 
-def mood_link(trial: "Trial") -> "Figure | None":
+def mood_link(trial: "TrialResults") -> "Figure | None":
     """Draw change of the outcome against change of mood, between participants and within them."""
     frame = trial.linked()
     if len(frame) < 3:
@@ -202,7 +202,7 @@ def _scatter(axes: "Axes", points: pd.DataFrame) -> None:
         axes.plot(x, intercept + slope * x, color=INK, linewidth=1)
 
 
-def components(trial: "Trial") -> "Figure | None":
+def components(trial: "TrialResults") -> "Figure | None":
     """Draw the variance components of the primary model."""
     rows = trial.tables.get("contrasts", pd.DataFrame()).head(1)
     names = {

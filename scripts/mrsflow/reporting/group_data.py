@@ -3,7 +3,6 @@
 import textwrap
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from mrsflow.statistics.timecourse import ALL
 from mrsflow.study.layout import SessionKey
-from mrsflow.study.study import Study
+from mrsflow.study.trial import TrialData
 
 GRID = np.arange(0.5, 4.2, 0.01)
 POOLED = "all sessions"
@@ -29,13 +28,13 @@ class Spectra:
         Ascending.
     values : (S, P) float
         Real part; the height of NAA in the session's baseline is 1.
-    participant, arm : (S,) arrays of text
+    participant, condition : (S,) arrays of text
     """
 
     ppm: NDArray[np.floating]
     values: NDArray[np.floating]
     participant: NDArray
-    arm: NDArray
+    condition: NDArray
 
 
 @dataclass(frozen=True)
@@ -67,44 +66,29 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A study as the figures see it.
+class TrialResults(TrialData):
+    """A trial with what its stages and its analysis left, as figures and pages see it.
 
     Attributes
     ----------
-    config : dict
-        Checked configuration.
-    study : Study
-        Its tables.
+    blocks : DataFrame
+        Those of `TrialData` with sex, minutes (middle of the block), outcome and left_out.
+    keys : list of str
+        Every session of the samples table.
     status : DataFrame
         session, stage, status, reason: one row for each session and stage.
-    blocks : DataFrame
-        One row per fitted block: group/blocks_wide.tsv with sex, minutes (middle of the block),
-        outcome and left_out.
     tables : dict of DataFrame
-        Tables of the group stage, by file name without suffix; those that compare arms are absent while masked.
+        Tables of the group stage, by file name without suffix; those that compare conditions are absent while masked.
     quality : dict of DataFrame
         Values of the quality tables of all fitted sessions: ``block`` and ``session``.
     spectra : Spectra or None
     """
 
-    config: dict[str, Any]
-    study: Study
+    keys: list[str]
     status: pd.DataFrame
-    blocks: pd.DataFrame
     tables: dict[str, pd.DataFrame]
     quality: dict[str, pd.DataFrame]
     spectra: Spectra | None
-
-    @property
-    def frozen(self) -> bool:
-        """Whether arms may be told apart and compared."""
-        return bool(self.config["study"]["freeze"])
-
-    @property
-    def within(self) -> bool:
-        """Whether participants have every arm."""
-        return self.config["study"]["design"] == "crossover"
 
     @property
     def event(self) -> str:
@@ -112,26 +96,14 @@ class Trial:
         return str(self.config["blocks"]["event"])
 
     @property
-    def outcome(self) -> str:
-        """Name of the primary outcome."""
-        return str(self.config["group"]["outcome"])
-
-    @property
-    def denominator(self) -> str:
-        """Name of the denominator of the primary outcome."""
-        return self.outcome.split("/")[1]
-
-    @property
     def mood_label(self) -> str:
         """Name of the mood scale."""
         return str(self.config["group"]["mood_scale"]).upper()
 
     @cached_property
-    def arms(self) -> list[str]:
-        """Arms in the order of the configuration, codes in the order of the alphabet."""
-        present = set(self.blocks["arm"])
-        conditions = self.config["study"]["conditions"]
-        return [arm for arm in conditions if arm in present] if self.frozen else sorted(present)
+    def present(self) -> list[str]:
+        """Conditions that have blocks, in their order."""
+        return [name for name in self.conditions if name in set(self.blocks["condition"])]
 
     @property
     def outcomes(self) -> list[str]:
@@ -154,15 +126,10 @@ class Trial:
         bins = self.config["blocks"]["bins"]
         return sorted(bins, key=lambda name: bins[name][0])
 
-    @property
-    def sessions(self) -> list[str]:
-        """Every session of the samples table."""
-        return self.study.keys
-
     def availability(self) -> NDArray[np.int64]:
         """Sessions by blocks: 0 no data, 1 not used, 2 used, 3 used although the fit is doubtful."""
-        grid = np.zeros((len(self.sessions), len(self.block_names)), int)
-        row = {key: n for n, key in enumerate(self.sessions)}
+        grid = np.zeros((len(self.keys), len(self.block_names)), int)
+        row = {key: n for n, key in enumerate(self.keys)}
         column = {name: n for n, name in enumerate(self.block_names)}
         for block in self.blocks.itertuples():
             key = str(SessionKey(block.participant, block.session))
@@ -194,17 +161,16 @@ class Trial:
 
     @property
     def mood(self) -> pd.DataFrame:
-        """Scores: participant, session, arm, time_point, score; the two times of the clinical outcome first."""
+        """Scores: participant, session, condition, time_point, score; the two times of the clinical outcome first."""
         return self.tables.get(
-            "mood_scores", pd.DataFrame(columns=["participant", "session", "arm", "time_point", "score"])
+            "mood_scores", pd.DataFrame(columns=["participant", "session", "condition", "time_point", "score"])
         )
 
     @cached_property
     def changes(self) -> pd.DataFrame:
-        """Change of the outcome (% of the mean baseline) of each session that has a baseline, with arm and sex."""
+        """Change of the outcome (% of the mean baseline) of each session that has a baseline, with sex."""
         table = self.tables["session_changes"].dropna(subset=["change"])
-        people = self.study.participants.set_index("participant")
-        return table.assign(sex=table["participant"].map(people["sex"]) if "sex" in people else None)
+        return table.merge(self.blocks.drop_duplicates("participant")[["participant", "sex"]], on="participant")
 
     def linked(self) -> pd.DataFrame:
         """Give the change of the outcome (%) beside the change of mood, one row per session that has both."""
@@ -213,7 +179,7 @@ class Trial:
         return self.changes.dropna(subset=["mood_change"])
 
     def course(self, name: str) -> pd.DataFrame:
-        """Mean of each arm and block of an outcome or control with its interval, at minutes after the event."""
+        """Mean of each condition and block of an outcome or control with its interval, at minutes after the event."""
         table = self.tables["time_course"]
         table = table[table["outcome"] == name].dropna(subset=["mean"])
         middle = (table["onset_s"] + table["duration_s"] / 2) / 60
@@ -222,7 +188,7 @@ class Trial:
     def baseline_pairs(self) -> pd.DataFrame:
         """Mean baseline outcome of each participant in the first two visits, participants that have both."""
         baseline = self.used[self.used["phase"] == "baseline"]
-        wide = baseline.pivot_table(index="participant", columns="visit", values="outcome")
+        wide = baseline.pivot_table(index="participant", columns="period", values="outcome")
         return wide[list(wide)[:2]].dropna() if len(wide.columns) >= 2 else pd.DataFrame()
 
     @cached_property
@@ -235,7 +201,7 @@ def _many(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _flow(trial: Trial) -> list[Step]:
+def _flow(trial: TrialResults) -> list[Step]:
     """Give the steps of the table of the flow, each with what was lost after it."""
     table = trial.tables["flow"].set_index(["step", "condition"])
     exclusions = trial.tables["exclusions"]
@@ -255,7 +221,7 @@ def _flow(trial: Trial) -> list[Step]:
     unfit = [f"{_many(failed, 'block')} whose fit failed"] if failed else []
     unused = f"{_many(int(table.loc[('fitted', 'all'), 'n_blocks']) - used, 'block')} not used:"
     by_arm = table["n_sessions"].xs("in the primary analysis", level="step")
-    arms = [f"{arm}: {_many(by_arm[arm], 'session')}" for arm in trial.arms if by_arm[arm]]
+    arms = [f"{arm}: {_many(by_arm[arm], 'session')}" for arm in trial.present if by_arm[arm]]
     return [
         Step(
             "Planned",
@@ -269,7 +235,7 @@ def _flow(trial: Trial) -> list[Step]:
     ]
 
 
-def _block_losses(trial: Trial) -> list[str]:
+def _block_losses(trial: TrialResults) -> list[str]:
     """Reasons for which fitted blocks are not used, each with its number of blocks."""
     keys = ["participant", "session", "block"]
     fitted = trial.blocks[trial.blocks["fit_status"] != "failed"]

@@ -27,6 +27,7 @@ from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Plan, plan_of
 from mrsflow.study import cohort, layout, masking, quality_rules
 from mrsflow.study.study import Study, read_study
+from mrsflow.study.trial import TrialData, conditions_of, planned
 
 logger = logging.getLogger(__name__)
 Tables = dict[str, pd.DataFrame]
@@ -77,14 +78,12 @@ def find(
     return cohort.locate(output, keys), cohort.losses(output, study, lost), study
 
 
-def load(
-    config: dict[str, Any], study: Study, located: list[cohort.SessionFiles]
-) -> tuple[cohort.Cohort, pd.DataFrame]:
+def load(config: dict[str, Any], study: Study, located: list[cohort.SessionFiles]) -> tuple[TrialData, pd.DataFrame]:
     """Put the sessions' tables beside the design; arms are replaced by codes unless the analysis is frozen.
 
     Returns
     -------
-    Cohort
+    TrialData
     DataFrame
         What the quality rules say of blocks and sessions.
     """
@@ -103,28 +102,18 @@ def load(
     blocks = blocks.assign(
         warned=index.isin(by.size().index), excluded=index.isin(reasons.index), reason=reasons.reindex(index).to_numpy()
     ).reset_index(drop=True)
-    conditions = list(config["study"]["conditions"])
-    if not config["study"]["freeze"]:
-        conditions = sorted(masking.codes(conditions, config["group"]["seed"]).values())
-    return cohort.Cohort(config, sessions, blocks, tuple(conditions)), verdicts
+    return TrialData(config, sessions, blocks, conditions_of(config)), verdicts
 
 
 def design_of(config: dict[str, Any], study: Study, located: list[cohort.SessionFiles]) -> pd.DataFrame:
     """Sessions table with the columns of participants, the vendor, numbers as numbers, and the (masked) condition."""
-    own = study.sessions.rename(columns={"visit": "period"})
-    shared = [c for c in study.participants.columns if c not in own.columns or c == "participant"]
-    sessions = own.merge(study.participants[shared], on="participant", how="left")
-    for row in sessions[~sessions["participant"].isin(study.participants["participant"])].itertuples():
-        raise InputError(f"{row.line}: participant {row.participant!r} is not in {config['inputs']['participants']}")
+    sessions = planned(config, study)
     mood = clinical.mood_columns(config, sessions)
     sessions = clinical.as_numbers(sessions, [c for c in mood if c in sessions])
-    design_checks.check_arms(config["study"]["design"], sessions.rename(columns={"arm": "condition"}))
-    codes = masking.codes(config["study"]["conditions"], config["group"]["seed"])
-    masked = not config["study"]["freeze"]
-    sessions["condition"] = sessions["arm"].map(codes) if masked else sessions["arm"]
+    design_checks.check_arms(config["study"]["design"], sessions)
     if "vendor" not in sessions and (vendors := cohort.vendors(located)):
         sessions["vendor"] = sessions["key"].map(vendors)
-    return sessions.drop(columns=["arm"])
+    return sessions
 
 
 def blocks_of(config: dict[str, Any], located: list[cohort.SessionFiles]) -> pd.DataFrame:
@@ -183,7 +172,7 @@ def models_of(config: dict[str, Any]) -> dict[str, Model]:
 
 
 def describe(
-    everyone: cohort.Cohort, plan: Plan, rows: Rows, verdicts: pd.DataFrame, lost: dict[str, cohort.Loss]
+    everyone: TrialData, plan: Plan, rows: Rows, verdicts: pd.DataFrame, lost: dict[str, cohort.Loss]
 ) -> Tables:
     """Tables that compare nothing: blocks, losses, reliability, changes, courses, scores."""
     config = everyone.config
@@ -208,7 +197,7 @@ def describe(
     return tables
 
 
-def analyse(everyone: cohort.Cohort, plan: Plan, rows: Rows) -> Tables:
+def analyse(everyone: TrialData, plan: Plan, rows: Rows) -> Tables:
     """Tables that compare conditions."""
     config, group = everyone.config, everyone.config["group"]
     usable = everyone.blocks[everyone.blocks[plan.outcome].notna() & ~everyone.blocks["excluded"]]
@@ -272,7 +261,7 @@ def beside(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [dict(row) for row in found if row["analysis"] in wanted and row["contrast"] == first]
 
 
-def secondary_rows(everyone: cohort.Cohort, plan: Plan, names: list[str]) -> list[dict[str, Any]]:
+def secondary_rows(everyone: TrialData, plan: Plan, names: list[str]) -> list[dict[str, Any]]:
     """Primary model of the secondary outcomes, Benjamini-Hochberg over them."""
     tested, contrast = [], plan.contrasts[0]
     for name in dict.fromkeys(n for n in names if n != plan.outcome):
@@ -295,7 +284,7 @@ def secondary_rows(everyone: cohort.Cohort, plan: Plan, names: list[str]) -> lis
 
 
 def mood_results(
-    everyone: cohort.Cohort, plan: Plan, rows: Rows, primary_p: float | None
+    everyone: TrialData, plan: Plan, rows: Rows, primary_p: float | None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], pd.DataFrame]:
     """Rows of the clinical outcome, its attenuation and the table of its link to the primary outcome."""
     group = everyone.config["group"]
@@ -351,7 +340,7 @@ def _plain(value: Any) -> Any:
 
 
 def write(
-    folder: Path, tables: Tables, headline: dict[str, Any], everyone: cohort.Cohort, located: list[cohort.SessionFiles]
+    folder: Path, tables: Tables, headline: dict[str, Any], everyone: TrialData, located: list[cohort.SessionFiles]
 ) -> None:
     """Write every table with its data dictionary, headline.json last; tables of an unmasked run go when masked."""
     names = set(layout.group_files(everyone.config))
@@ -373,7 +362,7 @@ def write(
         out.write(header)
         out.writelines(lines)
     files.write_json(dictionary(header.rstrip("\n").split("\t")), folder / "blocks_long.json")
-    if everyone.config["study"]["freeze"]:
+    if everyone.frozen:
         masking.record_unmasking(folder / "unmasking.json", everyone.config)
     files.write_json(headline, folder / "headline.json")
 

@@ -11,7 +11,7 @@ from mrsflow.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mrsflow.study.cohort import Cohort
+    from mrsflow.study.trial import TrialData
 
 Summary = Literal["mean", "huber"]
 NO_BASELINE = "no usable baseline block"
@@ -54,12 +54,12 @@ class Rows:
         return bool(self.sessions["bl"].notna().any())
 
 
-def prepare(cohort: "Cohort", outcome: str, summary: Summary = "mean", excluded: bool = False) -> Rows:
+def prepare(trial: "TrialData", outcome: str, summary: Summary = "mean", excluded: bool = False) -> Rows:
     """Arrange an outcome for the models.
 
     Parameters
     ----------
-    cohort : Cohort
+    trial : TrialData
     outcome : str
         Column of its blocks.
     summary : "mean" or "huber"
@@ -72,17 +72,17 @@ def prepare(cohort: "Cohort", outcome: str, summary: Summary = "mean", excluded:
     InputError
         The fits do not have the outcome.
     """
-    if outcome not in cohort.blocks:
+    if outcome not in trial.blocks:
         raise InputError(f"the outcome {outcome} is not in the fits (or n/a throughout); choose another group.outcome")
-    every = cohort.blocks
+    every = trial.blocks
     usable = every[outcome].notna() & (excluded | ~every["excluded"])
     used = every[usable].rename(columns={outcome: "outcome", f"{outcome} sd": "sd"})
     keys = ["participant", "session"]
     rest = used["phase"] == "baseline"
     y = summarise(used[~rest], summary).rename("y")
     bl = summarise(used[rest], summary).rename("bl")
-    extra = [c for c in cohort.sessions.columns if c not in ("key", "line", "y", "bl", "change")]
-    sessions = cohort.sessions[extra].merge(y.reset_index(), on=keys).merge(bl.reset_index(), on=keys, how="left")
+    extra = [c for c in trial.sessions.columns if c not in ("key", "line", "y", "bl", "change")]
+    sessions = trial.sessions[extra].merge(y.reset_index(), on=keys).merge(bl.reset_index(), on=keys, how="left")
     left_out: tuple[tuple[str, str], ...] = ()
     if len(bl):
         left_out = tuple(sessions.loc[sessions["bl"].isna(), keys].itertuples(index=False, name=None))
@@ -91,7 +91,7 @@ def prepare(cohort: "Cohort", outcome: str, summary: Summary = "mean", excluded:
     sessions["change"] = sessions["y"] - sessions["bl"]
     carried = [c for c in sessions.columns if c not in {*used.columns, "y", "change"}]
     blocks = used[~rest].merge(sessions[[*keys, *carried]], on=keys).reset_index(drop=True)
-    base = sessions["bl"].mean() if len(bl) else sessions.loc[sessions["condition"] == cohort.reference, "y"].mean()
+    base = sessions["bl"].mean() if len(bl) else sessions.loc[sessions["condition"] == trial.reference, "y"].mean()
     return Rows(blocks, sessions, int((every["phase"] != "baseline").sum() - len(blocks)), float(base), left_out)
 
 

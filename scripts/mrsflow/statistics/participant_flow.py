@@ -16,7 +16,7 @@ from mrsflow.study.layout import SessionKey
 
 if TYPE_CHECKING:
     from mrsflow.statistics.outcomes import Rows
-    from mrsflow.study.cohort import Cohort
+    from mrsflow.study.trial import TrialData
 
 Row = dict[str, Any]
 
@@ -39,14 +39,14 @@ def exclusion_table(verdicts: "pd.DataFrame", lost: dict[str, Loss], rows: "Rows
     return pd.concat(parts, ignore_index=True).reindex(columns=columns) if parts else verdicts.reindex(columns=columns)
 
 
-def flow_table(cohort: "Cohort", lost: dict[str, Loss], rows: "Rows") -> "pd.DataFrame":
+def flow_table(trial: "TrialData", lost: dict[str, Loss], rows: "Rows") -> "pd.DataFrame":
     """Count participants, sessions and blocks at each step, by condition and in total.
 
     Every session of the sessions table is without scans, lost at one stage, or has blocks that were fitted or failed.
     """
-    sessions, blocks = cohort.sessions, cohort.blocks
+    sessions, blocks = trial.sessions, trial.blocks
     stage = sessions["key"].map({key: loss.stage for key, loss in lost.items()})
-    baseline = (blocks["phase"] == "baseline") & ~blocks["excluded"] & blocks[cohort.config["group"]["outcome"]].notna()
+    baseline = (blocks["phase"] == "baseline") & ~blocks["excluded"] & blocks[trial.outcome].notna()
     used = pd.concat([rows.blocks, blocks[baseline].merge(rows.sessions[["participant", "session"]])])
     converted, preprocessed = (~stage.isin(gone) for gone in (["", "convert"], ["", "convert", "preprocess"]))
     steps: list[tuple[str, pd.DataFrame, bool]] = [
@@ -65,7 +65,7 @@ def flow_table(cohort: "Cohort", lost: dict[str, Loss], rows: "Rows") -> "pd.Dat
     ]
     found = []
     for step, table, counted in steps:
-        for condition in ("all", *cohort.conditions):
+        for condition in ("all", *trial.conditions):
             own = table if condition == "all" else table[table["condition"] == condition]
             found.append({
                 "step": step, "condition": condition, "n_participants": own["participant"].nunique(),
@@ -75,14 +75,14 @@ def flow_table(cohort: "Cohort", lost: dict[str, Loss], rows: "Rows") -> "pd.Dat
     return pd.DataFrame(found).astype({"n_blocks": "Int64"})
 
 
-def loss_by_condition(cohort: "Cohort", plan: Plan, verdicts: "pd.DataFrame", n_bins: int) -> "pd.DataFrame":
+def loss_by_condition(trial: "TrialData", plan: Plan, verdicts: "pd.DataFrame", n_bins: int) -> "pd.DataFrame":
     """Count what was lost under each condition and, when unmasked, test that losses do not depend on it."""
-    blocks = cohort.blocks
+    blocks = trial.blocks
     kept = blocks[~blocks["excluded"]].groupby("key").size()
-    sessions = cohort.sessions.assign(lost=1 - cohort.sessions["key"].map(kept).fillna(0) / n_bins)
+    sessions = trial.sessions.assign(lost=1 - trial.sessions["key"].map(kept).fillna(0) / n_bins)
     excluded = verdicts[verdicts["action"] == "exclude"].merge(sessions[["participant", "session", "condition"]])
     found = []
-    for condition in cohort.conditions:
+    for condition in trial.conditions:
         own = sessions[sessions["condition"] == condition]
         n = len(own) * n_bins
         found.append(
@@ -96,7 +96,7 @@ def loss_by_condition(cohort: "Cohort", plan: Plan, verdicts: "pd.DataFrame", n_
         by = excluded[excluded["condition"] == condition].drop_duplicates(["participant", "session", "block", "metric"])
         for metric, count in by["metric"].value_counts().sort_index().items():
             found.append({"condition": condition, "reason": metric, "n_lost": int(count), "n_planned": n})
-    if cohort.config["study"]["freeze"] and plan.design != "single_arm":
+    if trial.frozen and plan.design != "single_arm":
         for contrast in plan.contrasts:
             found += attempt(lambda c=contrast: [_loss_test(plan, sessions, c)], "", contrast.name)
     return pd.DataFrame(found).drop(columns="analysis", errors="ignore")

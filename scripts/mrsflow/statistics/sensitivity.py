@@ -21,20 +21,20 @@ from mrsflow.statistics.outcomes import Rows, prepare
 from mrsflow.statistics.plan import Contrast, Plan
 
 if TYPE_CHECKING:
-    from mrsflow.study.cohort import Cohort
+    from mrsflow.study.trial import TrialData
 
 MOST_LEFT_OUT = 100  # participants up to which every leave-one-out model is fitted
 Row = dict[str, Any]
 
 
-def sensitivity_rows(cohort: "Cohort", plan: Plan, rows: Rows, denominators: list[str]) -> list[Row]:
+def sensitivity_rows(trial: "TrialData", plan: Plan, rows: Rows, denominators: list[str]) -> list[Row]:
     """Make the sensitivity set of the primary contrast; what cannot be done is a row that says why."""
     contrast = plan.contrasts[0]
     numerator = plan.outcome.partition("/")[0]
     other = [f"{numerator}/{d}" for d in denominators if f"{numerator}/{d}" != plan.outcome]
 
     def refit(excluded: bool = False, warned: bool = True, outcome: str = plan.outcome) -> tuple[Rows, list[Row]]:
-        own = cohort if warned else cohort.leave_out(cohort.blocks["warned"])
+        own = trial if warned else trial.leave_out(trial.blocks["warned"])
         return _refit(plan, prepare(own, outcome, excluded=excluded), contrast)
 
     def one(make: Callable[..., Row], *arguments: Any) -> Callable[[], tuple[Rows, list[Row]]]:
@@ -45,16 +45,16 @@ def sensitivity_rows(cohort: "Cohort", plan: Plan, rows: Rows, denominators: lis
         "period 1 only": one(_first_period),
         "carry-over": one(_carry_over),
     }
-    matched = cohort.config.get("preprocess", {}).get("match_linewidth", False)
+    matched = trial.config.get("preprocess", {}).get("match_linewidth", False)
     set_up = {
         "all blocks": lambda: refit(excluded=True),
         "QC-passed only": lambda: refit(warned=False),
-        "without doubtful fits": lambda: _without_doubtful(cohort, plan, rows, contrast),
+        "without doubtful fits": lambda: _without_doubtful(trial, plan, rows, contrast),
         "linewidth-matched" if matched else "linewidth as covariate": lambda: _linewidth(matched, plan, rows, contrast),
         **{f"denominator {n.partition('/')[2]}": lambda n=n: refit(outcome=n) for n in other},
         **(crossed if plan.design == "crossover" else {"HC3 standard error": one(_hc3)}),
         "change score": one(_change),
-        "Huber summary": lambda: _huber(cohort, plan, contrast),
+        "Huber summary": lambda: _huber(trial, plan, contrast),
         "log scale": lambda: _log(plan, rows, contrast),
         "CRLB-weighted": one(_weighted),
         "leave one participant out": one(_leave_one_out),
@@ -83,15 +83,15 @@ def _refit(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]
     ]
 
 
-def _without_doubtful(cohort: "Cohort", plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
+def _without_doubtful(trial: "TrialData", plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
     """Leave out the blocks whose fit is doubtful; the remark counts them, or says why none is left out."""
-    blocks = cohort.blocks
+    blocks = trial.blocks
     doubtful = blocks["fit_status"] == "doubtful"
     used = ~blocks["excluded"] & blocks[plan.outcome].notna()
     n_used = int((doubtful & used).sum())
     if n_used and n_used == used.sum():
         raise InputError("the fit of every block is doubtful")
-    own = prepare(cohort.leave_out(doubtful), plan.outcome) if n_used else rows
+    own = prepare(trial.leave_out(doubtful), plan.outcome) if n_used else rows
     remark = f"{n_used} doubtful blocks left out" if n_used > 1 else "1 doubtful block left out"
     if not n_used:
         remark = "the rules exclude every doubtful block" if doubtful.any() else "no block is doubtful"
@@ -157,8 +157,8 @@ def _carry_over(plan: Plan, rows: Rows, _: Contrast) -> Row:
     return session_row(fit, _complete(plan, rows).blocks, "", "participant mean ~ sequence", name, remark=remark)
 
 
-def _huber(cohort: "Cohort", plan: Plan, contrast: Contrast) -> tuple[Rows, list[Row]]:
-    rows = prepare(cohort, plan.outcome, summary="huber")
+def _huber(trial: "TrialData", plan: Plan, contrast: Contrast) -> tuple[Rows, list[Row]]:
+    rows = prepare(trial, plan.outcome, summary="huber")
     row = pair_means(plan, rows, contrast)
     return rows, [row | {"model": "Huber " + row["model"]}]
 

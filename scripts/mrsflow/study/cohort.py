@@ -3,9 +3,9 @@
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,47 +23,6 @@ BATCH = 500  # sessions parsed together
 COLUMN_OF = {"tCr": "per_tcr", "tNAA": "per_tnaa", "water": "molar_mM"}
 SD_OF = {"tCr": "per_tcr_sd", "tNAA": "per_tnaa_sd", "water": "molar_sd"}
 MEASURES = ("amplitude", "sd", "crlb_percent", *COLUMN_OF.values(), *SD_OF.values())
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """A study as its statistics see it.
-
-    Attributes
-    ----------
-    config : dict
-        Checked configuration.
-    sessions : DataFrame
-        Sessions table with the columns of participants; ``condition`` is the arm (or its code while masked).
-    blocks : DataFrame
-        One row per fitted block: participant, session, condition, period, block, phase, onset_s, duration_s, spectrum,
-        linewidth_hz, snr, fit_status, fit_reason, excluded, warned, reason; each outcome as a column of its name,
-        ``<outcome> sd`` beside it.
-    conditions : tuple of str
-        The reference first.
-    notes : tuple of str
-        What a reader must know about what was left out.
-    """
-
-    config: dict[str, Any]
-    sessions: "pd.DataFrame"
-    blocks: "pd.DataFrame"
-    conditions: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def design(self) -> str:
-        """Either crossover, parallel or single_arm."""
-        return self.config["study"]["design"]
-
-    @property
-    def reference(self) -> str:
-        """Condition that the others are compared with."""
-        return self.conditions[0]
-
-    def leave_out(self, mask: Any) -> "Cohort":
-        """Exclude more of the blocks."""
-        return replace(self, blocks=self.blocks.assign(excluded=self.blocks["excluded"] | np.asarray(mask, bool)))
 
 
 @dataclass(frozen=True)

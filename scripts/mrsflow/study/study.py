@@ -102,6 +102,7 @@ def validated(study: Study, config: dict[str, Any]) -> Study:
         )
     )
     _refuse_unknown(samples, "participant", participants["participant"], where[0])
+    _refuse_unknown(sessions, "participant", participants["participant"], where[0])
     _refuse_unknown(samples, "key", sessions["key"], where[1])
     _refuse_unknown(samples, "protocol", config["protocols"], "protocols of the configuration")
     _refuse_unknown(sessions, "arm", config["study"]["conditions"], "study.conditions")

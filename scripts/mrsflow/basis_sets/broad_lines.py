@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from mrsflow import axes
 from mrsflow.basis_sets import spins
 from mrsflow.basis_sets.basis import Basis
-from mrsflow.constants import WATER_PPM
+from mrsflow.constants import GAUSSIAN, WATER_PPM
 
 MEASURED_AT = 123.25
 """Spectrometer frequency (MHz) at which the widths of the spin system table were measured."""
@@ -45,7 +45,7 @@ def broad_fid(lines: list[dict], spectrometer_frequency: float, dwell_time: floa
     """Sum of Gaussian lines (`shift` and `width` in ppm, `protons`) as an FID, (n_points,)."""
     t = axes.time_axis(n_points, dwell_time)
     shift, width, protons = (np.array([line[key] for line in lines])[:, None] for key in ("shift", "width", "protons"))
-    decay = np.exp(-((np.pi * width * spectrometer_frequency * t) ** 2) / (4 * np.log(2)))
+    decay = np.exp(-((np.pi * width * spectrometer_frequency * t) ** 2) / GAUSSIAN)
     return (protons * decay * np.exp(2j * np.pi * axes.ppm_to_hz(shift, spectrometer_frequency) * t)).sum(axis=0)
 
 

@@ -12,13 +12,11 @@ from mrsflow.basis_sets import basis as basis_sets
 from mrsflow.basis_sets import basis_formats, nulled
 from mrsflow.basis_sets.basis import Basis
 from mrsflow.basis_sets.broad_lines import is_lipid, is_macromolecule, parametrised
-from mrsflow.constants import WATER_PPM
+from mrsflow.constants import SINGLET_PROTONS, SINGLETS_PPM, WATER_PPM
 from mrsflow.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-SINGLETS = {"Cr": (3.027, 3), "PCr": (3.029, 3), "NAA": (2.008, 3), "sIns": (3.34, 6), "Scyllo": (3.34, 6)}
-"""Free singlets (ppm, protons) whose area tells the unit of a basis set."""
 SINGLET_WINDOW = 0.25
 """Half of the range (ppm) over which a singlet is integrated."""
 WINDOW_PPM = (0.5, 4.2)
@@ -159,20 +157,21 @@ def unit(basis: Basis) -> float:
     Raises
     ------
     InputError
-        It has none of `SINGLETS`.
+        It has none of `SINGLET_PROTONS`.
     """
     ppm = axes.ppm_axis(basis.n_points, basis.dwell_time, basis.spectrometer_frequency, basis.reference_ppm)
     found = []
-    for name, (shift, protons) in SINGLETS.items():
+    for name, protons in SINGLET_PROTONS.items():
         if name in basis.names:
             spectrum = axes.to_spectrum(basis.fids[basis.names.index(name)])
             offset = np.median(spectrum.real) + 1j * np.median(spectrum.imag)  # of a first point that is not halved
-            area = np.abs((spectrum - offset)[np.abs(ppm - shift) < SINGLET_WINDOW].sum()) / basis.n_points
+            area = np.abs((spectrum - offset)[np.abs(ppm - SINGLETS_PPM[name]) < SINGLET_WINDOW].sum()) / basis.n_points
             found.append(2 * area / protons)  # a line that starts with 1 at time 0 has half of it as its area
     if not found:
         raise InputError(
-            f"{basis.description or 'the basis set'}: has none of {', '.join(SINGLETS)}, whose singlets tell how large "
-            "macromolecules must be beside its signals; add one of them, or use a basis set that has macromolecules"
+            f"{basis.description or 'the basis set'}: has none of {', '.join(SINGLET_PROTONS)}, whose singlets tell "
+            "how large macromolecules must be beside its signals; add one of them, or use a basis set that has "
+            "macromolecules"
         )
     return float(np.median(found))
 

@@ -14,6 +14,7 @@ from scipy.optimize import least_squares, nnls
 from mrsflow import axes, water
 from mrsflow.basis_sets import broad_lines
 from mrsflow.basis_sets.basis import Basis
+from mrsflow.constants import GAUSSIAN
 from mrsflow.errors import InputError
 
 WINDOW_PPM = (0.3, 4.3)
@@ -112,7 +113,7 @@ class Nulled:
         """Give unit lines: (2P, n)."""
         hz = axes.ppm_to_hz(shifts, self.spectrometer_frequency)[:, np.newaxis]
         decay = np.pi * (widths * self.spectrometer_frequency)[:, np.newaxis] * self.time
-        spectra = axes.to_spectrum(np.exp(2j * np.pi * hz * self.time - decay**2 / (4 * np.log(2))))
+        spectra = axes.to_spectrum(np.exp(2j * np.pi * hz * self.time - decay**2 / GAUSSIAN))
         spectra = spectra[:, self.inside].T / np.abs(spectra).max()
         return np.concatenate([spectra.real, spectra.imag])
 

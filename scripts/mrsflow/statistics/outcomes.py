@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mrsflow.constants import MAD_TO_SD
 from mrsflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def huber_location(values: NDArray[np.float64]) -> NDArray[np.float64]:
     array([1.05, 2.  ])
     """
     centre = np.nanmedian(values, axis=1)
-    scale = 1.4826 * np.nanmedian(np.abs(values - centre[:, np.newaxis]))
+    scale = MAD_TO_SD * np.nanmedian(np.abs(values - centre[:, np.newaxis]))
     if not scale > 0:
         return centre
     for _ in range(200):

@@ -254,7 +254,7 @@ def test_covariance_counts_noise_and_what_caution_holds_back(model):
     generator = np.random.default_rng(8)
     spread = np.where(known, 1 / np.sqrt(np.where(known, np.diag(precision), 1)), 0)
     mean = np.where(known, by_mean * spread**2, 0)
-    truth = mean + spread * generator.normal(size=(20_000, by_mean.size))
+    truth = mean + np.sqrt(fit_solver.COUNTED) * spread * generator.normal(size=(20_000, by_mean.size))
     drawn = generator.normal(size=truth.shape) @ np.linalg.cholesky(gram + 1e-12 * np.diag(np.diag(gram))).T
     errors = np.linalg.solve(gram + 4 * precision, (truth @ gram + drawn + 4 * by_mean).T).T - truth
     reported, _ = fit_solver.amplitude_covariance(session, data, prior)

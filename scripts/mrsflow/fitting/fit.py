@@ -224,23 +224,28 @@ def _fit_together(fids: NDArray, model: Model, terms: Terms | None, start: NDArr
     sd = np.array([noise_sd(fid, model) for fid in fids])
     unit, alone = float(np.mean(sd**-2.0) ** -0.5), len(fids) == 1
     places, theta = _places(fids, model, start)
-    weight, spectra = unit / sd, _placed(fids, model, places) / unit
-    mean = (weight**2 @ spectra / np.sum(weight**2))[np.newaxis]
+    weight = unit / sd
     of_mean = np.array([np.sqrt(np.sum(weight**2))])
     matrix, caution = None if terms is None else terms.matrix, CAUTION if alone else 1.0
     terms_alone, (common, own) = matrix if alone else None, np.split(theta, [model.shape.n_common])
+    mean = _mean(fids, model, places, weight) / unit
     stiff = Session(model, mean, of_mean, unit, terms_alone, caution=caution, stiff=own)
     stiff, first = _best_start(stiff, common)
     rivals = [] if start is not None else _rivals(stiff, first, fids, places, weight)
-    single = replace(stiff, amounts=_usual(stiff, first), profile=_profile(stiff, first), stiff=None)
+    single = replace(stiff, stiff=None)
+    _expect(single, first)
     shared = np.zeros(single.n_shared)
     shared[single.coefficients], shared[single.own] = first.shared[stiff.coefficients], stiff.stiff
     known = first.shared[stiff.nuisance]
     shared[single.nuisance.start : single.nuisance.start + known.size] = known
-    state = _settled(single, first.local, shared)
+    nearly, _ = fit_solver.climb(single, first.local, shared, FIRST_STEPS, FIRST_STEPS, _expect)
+    places = _moved(places, nearly.local[0, single.common], model)
+    single.spectra = _mean(fids, model, places, weight) / unit
+    state = _settled(single, nearly.local, nearly.shared)
     session, mean_state = single, state
     if not alone:
-        session = Session(model, spectra, weight.copy(), unit, matrix, _usual(single, state), _profile(single, state))
+        spectra = _placed(fids, model, places) / unit
+        session = Session(model, spectra, weight.copy(), unit, matrix, single.amounts, single.profile)
         state = _settled(session, *_spread(session, single, state))
     result = _result(session, state, sd, places)
     if terms is not None:
@@ -264,6 +269,22 @@ def _placed(fids: NDArray, model: Model, places: list[Place]) -> NDArray[np.comp
     return model.spectrum(fids * np.exp(-2j * np.pi * shifts * model.time - 1j * phases))
 
 
+def _mean(fids: NDArray, model: Model, places: list[Place], weight: NDArray) -> NDArray[np.complexfloating]:
+    """Fitted points (1, P) of the weighted mean of spectra, each at its place."""
+    return (weight**2 @ _placed(fids, model, places) / np.sum(weight**2))[np.newaxis]
+
+
+def _moved(places: list[Place], common: NDArray, model: Model) -> list[Place]:
+    """Places at which a fit's shift and phase, in its common shape parameters, are 0; these are set to 0 in place.
+
+    What lies at a fixed place beside the metabolites, and where the fitted range ends, then does not depend on where the
+    fit began.
+    """
+    shift, phase = common[model.shape.shift], common[model.shape.phase0]
+    common[[model.shape.shift, model.shape.phase0]] = 0.0
+    return [replace(one, shift=one.shift + shift, phase=one.phase + phase) for one in places]
+
+
 def _rivals(stiff: Session, best: State, fids: NDArray, places: list[Place], weight: NDArray) -> list[float]:
     """Shifts (Hz) from the chosen place at which the singlets fit nearly as well."""
     model, strongest = stiff.model, int(np.argmax(weight))
@@ -271,8 +292,7 @@ def _rivals(stiff: Session, best: State, fids: NDArray, places: list[Place], wei
     for other in fit_start.recognise(fids[strongest], model)[1:]:
         moved = other.shift - places[strongest].shift
         there = [Place(one.shift + moved, one.phase + other.phase - places[strongest].phase, 1.0) for one in places]
-        spectra = _placed(fids, model, there) / stiff.unit
-        mean = (weight**2 @ spectra / np.sum(weight**2))[np.newaxis]
+        mean = _mean(fids, model, there, weight) / stiff.unit
         state = _first_steps(replace(stiff, spectra=mean), fit_start.usual_shape(model)[: model.shape.n_common])
         if state.objective < verdict.RIVAL_OBJECTIVE * best.objective:
             found.append(moved)
@@ -281,14 +301,17 @@ def _rivals(stiff: Session, best: State, fids: NDArray, places: list[Place], wei
 
 def _settled(session: Session, local: NDArray, shared: NDArray) -> State:
     """Climb until variances stand, and what the model still leaves counts as noise of its block."""
-    state, _ = fit_solver.climb(session, local, shared, evidence=fit_solver.EVIDENCE_STEPS)
+    expect = _expect if session.n_blocks == 1 else None
+    state, _ = fit_solver.climb(session, local, shared, evidence=fit_solver.EVIDENCE_STEPS, expect=expect)
     for _ in range(MISFIT_ROUNDS):
         data = fit_solver.normal_equations(session, state)
         more = np.maximum(fit_solver.misfit(session, state, data, session.prior()), 1.0)
         if np.all(more < MISFIT_SETTLED):
             break
         session.weight /= more
-        state, _ = fit_solver.climb(session, state.local, state.shared, evidence=fit_solver.EVIDENCE_STEPS)
+        state, _ = fit_solver.climb(
+            session, state.local, state.shared, evidence=fit_solver.EVIDENCE_STEPS, expect=expect
+        )
     return state
 
 
@@ -324,19 +347,20 @@ def _first_steps(stiff: Session, common: NDArray) -> State:
     return fit_solver.climb(stiff, local, np.zeros(stiff.n_shared), FIRST_STEPS)[0]
 
 
-def _usual(session: Session, state: State) -> amounts.Amounts:
-    return amounts.usual(session.amplitudes_of(state.local, state.shared, 0), session.model)
+def _expect(session: Session, state: State) -> None:
+    """Take usual amounts, and where the basis is expected to lack something, from the fit of one spectrum so far.
 
-
-def _profile(session: Session, state: State) -> NDArray[np.floating]:
-    """Height of the metabolites of a fit at each point, a little smoothed: (P), in units of the session."""
+    The latter by the height of the metabolites at each point, a little smoothed: (P), in units of the session.
+    """
     model = session.model
     amplitudes = session.amplitudes_of(state.local, state.shared, 0)
     height = np.abs(amplitudes[~model.broad] @ state.signals[0][~model.broad])
     reach = max(PROFILE_PPM / abs(model.ppm[1] - model.ppm[0]), 0.5)
     near = np.arange(-int(3 * reach), int(3 * reach) + 1)
     kernel = np.exp(-0.5 * (near / reach) ** 2)
-    return np.convolve(height, kernel / kernel.sum(), mode="same")
+    session.amounts = amounts.usual(amplitudes, model)
+    session.profile = np.convolve(height, kernel / kernel.sum(), mode="same")
+    session.groups["discrepancy"].relative = session.relative()
 
 
 def _problem_of(amplitudes: NDArray, quality: dict[str, Any], names: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""The tables of all sessions of a study, read fast and put beside the design of the trial."""
+"""What the sessions of a study left: their files, their tables read fast, and where sessions were lost."""
 
 import csv
 import io

@@ -13,6 +13,7 @@ from mrsflow.study.config import needs_mean, schema
 if TYPE_CHECKING:
     import pandas as pd
 
+TABLES = ("samples", "participants", "sessions")
 NUMERIC = ("number", "integer")
 
 
@@ -57,8 +58,7 @@ def read_study(config: dict[str, Any], keys: Collection[str] | None = None) -> S
     if inputs["bids"]:
         study, root = Study(*bids_reader.read(inputs["bids"], config["protocols"], keys)), Path()
     else:
-        names = ("samples", "participants", "sessions")
-        study = Study(*(tables.read(inputs[name], name, keys) for name in names))
+        study = Study(*(tables.read(inputs[name], name, keys) for name in TABLES))
         root = Path(inputs["samples"]).parent
     study = validated(study, config)
     if keys is None:
@@ -81,29 +81,16 @@ def validated(study: Study, config: dict[str, Any]) -> Study:
     InputError
         Names file, line, column, what was found and what is allowed.
     """
-    samples, participants, sessions = (
-        _typed(table, name)
-        for name, table in (
-            ("samples", study.samples),
-            ("participants", study.participants),
-            ("sessions", study.sessions),
-        )
-    )
+    inputs = config["inputs"]
+    where = {name: f"the {name} of {inputs['bids']}" if inputs["bids"] else inputs[name] for name in TABLES}
+    samples, participants, sessions = (_typed(getattr(study, name), name) for name in TABLES)
     _refuse_repeats(participants, ["participant"])
     _refuse_repeats(sessions, ["participant", "session"])
     _refuse_repeats(samples, [c for c in ("participant", "session", "role", "run") if c in samples])
     _refuse_repeats(samples[samples["role"] != "T1w"], ["raw"])
-    where = (
-        ("the participants table", "the sessions table")
-        if config["inputs"]["bids"]
-        else (
-            config["inputs"]["participants"],
-            config["inputs"]["sessions"],
-        )
-    )
-    _refuse_unknown(samples, "participant", participants["participant"], where[0])
-    _refuse_unknown(sessions, "participant", participants["participant"], where[0])
-    _refuse_unknown(samples, "key", sessions["key"], where[1])
+    _refuse_unknown(samples, "participant", participants["participant"], where["participants"])
+    _refuse_unknown(sessions, "participant", participants["participant"], where["participants"])
+    _refuse_unknown(samples, "key", sessions["key"], where["sessions"])
     _refuse_unknown(samples, "protocol", config["protocols"], "protocols of the configuration")
     _refuse_unknown(sessions, "arm", config["study"]["conditions"], "study.conditions")
     if "condition" in samples:
@@ -111,8 +98,8 @@ def validated(study: Study, config: dict[str, Any]) -> Study:
         wrong = samples[samples["condition"].notna() & (samples["condition"] != arms)]
         for row in wrong.itertuples():
             raise InputError(
-                f"{row.line}: condition {row.condition!r} differs from the arm of {row.key} in {where[1]}; correct one "
-                "of them"
+                f"{row.line}: condition {row.condition!r} differs from the arm of {row.key} in {where['sessions']}; "
+                "correct one of them"
             )
     for row in sessions[sessions.duplicated(["participant", "visit"])].itertuples():
         raise InputError(f"{row.line}: participant {row.participant!r} has visit {row.visit} twice")

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from mrsflow import axes  # noqa: E402
-from mrsflow.basis_sets import basis, presets, sequences  # noqa: E402
+from mrsflow.basis_sets import basis, basis_formats, presets, sequences  # noqa: E402
 from mrsflow.run import run  # noqa: E402
 
 OTHER_NAMES = {"PCho": "PCh", "Scyllo": "sIns"}
@@ -64,7 +64,7 @@ class Comparison:
     @classmethod
     def read(cls, path: Path, echo_time: float) -> "Comparison":
         """Read a set, and find width and shift (Hz) of its singlets against ours of 1 Hz."""
-        published = basis.centred(basis.load(path))
+        published = basis.centred(basis_formats.load(path))
         published = replace(published, fids=published.fids[:, :KEPT_POINTS])
         found = cls(published, [n for n in published.names if OTHER_NAMES.get(n, n) in sequences.STANDARD])
         names = [n for n in found.names if OTHER_NAMES.get(n, n) in SINGLETS]

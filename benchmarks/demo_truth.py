@@ -16,12 +16,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mrsflow import axes, nifti_mrs
-from mrsflow import config as study_config
 from mrsflow.basis_sets import basis as basis_sets
+from mrsflow.basis_sets import basis_formats
 from mrsflow.basis_sets.basis import Basis
 from mrsflow.fitting import uncertainty
 from mrsflow.simulation.simulate import CONCENTRATIONS_MM, MACROMOLECULES_MM, metabolite_signals
-from mrsflow.statistics import cohort, contrasts, group, outcomes
+from mrsflow.statistics import contrasts, group, outcomes
+from mrsflow.statistics.plan import plan_of
+from mrsflow.study import cohort, layout
+from mrsflow.study import config as study_config
+from mrsflow.study.trial import TrialData
 
 OUTCOME = "Glx/tNAA"
 TRUE_COLUMNS = {"Glx/tNAA": ("glx_mM", "tnaa_mM"), "Glx/tCr": ("glx_mM", "tcr_mM"), "tCr/tNAA": ("tcr_mM", "tnaa_mM")}
@@ -55,7 +59,7 @@ def evaluate(demo: Path) -> None:
     for key in KEYS:
         everyone.blocks[key] = everyone.blocks[key].astype(str)
     print_levels(everyone, truth, located)
-    plan = contrasts.plan_of(config)
+    plan = plan_of(config)
     found = outcomes.prepare(everyone, OUTCOME)
     values = everyone.blocks[KEYS].merge(truth[[*KEYS, "glx_tnaa"]], on=KEYS, how="left")["glx_tnaa"].to_numpy()
     known = outcomes.prepare(replace(everyone, blocks=everyone.blocks.assign(**{OUTCOME: values})), OUTCOME)
@@ -71,10 +75,10 @@ def evaluate(demo: Path) -> None:
     print(f"  simulated arm difference {true:+.4f}; interval {estimate['ci_low']:+.4f} to {estimate['ci_high']:+.4f}")
 
 
-def print_levels(everyone: cohort.Cohort, truth: pd.DataFrame, located: list[cohort.SessionFiles]) -> None:
+def print_levels(everyone: TrialData, truth: pd.DataFrame, located: list[cohort.SessionFiles]) -> None:
     """Print the bias of the levels of ratios over the blocks in use, by vendor and in all."""
     names = ("block", "spectrum", "metabolite", *cohort.MEASURES)
-    fits = cohort.read_tables(located, cohort.FIT, names, {"Glx", "tNAA", "tCr"})
+    fits = cohort.read_tables(located, layout.FIT, names, {"Glx", "tNAA", "tCr"})
     amounts = fits.pivot_table(index=["key", "block"], columns="metabolite", values="per_tcr")
     used = everyone.blocks[~everyone.blocks["excluded"]]
     table = used[["key", *KEYS]].merge(amounts.reset_index(), on=["key", "block"]).merge(truth, on=KEYS)
@@ -110,7 +114,7 @@ def print_changes(found: outcomes.Rows, known: outcomes.Rows, floors: pd.DataFra
 
 
 def floor_of(
-    everyone: cohort.Cohort,
+    everyone: TrialData,
     samples: pd.DataFrame,
     output: Path,
     located: list[cohort.SessionFiles],
@@ -118,12 +122,12 @@ def floor_of(
 ) -> pd.DataFrame:
     """Floors (% of the ratio) of every block in use, from its SNR, true line width and the basis of its protocol."""
     protocols = samples[samples["role"] == "svs"].drop_duplicates("key").set_index("key")["protocol"]
-    sidecars = {found.key: found.paths[cohort.SIDECAR][0] for found in located}
+    sidecars = {found.key: found.paths[layout.SIDECAR][0] for found in located}
 
     @cache
     def basis_of(key: str) -> Basis:
         scan = nifti_mrs.read(sidecars[key].with_suffix(".nii.gz"))
-        given = basis_sets.load(output / "basis" / f"{protocols[key]}.BASIS")
+        given = basis_formats.load(output / "basis" / f"{protocols[key]}.BASIS")
         return basis_sets.match(given, scan.spectrometer_frequency, "1H", scan.dwell_time, scan.fid.shape[-1])
 
     blocks = everyone.blocks[~everyone.blocks["excluded"]].copy()

@@ -15,9 +15,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
+from mrsflow.models import session_models
+from mrsflow.planning import power
+from mrsflow.planning.power import Scenario
 from mrsflow.run import run
-from mrsflow.statistics import pairs, power
-from mrsflow.statistics.power import Scenario
 
 MISSING = {"lost_blocks": 0.08, "dropouts": 2 / 26}
 SCENARIOS = {
@@ -79,7 +80,7 @@ def fieller_of(batch: power.Trials, truth: float) -> tuple[np.ndarray, np.ndarra
     covariance = rows @ fit.covariance_kr @ rows.T
     for i, (treated, reference) in enumerate(means):
         df = fit[i].contrast(rows[0] - treated / reference * rows[1]).df
-        found = pairs.fieller(treated, reference, covariance[i], float(df))
+        found = session_models.fieller(treated, reference, covariance[i], float(df))
         bounded[i] = found.bounded
         if found.bounded:
             covered[i] = found.low <= truth <= found.high

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mrsflow import nifti_mrs
 from mrsflow.basis_sets import basis as basis_sets
-from mrsflow.basis_sets import extra_signals, macromolecules, presets, sequences
+from mrsflow.basis_sets import basis_formats, broad_lines, extra_signals, macromolecules, presets, sequences
 from mrsflow.basis_sets.basis import Basis
 from mrsflow.basis_sets.sequences import Sequence
 from mrsflow.fitting import dynamic, fit, uncertainty
@@ -97,7 +97,7 @@ class Options:
 def own_basis(vendor: str, echo_time_ms: float, frequency: float, pattern: str = "") -> Basis:
     """Simulate the basis set of a vendor's PRESS by its preset, macromolecules included."""
     if pattern:
-        return basis_sets.load(pattern.format(name=vendor + ("" if echo_time_ms == 35 else f"{echo_time_ms:g}")))
+        return basis_formats.load(pattern.format(name=vendor + ("" if echo_time_ms == 35 else f"{echo_time_ms:g}")))
     return sequences.cached(BUILD / "basis", _sequence(vendor, echo_time_ms), frequency, macromolecules=True)
 
 
@@ -110,7 +110,7 @@ def _sequence(vendor: str, echo_time_ms: float) -> Sequence:
 
 def with_macromolecules(basis: Basis, frequency: float, dwell_time: float, n_points: int) -> Basis:
     """Match a basis file to data and, where it has no macromolecules, append ours."""
-    if not any(macromolecules.is_macromolecule(name) for name in basis.names):
+    if not any(broad_lines.is_macromolecule(name) for name in basis.names):
         basis = macromolecules.chosen(basis, "default")
     return basis_sets.match(basis, frequency, "1H", dwell_time, n_points)
 
@@ -122,7 +122,7 @@ def model_for(
     """Model of the foreign sets of a vendor."""
     if options.basis == "vendor":
         name = {"siemens": "Siemens", "ge": "GE", "philips": "Philips"}[vendor]
-        published = basis_sets.load(SHARED / "data" / "basis" / f"3T_PRESS_{name}_35ms_noMM.BASIS")
+        published = basis_formats.load(SHARED / "data" / "basis" / f"3T_PRESS_{name}_35ms_noMM.BASIS")
         return Model(with_macromolecules(published, frequency, dwell_time, n_points), FITTED_PPM)
     own = own_basis(vendor, 35, frequency, options.own_basis)
     return Model(basis_sets.match(own, frequency, "1H", dwell_time, n_points), FITTED_PPM)
@@ -503,7 +503,7 @@ def part_bold(options: Options) -> None:
         scan = nifti_mrs.read(BOLD / f"{field}_svs.nii.gz")
         design = pd.read_csv(BOLD / f"{field}_design.tsv", sep="\t")
         fids, clock = scan.ordered("DIM_DYN"), Clock()
-        basis = basis_sets.load(BOLD / f"basis_{field}")
+        basis = basis_formats.load(BOLD / f"basis_{field}")
         sampling = (scan.spectrometer_frequency, "1H", scan.dwell_time, fids.shape[-1])
         model = Model(basis_sets.match(basis, *sampling), FITTED_PPM)
         rows = []
@@ -571,7 +571,7 @@ def _real(scan: tuple, options: Options) -> tuple[NDArray, Model]:
     fids = read.ordered("DIM_DYN")
     sampling = (read.spectrometer_frequency, read.dwell_time, fids.shape[-1])
     if options.basis == "vendor":
-        return fids, Model(with_macromolecules(basis_sets.load(SHARED / "data" / scan.basis), *sampling), FITTED_PPM)
+        return fids, Model(with_macromolecules(basis_formats.load(SHARED / "data" / scan.basis), *sampling), FITTED_PPM)
     own = own_basis(scan.scan.split("-")[0], scan.echo_time_ms, sampling[0], options.own_basis)
     return fids, Model(basis_sets.match(own, sampling[0], "1H", *sampling[1:]), FITTED_PPM)
 

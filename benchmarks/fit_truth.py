@@ -27,13 +27,13 @@ import pandas as pd
 from fit_foreign import SHARED, picture, rms
 from fit_simulation import LINE_SHAPES, spectra_of
 
-from mrsflow import nifti_mrs
+from mrsflow import nifti_mrs, water
 from mrsflow.basis_sets import basis as basis_sets
+from mrsflow.basis_sets import basis_formats
 from mrsflow.conversion.convert import convert_by_hand
 from mrsflow.errors import InputError
 from mrsflow.fitting import amounts, dynamic, fit, fit_solver, uncertainty
 from mrsflow.fitting.fit_model import Model
-from mrsflow.preprocessing import water
 from mrsflow.run import run
 
 TRUTH = SHARED / "reference" / "truth"
@@ -58,7 +58,7 @@ def load(name: str, every: int = 1) -> tuple[np.ndarray, pd.DataFrame]:
 
 def the_model(ppm: tuple[float, float] = (0.5, 4.2)) -> Model:
     """Model with the basis of the fitting challenge."""
-    basis = basis_sets.load(SHARED / "data" / "fitting-challenge" / "basisset_LCModel" / "press3T_30ms.BASIS")
+    basis = basis_formats.load(SHARED / "data" / "fitting-challenge" / "basisset_LCModel" / "press3T_30ms.BASIS")
     return Model(basis_sets.match(basis, 123.261703, "1H", 0.25e-3, 2048), ppm)
 
 
@@ -377,7 +377,7 @@ def part_philips(_model: Model, _every: int) -> None:
             convert_by_hand([scans / f"sub-01_ses-01_{name}" / f"sub-01_ses-01_PRESS_raw-{kind}_noID.SDAT"], out, {})
             read.append(nifti_mrs.read(out))
     scan, reference = read
-    published = basis_sets.load(SHARED / "data" / "basis" / "3T_PRESS_Philips_35ms_noMM.BASIS")
+    published = basis_formats.load(SHARED / "data" / "basis" / "3T_PRESS_Philips_35ms_noMM.BASIS")
     basis = basis_sets.match(published, scan.spectrometer_frequency, "1H", scan.dwell_time, scan.fid.size)
     fids = {"as read": scan.fid, "eddy currents corrected": water.correct_eddy_currents(scan.fid, reference.fid)}
     rows, fits = [], {}

@@ -24,17 +24,16 @@ from fit_simulation import spectra_of
 from fit_truth import RATIOS, load, true_value, value
 from numpy.typing import NDArray
 
-from mrsflow import nifti_mrs
+from mrsflow import nifti_mrs, water
 from mrsflow.basis_sets import basis as basis_sets
-from mrsflow.basis_sets import sequences, spins
+from mrsflow.basis_sets import basis_formats, sequences, spins
 from mrsflow.basis_sets.basis import Basis
-from mrsflow.basis_sets.macromolecules import broad_fid
+from mrsflow.basis_sets.broad_lines import broad_fid
 from mrsflow.basis_sets.nulled import LINES, MISFIT_OF_ONE, RESIDUAL, Nulled, fit_lines
 from mrsflow.conversion.convert import convert_by_hand
 from mrsflow.errors import InputError
 from mrsflow.fitting import fit
 from mrsflow.fitting.fit_model import Model
-from mrsflow.preprocessing import water
 from mrsflow.run import run
 
 DATA = Path(os.environ.get("MRSFLOW_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
@@ -46,7 +45,7 @@ MACROMOLECULES_MM = 7.0
 def volunteers(echo_time: int, residual: tuple[str, ...] = ("Cr CH2",)) -> list[Nulled]:
     """Read the metabolite-nulled spectra of one TE (20, 32 or 44 ms), a volunteer each."""
     files = sorted((DATA / "jmrui-mm-3t-volunteers").glob(f"*/Occipital/TE_{echo_time}.txt"))
-    sets = [basis_sets.load(file) for file in files]
+    sets = [basis_formats.load(file) for file in files]
     return [Nulled(one.fids[0], one.dwell_time, one.spectrometer_frequency, residual) for one in sets]
 
 
@@ -146,7 +145,7 @@ def part_simulated() -> None:
     """Bias and RMSE (%) of ratios in spectra made with macromolecules of one source, fitted with those of another."""
     _, truth = load("main")
     truth = truth[truth["artefact"] == 0].reset_index(drop=True).rename(columns={"PCho": "PCh"}).iloc[::3]
-    challenge = basis_sets.load(DATA / "fitting-challenge" / "basisset_LCModel" / "press3T_30ms.BASIS")
+    challenge = basis_formats.load(DATA / "fitting-challenge" / "basisset_LCModel" / "press3T_30ms.BASIS")
     challenge = basis_sets.match(challenge, 123.261703, "1H", 0.25e-3, 2048)
     basis = simulated_basis(challenge)
     mac = challenge.fids[challenge.names.index("Mac")]

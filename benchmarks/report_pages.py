@@ -31,7 +31,7 @@ def main(participants: int = 100) -> None:
         config = write_study(output, participants)
         trial = timed("reading", lambda: group_read.load(config))
         timed("figures", lambda: group_figures.draw_all(trial, output / "figures"))
-        seconds = timed("session pages", lambda: [session_page.write(output, k, config) for k in trial.sessions])
+        seconds = timed("session pages", lambda: [session_page.write(output, k, config) for k in trial.keys])
         timed("group page", lambda: group_page.write(config))
         pages = sorted((output / "report").glob("sub-*.html"))
         index = output / "report" / "index.html"

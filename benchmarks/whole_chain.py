@@ -32,8 +32,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import demo_truth  # noqa: E402
 
 from mrsflow.errors import InputError  # noqa: E402
+from mrsflow.models import session_models  # noqa: E402
 from mrsflow.run import run  # noqa: E402
-from mrsflow.statistics import pairs  # noqa: E402
 
 FIRST_SEED = 1000
 ARMS = ("placebo", "naltrexone")
@@ -114,7 +114,7 @@ def of_true_values(blocks: pd.DataFrame) -> float:
     phase = np.where(blocks["phase"] == "baseline", "bl", "y")
     means = blocks.assign(phase=phase).pivot_table(index=keys, columns="phase", values="glx_tnaa").reset_index()
     sessions = means.rename(columns={"visit": "period", "arm": "condition"})
-    return float(pairs.crossover(sessions, ARMS, ARMS[1], ARMS[0], "y", baseline=True).test.estimate)
+    return float(session_models.crossover(sessions, ARMS, ARMS[1], ARMS[0], "y", baseline=True).test.estimate)
 
 
 def summary(table: pd.DataFrame) -> None:

@@ -15,10 +15,11 @@ from snakemake.exceptions import WorkflowError
 SCRIPTS = Path(workflow.basedir, "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from mrsflow import config as study_config
-from mrsflow import records
 from mrsflow.errors import InputError
 from mrsflow.files import checksum, digest_of
+from mrsflow.study import config as study_config
+from mrsflow.study import layout, records
+from mrsflow.study.study import read_study
 
 if not workflow.overwrite_configfiles:
 
@@ -27,13 +28,13 @@ if not workflow.overwrite_configfiles:
 
 try:
     config = study_config.checked(config, "configuration")
-    STUDY = study_config.read_study(config)
+    STUDY = read_study(config)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
 logging.raiseExceptions = False  # where the disk of Snakemake's log is full, the terminal still gets the messages
 OUTPUT = config["output"]
-STAGES = ("convert", "preprocess", "fit", "report_sessions")
+STAGES = (*layout.STAGES, "report_sessions")
 CONDA = any(
     method.name == "CONDA" for method in workflow.deployment_settings.deployment_method
 )
@@ -256,10 +257,7 @@ def stage_of(path):
     parts = Path(path).parts
     if parts[0] == "status":
         return parts[1], Path(path).stem
-    key = (
-        "_".join(part for part in parts[:-1] if part.startswith(("sub-", "ses-")))
-        or Path(path).stem
-    )
+    key = str(layout.SessionKey.of(Path(path).stem))
     for stage in STAGES:
         record = records.read_record(OUTPUT, stage, key)
         if record and path in record["outputs"]:

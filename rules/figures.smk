@@ -1,19 +1,17 @@
 """Figures of the whole study."""
 
-from mrsflow.reporting import figure_files
+from mrsflow.study import layout
 
 
 rule figures:
     input:
         rules.group.output,
-        captions=[
-            f"{workflow.basedir}/report/{name}.rst" for name in figure_files.TITLES
-        ],
+        captions=[f"{workflow.basedir}/report/{name}.rst" for name in layout.FIGURES],
         script=script("figures"),
     output:
         [
             f"{OUTPUT}/figures/{name}"
-            for name in figure_files.names()
+            for name in layout.figure_files()
             if not name.endswith(".svg")
         ],
         [
@@ -23,7 +21,7 @@ rule figures:
                 category="Figures",
                 labels={"figure": title},
             )
-            for name, title in figure_files.TITLES.items()
+            for name, title in layout.FIGURES.items()
         ],
     log:
         f"{OUTPUT}/logs/figures.log",

@@ -1,6 +1,6 @@
 """Tables, models and tests of the whole study."""
 
-from mrsflow.statistics import group_files
+from mrsflow.study import layout
 
 
 rule group:
@@ -10,7 +10,7 @@ rule group:
         sessions=config["inputs"]["sessions"],
         script=script("group"),
     output:
-        [f"{OUTPUT}/group/{name}" for name in group_files.names(config)],
+        [f"{OUTPUT}/group/{name}" for name in layout.group_files(config)],
     log:
         f"{OUTPUT}/logs/group.log",
     benchmark:

@@ -19,14 +19,16 @@ def main(config: str, protocol: str, out: Path) -> None:
     out : Path
         NIfTI-MRS file to write.
     """
-    from mrsflow import config as study_config
-    from mrsflow import nifti_mrs, records
+    from mrsflow import nifti_mrs
     from mrsflow.basis_sets.basis import ECHO_TIME_TOLERANCE, FIELD_TOLERANCE
     from mrsflow.errors import InputError
     from mrsflow.preprocessing import nulled_scan
+    from mrsflow.study import config as study_config
+    from mrsflow.study import layout, records
+    from mrsflow.study.study import read_study
 
     settings = study_config.load(config)
-    samples = study_config.read_study(settings).samples.query("role == 'mm'")
+    samples = read_study(settings).samples.query("role == 'mm'")
     chosen = settings["protocols"][protocol]
     output = Path(settings["output"])
     scans = []
@@ -35,7 +37,7 @@ def main(config: str, protocol: str, out: Path) -> None:
             written = records.outputs_of(output, "preprocess", key)
         except records.Skipped:
             continue
-        scans += [nifti_mrs.read(path) for path in written if path.name.endswith("_desc-macromolecules_svs.nii.gz")]
+        scans += [nifti_mrs.read(path) for path in written if path.name.endswith(layout.MACROMOLECULES)]
     frequency, echo_time = chosen["spectrometer_frequency_mhz"], chosen["echo_time_ms"] / 1e3
     scans = [scan for scan in scans if abs(scan.spectrometer_frequency / frequency - 1) <= FIELD_TOLERANCE]
     if not scans:

@@ -17,9 +17,10 @@ def main(config: str, out: Path) -> None:
     """
     import pandas as pd
 
-    from mrsflow.config import load
     from mrsflow.files import write_table
-    from mrsflow.statistics import compare_r, group
+    from mrsflow.models import compare_r
+    from mrsflow.statistics import group
+    from mrsflow.study.config import load
 
     models = group.models_of(load(config))
     rows = pd.DataFrame(compare_r.differences(models, compare_r.fit_in_r(models)))

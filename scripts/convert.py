@@ -17,9 +17,10 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     status : Path
         Table to write: what happened to each session.
     """
-    from mrsflow import records
-    from mrsflow.config import load, read_study
     from mrsflow.conversion.convert import convert_session, work_of
+    from mrsflow.study import records
+    from mrsflow.study.config import load
+    from mrsflow.study.study import read_study
 
     settings = load(config)
     study = read_study(settings, sessions)

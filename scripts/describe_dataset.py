@@ -15,10 +15,10 @@ def main(config: str) -> None:
     config : str
         Configuration: a YAML file, or JSON text.
     """
-    from mrsflow import records
-    from mrsflow.config import load, read_study
     from mrsflow.conversion import bids, voxels
-    from mrsflow.statistics import masking
+    from mrsflow.study import masking, records
+    from mrsflow.study.config import load
+    from mrsflow.study.study import read_study
 
     settings = load(config)
     study = masking.mask_study(read_study(settings), settings)

@@ -13,14 +13,14 @@ def main(config: str) -> None:
     config : str
         YAML file or JSON text.
     """
-    from mrsflow import config as study_config
-    from mrsflow import records
-    from mrsflow.reporting import figure_files, group_figures, group_read
+    from mrsflow.reporting import group_figures, group_read
+    from mrsflow.study import config as study_config
+    from mrsflow.study import layout, records
 
     settings = study_config.load(config)
     output = Path(settings["output"])
     group_figures.draw_all(group_read.load(settings), output / "figures")
-    records.record_step(output, "figures", [output / "figures" / name for name in figure_files.names()])
+    records.record_step(output, "figures", [output / "figures" / name for name in layout.figure_files()])
 
 
 if __name__ == "__main__":

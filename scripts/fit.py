@@ -17,9 +17,10 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     status : Path
         Table to write: what happened to each session.
     """
-    from mrsflow import records
-    from mrsflow.config import load, macromolecules_of, needs_mean, read_study
     from mrsflow.fitting.fit_files import fit_session_files
+    from mrsflow.study import layout, records
+    from mrsflow.study.config import load, macromolecules_of, needs_mean
+    from mrsflow.study.study import read_study
 
     settings = load(config)
     rows = read_study(settings, sessions).samples
@@ -40,7 +41,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
 
     def fit(item: records.Work) -> list[Path]:
         written = records.outputs_of(output, "preprocess", item.key)
-        own = [path for path in written if path.name.endswith("_desc-macromolecules_svs.nii.gz")]
+        own = [path for path in written if path.name.endswith(layout.MACROMOLECULES)]
         measured = means(item.key) or (own if "measured" in source(item.key).values() else [])
         return fit_session_files(item.key, written, bases(item.key), item.settings, next(iter(measured), None))
 

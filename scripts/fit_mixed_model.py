@@ -29,16 +29,16 @@ def main(
     """
     from mrsflow import files
     from mrsflow.errors import InputError
-    from mrsflow.statistics import formula as formulas
-    from mrsflow.statistics import guards
-    from mrsflow.statistics.models import describe_fit, fit_table
+    from mrsflow.models import formula as formulas
+    from mrsflow.models.table_models import describe_fit, fit_table
+    from mrsflow.statistics import design_checks
 
     formulas.parse(formula)
     rows = files.read_table(table)
     try:
         if where is not None:
             rows = rows[formulas.where(where, rows)]
-        guards.check_blocks(rows)
+        design_checks.check_blocks(rows)
         model = fit_table(rows, formula, reference or {}, aliased="leave out")
     except InputError as error:
         raise InputError(f"{table}: {error}") from None

@@ -18,15 +18,15 @@ def main(config: str, status: list[Path] | None = None) -> None:
     """
     from threadpoolctl import threadpool_limits
 
-    from mrsflow import records
-    from mrsflow.config import load
-    from mrsflow.statistics import group, group_files
+    from mrsflow.statistics import group
+    from mrsflow.study import layout, records
+    from mrsflow.study.config import load
 
     settings = load(config)
     output = Path(settings["output"])
     with threadpool_limits(1):
         headline = group.run(settings, status)
-    records.record_step(output, "group", [output / "group" / name for name in group_files.names(settings)])
+    records.record_step(output, "group", [output / "group" / name for name in layout.group_files(settings)])
     if reason := headline.get("reason"):
         print(f"group: no primary result: {reason}")
 

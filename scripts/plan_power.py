@@ -20,12 +20,16 @@ def main(config: str, out: Path | None = None) -> None:
     """
     from threadpoolctl import threadpool_limits
 
-    from mrsflow.config import load
-    from mrsflow.statistics import power_plan
+    from mrsflow.planning import power_plan
+    from mrsflow.reporting import figures, figures_power
+    from mrsflow.study.config import load
 
     settings = load(config)
+    folder = out or Path(settings["output"]) / "power"
     with threadpool_limits(1):
-        table = power_plan.plan(settings, out or Path(settings["output"]) / "power")
+        table = power_plan.plan(settings, folder)
+    with figures.style():
+        figures.save(figures_power.draw(table), folder / "power")
     shown = ["design", "n_participants", "attenuation", "lost_blocks", "power", "half_width_percent"]
     print(table[shown].to_string(index=False, float_format="%.3g"))
 

@@ -17,9 +17,10 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     status : Path
         Table to write: what happened to each session.
     """
-    from mrsflow import records
-    from mrsflow.config import load, read_study
     from mrsflow.preprocessing.session_files import preprocess_session
+    from mrsflow.study import records
+    from mrsflow.study.config import load
+    from mrsflow.study.study import read_study
 
     settings = load(config)
     samples = read_study(settings, sessions).samples.query("role == 'svs'")

@@ -13,9 +13,9 @@ def main(config: str) -> None:
     config : str
         YAML file or JSON text.
     """
-    from mrsflow import config as study_config
-    from mrsflow import records
     from mrsflow.reporting import group_page
+    from mrsflow.study import config as study_config
+    from mrsflow.study import records
 
     settings = study_config.load(config)
     folder = group_page.write(settings).parent

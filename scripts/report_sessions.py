@@ -19,9 +19,9 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     status : Path
         Table to write: session, status, reason.
     """
-    from mrsflow import config as study_config
-    from mrsflow import records
     from mrsflow.reporting import session_page
+    from mrsflow.study import config as study_config
+    from mrsflow.study import records
 
     settings = study_config.load(config)
     output = Path(settings["output"])

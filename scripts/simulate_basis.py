@@ -3,12 +3,12 @@
 from functools import partial
 from pathlib import Path
 
-from mrsflow import config as study_config
-from mrsflow import records
-from mrsflow.basis_sets import basis, extra_signals, macromolecules, sequences
+from mrsflow.basis_sets import basis, basis_formats, extra_signals, macromolecules, sequences
 from mrsflow.basis_sets.basis_formats import write_basis
 from mrsflow.errors import InputError
 from mrsflow.run import run
+from mrsflow.study import config as study_config
+from mrsflow.study import records
 
 
 def main(config: str, protocol: str, out: Path, cache: Path | None = None) -> None:
@@ -33,7 +33,7 @@ def main(config: str, protocol: str, out: Path, cache: Path | None = None) -> No
     wanted = study_config.macromolecules_of(chosen)
     frequency = chosen["spectrometer_frequency_mhz"]
     if chosen["basis"]:
-        made = basis.load(chosen["basis"])
+        made = basis_formats.load(chosen["basis"])
         basis.check_field(made, frequency, chosen["nucleus"])
         basis.check_echo_time(made, chosen["echo_time_ms"] / 1e3)
         made = macromolecules.chosen(made, wanted)

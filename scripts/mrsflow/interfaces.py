@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsflow.conversion.external import Spec2nii  # first: it turns telemetry off before nipype is imported
+from mrsflow.study import layout
 
 from nipype.interfaces.base import (  # isort: skip
     BaseInterface,
@@ -65,7 +66,7 @@ class Preprocess(BaseInterface):
         settings = Settings(**own)
         paths = [Path(path).resolve() for path in inputs["in_files"]]
         session = process(session_files.read_runs(paths, inputs["event"]), settings)
-        sidecar = read_json(paths[0].with_name(re.sub(r"\.nii(\.gz)?$", ".json", paths[0].name)))
+        sidecar = read_json(layout.sidecar(paths[0]))
         stem = Path(runtime.cwd, re.sub(r"(_run-[^_]+)?_svs\.nii(\.gz)?$", "", paths[0].name))
         baseline = self.inputs.baseline if isdefined(self.inputs.baseline) else []
         self._written = session_files.write(session, settings, baseline, sidecar, stem)
@@ -73,11 +74,11 @@ class Preprocess(BaseInterface):
 
     def _list_outputs(self) -> dict[str, str]:
         endings = {
-            "out_file": "_desc-blocks_svs.nii.gz",
-            "reference": "_mrsref.nii.gz",
-            "block_table": "_desc-blocks_quality.tsv",
-            "transient_table": "_desc-transients_quality.tsv",
-            "session_file": "_desc-session_quality.json",
+            "out_file": layout.BLOCKS,
+            "reference": layout.REFERENCE,
+            "block_table": layout.BLOCK_QUALITY,
+            "transient_table": layout.TRANSIENT_QUALITY,
+            "session_file": layout.SESSION_QUALITY,
         }
         return {
             name: str(path) for name, ending in endings.items() for path in self._written if path.name.endswith(ending)

@@ -7,8 +7,8 @@ from faulty import CONFIG
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrsflow import config
 from mrsflow.errors import InputError
+from mrsflow.study import config
 
 
 def changed(key, value):

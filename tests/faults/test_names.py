@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from made_results import write_record, write_study
 from stand_in import ROOT, Project
 
-from mrsflow import config, run
+from mrsflow import run
 from mrsflow.conversion import convert, identity
 from mrsflow.errors import InputError
 from mrsflow.files import read_table, write_table
+from mrsflow.models import formula
 from mrsflow.reporting import session_page
-from mrsflow.statistics import formula
+from mrsflow.study import config
 
 NASTY = ["$(touch pwned)", "`touch pwned`", "; touch pwned;", "'; touch pwned; '", '"; touch pwned; "', "| touch pwned"]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from faulty import CONFIG
 
-from mrsflow import config
 from mrsflow.conversion import checks, vendors
 from mrsflow.errors import InputError
+from mrsflow.study import config
 
 VENDORS = ("ge", "siemens", "philips")
 PROTOCOL = config.checked(CONFIG)["protocols"]["a"]

@@ -7,9 +7,10 @@ from faulty import CONFIG, TABLES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrsflow import config
 from mrsflow.errors import InputError
 from mrsflow.files import read_table
+from mrsflow.study import config
+from mrsflow.study.study import read_study
 
 
 def study_of(folder, conditions=("placebo", "drug"), **replaced):
@@ -22,7 +23,7 @@ def study_of(folder, conditions=("placebo", "drug"), **replaced):
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
     content = copy.deepcopy(CONFIG) | {"inputs": paths}
     content["study"]["conditions"] = list(conditions)
-    return config.read_study(config.checked(content))
+    return read_study(config.checked(content))
 
 
 def edited(table, old, new):
@@ -49,11 +50,12 @@ FAULTS = {
     "column twice": (edited("sessions", "visit\tarm", "arm\tarm"), "column 'arm' stands more than once"),
     "column missing": (edited("sessions", "visit\t", "\t"), "column 'visit' is missing"),
     "column misspelt": (edited("samples", "start_time", "starttime"), "'starttime', did you mean 'start_time'"),
-    "scan twice": (edited("samples", "x/2.dat", "x/1.dat"), "line 3: repeats line 2 .*remove one"),
-    "two sessions of one name": (edited("samples", "01\t2\tsvs", "01\t1\tsvs"), "line 3: repeats line 2 .*run"),
-    "session twice": (edited("sessions", "01\t2\t2", "01\t1\t2"), "sessions.tsv, line 3: repeats line 2"),
+    "scan twice": (edited("samples", "x/2.dat", "x/1.dat"), "line 3: repeats .*line 2 .*remove one"),
+    "two sessions of one name": (edited("samples", "01\t2\tsvs", "01\t1\tsvs"), "line 3: repeats .*line 2 .*run"),
+    "session twice": (edited("sessions", "01\t2\t2", "01\t1\t2"), "sessions.tsv, line 3: repeats .*line 2"),
     "visit twice": (edited("sessions", "01\t2\t2", "01\t2\t1"), "line 3: participant '01' has visit 1 twice"),
     "unknown participant": (edited("samples", "02\t1\tsvs", "03\t1\tsvs"), "line 4: participant '03' is not in"),
+    "session of nobody": (edited("participants", "02\t", "03\t"), "participant '02' is not in"),
     "unknown session": (edited("samples", "02\t1\tsvs", "02\t9\tsvs"), "line 4: key 'sub-02_ses-9' is not in"),
     "unknown protocol": (edited("samples", "svs\ta\tx/2", "svs\tb\tx/2"), "line 3: protocol 'b' is not in protocols"),
     "unknown arm": (edited("sessions", "1\tplacebo", "1\tplacbo"), "line 2: arm 'placbo' is not in study.conditions"),

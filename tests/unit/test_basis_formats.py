@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from mrsflow.axes import time_axis
-from mrsflow.basis_sets import basis as basis_module
-from mrsflow.basis_sets import sequences
+from mrsflow.basis_sets import basis_formats, sequences
 from mrsflow.basis_sets.basis_formats import write_basis, write_json
 from mrsflow.errors import InputError
 
@@ -43,12 +42,12 @@ def lcmodel_text(basis, header=None, each="", zero_fill=2, spec="{:.9E}", column
 
 def load_text(tmp_path, text, name="set.BASIS"):
     (tmp_path / name).write_text(text)
-    return basis_module.load(tmp_path / name)
+    return basis_formats.load(tmp_path / name)
 
 
 def test_written_basis_is_read_back(tmp_path, simulated):
     write_basis(simulated, tmp_path / "a.BASIS")
-    found = basis_module.load(tmp_path / "a.BASIS")
+    found = basis_formats.load(tmp_path / "a.BASIS")
     np.testing.assert_allclose(found.fids, simulated.fids, atol=1e-7)
     assert found.names == simulated.names
     assert (found.dwell_time, found.spectrometer_frequency, found.reference_ppm) == (DWELL, MHZ, 4.65)
@@ -60,7 +59,7 @@ def test_written_basis_is_read_back(tmp_path, simulated):
 
 def test_written_json_is_read_back(tmp_path, simulated):
     write_json(simulated, tmp_path / "set")
-    found = basis_module.load(tmp_path / "set")
+    found = basis_formats.load(tmp_path / "set")
     assert sorted(found.names) == sorted(simulated.names)
     for name, fid in zip(found.names, found.fids, strict=True):
         np.testing.assert_array_equal(fid, simulated.fids[simulated.names.index(name)])
@@ -152,7 +151,7 @@ def test_reference_line_at_0_ppm_is_taken_out(tmp_path, simulated, turn, width, 
     with_reference = broadened.copy()
     with_reference[chosen] += 9 * np.exp(2j * np.pi * 4.65 * MHZ * t - np.pi * width * t)
     write_json(replace(simulated, fids=turn(with_reference)), tmp_path / "set")
-    found = basis_module.load(tmp_path / "set")
+    found = basis_formats.load(tmp_path / "set")
     order = [found.names.index(name) for name in simulated.names]
     np.testing.assert_allclose(found.fids[order], broadened, atol=2e-3 * 9)
     spectra = np.abs(np.fft.fft(found.fids[order] - broadened))
@@ -163,7 +162,7 @@ def test_a_reference_named_as_such_stays(tmp_path, simulated):
     t = time_axis(POINTS, DWELL)
     line = 9 * np.exp(2j * np.pi * 4.65 * MHZ * t - np.pi * 2 * t)
     write_json(replace(simulated, names=("NAA", "Cr", "DSS", "Glu"), fids=simulated.fids + line), tmp_path / "set")
-    found = basis_module.load(tmp_path / "set")
+    found = basis_formats.load(tmp_path / "set")
     np.testing.assert_allclose(found.fids[found.names.index("DSS")], simulated.fids[2] + line, atol=1e-12)
 
 
@@ -194,11 +193,11 @@ def test_raw_folder_takes_its_sampling_from_the_makebasis_input(tmp_path, simula
         text = f" $NMID ID='{name}', FMTDAT='(2E15.6)'\n TRAMP=2., VOLUME=4. $END\n{lines_of(fid)}"
         (tmp_path / f"{name}.RAW").write_text(text)
     with pytest.raises(InputError, match="do not say their frequency"):
-        basis_module.load(tmp_path)
+        basis_formats.load(tmp_path)
     (tmp_path / "makebasis.in").write_text(
         f" $SEQPAR HZPPPM={MHZ} $END\n $NMALL DELTAT={DWELL}, NUNFIL={POINTS} $END\n"
     )
-    found = basis_module.load(tmp_path)
+    found = basis_formats.load(tmp_path)
     assert sorted(found.names) == sorted(simulated.names)
     np.testing.assert_allclose(found.fids[found.names.index("Cr")], simulated.fids[1] / 2, atol=1e-7)
 
@@ -235,7 +234,7 @@ def test_jmrui_text_is_read_in_either_sense(tmp_path, simulated, with_fft, mirro
 def test_jmrui_folder_has_a_metabolite_per_file(tmp_path, simulated):
     for name, fid in zip(simulated.names, simulated.fids, strict=True):
         (tmp_path / f"{name}.txt").write_text(jmrui_text([name], [fid], with_fft=True))
-    found = basis_module.load(tmp_path)
+    found = basis_formats.load(tmp_path)
     np.testing.assert_allclose(found.fids[found.names.index("Glu")], simulated.fids[3], atol=1e-7)
 
 
@@ -246,15 +245,15 @@ def test_json_in_hertz_and_the_other_sense_is_read(tmp_path, simulated):
             "basis_centre": MHZ * 1e6, "basis_width": 1.0, "basis_name": name,
         }  # fmt: skip
         (tmp_path / f"{name}.json").write_text(json.dumps({"basis": entry}))
-    found = basis_module.load(tmp_path)
+    found = basis_formats.load(tmp_path)
     np.testing.assert_allclose(found.fids[found.names.index("NAA")], simulated.fids[0], atol=1e-12)
     assert found.spectrometer_frequency == pytest.approx(MHZ)
     (tmp_path / "bad.json").write_text('{"basis": {"basis_re": [1]}}')
     with pytest.raises(InputError, match="key basis_im is missing"):
-        basis_module.load(tmp_path)
+        basis_formats.load(tmp_path)
 
 
 def test_what_is_no_basis_is_named(tmp_path):
     for path, words in ((tmp_path, "the folder has no"), (tmp_path / "none.BASIS", "cannot be read")):
         with pytest.raises(InputError, match=words):
-            basis_module.load(path)
+            basis_formats.load(path)

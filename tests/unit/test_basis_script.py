@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mrsflow.basis_sets import basis, sequences
+from mrsflow.basis_sets import basis_formats, sequences
 from mrsflow.basis_sets.pulses import Pulse
 from mrsflow.errors import InputError
 from mrsflow.fitting import amounts
@@ -41,12 +41,12 @@ def config(**changes):
 def test_simulated_protocol_has_the_standard_metabolites_and_macromolecules(main, tmp_path):
     out = tmp_path / "brain.BASIS"
     main(config(), "brain", out)
-    found = basis.load(out)
+    found = basis_formats.load(out)
     assert set(found.names) >= {*sequences.STANDARD, *amounts.MACROMOLECULES, "Lip09", "Lip13", "Lip20"}
     expected = sequences.simulate(sequences.Sequence("press", 0.030, te1=0.011), MHZ, ("Glu",)).fids[0]
     np.testing.assert_allclose(found.fids[found.names.index("Glu")], expected, atol=1e-7)
     main(config(macromolecules=False), "brain", out)
-    assert basis.load(out).names == sequences.STANDARD
+    assert basis_formats.load(out).names == sequences.STANDARD
 
 
 def test_macromolecules_are_added_to_a_named_file_once(main, tmp_path):
@@ -54,7 +54,7 @@ def test_macromolecules_are_added_to_a_named_file_once(main, tmp_path):
     main(config(macromolecules="none"), "brain", bare)
     main(config(), "brain", full)
     main(config(basis=str(bare), macromolecules="default"), "brain", again)
-    found, expected = basis.load(again), basis.load(full)
+    found, expected = basis_formats.load(again), basis_formats.load(full)
     assert found.names == expected.names
     np.testing.assert_allclose(found.fids, expected.fids, rtol=0.02, atol=1e-5)
     assert "macromolecules: parametrised" in found.description
@@ -63,15 +63,15 @@ def test_macromolecules_are_added_to_a_named_file_once(main, tmp_path):
     with pytest.raises(InputError, match="has macromolecules already"):
         main(config(basis=str(full), macromolecules="measured"), "brain", tmp_path / "never.BASIS")
     main(config(basis=str(full), macromolecules=None), "brain", again)
-    assert basis.load(again).names == expected.names
+    assert basis_formats.load(again).names == expected.names
     main(config(basis=str(full), macromolecules=False), "brain", again)
-    assert basis.load(again).names == basis.load(bare).names
+    assert basis_formats.load(again).names == basis_formats.load(bare).names
 
 
 def test_extra_signals_are_added_by_name(main, tmp_path):
     out = tmp_path / "brain.BASIS"
     main(config(extra_signals=["ethanol"], macromolecules="none"), "brain", out)
-    found = basis.load(out)
+    found = basis_formats.load(out)
     assert found.names == (*sequences.STANDARD, "ethanol")
     expected = sequences.simulate(sequences.Sequence("press", 0.030, te1=0.011), MHZ, ("ethanol",)).fids[0]
     np.testing.assert_allclose(found.fids[-1], expected, atol=0.02 * np.abs(expected).max())
@@ -83,7 +83,7 @@ def test_named_file_is_checked_and_copied(main, tmp_path):
     first, second = tmp_path / "first.BASIS", tmp_path / "second.BASIS"
     main(config(macromolecules=False), "brain", first)
     main(config(basis=str(first), macromolecules=None), "brain", second)
-    np.testing.assert_allclose(basis.load(second).fids, basis.load(first).fids, atol=1e-7)
+    np.testing.assert_allclose(basis_formats.load(second).fids, basis_formats.load(first).fids, atol=1e-7)
     with pytest.raises(InputError, match=r"123.25 MHz.*127.70 MHz.*use a basis of this field"):
         main(config(basis=str(first), spectrometer_frequency_mhz=127.7), "brain", tmp_path / "third.BASIS")
     with pytest.raises(InputError, match="is for TE 30 ms, the protocol has 35 ms"):

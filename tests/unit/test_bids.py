@@ -1,16 +1,19 @@
 """Names, sidecars, events and tables of a dataset; the reader gives back what was written."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrsflow.config import Study
-from mrsflow.conversion import bids, bids_reader
+from mrsflow.conversion import bids
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table
 from mrsflow.nifti_mrs import Scan
+from mrsflow.study import layout
+from mrsflow.study.study import Study, read_study
 
 HEADER = {
     "SpectrometerFrequency": [127.728], "ResonantNucleus": ["1H"], "EchoTime": 0.03, "RepetitionTime": 2.0,
@@ -78,6 +81,16 @@ def study() -> Study:
     return Study(samples, participants, sessions)
 
 
+def dataset(folder: Path) -> dict:
+    """Write the study as a BIDS dataset with a scan in each session; gives what reads it."""
+    bids.describe(study(), "A study", folder)
+    for key in study().keys:
+        place = layout.session_folder(folder / "bids", key) / "mrs"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{key}_task-k_svs.nii.gz").write_bytes(b"x")
+    return {"inputs": {"bids": str(folder / "bids")}, "protocols": {"only": {}}, "study": {"conditions": ["x", "y"]}}
+
+
 def test_tables_carry_no_clock_time_and_only_those_who_were_scanned(tmp_path):
     written = bids.describe(study(), "A study", tmp_path)
     assert all(path.is_file() for path in written)
@@ -94,26 +107,48 @@ def test_tables_carry_no_clock_time_and_only_those_who_were_scanned(tmp_path):
 
 def test_the_reader_gives_back_the_tables(tmp_path):
     original = study()
-    bids.describe(original, "A study", tmp_path)
-    for key in original.keys:
-        folder = bids.session_folder(tmp_path / "bids", key) / "mrs"
-        folder.mkdir(parents=True)
-        (folder / f"{key}_task-k_svs.nii.gz").write_bytes(b"x")
-    back = bids_reader.read_dataset(tmp_path / "bids", {"only": {}})
+    back = read_study(dataset(tmp_path))
     assert back.keys == original.keys
     assert back.samples[["role", "task", "protocol"]].drop_duplicates().values.tolist() == [["svs", "k", "only"]]
     columns = ["key", "visit", "arm", "madrs_pre", "madrs_day1"]
-    expected = original.sessions[columns].assign(madrs_pre=[30, 28, np.nan, 25], madrs_day1=[12, 13, 14, 15])
-    pd.testing.assert_frame_equal(back.sessions[columns], expected, check_dtype=False)
+    pd.testing.assert_frame_equal(back.sessions[columns], original.sessions[columns], check_dtype=False)
+    part = read_study(dataset(tmp_path), ["sub-02_ses-b"])
+    assert [part.keys, part.sessions["key"].tolist()] == [["sub-02_ses-b"], ["sub-02_ses-b"]]
+    assert part.participants["participant"].tolist() == ["02"]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("sub-01/sub-01_sessions.tsv", "\ty\t", "\tz\t", "sub-01_sessions.tsv, line 3: arm 'z' is not in study.cond"),
+        ("sub-01/sub-01_sessions.tsv", "ses-b\t2", "ses-b\t1", "line 3: .* has visit 1 twice"),
+        ("sub-01/sub-01_sessions.tsv", "ses-b\t2", "ses-b\tlast", "line 3: visit: 'last' is not a whole number"),
+        ("sub-02/sub-02_sessions.tsv", "ses-b", "ses-c", "ses-b_task-k_svs.nii.gz: key 'sub-02_ses-b' is not in"),
+        ("participants.tsv", "sub-02\tM", "sub-02\tX", "participants.tsv, line 3: sex: 'X' is not one of"),
+        ("participants.tsv", "sub-02", "sub-03", "participant '02' is not in"),
+    ],
+)
+def test_a_dataset_is_checked_as_tables_are(tmp_path, name, old, new, said):
+    config = dataset(tmp_path)
+    path = tmp_path / "bids" / name
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(InputError, match=said):
+        read_study(config)
+
+
+def test_labels_of_a_dataset_stay_text(tmp_path):
+    config = dataset(tmp_path)
+    config["study"] = {"conditions": ["1e3", "007"]}
+    for path in (tmp_path / "bids").glob("sub-*/*_sessions.tsv"):
+        path.write_text(path.read_text().replace("\tx\t", "\t1e3\t").replace("\ty\t", "\t007\t"))
+    sessions = read_study(config).sessions
+    assert sorted(set(sessions["arm"])) == ["007", "1e3"]
+    assert sessions["visit"].tolist() == [1, 2, 2, 1]
 
 
 @pytest.mark.parametrize(("gone", "named"), [("dataset_description.json", "dataset_description"), ("sub-01", "sub-01")])
 def test_a_dataset_without_its_tables_is_refused(tmp_path, gone, named):
-    bids.describe(study(), "A study", tmp_path)
-    for key in study().keys:
-        folder = bids.session_folder(tmp_path / "bids", key) / "mrs"
-        folder.mkdir(parents=True)
-        (folder / f"{key}_svs.nii.gz").write_bytes(b"x")
+    config = dataset(tmp_path)
     (tmp_path / "bids" / (gone if gone.endswith("json") else "sub-01/sub-01_sessions.tsv")).unlink()
     with pytest.raises(InputError, match=named):
-        bids_reader.read_dataset(tmp_path / "bids", {"only": {}})
+        read_study(config)

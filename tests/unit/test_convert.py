@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import yaml
 
-from mrsflow import config, files, nifti_mrs, records
+from mrsflow import files, nifti_mrs
 from mrsflow.conversion import checks, convert
 from mrsflow.errors import InputError
+from mrsflow.study import config, records
+from mrsflow.study.study import read_study
 
 ROOT = Path(__file__).resolve().parents[2]
 SITES = ("ge", "siemens", "philips")
@@ -71,7 +73,7 @@ def test_scans_come_out_with_their_frames_placed_in_time(trial, key, coils, fram
 
 
 def test_the_events_are_those_of_the_sessions_table(trial):
-    study = config.read_study({**config.load(str(trial / "demo/config/config.yaml")), "inputs": tables(trial)})
+    study = read_study({**config.load(str(trial / "demo/config/config.yaml")), "inputs": tables(trial)})
     row = study.sessions.set_index("key").loc["sub-02_ses-01"]
     start = study.samples.set_index(["key", "role"]).loc[("sub-02_ses-01", "svs"), "start_time"]
     events = files.read_table(next(mrs(trial, "sub-02_ses-01").glob("*_events.tsv"))).set_index("trial_type")
@@ -101,7 +103,7 @@ def test_a_second_run_does_nothing_and_fresh_ones_give_the_same_bytes(trial, tmp
     assert (image.stat().st_mtime_ns, image.read_bytes()) == before
     settings = config.load(str(trial / "demo/config/config.yaml"))
     settings |= {"inputs": tables(trial)}
-    study = config.read_study(settings)
+    study = read_study(settings)
     again = convert.convert_session("sub-01_ses-01", study, settings, tmp_path)
     known = trial / "demo/results"
     assert {p.relative_to(tmp_path): p.read_bytes() for p in again} == {
@@ -111,8 +113,8 @@ def test_a_second_run_does_nothing_and_fresh_ones_give_the_same_bytes(trial, tmp
 
 def test_a_row_put_before_others_changes_nothing_that_their_conversion_depends_on(trial):
     settings = config.load(str(trial / "demo/config/config.yaml")) | {"inputs": tables(trial)}
-    study = config.read_study(settings)
-    moved = replace(study, samples=study.samples.assign(line=study.samples["line"] + 1))
+    study = read_study(settings)
+    moved = replace(study, samples=study.samples.assign(line="another"))
     assert convert.work_of("sub-01_ses-01", moved, settings) == convert.work_of("sub-01_ses-01", study, settings)
 
 
@@ -214,9 +216,9 @@ def test_an_existing_bids_dataset_passes_through(trial, tmp_path):
     settings = config.load(str(trial / "demo/config/config.yaml"))
     settings["inputs"] = tables(trial) | {"bids": str(trial / "demo/results/bids")}
     settings["output"] = str(tmp_path)
-    study = config.read_study(settings)
+    study = read_study(settings)
     assert sorted(study.keys) == list(KEYS)
-    part = config.read_study(settings, ["sub-03_ses-02"])
+    part = read_study(settings, ["sub-03_ses-02"])
     own = study.samples[study.samples["key"] == "sub-03_ses-02"].drop(columns="line")
     assert part.samples.drop(columns="line").astype(str).to_dict("records") == own.astype(str).to_dict("records")
     for key in ("sub-01_ses-01", "sub-03_ses-02"):
@@ -250,7 +252,8 @@ def test_an_anatomical_image_keeps_its_values_and_loses_its_texts(tmp_path):
     image.header["descrip"], image.header["db_name"] = b"DOE^JANE 1961", b"DOE"
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"DOE^JANE"))
     nibabel.save(image, tmp_path / "t1.nii.gz")
-    path = convert._write_t1w({"raw": [tmp_path / "t1.nii.gz"]}, tmp_path / "bids", "sub-1_ses-a", "line 2")
+    row = {"raw": [tmp_path / "t1.nii.gz"], "line": "samples.tsv, line 2"}
+    path = convert._write_t1w(row, tmp_path / "bids", "sub-1_ses-a")
     assert path == tmp_path / "bids/sub-1/ses-a/anat/sub-1_ses-a_T1w.nii.gz"
     copy = nibabel.load(path)
     np.testing.assert_array_equal(np.asarray(copy.dataobj), data)
@@ -258,7 +261,7 @@ def test_an_anatomical_image_keeps_its_values_and_loses_its_texts(tmp_path):
     assert b"DOE" not in gzip.decompress(path.read_bytes())
     (tmp_path / "t1.nii.gz").write_bytes(b"not an image")
     with pytest.raises(InputError, match=r"line 2: .*dcm2niix"):
-        convert._write_t1w({"raw": [tmp_path / "t1.nii.gz"]}, tmp_path / "bids", "sub-1_ses-a", "line 2")
+        convert._write_t1w(row, tmp_path / "bids", "sub-1_ses-a")
 
 
 def test_the_voxels_of_two_visits_are_compared(trial):

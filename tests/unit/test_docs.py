@@ -4,7 +4,7 @@ import re
 
 import yaml
 
-from mrsflow.statistics import group_files
+from mrsflow.study import layout
 
 
 def test_every_table_and_column_is_in_the_guide(root):
@@ -13,7 +13,7 @@ def test_every_table_and_column_is_in_the_guide(root):
     for name, entry in columns.items():
         line = next((line for line in guide.splitlines() if line.startswith(f"| `{name}` |")), "")
         assert entry["Description"].replace("|", r"\|") in line, name
-    for table in (*group_files.ALWAYS, *group_files.COMPARING, *group_files.MOOD):
+    for table in (*layout.GROUP_ALWAYS, *layout.GROUP_COMPARING, *layout.GROUP_SCORES, *layout.GROUP_MOOD):
         assert f"`{table}.tsv`" in guide, table
 
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mrsflow import axes, config
+from mrsflow import axes
 from mrsflow.basis_sets import extra_signals, sequences, spins
 from mrsflow.basis_sets.sequences import Sequence
 from mrsflow.errors import InputError
+from mrsflow.study import config
 
 PRESS = Sequence("press", 0.03, te1=0.012)
 SMALL = {"metabolites": ("Cr", "NAA"), "dwell_time": 5e-4, "n_points": 2048}

@@ -11,7 +11,6 @@ from PIL import Image
 from scipy import stats
 
 from mrsflow.reporting import (
-    figure_files,
     figures,
     figures_course,
     figures_quality,
@@ -19,6 +18,8 @@ from mrsflow.reporting import (
     group_figures,
     group_read,
 )
+from mrsflow.statistics import group
+from mrsflow.study import layout
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_every_figure_is_drawn_and_indexed(drawn):
     index = group_figures.read_index(drawn)
     assert [entry["name"] for entry in index] == [picture.name for picture in group_figures.PICTURES]
     assert [entry["name"] for entry in index if not entry["drawn"]] == []
-    assert {path.name for path in drawn.iterdir()} == set(figure_files.names())
+    assert {path.name for path in drawn.iterdir()} == set(layout.figure_files())
 
 
 def luminance(colour):
@@ -125,7 +126,7 @@ def test_chemical_shift_falls_to_the_right_and_peaks_stand_where_they_are(trial)
 
 
 def test_difference_of_spectra_has_the_sign_of_the_label(trial):
-    arm = trial.spectra.arm
+    arm = trial.spectra.condition
     values = trial.spectra.values + 0.01 * (arm == ARMS[1])[:, np.newaxis]
     shifted = replace(trial, spectra=replace(trial.spectra, values=values))
     plain, raised = (
@@ -139,8 +140,8 @@ def test_time_course_shows_the_means_at_the_middle_of_the_blocks(trial):
     used = trial.blocks[~trial.blocks["excluded"]]
     for container, arm in zip(panel.containers, ARMS, strict=True):
         x, y = container[0].get_data()
-        own = used[used["arm"] == arm]
-        np.testing.assert_allclose(y, [own.loc[own["block"] == b, "Glx/tNAA"].mean() for b in BLOCKS], rtol=1e-12)
+        own = used[used["condition"] == arm]
+        np.testing.assert_allclose(y, [own.loc[own["block"] == b, "Glx/tNAA"].mean() for b in BLOCKS], rtol=1e-9)
         np.testing.assert_allclose(x, 8 * np.arange(6) - 4, atol=0.5)
     assert "Glx/tNAA" in panel.get_ylabel() and "min" in panel.get_xlabel()
 
@@ -160,9 +161,30 @@ def test_percent_of_baseline_is_against_the_own_session():
 def test_course_is_that_of_the_table(trial):
     table = trial.tables["time_course"]
     own = table[table["outcome"] == "Glx/tNAA"]
-    drawn = figures_course.course_of(trial, "outcome")
+    drawn = trial.course(trial.outcome)
     for name in ("mean", "ci_low", "ci_high"):
         np.testing.assert_allclose(drawn[name], own[name], rtol=1e-8)
+
+
+def test_courses_while_masked_are_of_all_sessions(trial, hidden):
+    table = hidden.tables["time_course"]
+    assert set(table["condition"]) == {"all"}
+    known = trial.tables["time_course"].set_index(["outcome", "block", "condition"]).sort_index()[["n", "mean"]]
+    for row in table[table["outcome"] == "Glx/tNAA"].itertuples():
+        own = known.loc[(row.outcome, row.block)]
+        assert row.n == own["n"].sum()
+        assert row.mean == pytest.approx(np.average(own["mean"], weights=own["n"]), rel=1e-9)
+    assert set(hidden.tables) & {"contrasts", "sensitivity", "time_tests", "mood", "link"} == set()
+
+
+def test_scores_and_changes_are_those_of_the_sessions_table(trial):
+    sessions = trial.sessions.set_index(["participant", "session"])
+    scores = trial.mood.set_index(["participant", "session", "time_point"])["score"]
+    for (participant, session), row in sessions.iterrows():
+        assert scores[participant, session, "pre"] == float(row["madrs_pre"])
+    linked = trial.linked().set_index(["participant", "session"])["mood_change"]
+    for key, change in linked.items():
+        assert change == float(sessions.loc[key, "madrs_day1"]) - float(sessions.loc[key, "madrs_pre"])
 
 
 def test_controls_show_denominator_linewidth_and_snr(trial):
@@ -206,10 +228,11 @@ def test_change_of_each_participant_is_drawn_once_per_session(trial):
     baseline = np.mean([value for key, value in means.items() if key[2] == "baseline"])
     expected = 100 * (means["001", "v1", "infusion"] - means["001", "v1", "baseline"]) / baseline
     own = trial.changes[(trial.changes["participant"] == "001") & (trial.changes["session"] == "v1")]
-    assert own["change"].item() == pytest.approx(expected, rel=1e-9)
+    assert own["change_percent"].item() == pytest.approx(expected, rel=1e-9)
     axes = figures_course.paired_change(trial).axes[0]
     drawn = sorted(y for points in axes.collections for _, y in points.get_offsets() if len(points.get_offsets()) > 1)
-    np.testing.assert_allclose([y for y in drawn if y in set(trial.changes["change"])], sorted(trial.changes["change"]))
+    expected = sorted(trial.changes["change_percent"])
+    np.testing.assert_allclose([y for y in drawn if y in set(expected)], expected)
 
 
 def test_forest_has_the_primary_row_on_top_with_its_interval():
@@ -298,11 +321,32 @@ def test_flow_counts_what_is_left_and_says_why(trial):
     assert "8 participants, 14 sessions,\n84 blocks" in drawn
 
 
+def test_flow_is_that_of_the_table_and_loses_nobody_unsaid(tmp_path):
+    config = write_study(tmp_path, 4, frozen=False)
+    sessions = pd.read_csv(config["inputs"]["sessions"], sep="\t", dtype=str)
+    again = sessions.iloc[[0, 1]].assign(participant="099", session=["v1", "v2"])
+    pd.concat([sessions, again]).to_csv(config["inputs"]["sessions"], sep="\t", index=False)
+    people = pd.read_csv(config["inputs"]["participants"], sep="\t", dtype=str)
+    pd.concat([people, people.iloc[[0]].assign(participant="099")]).to_csv(
+        config["inputs"]["participants"], sep="\t", index=False
+    )
+    group.run(config)
+    found = group_read.load(config)
+    table = found.tables["flow"].query("condition == 'all'").set_index("step")["n_sessions"]
+    lost = ["without scans", "lost at convert", "lost at preprocess", "lost at fit"]
+    assert table[lost].tolist() == [2, 1, 0, 0]
+    assert table["in the sessions table"] == 10 == table[lost].sum() + table["fitted"]
+    drawn = "\n".join(texts(figures_quality.flow(found)))
+    assert "5 participants, 10 sessions" in drawn and "4 participants, 7 sessions,\n42 blocks" in drawn
+    assert "2 sessions without scans" in drawn and "sub-099_ses-v1: no row in the samples table" in drawn
+    assert "1 session lost at convert" in drawn and "sub-004_ses-v2: samples.tsv, line 9" in drawn
+
+
 def test_availability_marks_used_excluded_and_absent(trial):
     grid = trial.availability()
     assert grid.shape == (16, 6)
-    assert (grid[trial.sessions.index("sub-002_ses-v2")] == 1).all()
-    assert (grid[trial.sessions.index("sub-008_ses-v2")] == 0).all()
+    assert (grid[trial.keys.index("sub-002_ses-v2")] == 1).all()
+    assert (grid[trial.keys.index("sub-008_ses-v2")] == 0).all()
     assert (grid == 2).sum() == 84
     doubtful = replace(trial, blocks=trial.blocks.assign(fit_status="doubtful")).availability()
     np.testing.assert_array_equal(doubtful, np.where(grid == 2, 3, grid))
@@ -329,9 +373,9 @@ def test_mood_shows_time_points_in_order_with_their_means(trial):
     figure = figures_tests.mood(trial)
     last = figure.axes[-1]
     assert [t.get_text() for t in last.get_xticklabels()] == ["pre", "day1"]
-    sessions = trial.study.sessions
+    sessions = trial.sessions
     for container, arm in zip(last.containers, ARMS, strict=True):
-        own = sessions[sessions["arm"] == arm]
+        own = sessions[sessions["condition"] == arm]
         expected = [pd.to_numeric(own[f"madrs_{t}"]).mean() for t in ("pre", "day1")]
         np.testing.assert_allclose(container[0].get_ydata(), expected)
 
@@ -339,7 +383,7 @@ def test_mood_shows_time_points_in_order_with_their_means(trial):
 def test_mood_link_splits_between_and_within(trial):
     left, right = figures_tests.mood_link(trial).axes
     linked = trial.linked()
-    own = linked.groupby("participant")["change"].mean()
+    own = linked.groupby("participant")["change_percent"].mean()
     np.testing.assert_allclose(sorted(left.collections[0].get_offsets()[:, 0]), sorted(own))
     offsets = right.collections[0].get_offsets()
     assert abs(offsets.mean(axis=0)).max() < 1e-9
@@ -365,9 +409,11 @@ def test_a_label_with_dollars_stays_text(trial, tmp_path):
 
 def test_long_name_of_an_arm_is_folded_not_cut(trial, tmp_path):
     name = "naltrexone 50 mg by mouth, 45 min before $0.5 mg/kg$ ketamine"
-    renamed = trial.blocks.assign(arm=trial.blocks["arm"].replace(ARMS[1], name))
-    study = {**trial.config["study"], "conditions": [ARMS[0], name]}
-    figure = figures_course.time_course(replace(trial, blocks=renamed, config={**trial.config, "study": study}))
+    renamed = trial.blocks.assign(condition=trial.blocks["condition"].replace(ARMS[1], name))
+    course = trial.tables["time_course"].replace({"condition": {ARMS[1]: name}})
+    tables = {**trial.tables, "time_course": course}
+    own = replace(trial, blocks=renamed, conditions=(ARMS[0], name), tables=tables)
+    figure = figures_course.time_course(own)
     path, *_ = figures.save(figure, tmp_path / "x")
     grey = np.asarray(Image.open(path).convert("L"))
     assert (grey[:, -2:] == 255).all() and (grey[:, :2] == 255).all()
@@ -376,7 +422,7 @@ def test_long_name_of_an_arm_is_folded_not_cut(trial, tmp_path):
 
 
 def test_every_figure_has_a_caption_of_its_own(root):
-    assert [picture.name for picture in group_figures.PICTURES] == list(figure_files.TITLES)
+    assert [picture.name for picture in group_figures.PICTURES] == list(layout.FIGURES)
     for picture in group_figures.PICTURES:
         assert len(group_figures.caption_of(picture.name)) > 40
     captions = {p.stem for p in (root / "report").glob("*.rst")} - {"workflow"}

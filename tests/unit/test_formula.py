@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import formula
+from mrsflow.models import formula
 
 
 @pytest.fixture

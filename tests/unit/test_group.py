@@ -10,11 +10,12 @@ import statsmodels.api as sm
 from fitted_trial import table, write
 from scipy import optimize, stats
 
-from mrsflow import config as study_config
 from mrsflow import files
 from mrsflow.errors import InputError
 from mrsflow.reporting import group_figures, group_page, group_read
-from mrsflow.statistics import contrasts, group, group_files, masking
+from mrsflow.statistics import contrasts, group
+from mrsflow.study import config as study_config
+from mrsflow.study import layout, masking
 
 NAMES = ["placebo", "naltrexone"]
 
@@ -342,7 +343,7 @@ def test_masked_arms_are_neither_named_nor_compared(tmp_path):
     assert headline["estimate"] is None
     assert headline["masked"] is True
     folder = made.output / "group"
-    assert not [n for n in ("contrasts", "sensitivity", "mood", "time_course") if (folder / f"{n}.tsv").exists()]
+    assert not [n for n in ("contrasts", "sensitivity", "mood", "time_tests") if (folder / f"{n}.tsv").exists()]
     for path in folder.iterdir():
         if path.name != "unmasking.json":
             assert not any(name in path.read_text() for name in NAMES), path.name
@@ -462,7 +463,7 @@ def test_page_of_the_study_counts_and_lists_doubtful_fits(tmp_path, freeze):
     ]
     assert "infusion5: fit failed: no signal; infusion4: fit doubtful: negative Glu" in html
     losses = "\n".join(step for s in trial.flow for step in s.losses)
-    assert "fit failed: 1 block" in losses and "linewidth_ppm beyond its limit of 0.12: 1 block" in losses
+    assert "1 block whose fit failed" in losses and "linewidth_ppm beyond its limit of 0.12: 1 block" in losses
 
 
 def test_a_block_that_was_never_made_is_excluded_for_its_reason(tmp_path):
@@ -508,9 +509,9 @@ def test_a_failed_session_is_counted_and_the_rest_analysed(tmp_path):
     )
     run(made)
     lost = read(made, "exclusions").iloc[-1]
-    assert (lost["participant"], lost["action"], lost["reason"]) == ("004", "lost", "failed: file is empty")
-    flow = read(made, "flow")
-    assert flow[(flow["step"] == "lost before the fit") & (flow["condition"] == "all")]["n_sessions"].iloc[0] == 1
+    assert lost[["participant", "action", "stage", "reason"]].tolist() == ["004", "lost", "fit", "file is empty"]
+    flow = read(made, "flow").query("condition == 'all'").set_index("step")["n_sessions"]
+    assert flow[["in the sessions table", "lost at fit", "fitted"]].tolist() == [16, 1, 15]
 
 
 @pytest.mark.parametrize(("lost", "rows"), [("failed", 8), ("excluded", 48)])
@@ -528,7 +529,7 @@ def test_without_a_usable_session_tables_and_pages_say_why(tmp_path, lost, rows)
     flow = read(made, "flow").query("condition == 'all'").set_index("step")
     assert flow.loc["in the sessions table", "n_sessions"] == 8
     assert flow.loc["in the primary analysis", ["n_participants", "n_sessions", "n_blocks"]].tolist() == [0, 0, 0]
-    assert set(group_files.names(study_config.load(str(made.config)))) <= {p.name for p in made.output.glob("group/*")}
+    assert set(layout.group_files(study_config.load(str(made.config)))) <= {p.name for p in made.output.glob("group/*")}
     config = study_config.load(str(made.config))
     group_figures.draw_all(group_read.load(config), made.output / "figures")
     drawn = {entry["name"] for entry in group_figures.read_index(made.output / "figures") if entry["drawn"]}

@@ -9,8 +9,8 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mrsflow import hankel_svd
 from mrsflow.axes import time_axis
-from mrsflow.preprocessing import hankel_svd
 
 DWELL = 5e-4
 RECORDED = json.loads(Path(__file__).with_name("hlsvdpropy_2.0.2.json").read_text())["cases"]

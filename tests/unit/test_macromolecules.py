@@ -7,7 +7,7 @@ import pytest
 
 from mrsflow import axes, nifti_mrs
 from mrsflow.basis_sets import basis as basis_sets
-from mrsflow.basis_sets import macromolecules, nulled, sequences, spins
+from mrsflow.basis_sets import broad_lines, macromolecules, nulled, sequences, spins
 from mrsflow.basis_sets.basis import Basis
 from mrsflow.basis_sets.basis_formats import write_basis
 from mrsflow.errors import InputError
@@ -37,7 +37,7 @@ def width_of(fid, dwell_time):
 @pytest.mark.parametrize("shift", AT_3_AND_7_T)
 def test_widths_at_7_t_are_between_published_ones(shift):
     at_3_t, *published = AT_3_AND_7_T[shift]
-    width = float(macromolecules.width_hz(at_3_t, 297.2))
+    width = float(broad_lines.width_hz(at_3_t, 297.2))
     assert min(published) < width < 1.1 * max(published)
     middle = np.sqrt(np.prod(published))
     assert abs(np.log(width / middle)) < abs(np.log(at_3_t * 297.2 / middle))
@@ -45,15 +45,15 @@ def test_widths_at_7_t_are_between_published_ones(shift):
 
 @pytest.mark.parametrize("mhz", [63.9, MHZ, 297.2])
 def test_lines_have_the_width_of_their_field(mhz):
-    made = macromolecules.parametrised(mhz, 1.6e-4, 8192)
+    made = broad_lines.parametrised(mhz, 1.6e-4, 8192)
     line = spins.table()["broad"]["MM09"]["lines"][0]
-    one = macromolecules.broad_fid([line], MHZ, DWELL, 8192)
+    one = broad_lines.broad_fid([line], MHZ, DWELL, 8192)
     assert width_of(one, DWELL) == pytest.approx(line["width"] * MHZ, abs=0.1)
     total = sum(line["protons"] for line in spins.table()["broad"]["MM09"]["lines"])
     decay = np.abs(made.fids[made.names.index("MM09")])
     assert decay[0] == pytest.approx(total)
     if len(spins.table()["broad"]["MM09"]["lines"]) == 1:
-        assert width_of(made.fids[0], 1.6e-4) == pytest.approx(macromolecules.width_hz(line["width"], mhz), abs=0.1)
+        assert width_of(made.fids[0], 1.6e-4) == pytest.approx(broad_lines.width_hz(line["width"], mhz), abs=0.1)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0])
@@ -78,7 +78,7 @@ def test_parametrised_ones_come_in_the_unit_and_sampling_of_the_basis(bare, scal
 
 
 def test_a_basis_with_lipids_alone_gets_the_others(bare):
-    made = macromolecules.parametrised(MHZ, DWELL, POINTS)
+    made = broad_lines.parametrised(MHZ, DWELL, POINTS)
     lipid = made.fids[made.names.index("Lip13")]
     lipids = replace(bare, names=("NAA", "Cr", "GPC", "Lip13"), fids=np.array([*bare.fids[:3], 7 * lipid]))
     found = macromolecules.chosen(lipids, "default")
@@ -97,7 +97,7 @@ def test_a_basis_that_has_them_gets_no_more(bare):
 
 def nulled_fid(shim_hz=6.0, noise=0.0, residual=(), phase=0.0, offset=0.0, seed=0):
     """Parametrised macromolecules as a scanner would have them, with residual singlets (ppm, amount)."""
-    made = macromolecules.parametrised(MHZ, DWELL, POINTS)
+    made = broad_lines.parametrised(MHZ, DWELL, POINTS)
     t = axes.time_axis(POINTS, DWELL)
     fid = made.fids[[name.startswith("MM") for name in made.names]].sum(axis=0)
     fid = fid + sum(amount * np.exp(2j * np.pi * (4.65 - ppm) * MHZ * t) for ppm, amount in residual)
@@ -156,7 +156,7 @@ def test_measured_ones_of_a_file_are_as_large_as_the_parametrised(tmp_path, bare
 
 
 def test_a_file_of_made_signals_is_taken_as_it_is(tmp_path, bare):
-    made = macromolecules.parametrised(MHZ, DWELL, POINTS)
+    made = broad_lines.parametrised(MHZ, DWELL, POINTS)
     write_basis(macromolecules.add(bare, made), tmp_path / "full.BASIS")
     found = macromolecules.chosen(bare, str(tmp_path / "full.BASIS"))
     assert found.names == (*bare.names, *(name for name in made.names if name.startswith("MM")))
@@ -178,11 +178,11 @@ def test_one_spectrum_is_needed(tmp_path):
 
 def test_another_field_is_refused(bare):
     with pytest.raises(InputError, match=r"macromolecules of .*use a basis of this field"):
-        macromolecules.add(bare, macromolecules.parametrised(297.2, 1e-4, 4096))
+        macromolecules.add(bare, broad_lines.parametrised(297.2, 1e-4, 4096))
 
 
 def test_sampling_is_brought_to_that_of_the_basis(bare):
-    found = macromolecules.add(bare, macromolecules.parametrised(MHZ, 2e-4, 4096))
-    expected = macromolecules.add(bare, macromolecules.parametrised(MHZ, DWELL, POINTS))
+    found = macromolecules.add(bare, broad_lines.parametrised(MHZ, 2e-4, 4096))
+    expected = macromolecules.add(bare, broad_lines.parametrised(MHZ, DWELL, POINTS))
     np.testing.assert_allclose(found.fids, expected.fids, atol=0.02)
     assert basis_sets.centred(found).reference_ppm == 4.65

@@ -5,9 +5,9 @@ import pytest
 import yaml
 
 from mrsflow import files
-from mrsflow.config import Study
 from mrsflow.conversion import bids
-from mrsflow.statistics import masking
+from mrsflow.study import masking
+from mrsflow.study.study import Study
 
 CONFIG = {"study": {"conditions": ["placebo", "naltrexone"], "freeze": False}, "group": {"seed": 1}}
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import optimize, stats
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import mixed
+from mrsflow.models import mixed
 
 
 def trial(seed, n=12, blocks=6, lost=0.0, session_sd=0.03):

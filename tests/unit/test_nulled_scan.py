@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrsflow import axes, nifti_mrs, records
-from mrsflow.basis_sets import basis as basis_sets
-from mrsflow.basis_sets import macromolecules, sequences
-from mrsflow.config import checked, needs_mean, read_study
+from mrsflow import axes, nifti_mrs
+from mrsflow.basis_sets import basis_formats, broad_lines, macromolecules, sequences
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table, write_text
 from mrsflow.nifti_mrs import Scan
 from mrsflow.preprocessing import nulled_scan
+from mrsflow.study import records
+from mrsflow.study.config import checked, needs_mean
+from mrsflow.study.study import read_study
 
 MHZ, DWELL, POINTS, COILS = 123.25, 5e-4, 2048, 3
 GAINS = np.array([1.0, 0.7 * np.exp(1.1j), 0.4 * np.exp(-2j)])
@@ -44,7 +45,7 @@ def basis():
 
 def true_mm(tilt=0.0):
     """Macromolecules of a brain: those of the table, with MM09 and MM20 changed."""
-    made = macromolecules.parametrised(MHZ, DWELL, POINTS)
+    made = broad_lines.parametrised(MHZ, DWELL, POINTS)
     factors = {"MM09": 1 + tilt, "MM20": 1 - tilt}
     return sum(
         factors.get(name, 1.0) * fid for name, fid in zip(made.names, made.fids, strict=True) if name[:2] == "MM"
@@ -164,7 +165,7 @@ def test_blocks_are_those_of_the_metabolites_alone(done):
 
 def test_the_basis_set_leaves_macromolecules_to_the_scans(done):
     _, output = done
-    assert not any(map(macromolecules.is_macromolecule, basis_sets.load(output / "basis" / "p.BASIS").names))
+    assert not any(map(broad_lines.is_macromolecule, basis_formats.load(output / "basis" / "p.BASIS").names))
 
 
 def test_own_and_mean_macromolecules_reach_the_fit(done):
@@ -195,7 +196,7 @@ def test_a_scan_without_inversion_time_is_refused(tmp_path, basis):
 def test_a_study_without_such_a_scan_cannot_ask_for_it(tmp_path, basis):
     for asked in ("measured", "cohort"):
         config = study(tmp_path, basis, (False,), macromolecules=asked)
-        with pytest.raises(InputError, match=r"has no row of role mm.*say `default`"):
+        with pytest.raises(InputError, match=r"line 2: there is no scan of role mm.*say `default`"):
             read_study(config)
     assert read_study(study(tmp_path, basis, (False,), macromolecules="default")).keys == ["sub-01_ses-1"]
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mrsflow import nifti_mrs, records
+from mrsflow import nifti_mrs
 from mrsflow.axes import ppm_to_hz, shift_frequency, time_axis
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table, write_json, write_text
@@ -16,6 +16,7 @@ from mrsflow.nifti_mrs import Scan
 from mrsflow.preprocessing import blocks, measures, preprocess, session_files
 from mrsflow.run import run
 from mrsflow.simulation import simulate
+from mrsflow.study import records
 
 FREQUENCY, DWELL, POINTS, TR = 123.25, 5e-4, 1024, 2.0
 BINS = {"baseline": [-1.6, 0.0], "infusion1": [0.0, 0.8], "infusion2": [1.6, 3.2]}  # unequal, with a gap

@@ -5,11 +5,11 @@ import copy
 import numpy as np
 import pytest
 
-from mrsflow import config
 from mrsflow.basis_sets import presets, sequences
 from mrsflow.basis_sets.pulse_files import read_samples
 from mrsflow.basis_sets.pulses import Pulse
 from mrsflow.errors import InputError
+from mrsflow.study import config
 
 PRESS = {"sequence": "press", "echo_time_ms": 35, "repetition_time_ms": 2000, "spectrometer_frequency_mhz": 123.25}
 STEAM = {**PRESS, "sequence": "steam", "echo_time_ms": 20}

@@ -6,7 +6,7 @@ import pytest
 
 from mrsflow.errors import InputError
 from mrsflow.files import read_table
-from mrsflow.records import (
+from mrsflow.study.records import (
     Work,
     astray,
     code_of,

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrsflow import config, nifti_mrs
+from mrsflow import nifti_mrs
 from mrsflow.errors import InputError
 from mrsflow.simulation import trial_files, trial_simulation
+from mrsflow.study import config
+from mrsflow.study.study import read_study
 
 SITES = ["ge", "siemens", "ge", "siemens", "philips"]
 STILL = dict.fromkeys(("person_sd", "visit_sd", "block_sd", "other_person_sd", "other_visit_sd", "response_sd"), 0.0)
@@ -136,7 +138,7 @@ def trial(tmp_path_factory) -> Path:
 
 def test_configuration_and_tables_are_valid(trial, monkeypatch):
     monkeypatch.chdir(trial)
-    study = config.read_study(config.load("trial/config/config.yaml"))
+    study = read_study(config.load("trial/config/config.yaml"))
     assert len(study.keys) == 6
     assert all(path.is_file() for paths in study.samples["raw"] for path in paths)
     assert (study.samples["role"] == "mrsref").sum() == 4  # a P-file holds its own

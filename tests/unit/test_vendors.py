@@ -11,8 +11,8 @@ from mrsflow import axes, nifti_mrs
 from mrsflow.conversion import external, formats, vendors
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
-from mrsflow.records import fault_of_machine
 from mrsflow.simulation import rawfiles
+from mrsflow.study.records import fault_of_machine
 
 HEADER = rawfiles.RawHeader(127.73, 5e-4, 0.03, 2.0, 8, datetime.datetime(2030, 1, 7, 10, 47))
 

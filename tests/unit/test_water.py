@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from mrsflow import water
 from mrsflow.axes import ppm_to_hz, time_axis, to_spectrum
-from mrsflow.preprocessing import water
 
 FREQUENCY, DWELL, POINTS = 123.25, 5e-4, 2048
 TIME = time_axis(POINTS, DWELL)

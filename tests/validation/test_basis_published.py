@@ -7,14 +7,15 @@ import pytest
 from scipy.optimize import least_squares
 
 from mrsflow import axes, nifti_mrs
-from mrsflow.basis_sets import basis, presets, sequences
-from mrsflow.basis_sets.macromolecules import broad_fid
+from mrsflow.basis_sets import basis, basis_formats, presets, sequences
+from mrsflow.basis_sets.broad_lines import broad_fid
+from mrsflow.constants import SINGLETS_PPM
 from mrsflow.conversion.convert import convert_by_hand
 from mrsflow.files import read_table
 from mrsflow.fitting import fit, uncertainty
 from mrsflow.fitting.amounts import MACROMOLECULES
 from mrsflow.fitting.fit_model import Model
-from mrsflow.preprocessing.water import correct_eddy_currents, residual_water
+from mrsflow.water import correct_eddy_currents, residual_water
 
 CHALLENGE = "data/fitting-challenge/basisset_LCModel"
 OSPREY = {name: f"data/basis/3T_PRESS_{name}_35ms_noMM.BASIS" for name in ("GE", "Philips", "Siemens")}
@@ -30,12 +31,12 @@ LCMODEL_MACROMOLECULES = [  # ppm, FWHM (ppm), amount; MM12, MM14, MM17 and MM20
 
 @pytest.fixture(scope="module")
 def challenge(shared):
-    return basis.load(shared / CHALLENGE / "press3T_30ms.BASIS")
+    return basis_formats.load(shared / CHALLENGE / "press3T_30ms.BASIS")
 
 
 def test_basis_file_holds_the_signals_of_its_raw_files(shared, challenge):
     """To the six digits of the files; the folder has both."""
-    raw = basis.load(shared / CHALLENGE)
+    raw = basis_formats.load(shared / CHALLENGE)
     assert set(raw.names) == {*challenge.names, "Ace"}
     assert (raw.dwell_time, raw.spectrometer_frequency) == (challenge.dwell_time, challenge.spectrometer_frequency)
     for name, fid in zip(challenge.names, challenge.fids, strict=True):
@@ -46,9 +47,9 @@ def test_basis_file_holds_the_signals_of_its_raw_files(shared, challenge):
 @pytest.mark.parametrize("kind", ["short_last_record", "0ppm_reference"])
 def test_variants_of_a_file_are_the_plain_one(shared, kind):
     """Made of the plain file with 1 Hz more of width; what the fit sees of each signal, within 1 %."""
-    variant = basis.centred(basis.load(shared / f"data/basis-variants/press35_{kind}.basis"))
+    variant = basis.centred(basis_formats.load(shared / f"data/basis-variants/press35_{kind}.basis"))
     sampling = (variant.spectrometer_frequency, "1H", variant.dwell_time, variant.n_points)
-    plain = basis.match(basis.load(shared / OSPREY["Siemens"]), *sampling)
+    plain = basis.match(basis_formats.load(shared / OSPREY["Siemens"]), *sampling)
     t, hz = (axis(variant.n_points, variant.dwell_time) for axis in (axes.time_axis, axes.frequency_axis))
     ppm = axes.hz_to_ppm(hz, variant.spectrometer_frequency)
     inside = (ppm > 0.2) & (ppm < 4.2)
@@ -88,7 +89,7 @@ def test_one_millimolar_more_is_the_basis_signal(shared, challenge):
     "path", [f"{CHALLENGE}/press3T_30ms.BASIS", "data/basis/lcmodel_test_3t.basis", *OSPREY.values()]
 )
 def test_published_singlets_lie_where_they_should_and_absorb(shared, path):
-    found = basis.centred(basis.load(shared / path))
+    found = basis.centred(basis_formats.load(shared / path))
     fine = 1 << 17
     broadened = found.fids * np.exp(-np.pi * 3.0 * axes.time_axis(found.n_points, found.dwell_time))
     spectra = np.fft.fft(broadened, fine, axis=-1)
@@ -97,7 +98,7 @@ def test_published_singlets_lie_where_they_should_and_absorb(shared, path):
         spectrum = spectra[found.names.index(name)]
         highest = np.abs(spectrum).argmax()
         ppm = axes.hz_to_ppm(hz[highest], found.spectrometer_frequency)
-        assert ppm == pytest.approx(basis.SINGLETS[name], abs=0.015)
+        assert ppm == pytest.approx(SINGLETS_PPM[name], abs=0.015)
         assert spectrum[highest].real > 0.99 * np.abs(spectrum[highest])
 
 
@@ -144,7 +145,7 @@ def test_challenge_set_is_near_the_ideal_simulation(challenge):
 
 def test_measured_macromolecules_in_jmrui_text_are_read(shared):
     """Known of the file: 2048 points of 0.25 ms at 123.26 MHz, macromolecule line near 0.9 ppm."""
-    found = basis.load(shared / "data/jmrui-mm-3t-volunteers/Volunteer_4/Occipital/TE_20.txt")
+    found = basis_formats.load(shared / "data/jmrui-mm-3t-volunteers/Volunteer_4/Occipital/TE_20.txt")
     assert (found.names, found.n_points, found.dwell_time) == (("TE_20",), 2048, 2.5e-4)
     assert found.spectrometer_frequency == pytest.approx(123.26)
     t = axes.time_axis(2048, 2.5e-4)
@@ -181,7 +182,7 @@ def macromolecules(dwell_time, frequency, n_points):
 @pytest.mark.parametrize("volunteer", [1, 2, 3, 4])
 def test_macromolecules_are_those_of_volunteers_at_another_echo_time(shared, volunteer):
     """TE 20 ms; the table was made from TE 32."""
-    found = basis.load(shared / f"data/jmrui-mm-3t-volunteers/Volunteer_{volunteer}/Occipital/TE_20.txt")
+    found = basis_formats.load(shared / f"data/jmrui-mm-3t-volunteers/Volunteer_{volunteer}/Occipital/TE_20.txt")
     sampling = (found.dwell_time, found.spectrometer_frequency)
     fid = found.fids[0] - residual_water(found.fids[0], *sampling)
     assert explained(fid, macromolecules(*sampling, found.n_points), *sampling) > 0.9
@@ -234,7 +235,7 @@ GOALS = {"Glu": 0.03, **dict.fromkeys(("Gln", "GABA", "Ins", "GSH", "NAAG"), 0.0
 )
 def test_presets_give_the_signals_of_the_vendors(shared, vendor, preset):
     """At one scale for the whole set; ideal pulses with two equal echoes miss glutamate by 13 %."""
-    published = basis.centred(basis.load(shared / OSPREY[vendor]))
+    published = basis.centred(basis_formats.load(shared / OSPREY[vendor]))
     published = replace(published, fids=published.fids[:, :2048])
     protocol = {"sequence": "press", "echo_time_ms": 35, "te1_ms": None, "mixing_time_ms": None, "refocusing": None}
     found = {}
@@ -254,7 +255,7 @@ def test_presets_give_the_signals_of_the_vendors(shared, vendor, preset):
 
 def test_set_of_another_program_is_ours_to_a_thousandth(shared):
     """Ideal PRESS of spant with echoes of 10 and 20 ms; the chemical shifts of these metabolites are the same."""
-    published = basis.centred(basis.load(shared / "data/basis/lcmodel_test_3t.basis"))
+    published = basis.centred(basis_formats.load(shared / "data/basis/lcmodel_test_3t.basis"))
     names = ("Cr", "Ala", "Asp", "Gln", "Glu", "Lac", "Tau")
     simulated = sequences.simulate(
         sequences.Sequence("press", 0.030, te1=0.010),

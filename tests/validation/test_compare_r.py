@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from fitted_trial import write
 
-from mrsflow import config as study_config
 from mrsflow.errors import InputError
-from mrsflow.statistics import compare_r, group
-from mrsflow.statistics.models import fit_table
+from mrsflow.models import compare_r
+from mrsflow.models.table_models import fit_table
+from mrsflow.statistics import group
+from mrsflow.study import config as study_config
 
 LIMITS = {"loglik": 1e-8, "df_satterthwaite": 1e-5, "df_kr": 1e-5}  # everything else 1e-6
 

@@ -10,7 +10,7 @@ import pytest
 
 from mrsflow import nifti_mrs
 from mrsflow.basis_sets import basis as basis_sets
-from mrsflow.basis_sets import sequences
+from mrsflow.basis_sets import basis_formats, sequences
 from mrsflow.files import read_table
 from mrsflow.fitting import fit, uncertainty
 from mrsflow.fitting.fit_files import fit_by_hand
@@ -29,7 +29,7 @@ def basis_path(shared):
 
 @pytest.fixture(scope="module")
 def model(basis_path):
-    return Model(basis_sets.match(basis_sets.load(basis_path), 123.261703, "1H", 0.25e-3, 2048), (0.5, 4.2))
+    return Model(basis_sets.match(basis_formats.load(basis_path), 123.261703, "1H", 0.25e-3, 2048), (0.5, 4.2))
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from mrsflow import axes, nifti_mrs
-from mrsflow.basis_sets import basis as basis_sets
-from mrsflow.basis_sets import macromolecules, nulled, sequences
+from mrsflow.basis_sets import basis_formats, broad_lines, macromolecules, nulled, sequences
 from mrsflow.conversion.convert import convert_by_hand
 from mrsflow.preprocessing import blocks, nulled_scan
 from mrsflow.preprocessing.preprocess import Run
@@ -55,7 +54,7 @@ def test_lines_that_stand_free_are_narrower_in_ppm_at_14_t(shared, tmp_path):
     scan = read_scan(shared / "data/varian-14t-rat-mm/14.1T_MM_rat_SPECIAL_Lausanne.fid", tmp_path, given)
     spectrum = nulled.Nulled(np.squeeze(scan.fid), scan.dwell_time, scan.spectrometer_frequency)
     shifts, widths, _, _ = nulled.fit_lines([spectrum], nulled.MISFIT_OF_ONE)
-    ours = macromolecules.width_hz([0.18, 0.17], scan.spectrometer_frequency) / scan.spectrometer_frequency
+    ours = broad_lines.width_hz([0.18, 0.17], scan.spectrometer_frequency) / scan.spectrometer_frequency
     for shift, at_3_t, expected in ((1.39, 0.18, ours[0]), (2.98, 0.17, ours[1])):
         width = widths[np.abs(shifts - shift).argmin()]
         assert abs(np.log(width / expected)) < abs(np.log(width / at_3_t))
@@ -64,7 +63,7 @@ def test_lines_that_stand_free_are_narrower_in_ppm_at_14_t(shared, tmp_path):
 def test_a_basis_file_of_a_vendor_gets_them_in_its_unit(shared):
     """Creatine's methyl is three protons there and here."""
     path = shared / "data/basis/3T_PRESS_Siemens_35ms_noMM.BASIS"
-    found = macromolecules.chosen(basis_sets.load(path), "default")
+    found = macromolecules.chosen(basis_formats.load(path), "default")
     ppm = axes.ppm_axis(found.n_points, found.dwell_time, found.spectrometer_frequency)
     creatine, mm09 = (axes.to_spectrum(found.fids[found.names.index(name)]) for name in ("Cr", "MM09"))
     methyl = np.abs(creatine[np.abs(ppm - 3.03) < 0.3].sum())

@@ -10,9 +10,10 @@ import statsmodels.api as sm
 from fitted_trial import write
 from scipy import optimize, special
 
-from mrsflow import config as study_config
 from mrsflow import files
-from mrsflow.statistics import compare_r, group
+from mrsflow.models import compare_r
+from mrsflow.statistics import group
+from mrsflow.study import config as study_config
 
 LEVELS = {
     "condition": ["placebo", "naltrexone"],

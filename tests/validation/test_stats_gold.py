@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mrsflow.statistics import pairs
-from mrsflow.statistics.models import fit_table
+from mrsflow.models import session_models
+from mrsflow.models.table_models import fit_table
 
 NAMES = ("balanced", "missing", "singular")
 MODELS = (
@@ -132,7 +132,9 @@ def test_changes_by_condition_and_their_covariance(gold, method):
 )
 def test_crossover_analyses_of_session_means(gold, analysis, y, baseline):
     known = gold[0]["session_summary"]
-    fit = pairs.crossover(session_means(gold[1]), ("placebo", "naltrexone"), "naltrexone", "placebo", y, baseline)
+    fit = session_models.crossover(
+        session_means(gold[1]), ("placebo", "naltrexone"), "naltrexone", "placebo", y, baseline
+    )
     row = known[analysis]
     assert fit.n_participants == known["n_pairs"]
     np.testing.assert_allclose(

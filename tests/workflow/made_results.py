@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mrsflow import records
 from mrsflow.files import checksum, read_json, write_json, write_table
 from mrsflow.statistics import group
+from mrsflow.study import records
 
 PEAKS = {  # ppm and relative height of the lines of each made-up component
     "Glu": {2.34: 5.0, 2.1: 2.5, 3.75: 2.5},
@@ -26,7 +26,7 @@ ARMS = ("placebo", "naltrexone")
 
 def made_config(output: Path, frozen: bool = True, name: str = "Made-up trial") -> dict:
     """A checked configuration of the made-up trial."""
-    from mrsflow import config
+    from mrsflow.study import config
 
     bins = {b: [MINUTES * (n - 1), MINUTES * n] for n, b in enumerate(BLOCKS)}
     return config.checked(

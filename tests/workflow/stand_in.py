@@ -14,11 +14,12 @@ STAGE = '''
 """Stand-in of a stage."""
 from pathlib import Path
 
-from mrsflow import config as study_config
-from mrsflow import records
 from mrsflow.errors import InputError
 from mrsflow.files import write_text
 from mrsflow.run import run
+from mrsflow.study import config as study_config
+from mrsflow.study import records
+from mrsflow.study.study import read_study
 
 STAGE, AFTER, FOLDER, SECTION = {stage!r}, {after!r}, {folder!r}, {section!r}
 
@@ -26,7 +27,7 @@ STAGE, AFTER, FOLDER, SECTION = {stage!r}, {after!r}, {folder!r}, {section!r}
 def main(config: str, sessions: list[str], status: Path) -> None:
     settings = study_config.load(config)
     output = Path(settings["output"])
-    samples = study_config.read_study(settings, sessions).samples if STAGE in {reads!r} else None
+    samples = read_study(settings, sessions).samples if STAGE in {reads!r} else None
 
     def do(item):
         files = item.inputs or records.outputs_of(output, AFTER, item.key)
@@ -57,10 +58,10 @@ WHOLE = '''
 """Stand-in of a step over all sessions."""
 from pathlib import Path
 
-from mrsflow import config as study_config
-from mrsflow import records
-from mrsflow.errors import InputError{imports}
+from mrsflow.errors import InputError
 from mrsflow.run import run
+from mrsflow.study import config as study_config
+from mrsflow.study import layout, records
 
 
 def main(config: str{options}) -> None:
@@ -92,8 +93,8 @@ CHECK = """
 GROUP_FILES = {
     "simulate_basis": ("Path(str(out))", ", protocol: str, out: Path", ""),
     "describe_dataset": ('output / "bids/dataset_description.json"', "", ""),
-    "group": ('*[output / "group" / n for n in group_files.names(settings)]', "", ""),
-    "figures": ('*[output / "figures" / n for n in figure_files.names()]', "", ""),
+    "group": ('*[output / "group" / n for n in layout.group_files(settings)]', "", ""),
+    "figures": ('*[output / "figures" / n for n in layout.figure_files()]', "", ""),
     "report": ('output / "report/index.html"', "", ""),
     "check_outputs": ("", "", CHECK),
 }
@@ -120,13 +121,9 @@ class Project:
             text = STAGE.format(stage=stage, after=after, folder=place, section=section, reads=reads)
             (folder / "scripts" / f"{stage}.py").write_text(text)
         for name, (files, options, more) in GROUP_FILES.items():
-            homes = {"figure_files": "reporting", "group_files": "statistics"}
-            imports = "".join(f"\nfrom mrsflow.{home} import {m}" for m, home in homes.items() if m in files)
             key = "protocol" if "protocol" in options else "'study'"
             record = f"records.record_step(output, '{name}', written, {key})" if files else ""
-            text = WHOLE.format(
-                name=name, files=files, options=options, more=more.strip(), imports=imports, record=record
-            )
+            text = WHOLE.format(name=name, files=files, options=options, more=more.strip(), record=record)
             (folder / "scripts" / f"{name}.py").write_text(text)
         self.config = {
             "study": {"design": "crossover", "conditions": ["placebo", "drug"]},

@@ -80,7 +80,11 @@ def test_editing_a_setting_a_script_or_the_library_redoes_what_depends_on_it(pro
 
     library = project.folder / "scripts/mrsflow/axes.py"
     fit = project.folder / "scripts/fit.py"
-    fit.write_text(fit.read_text().replace("from mrsflow import records", "from mrsflow import axes, records"))
+    fit.write_text(
+        fit.read_text().replace(
+            "from mrsflow.study import records", "from mrsflow import axes\nfrom mrsflow.study import records"
+        )
+    )
     assert project.snakemake().returncode == 0
     project.done()
     library.write_text(library.read_text() + "\n# edited\n")

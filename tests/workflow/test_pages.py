@@ -33,7 +33,7 @@ def make_pages(output: Path, participants: int, frozen: bool = True, name: str =
     config = write_study(output, participants, frozen, name=name)
     trial = group_read.load(config)
     group_figures.draw_all(trial, output / "figures")
-    for key in trial.sessions:
+    for key in trial.keys:
         session_page.write(output, key, config)
     group_page.write(config)
     return config

@@ -1,28 +1,22 @@
 """Basis sets: the signal of each metabolite for one sequence, field and timing; their sense and resampling."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow import axes
-from mrsflow.constants import WATER_PPM
+from mrsflow.constants import SINGLETS_PPM, WATER_PPM
 from mrsflow.errors import InputError
-from mrsflow.preprocessing.water import residual_water
+from mrsflow.water import residual_water
 
-SINGLETS = {
-    "NAA": 2.008, "NAAG": 2.042, "Cr": 3.027, "PCr": 3.029, "GPC": 3.212, "PCh": 3.208, "PCho": 3.208,
-    "sIns": 3.340, "Scyllo": 3.340,
-}  # fmt: skip
-"""Largest singlet (ppm), by which a frequency axis is checked: Govindaraju et al. 2000, NMR Biomed. 13:129."""
 FIELD_TOLERANCE = 0.01
 """Largest relative difference between the spectrometer frequencies of basis and data."""
 ECHO_TIME_TOLERANCE = 1e-3
 """Largest difference between the echo times of basis and protocol (s)."""
 MIDDLE_PPM = 2.65
 """Middle of the metabolites' range; interpolation is best around it."""
-REFERENCE_PPM = 0.1
+REFERENCE_REACH_PPM = 0.1
 """A line this near to 0 ppm is a chemical shift reference, as MakeBasis input often has in every signal."""
 REFERENCE_NAMES = ("DSS", "TMS", "TSP")
 """Signals that are such a reference."""
@@ -69,22 +63,6 @@ class Basis:
     def n_points(self) -> int:
         """Number of points of each FID."""
         return self.fids.shape[-1]
-
-
-def load(path: Path | str) -> Basis:
-    """Read a basis set in any of the formats of `mrsflow.basis_sets.basis_formats`, chosen by what the path holds.
-
-    A file: LCModel ``.BASIS`` or jMRUI text. A folder: LCModel ``.RAW``, jMRUI text or FSL-MRS JSON files, one per
-    metabolite.
-
-    Raises
-    ------
-    InputError
-        Nothing there, no known format, or a file that cannot be used.
-    """
-    from mrsflow.basis_sets import basis_formats
-
-    return basis_formats.read(Path(path))
 
 
 def match(basis: Basis, spectrometer_frequency: float, nucleus: str, dwell_time: float, n_points: int) -> Basis:
@@ -236,7 +214,7 @@ def _predicted(fid: NDArray, count: int) -> NDArray:
 def oriented(basis: Basis, source: str) -> Basis:
     """Give the basis the sense of `mrsflow.axes` and the reference shift that its known singlets show.
 
-    Files rarely say which way the FID turns, nor whether 0 Hz is 4.65 or 4.68 ppm. Names in `SINGLETS` tell: when
+    Files rarely say which way the FID turns, nor whether 0 Hz is 4.65 or 4.68 ppm. Names in `SINGLETS_PPM` tell: when
     their peaks lie where they should only after complex conjugation, the signals are conjugated; a common offset of
     0.02 ppm or more moves `reference_ppm` (rounded to 0.01 ppm). A stated linewidth that their peaks cannot have is
     dropped (0). A basis without such names is conjugated when most of its signal lies at higher shifts than water.
@@ -252,7 +230,7 @@ def oriented(basis: Basis, source: str) -> Basis:
 
 def _turned(basis: Basis, source: str) -> Basis:
     """Give the basis the sense and reference shift that its singlets show; see `oriented`."""
-    known = [(i, SINGLETS[name]) for i, name in enumerate(basis.names) if name in SINGLETS]
+    known = [(i, SINGLETS_PPM[name]) for i, name in enumerate(basis.names) if name in SINGLETS_PPM]
     if not known:
         return replace(basis, fids=np.conj(basis.fids)) if _is_mirrored(basis) else basis
     expected = np.array([shift for _, shift in known])
@@ -284,7 +262,7 @@ def _without_reference(basis: Basis) -> Basis:
     """Take out the line at 0 ppm: LCModel looks no lower than 0.2 ppm, but the line's tails reach the metabolites."""
     spectra = np.abs(axes.to_spectrum(basis.fids))
     away = np.abs(axes.ppm_axis(basis.n_points, basis.dwell_time, basis.spectrometer_frequency, basis.reference_ppm))
-    near, around = away < REFERENCE_PPM, (away > REFERENCE_PPM) & (away < 4 * REFERENCE_PPM)
+    near, around = away < REFERENCE_REACH_PPM, (away > REFERENCE_REACH_PPM) & (away < 4 * REFERENCE_REACH_PPM)
     if not near.any() or not around.any():
         return basis
     stands_out = spectra[:, near].max(axis=-1) > 5 * np.median(spectra[:, around], axis=-1)
@@ -293,7 +271,7 @@ def _without_reference(basis: Basis) -> Basis:
         return basis
     fids = np.array(basis.fids)
     offset = WATER_PPM - basis.reference_ppm
-    limits = (offset - REFERENCE_PPM, offset + REFERENCE_PPM)
+    limits = (offset - REFERENCE_REACH_PPM, offset + REFERENCE_REACH_PPM)
     for row in rows:
         fids[row] -= residual_water(fids[row], basis.dwell_time, basis.spectrometer_frequency, limits)
     return replace(basis, fids=fids)

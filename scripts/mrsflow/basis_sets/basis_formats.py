@@ -25,8 +25,18 @@ ZERO_FILLED = 1e-4
 """A second half that holds less than this share of a signal's norm is zero filling, and is left out."""
 
 
-def read(path: Path) -> Basis:
-    """Read a basis set in the format that its content shows: see `mrsflow.basis_sets.basis.load`."""
+def load(path: Path | str) -> Basis:
+    """Read a basis set in any of the formats of this module, chosen by what the path holds.
+
+    A file: LCModel ``.BASIS`` or jMRUI text. A folder: LCModel ``.RAW``, jMRUI text or FSL-MRS JSON files, one per
+    metabolite.
+
+    Raises
+    ------
+    InputError
+        Nothing there, no known format, or a file that cannot be used.
+    """
+    path = Path(path)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
         for suffix, reader in ((".raw", read_raw), (".json", read_json), (".txt", read_jmrui)):

@@ -1,90 +1,28 @@
-"""Macromolecules and lipids: parametrised for a field strength, read from files, and added to a basis set once."""
+"""Macromolecules and lipids read from files, and added to a basis set once."""
 
 import logging
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mrsflow import axes, nifti_mrs
 from mrsflow.basis_sets import basis as basis_sets
-from mrsflow.basis_sets import spins
+from mrsflow.basis_sets import basis_formats, nulled
 from mrsflow.basis_sets.basis import Basis
-from mrsflow.constants import WATER_PPM
+from mrsflow.basis_sets.broad_lines import is_lipid, is_macromolecule, parametrised
+from mrsflow.constants import SINGLET_PROTONS, SINGLETS_PPM, WATER_PPM
 from mrsflow.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-MEASURED_AT = 123.25
-"""Spectrometer frequency (MHz) at which the widths of the spin system table were measured."""
-HZ_SHARE = 0.5
-"""Part of a squared width that stays the same in Hz at every field: couplings of some 7 Hz and T2. The rest, shifts
-that differ from protein to protein, stays the same in ppm. In metabolite-nulled spectra of one kind (STEAM, GitHub:
-mrshub/mm-consensus-data-collection, Cudalbu et al. 2021, doi:10.1002/nbm.4393), less a shim of 0.035 ppm, the lines
-that stand free at 0.92, 1.40 and 2.98 ppm have 23, 20 and 19 Hz at 3 T; 43, 38 and 38 at 7 T; 48, 44 and 46 at 9.4 T:
-the share is 0.46 to 0.49. Other spectra of 7 T (Považan et al. 2015, doi:10.1002/mrm.25363) were fitted with 32, 26 and
-26 Hz (GitHub: HarrisBrainLab/MMSim): with them it would be 0.7 to 0.9."""
-SINGLETS = {"Cr": (3.027, 3), "PCr": (3.029, 3), "NAA": (2.008, 3), "sIns": (3.34, 6), "Scyllo": (3.34, 6)}
-"""Free singlets (ppm, protons) whose area tells the unit of a basis set."""
 SINGLET_WINDOW = 0.25
 """Half of the range (ppm) over which a singlet is integrated."""
 WINDOW_PPM = (0.5, 4.2)
 """Range in which macromolecules are compared."""
 ECHO_TIME_TOLERANCE = 1e-3
 """Difference of echo times (s) from which it is said."""
-
-
-def is_macromolecule(name: str) -> bool:
-    """Whether a signal is of macromolecules by its name: MM..., Mac..."""
-    return name.lower().startswith(("mm", "mac"))
-
-
-def is_lipid(name: str) -> bool:
-    """Whether a signal is of lipids by its name: Lip..."""
-    return name.lower().startswith("lip")
-
-
-def width_hz(width: ArrayLike, spectrometer_frequency: float) -> NDArray[np.floating]:
-    """Full width at half maximum (Hz) at a field, of lines whose width (ppm) was measured at 3 T.
-
-    >>> width_hz([0.17], MEASURED_AT).round(2), width_hz([0.17], 297.2).round(2)
-    (array([20.95]), array([38.68]))
-    """
-    squared = (1 - HZ_SHARE) * spectrometer_frequency**2 + HZ_SHARE * MEASURED_AT**2
-    return np.asarray(width) * np.sqrt(squared)
-
-
-def broad_fid(lines: list[dict], spectrometer_frequency: float, dwell_time: float, n_points: int) -> NDArray:
-    """Sum of Gaussian lines (`shift` and `width` in ppm, `protons`) as an FID, (n_points,)."""
-    t = axes.time_axis(n_points, dwell_time)
-    shift, width, protons = (np.array([line[key] for line in lines])[:, None] for key in ("shift", "width", "protons"))
-    decay = np.exp(-((np.pi * width * spectrometer_frequency * t) ** 2) / (4 * np.log(2)))
-    return (protons * decay * np.exp(2j * np.pi * axes.ppm_to_hz(shift, spectrometer_frequency) * t)).sum(axis=0)
-
-
-def parametrised(spectrometer_frequency: float, dwell_time: float, n_points: int) -> Basis:
-    """Macromolecules and lipids of the spin system table at a field (MHz) and sampling (s).
-
-    Widths of macromolecules as `width_hz` says; amounts are those at 3 T, TE 32 ms: their T1 and T2 differ too little
-    from line to line, and between fields, for a correction that is better known than none. Lipid lines keep their
-    widths in ppm, as LCModel has them.
-    """
-    fids = {}
-    for name, entry in spins.table()["broad"].items():
-        lines = entry["lines"]
-        if is_macromolecule(name):
-            widths = width_hz([line["width"] for line in lines], spectrometer_frequency) / spectrometer_frequency
-            lines = [{**line, "width": width} for line, width in zip(lines, widths, strict=True)]
-        fids[name] = broad_fid(lines, spectrometer_frequency, dwell_time, n_points)
-    return Basis(
-        names=tuple(fids),
-        fids=np.array(list(fids.values())),
-        dwell_time=dwell_time,
-        spectrometer_frequency=spectrometer_frequency,
-        reference_ppm=WATER_PPM,
-        description="parametrised",
-    )
 
 
 def read(path: Path | str) -> Basis:
@@ -104,7 +42,7 @@ def read(path: Path | str) -> Basis:
         if scan.fid.size != scan.n_points:
             raise InputError(f"{path}: holds {scan.fid.size // scan.n_points} spectra; macromolecules are one spectrum")
         return of_scan(scan, path.name)
-    found = basis_sets.load(path)
+    found = basis_formats.load(path)
     chosen = [k for k, name in enumerate(found.names) if is_macromolecule(name)]
     if not chosen and len(found.names) > 1:
         raise InputError(
@@ -150,8 +88,6 @@ def chosen(basis: Basis, wanted: str | None) -> Basis:
     InputError
         See `add` and `read`.
     """
-    from mrsflow.basis_sets import nulled
-
     if wanted is None:
         return basis
     if wanted == "none":
@@ -221,20 +157,21 @@ def unit(basis: Basis) -> float:
     Raises
     ------
     InputError
-        It has none of `SINGLETS`.
+        It has none of `SINGLET_PROTONS`.
     """
     ppm = axes.ppm_axis(basis.n_points, basis.dwell_time, basis.spectrometer_frequency, basis.reference_ppm)
     found = []
-    for name, (shift, protons) in SINGLETS.items():
+    for name, protons in SINGLET_PROTONS.items():
         if name in basis.names:
             spectrum = axes.to_spectrum(basis.fids[basis.names.index(name)])
             offset = np.median(spectrum.real) + 1j * np.median(spectrum.imag)  # of a first point that is not halved
-            area = np.abs((spectrum - offset)[np.abs(ppm - shift) < SINGLET_WINDOW].sum()) / basis.n_points
+            area = np.abs((spectrum - offset)[np.abs(ppm - SINGLETS_PPM[name]) < SINGLET_WINDOW].sum()) / basis.n_points
             found.append(2 * area / protons)  # a line that starts with 1 at time 0 has half of it as its area
     if not found:
         raise InputError(
-            f"{basis.description or 'the basis set'}: has none of {', '.join(SINGLETS)}, whose singlets tell how large "
-            "macromolecules must be beside its signals; add one of them, or use a basis set that has macromolecules"
+            f"{basis.description or 'the basis set'}: has none of {', '.join(SINGLET_PROTONS)}, whose singlets tell "
+            "how large macromolecules must be beside its signals; add one of them, or use a basis set that has "
+            "macromolecules"
         )
     return float(np.median(found))
 

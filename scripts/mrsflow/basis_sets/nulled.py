@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
 
-from mrsflow import axes
-from mrsflow.basis_sets import macromolecules
+from mrsflow import axes, water
+from mrsflow.basis_sets import broad_lines
 from mrsflow.basis_sets.basis import Basis
+from mrsflow.constants import GAUSSIAN
 from mrsflow.errors import InputError
-from mrsflow.preprocessing import water
 
 WINDOW_PPM = (0.3, 4.3)
 LINES = {
@@ -77,7 +77,7 @@ class Cleaned:
 
     def fid(self, spectrometer_frequency: float, dwell_time: float, n_points: int) -> NDArray[np.complexfloating]:
         """Sum of the lines as an FID (n_points,)."""
-        return macromolecules.broad_fid(self.lines, spectrometer_frequency, dwell_time, n_points)
+        return broad_lines.broad_fid(self.lines, spectrometer_frequency, dwell_time, n_points)
 
     @property
     def said(self) -> str:
@@ -113,7 +113,7 @@ class Nulled:
         """Give unit lines: (2P, n)."""
         hz = axes.ppm_to_hz(shifts, self.spectrometer_frequency)[:, np.newaxis]
         decay = np.pi * (widths * self.spectrometer_frequency)[:, np.newaxis] * self.time
-        spectra = axes.to_spectrum(np.exp(2j * np.pi * hz * self.time - decay**2 / (4 * np.log(2))))
+        spectra = axes.to_spectrum(np.exp(2j * np.pi * hz * self.time - decay**2 / GAUSSIAN))
         spectra = spectra[:, self.inside].T / np.abs(spectra).max()
         return np.concatenate([spectra.real, spectra.imag])
 

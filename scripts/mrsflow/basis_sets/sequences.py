@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mrsflow.axes import ppm_to_hz, time_axis
 from mrsflow.basis_sets import spins
 from mrsflow.basis_sets.basis import Basis
-from mrsflow.basis_sets.macromolecules import parametrised
+from mrsflow.basis_sets.broad_lines import parametrised
 from mrsflow.basis_sets.pulses import Pulse
 from mrsflow.basis_sets.spins import Fragment, Levels
 from mrsflow.constants import WATER_PPM
@@ -155,8 +155,7 @@ def cached(folder: Path | str, sequence: Sequence, spectrometer_frequency: float
     The file is named by a digest of the arguments, the spin system table and the code of the simulation.
     """
     code = [
-        checksum(Path(__file__).with_name(name))
-        for name in ("sequences.py", "spins.py", "pulses.py", "macromolecules.py")
+        checksum(Path(__file__).with_name(name)) for name in ("sequences.py", "spins.py", "pulses.py", "broad_lines.py")
     ]
     content = [
         asdict(sequence),

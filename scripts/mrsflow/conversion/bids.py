@@ -13,11 +13,12 @@ from mrsflow.conversion.checks import voxel_size
 from mrsflow.errors import InputError
 from mrsflow.files import write_json, write_table, write_text
 from mrsflow.nifti_mrs import Scan
+from mrsflow.study import layout
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mrsflow.config import Study
+    from mrsflow.study.study import Study
 
 BIDS_VERSION = "1.11.0"
 SECONDS_PER_DAY = 86_400
@@ -35,21 +36,6 @@ SIDECAR_KEYS = {  # of the NIfTI-MRS header, where BIDS has another name for the
     "TxCoil": "TransmitCoilName",
     "RxCoil": "ReceiveCoilName",
 }
-
-
-def session_folder(root: Path, key: str) -> Path:
-    """Folder of a session, ``sub-X_ses-Y``, below the root of a dataset."""
-    return Path(root, *key.split("_"))
-
-
-def entities(key: str, task: str | None = None, run: str | None = None, acq: str | None = None) -> str:
-    """Begin a file name: session, then the entities that a scan has, in the order of BIDS.
-
-    >>> entities("sub-01_ses-1", task="ketamine", run="2", acq="conc")
-    'sub-01_ses-1_task-ketamine_acq-conc_run-2'
-    """
-    parts = [("task", task), ("acq", acq), ("run", run)]
-    return "_".join([key, *(f"{name}-{value}" for name, value in parts if value)])
 
 
 def sidecar(
@@ -171,7 +157,7 @@ def describe(study: "Study", name: str, output: Path) -> list[Path]:
     list of Path
         The files written.
     """
-    root, derivative = Path(output, "bids"), Path(output, "derivatives", "mrsflow")
+    root, derivative = Path(output, "bids"), layout.derivatives(output)
     program = [{"Name": "mrsflow", "Version": __version__}]
     raw = {"Name": name, "BIDSVersion": BIDS_VERSION, "DatasetType": "raw", "GeneratedBy": program}
     processed = {**raw, "Name": f"{name}: processed spectra", "DatasetType": "derivative"}
@@ -225,7 +211,7 @@ def _write_tables(study: "Study", root: Path) -> list[Path]:
 
 def scales_of(sessions: "pd.DataFrame") -> dict[str, list[str]]:
     """Score columns of the sessions table by scale: numeric columns named ``<scale>_<time point>``."""
-    from mrsflow.config import schema
+    from mrsflow.study.config import schema
 
     known = {*schema("sessions")["properties"], "line", "key"}
     found: dict[str, list[str]] = {}
@@ -248,7 +234,7 @@ def _dose_to_infusion(sessions: "pd.DataFrame") -> list[float | None]:
 
 def _dictionary(columns: Any, table: str) -> dict[str, Any]:
     """Descriptions of the columns of a table, from its schema."""
-    from mrsflow.config import schema
+    from mrsflow.study.config import schema
 
     known = schema(table)["properties"]
     ours = {"dose_to_infusion_min": {"Description": "From the oral dose to the start of the infusion", "Units": "min"}}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow.axes import ppm_axis, time_axis, to_spectrum
-from mrsflow.constants import GAMMA_1H, WATER_PPM
+from mrsflow.constants import GYROMAGNETIC_RATIO, MAD_TO_SD, WATER_PPM
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
 
@@ -77,10 +77,6 @@ def plausible(key: str, value: float) -> bool:
     return bool(np.isfinite(value) and low <= value <= high)
 
 
-GYROMAGNETIC = {"1H": GAMMA_1H, "31P": 17.235, "13C": 10.708, "19F": 40.078, "23Na": 11.262, "2H": 6.536}
-"""Of nuclei (MHz/T)."""
-
-
 def refuse_implausible(scan: Scan, name: str, field: float | None = None) -> None:
     """Refuse a scan whose times, frequency, nucleus or numbers cannot be true.
 
@@ -125,7 +121,7 @@ def refuse_implausible(scan: Scan, name: str, field: float | None = None) -> Non
             f"{name}: the header does not say the nucleus; give it with --set ResonantNucleus=1H or in column nucleus "
             "of the samples table"
         )
-    expected = GYROMAGNETIC.get(str(nucleus), 0.0) * (field or 0.0)
+    expected = GYROMAGNETIC_RATIO.get(str(nucleus), 0.0) * (field or 0.0)
     if expected and abs(values["SpectrometerFrequency"] / expected - 1) > 0.1:
         raise InputError(
             f"{name}: contradicts itself, {nucleus} at {field:g} T has about {expected:.4g} MHz and its frequency is "
@@ -176,7 +172,7 @@ def line_power(scan: Scan) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     power = _mean_power(to_spectrum(scan.fid * (t**2 * np.exp(-(t**2)))))
     outside = power[np.abs(ppm - WATER_PPM) > 12]
     noise = outside if outside.size > 100 else np.sort(power)[: power.size // 2]
-    spread = 1.4826 * np.median(np.abs(noise - np.median(noise)))
+    spread = MAD_TO_SD * np.median(np.abs(noise - np.median(noise)))
     return ppm, (power - np.median(noise)) / max(spread, np.finfo(float).tiny)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from mrsflow import nifti_mrs
-from mrsflow.config import Study
 from mrsflow.conversion import bids, checks, formats, identity, vendors
 from mrsflow.errors import InputError
 from mrsflow.files import checksum, write_json, write_table, written_whole
 from mrsflow.nifti_mrs import Scan
-from mrsflow.records import Work
+from mrsflow.study import layout
+from mrsflow.study.records import Work
+from mrsflow.study.study import Study
 
 logger = logging.getLogger(__name__)
 
@@ -170,12 +171,8 @@ def _read_items(key: str, study: Study, config: dict[str, Any]) -> list[Item]:
         try:
             items += _convert_row(key, row, config["protocols"][row["protocol"]])
         except InputError as error:
-            raise InputError(f"{_where(row, config)}: {error}") from None
+            raise InputError(f"{row['line']}: {error}") from None
     return _without_doubles(items)
-
-
-def _where(row: dict[str, Any], config: dict[str, Any]) -> str:
-    return config["inputs"]["bids"] or f"{config['inputs']['samples']}, line {row['line']}"
 
 
 def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Path) -> Path:
@@ -186,13 +183,13 @@ def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Pa
         found = checks.check_scan(item.scan, item.role, config["protocols"][name], name)
         found += [checks.Check("read", "put right", "", "warn", note) for note in item.notes]
         results.append((item, found))
-    folder = bids.session_folder(Path(output, "derivatives", "mrsflow"), key) / "mrs"
+    folder = layout.session_folder(layout.derivatives(output), key) / "mrs"
     task = next((item.row.get("task") for item in items if item.row.get("task")), None)
-    path = folder / f"{bids.entities(key, task)}_desc-convert_quality.tsv"
+    path = folder / f"{layout.entities(key, task)}_{layout.CONVERT_QUALITY}"
     write_table(checks.table([(item.name, check) for item, found in results for check in found]), path)
     for item, found in results:
         if problem := checks.failure(found):
-            raise InputError(f"{_where(item.row, config)}: {problem}")
+            raise InputError(f"{item.row['line']}: {problem}")
     return path
 
 
@@ -207,7 +204,7 @@ def _write_session(key: str, items: list[Item], study: Study, config: dict[str, 
                 written += _write_events(item.row, session, root, key, config)
         for row in rows:
             if row["role"] == "T1w":
-                written.append(_write_t1w(row, root, key, _where(row, config)))
+                written.append(_write_t1w(row, root, key))
     except BaseException:
         for path in written:
             path.unlink(missing_ok=True)
@@ -237,7 +234,7 @@ def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> lis
                 "a scan of role mm needs its inversion time, and the header does not say InversionTime; give column "
                 "inversion_time_ms"
             )
-    name = f"{bids.entities(key, **labels)}_{'svs' if role == 'mm' else role}"
+    name = f"{layout.entities(key, **labels)}_{'svs' if role == 'mm' else role}"
     if row["role"] == "mrsref":
         return [Item(name, "mrsref", converted.scan, row, tuple(converted.notes))]
     row, notes = _with_start(row, converted)
@@ -253,7 +250,7 @@ def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> lis
     if role == "mm":  # its own water only: for scaling there is that of the metabolites
         references = {use: reference for use, reference in references.items() if use == "ecc"}
     for use, reference in references.items():
-        stem = bids.entities(key, **{"acq": None if use == "ecc" else use, **labels})
+        stem = layout.entities(key, **{"acq": None if use == "ecc" else use, **labels})
         items.append(Item(f"{stem}_mrsref", "mrsref", reference, row))
     return items
 
@@ -296,7 +293,7 @@ def _reference_of(item: Item, items: list[Item]) -> str | None:
 
 
 def _write_item(item: Item, reference: str | None, config: dict[str, Any], root: Path, key: str) -> list[Path]:
-    folder = bids.session_folder(root, key) / "mrs"
+    folder = layout.session_folder(root, key) / "mrs"
     secrets = set().union(*(identity.harvest(path) for path in formats.files_of(item.row["raw"])))
     scan, removed = identity.clean(item.scan, config["convert"]["keep_header"], secrets)
     logger.info("%s: removed header keys %s", item.name, ", ".join(removed))
@@ -312,7 +309,7 @@ def _write_item(item: Item, reference: str | None, config: dict[str, Any], root:
     return [image, image.with_name(f"{item.name}.json")]
 
 
-def _write_t1w(row: dict[str, Any], root: Path, key: str, where: str) -> Path:
+def _write_t1w(row: dict[str, Any], root: Path, key: str) -> Path:
     """Copy an anatomical image without the texts of its header."""
     import nibabel
 
@@ -322,15 +319,15 @@ def _write_t1w(row: dict[str, Any], root: Path, key: str, where: str) -> Path:
         data = np.asanyarray(image.dataobj)
     except Exception:
         problem = "cannot be read as NIfTI; convert DICOM images with dcm2niix first"
-        raise InputError(f"{where}: {source}: {problem}") from None
+        raise InputError(f"{row['line']}: {source}: {problem}") from None
     if data.ndim != 3:
-        raise InputError(f"{where}: {source}: has {data.ndim} dimensions, a T1w has 3")
+        raise InputError(f"{row['line']}: {source}: has {data.ndim} dimensions, a T1w has 3")
     header = image.header.copy()
     header.extensions.clear()
     for text in ("descrip", "aux_file", "intent_name", "db_name"):
         if text in header:
             header[text] = b""
-    path = bids.session_folder(root, key) / "anat" / f"{key}_T1w.nii.gz"
+    path = layout.session_folder(root, key) / "anat" / f"{key}_T1w.nii.gz"
     with written_whole(path) as temporary:
         nibabel.save(type(image)(data, image.affine, header), temporary)
     return path
@@ -340,8 +337,7 @@ def _write_events(
     row: dict[str, Any], session: dict[str, Any], root: Path, key: str, config: dict[str, Any]
 ) -> list[Path]:
     task, run = row.get("task"), row.get("run")
-    path = bids.session_folder(root, key) / "mrs" / f"{bids.entities(key, task, run)}_events.tsv"
-    where = _where(row, config)
+    path = layout.session_folder(root, key) / "mrs" / f"{layout.entities(key, task, run)}_events.tsv"
     if row.get("events"):
         with written_whole(path) as temporary:
             temporary.write_bytes(Path(row["events"]).read_bytes())
@@ -351,11 +347,11 @@ def _write_events(
         return []
     if not row.get("start_time"):
         raise InputError(
-            f"{where}: start_time is empty, and {config['inputs']['sessions']} gives {named[0]} of this session; give "
-            "the clock time of the first excitation, as the raw file does not say it"
+            f"{row['line']}: start_time is empty, and {config['inputs']['sessions']} gives {named[0]} of this session; "
+            "give the clock time of the first excitation, as the raw file does not say it"
         )
     if not task:
-        raise InputError(f"{where}: task is empty; BIDS wants a task label where there are events")
+        raise InputError(f"{row['line']}: task is empty; BIDS wants a task label where there are events")
     present = {k: v for k, v in session.items() if isinstance(v, str)}
     bids.write_events(bids.events(present, row["start_time"]), path)
     return [path]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mrsflow import nifti_mrs
-from mrsflow.conversion import checks, ge, mends, starts, texts
+from mrsflow.conversion import acquisition_start, checks, ge, repairs, text_formats
 from mrsflow.conversion.formats import Raw, detect, head_of, refuse_unreadable
 from mrsflow.errors import InputError
 from mrsflow.files import full_disk, read_json
@@ -168,11 +168,11 @@ def parse_given(given: Mapping[str, str]) -> dict[str, Any]:
 def _convert_one(raw: Raw, values: dict[str, Any], named: Path) -> Converted:
     if raw.format == "nifti":
         return _finished(_read_nifti(raw.files[0], values), {}, raw, values, [])
-    if raw.format in texts.READERS:
+    if raw.format in text_formats.READERS:
         notes: list[str] = []
-        scans = texts.read(raw.format, raw.files[0], values, notes)
+        scans = text_formats.read(raw.format, raw.files[0], values, notes)
     else:
-        mends.refuse_truncated(raw)
+        repairs.refuse_truncated(raw)
         with tempfile.TemporaryDirectory(prefix="mrsflow-") as folder:
             scans, notes = _run_spec2nii(raw, Path(folder), values, named)
     mains = {suffix: scan for suffix, scan in scans.items() if not re.search(r"ref|quant|ecc", suffix)}
@@ -308,13 +308,13 @@ def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -
         options["in_files"] = [link(first, "scan" + simple[raw.format])]
     if raw.format == "twix":
         options |= {"evalinfo": "image", "quiet": True}
-        if measurements := mends.twix_measurements(head_of(first, 8)):
+        if measurements := repairs.twix_measurements(head_of(first, 8)):
             options["multiraid"] = measurements  # adjustments come first, the scan last
     elif raw.format == "philips_sdat":
-        (source / "scan.spar").write_text(mends.mended_spar(raw.files[1], values, notes), encoding="utf-8")
+        (source / "scan.spar").write_text(repairs.mended_spar(raw.files[1], values, notes), encoding="utf-8")
         options |= {"subcommand": "philips", "in_files": [link(first, "scan.sdat"), "in/scan.spar"]}
     elif raw.format == "rda":
-        (source / "scan.rda").write_bytes(mends.mended_rda(first, values))
+        (source / "scan.rda").write_bytes(repairs.mended_rda(first, values))
         options["in_files"] = ["in/scan.rda"]
     elif raw.format == "philips_dl":
         options["in_files"] = [link(path, "scan" + path.suffix.lower()) for path in raw.files]
@@ -322,7 +322,7 @@ def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -
         for number, path in enumerate(raw.files):
             link(path, f"{number:06d}.dcm")
         if raw.format != "uih":
-            mends.mend_dicom(source, raw.format, notes)
+            repairs.mend_dicom(source, raw.format, notes)
         options["in_files"] = ["in" if len(raw.files) > 1 else "in/000000.dcm"]
     elif raw.format == "bruker":
         for path in first.parent.iterdir():
@@ -331,27 +331,27 @@ def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -
         options |= {"in_files": [f"in/{first.name}"], "mode": mode}
     elif raw.format == "varian":
         link(first, "fid")
-        (source / "procpar").write_text(mends.mended_procpar(raw, values), encoding="latin-1")
+        (source / "procpar").write_text(repairs.mended_procpar(raw, values), encoding="latin-1")
         options["in_files"] = ["in"]
     return options
 
 
 def _finished(scan: Scan, references: dict[str, Scan], raw: Raw, values: dict[str, Any], notes: list[str]) -> Converted:
     """Put right what spec2nii left wrong, set what was given, and part unsuppressed water that the format marks."""
-    mend = mends.MENDERS.get(raw.format)
+    mend = repairs.REPAIRS.get(raw.format)
     notes = list(notes)
     if mend:
         scan = mend(scan, raw, notes)
         references = {name: mend(reference, raw, notes) for name, reference in references.items()}
     if raw.format == "twix" and scan.dims[-1:] == ("DIM_USER_0",):
-        scan, references = mends.split_reference_phase(scan, raw, notes)
+        scan, references = repairs.split_reference_phase(scan, raw, notes)
     notes += _replaced(scan, values)
-    field = mends.field_strength(raw)
+    field = repairs.field_strength(raw)
     scan, *waters = [_with_given(s, values) for s in (scan, *references.values())]
     for item in (scan, *waters):
         checks.refuse_implausible(item, str(raw.files[0]), field)
     references = dict(zip(references, waters, strict=True))
-    return Converted(scan, references, list(dict.fromkeys(notes)), starts.start_of(raw))
+    return Converted(scan, references, list(dict.fromkeys(notes)), acquisition_start.start_of(raw))
 
 
 def _replaced(scan: Scan, values: dict[str, Any]) -> list[str]:

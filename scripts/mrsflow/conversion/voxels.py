@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsflow import nifti_mrs
-from mrsflow.conversion import bids
 from mrsflow.conversion.checks import voxel_dice, voxel_size
 from mrsflow.files import write_json, write_table
+from mrsflow.study import layout
+from mrsflow.study.layout import SessionKey
 
 if TYPE_CHECKING:
-    from mrsflow.config import Study
+    from mrsflow.study.study import Study
 
 COLUMNS = {
     "participant_id": "Participant",
@@ -42,7 +43,7 @@ def write_overlap(study: "Study", output: Path, minimum: float) -> list[Path]:
     first: dict[str, tuple[str, Any]] = {}
     rows = []
     for row in ordered.to_dict("records"):
-        affine = _voxel(bids.session_folder(output / "bids", row["key"]) / "mrs")
+        affine = _voxel(layout.session_folder(output / "bids", row["key"]) / "mrs")
         if affine is None:
             continue
         if row["participant"] not in first:
@@ -50,9 +51,10 @@ def write_overlap(study: "Study", output: Path, minimum: float) -> list[Path]:
             continue
         session, reference = first[row["participant"]]
         dice = voxel_dice(reference, affine)
-        names = (f"sub-{row['participant']}", f"ses-{row['session']}", f"ses-{session}")
+        own, other = SessionKey.of(row["key"]), SessionKey(row["participant"], session)
+        names = (own.participant_id, own.session_id, other.session_id)
         rows.append(dict(zip(COLUMNS, (*names, dice, "pass" if dice >= minimum else "warn"), strict=True)))
-    path = Path(output, "derivatives", "mrsflow", "desc-voxel_quality.tsv")
+    path = layout.derivatives(output) / layout.VOXEL_QUALITY
     write_table(pd.DataFrame(rows, columns=list(COLUMNS)), path)
     write_json({name: {"Description": text} for name, text in COLUMNS.items()}, path.with_suffix(".json"))
     return [path, path.with_suffix(".json")]
@@ -60,7 +62,7 @@ def write_overlap(study: "Study", output: Path, minimum: float) -> list[Path]:
 
 def _voxel(folder: Path) -> Any:
     """Voxel of the first metabolite scan of a session, None where there is none or it is unknown."""
-    scans = [path for path in sorted(folder.glob("*_svs.nii.gz")) if "_acq-mm_" not in path.name]
+    scans = [path for path in sorted(folder.glob("*_svs.nii.gz")) if not layout.is_nulled(path)]
     for path in scans[:1]:
         scan = nifti_mrs.read(path)
         return None if voxel_size(scan) is None else scan.affine

@@ -277,8 +277,8 @@ def _mean(fids: NDArray, model: Model, places: list[Place], weight: NDArray) -> 
 def _moved(places: list[Place], common: NDArray, model: Model) -> list[Place]:
     """Places at which a fit's shift and phase, in its common shape parameters, are 0; these are set to 0 in place.
 
-    What lies at a fixed place beside the metabolites, and where the fitted range ends, then does not depend on where the
-    fit began.
+    What lies at a fixed place beside the metabolites, and where the fitted range ends, then does not depend on where
+    the fit began.
     """
     shift, phase = common[model.shape.shift], common[model.shape.phase0]
     common[[model.shape.shift, model.shape.phase0]] = 0.0

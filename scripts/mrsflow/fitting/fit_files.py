@@ -8,6 +8,7 @@ import numpy as np
 
 from mrsflow import nifti_mrs
 from mrsflow.basis_sets import basis as basis_sets
+from mrsflow.basis_sets import basis_formats
 from mrsflow.basis_sets import macromolecules as broad
 from mrsflow.errors import InputError
 from mrsflow.files import read_table, write_table, written_whole
@@ -41,7 +42,7 @@ def fit_by_hand(
     """
     import pandas as pd
 
-    scan, basis_set = nifti_mrs.read(spectra), broad.chosen(basis_sets.load(basis), macromolecules)
+    scan, basis_set = nifti_mrs.read(spectra), broad.chosen(basis_formats.load(basis), macromolecules)
     fids = scan.ordered("DIM_DYN")
     sessions, courses = {str(index): [index] for index in range(len(fids))}, {}
     if design is not None:
@@ -142,7 +143,7 @@ def fit_session_files(
         raise InputError(f"{key}: has no metabolite scan to fit; give it a row of role svs in the samples table")
     if len(bases) > 1:
         raise InputError(f"{key}: has metabolite scans of protocols {', '.join(sorted(bases))}; one session needs one")
-    basis = basis_sets.load(next(iter(bases.values())))
+    basis = basis_formats.load(next(iter(bases.values())))
     if macromolecules is not None:
         basis = broad.chosen(basis, str(macromolecules))
     fitter = fitters.make(config["fitter"])

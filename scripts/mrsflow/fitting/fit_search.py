@@ -65,9 +65,7 @@ def search(session: Session, state: State, linewidth_hz: float) -> list[Finding]
     if found:  # with the learnt sizes instead of the usual ones
         at_usual = np.array([one.moved for one in found]) @ precision
         moved[:, free] = np.linalg.solve(_dense(before)[np.ix_(free, free)], at_usual.T).T
-    return [
-        replace(one, height=one.height / highest, moved=by[:m]) for one, by in zip(found, moved, strict=True)
-    ]
+    return [replace(one, height=one.height / highest, moved=by[:m]) for one, by in zip(found, moved, strict=True)]
 
 
 def _jacobian(session: Session, state: State) -> NDArray[np.floating]:

@@ -49,7 +49,7 @@ within hours, and what moves the voxel changes metabolites alike."""
 COUNTED = 0.5
 """Part of the priors' variance that counts in the errors of a spectrum fitted alone. Usual spreads are wide, so as to
 hold for every scanner; on sets of known truth (``benchmarks/fit_truth.py``: main, paired, shapes, levels) errors are
-right on average with half of the variance: 1.0 times those reported, by 0.7 with all of it and by 1.2 with a quarter."""
+about 1.0 times those reported with half of the variance, 0.7 times with all of it and 1.2 times with a quarter."""
 STEPS, EVIDENCE_STEPS = 60, 25
 """Most steps of a fit, and of these with new variances."""
 TOLERANCE = 1e-4

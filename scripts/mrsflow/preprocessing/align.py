@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter, uniform_filter1d
 
 from mrsflow.axes import ppm_axis, ppm_to_hz, shift_frequency, time_axis, to_fid, to_spectrum
-from mrsflow.constants import REFERENCE_PPM
+from mrsflow.constants import MAD_TO_SD, REFERENCE_PPM
 from mrsflow.errors import InputError
-from mrsflow.preprocessing.water import WATER_RANGE_PPM, residual_water
+from mrsflow.water import WATER_RANGE_PPM, residual_water
 
 BACKGROUND_ORDER = 2
 """Order of the complex polynomial over the aligned range that counts as background."""
@@ -440,7 +440,7 @@ def without_water(
 def deviation(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """Distance from the median in robust standard deviations (median absolute deviation)."""
     centred = values - np.median(values)
-    return centred / max(1.4826 * np.median(np.abs(centred)), 1e-3 * abs(np.median(values)), 1e-300)
+    return centred / max(MAD_TO_SD * np.median(np.abs(centred)), 1e-3 * abs(np.median(values)), 1e-300)
 
 
 def spoiled(found: Registration, linewidth_hz: float, phase_cycle: int = 1) -> NDArray[np.str_]:
@@ -493,4 +493,4 @@ def _slow_phase(phase_rad: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _spread(values: NDArray[np.floating]) -> float:
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+    return float(MAD_TO_SD * np.median(np.abs(values - np.median(values))))

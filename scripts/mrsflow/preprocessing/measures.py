@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrsflow import water
 from mrsflow.axes import ppm_axis, to_spectrum
 from mrsflow.errors import InputError
-from mrsflow.preprocessing import align, blocks, quality, referencing, water
+from mrsflow.preprocessing import align, blocks, quality, referencing
 from mrsflow.preprocessing.preprocess import Session, Settings, broadening
 
 DRIFT_PARTS = 12

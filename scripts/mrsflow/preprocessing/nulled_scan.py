@@ -6,28 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from mrsflow import nifti_mrs
+from mrsflow import nifti_mrs, water
 from mrsflow.basis_sets import nulled
 from mrsflow.files import read_json, write_json
 from mrsflow.nifti_mrs import Scan
-from mrsflow.preprocessing import blocks, preprocess, water
+from mrsflow.preprocessing import blocks, preprocess
 from mrsflow.preprocessing.preprocess import Run, Settings
+from mrsflow.study import layout
 
 COIL_PPM = (0.6, 2.4)
 """Range of macromolecules that weights the coils where there is no water reference."""
-MARK = "acq-mm"
-"""What names a metabolite-nulled scan beside a metabolite scan."""
-
-
-def is_nulled(path: Path) -> bool:
-    """Whether the name of a converted scan says that metabolites were nulled."""
-    return MARK in path.name.split("_")
 
 
 def reference_of(path: Path) -> Path | None:
     """Water reference of a nulled scan: found in its file, else of its run, else of the session."""
-    stem = path.name.removesuffix(".gz").removesuffix(".nii").removesuffix("_svs")
-    whole = [part for part in stem.split("_") if part != MARK]
+    stem = layout.scan_stem(path)
+    whole = [part for part in stem.split("_") if part != layout.NULLED]
     session = [part for part in whole if not part.startswith("run-")]
     for name in dict.fromkeys((stem, "_".join(whole), "_".join(session))):
         for suffix in (".nii.gz", ".nii"):
@@ -56,9 +50,9 @@ def write(scans: list[Path], stem: Path) -> list[Path]:
     InputError
         Runs that do not fit together, or a spectrum that does not look like macromolecules.
     """
-    sidecar = read_json(_sidecar(scans[0]))
+    sidecar = read_json(layout.sidecar(scans[0]))
     made, found = process([_run(path) for path in scans])
-    image = stem.with_name(f"{stem.name}_desc-macromolecules_svs.nii.gz")
+    image = layout.result(stem, layout.MACROMOLECULES)
     nifti_mrs.write(made, image)
     known = ("EchoTime", "RepetitionTime", "InversionTime", "SpectrometerFrequency", "ResonantNucleus")
     content = {
@@ -68,7 +62,7 @@ def write(scans: list[Path], stem: Path) -> list[Path]:
         "ShimWidth": round(found.shim * made.spectrometer_frequency, 3),
         "ProcessingApplied": made.processing,
     }
-    side = stem.with_name(f"{stem.name}_desc-macromolecules_svs.json")
+    side = layout.result(stem, layout.MACROMOLECULES_SIDECAR)
     write_json(content, side)
     return [image, side]
 
@@ -100,7 +94,7 @@ def process(runs: list[Run]) -> tuple[Scan, nulled.Cleaned]:
 
 
 def _run(path: Path) -> Run:
-    sidecar, scan, reference = read_json(_sidecar(path)), nifti_mrs.read(path), reference_of(path)
+    sidecar, scan, reference = read_json(layout.sidecar(path)), nifti_mrs.read(path), reference_of(path)
     times = blocks.frames(
         scan.size("DIM_DYN"),
         float(sidecar["RepetitionTime"]),
@@ -109,10 +103,6 @@ def _run(path: Path) -> Run:
         scan.dimension_header("DIM_DYN").get("FrameOnset"),
     )
     return Run(scan, times, None if reference is None else nifti_mrs.read(reference))
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
 
 
 def mean(scans: list[Scan]) -> Scan:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrsflow import water
 from mrsflow.axes import ppm_to_hz, shift_frequency, time_axis, to_spectrum
 from mrsflow.constants import WATER_PPM
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
-from mrsflow.preprocessing import align, blocks, coils, referencing, water
+from mrsflow.preprocessing import align, blocks, coils, referencing
 from mrsflow.preprocessing.blocks import Frames
 
 WATER_WINDOW_PPM = (WATER_PPM - 0.5, WATER_PPM + 0.5)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow.axes import ppm_axis, ppm_to_hz, shift_frequency, time_axis, to_spectrum
-from mrsflow.constants import REFERENCE_PPM, WATER_PPM
+from mrsflow.constants import GAUSSIAN, REFERENCE_PPM, SINGLETS_PPM, WATER_PPM
 from mrsflow.errors import InputError
 
 REGIONS_PPM = ((1.88, 2.15), (2.93, 3.33))
@@ -16,9 +16,9 @@ SPAN_PPM = (1.8, 3.4)
 """All of them, for comparisons of one spectrum with another."""
 
 LINES = {
-    "tNAA": ((REFERENCE_PPM["NAA"], 1.0), (2.042, 0.15)),
+    "tNAA": ((REFERENCE_PPM["NAA"], 1.0), (SINGLETS_PPM["NAAG"], 0.15)),
     "tCr": ((REFERENCE_PPM["Cr"], 1.0),),
-    "tCho": ((3.21, 1.0),),
+    "tCho": ((REFERENCE_PPM["Cho"], 1.0),),
 }
 """Shift (ppm) and share of the singlets of each sum; NAAG beside NAA at a usual share."""
 
@@ -133,7 +133,7 @@ class _Model:
     def lines(self, parameters: NDArray) -> NDArray:
         """Bins (3, n_bins) of the unit singlets."""
         shift, lorentzian, gaussian, phase = parameters
-        decay = -np.pi * lorentzian * self.t - (np.pi * gaussian * self.t) ** 2 / (4 * np.log(2))
+        decay = -np.pi * lorentzian * self.t - (np.pi * gaussian * self.t) ** 2 / GAUSSIAN
         shaped = self.unit * np.exp(decay + 1j * (2 * np.pi * shift * self.t + phase))
         return self.flat(to_spectrum(shaped)[:, self.bins])
 
@@ -168,7 +168,7 @@ class _Model:
 
     def unit_heights(self, lorentzian: float, gaussian: float) -> NDArray:
         """Height of each sum of unit amplitude in the real spectrum, between points too."""
-        decay = np.exp(-np.pi * lorentzian * self.t - (np.pi * gaussian * self.t) ** 2 / (4 * np.log(2)))
+        decay = np.exp(-np.pi * lorentzian * self.t - (np.pi * gaussian * self.t) ** 2 / GAUSSIAN)
         return np.abs(to_spectrum(np.pad(self.unit * decay, ((0, 0), (0, 3 * self.fid.size))))).max(axis=-1)
 
 

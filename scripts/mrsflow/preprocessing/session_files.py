@@ -12,6 +12,8 @@ from mrsflow.files import read_json, read_table, write_json, write_table, writte
 from mrsflow.nifti_mrs import Scan
 from mrsflow.preprocessing import blocks, measures, nulled_scan, preprocess
 from mrsflow.preprocessing.preprocess import Run, Session, Settings
+from mrsflow.study import layout
+from mrsflow.study.layout import SessionKey
 
 OWN_KEYS = ("OriginalChecksum", "FrameOnset", "NumberOfTransients", "ExcitationsPerFrame", "ReferenceSignal")
 """Sidecar keys of the converted file that do not hold for the blocks."""
@@ -42,8 +44,8 @@ def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], 
         Nothing to preprocess, missing metadata, or data that cannot be used; names the file.
     """
     found = sorted(path for path in converted if path.name.endswith(("_svs.nii.gz", "_svs.nii")))
-    folder = Path(output, "derivatives", "mrsflow", *key.split("_"), "mrs")
-    scans, inverted = ([path for path in found if nulled_scan.is_nulled(path) is kind] for kind in (False, True))
+    folder = layout.session_folder(layout.derivatives(output), key) / "mrs"
+    scans, inverted = ([path for path in found if layout.is_nulled(path) is kind] for kind in (False, True))
     written = _macromolecules(inverted, folder)
     if not scans:
         return written or _water_alone(key, converted, folder)
@@ -51,21 +53,23 @@ def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], 
     if len(cycles) > 1:
         raise InputError(f"{key}: its protocols differ in phase_cycle; one session needs one phase cycle")
     settings = settings_of(config, cycles.pop() if cycles else 1)
-    for stem in dict.fromkeys(_session_stem(path) for path in scans):
-        own = [path for path in scans if _session_stem(path) == stem]
+    for stem in dict.fromkeys(layout.session_stem(path) for path in scans):
+        own = [path for path in scans if layout.session_stem(path) == stem]
         try:
             session = preprocess.process(read_runs(own, config["blocks"]["event"]), settings)
         except InputError as error:
             raise InputError(f"{stem}: {error}") from None
-        written += write(session, settings, config["blocks"]["baseline"], read_json(_sidecar(own[0])), folder / stem)
+        written += write(
+            session, settings, config["blocks"]["baseline"], read_json(layout.sidecar(own[0])), folder / stem
+        )
     return written
 
 
 def _macromolecules(scans: list[Path], folder: Path) -> list[Path]:
     """Process the metabolite-nulled scans of a session, one result for each task."""
     written = []
-    for stem in dict.fromkeys(_session_stem(path) for path in scans):
-        own = [path for path in scans if _session_stem(path) == stem]
+    for stem in dict.fromkeys(layout.session_stem(path) for path in scans):
+        own = [path for path in scans if layout.session_stem(path) == stem]
         try:
             written += nulled_scan.write(own, folder / stem)
         except InputError as error:
@@ -79,9 +83,9 @@ def _water_alone(key: str, converted: list[Path], folder: Path) -> list[Path]:
     if not found:
         raise InputError(f"{key}: conversion gave neither a metabolite scan nor water; add one to the samples table")
     written = []
-    for stem in dict.fromkeys(_session_stem(path) for path in found):
-        scans = [nifti_mrs.read(path) for path in found if _session_stem(path) == stem]
-        written.append(folder / f"{stem}_desc-preproc_mrsref.nii.gz")
+    for stem in dict.fromkeys(layout.session_stem(path) for path in found):
+        scans = [nifti_mrs.read(path) for path in found if layout.session_stem(path) == stem]
+        written.append(layout.result(folder / stem, layout.REFERENCE))
         nifti_mrs.write(preprocess.combined_reference(scans), written[-1])
     return written
 
@@ -111,14 +115,16 @@ def read_runs(scans: list[Path], event: str) -> list[Run]:
     """
     runs, used = [], set()
     for path in scans:
-        sidecar = read_json(_sidecar(path))
+        sidecar = read_json(layout.sidecar(path))
         for name, where in (
             ("RepetitionTime", "repetition_time_ms of the samples table"),
             ("ExcitationsPerFrame", "excitations_per_frame of the protocol"),
         ):
             if not isinstance(sidecar.get(name), int | float) or sidecar[name] <= 0:
-                raise InputError(f"{_sidecar(path).name}: has no {name}, which places the frames in time; give {where}")
-        events = path.with_name(f"{_stem(path).removesuffix('_svs')}_events.tsv")
+                raise InputError(
+                    f"{layout.stem(path)}.json: has no {name}, which places the frames in time; give {where}"
+                )
+        events = path.with_name(f"{layout.scan_stem(path)}_events.tsv")
         table = read_table(events) if events.is_file() else None
         onset = blocks.event_onset(table, event, len(scans) == 1, events.name)
         scan = nifti_mrs.read(path)
@@ -139,8 +145,8 @@ def read_runs(scans: list[Path], event: str) -> list[Run]:
 
 def _reference_of(path: Path) -> Path | None:
     """Water reference of a scan: of its run, else of the session; the one for eddy currents before that for scaling."""
-    own = _stem(path).removesuffix("_svs")
-    session = _session_stem(path)
+    own = layout.scan_stem(path)
+    session = layout.session_stem(path)
     for acq in ("", "_acq-ecc", "_acq-conc"):
         run = own.removeprefix(session)
         for name in dict.fromkeys((f"{session}{acq}{run}", f"{session}{acq}")):
@@ -149,20 +155,6 @@ def _reference_of(path: Path) -> Path | None:
                 if found.is_file():
                     return found
     return None
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
-
-
-def _session_stem(path: Path) -> str:
-    """Name of a scan without suffix, run and acq: what its results begin with."""
-    parts = _stem(path).split("_")[:-1]
-    return "_".join(part for part in parts if not part.startswith(("run-", "acq-")))
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_name(f"{_stem(path)}.json")
 
 
 def as_scan(session: Session, rows: list[dict[str, Any]]) -> Scan:
@@ -189,31 +181,28 @@ def write(session: Session, settings: Settings, baseline: list[str], sidecar: di
     import pandas as pd
 
     rows = measures.block_rows(session, settings, baseline)
-    participant, name = (part.split("-", 1)[1] for part in stem.name.split("_")[:2])
-    paths = {
-        kind: stem.with_name(f"{stem.name}_desc-{kind}")
-        for kind in (
-            "blocks_svs.nii.gz",
-            "blocks_svs.json",
-            "blocks_quality.tsv",
-            "transients_quality.tsv",
-            "session_quality.json",
-            "preproc_figure.npz",
-        )
-    }
+    names = (
+        layout.BLOCKS,
+        layout.SIDECAR,
+        layout.BLOCK_QUALITY,
+        layout.TRANSIENT_QUALITY,
+        layout.SESSION_QUALITY,
+        layout.PICTURES,
+    )
+    paths = {name: layout.result(stem, name) for name in names}
     scan = as_scan(session, rows)
-    nifti_mrs.write(scan, paths["blocks_svs.nii.gz"])
+    nifti_mrs.write(scan, paths[layout.BLOCKS])
     kept = {k: v for k, v in sidecar.items() if k not in OWN_KEYS}
     kept["NumberOfTransients"] = int(sum(row["n_transients"] for row in rows if row["reason"] == ""))
-    write_json({**kept, "ProcessingApplied": scan.processing}, paths["blocks_svs.json"])
-    first = {"participant": participant, "session": name}
-    write_table(pd.DataFrame([{**first, **row} for row in rows]), paths["blocks_quality.tsv"])
-    write_table(pd.DataFrame(measures.transient_rows(session, settings)), paths["transients_quality.tsv"])
-    write_json({**first, **measures.session_values(session, rows)}, paths["session_quality.json"])
-    with written_whole(paths["preproc_figure.npz"]) as temporary:
+    write_json({**kept, "ProcessingApplied": scan.processing}, paths[layout.SIDECAR])
+    first = SessionKey.of(stem.name)._asdict()
+    write_table(pd.DataFrame([{**first, **row} for row in rows]), paths[layout.BLOCK_QUALITY])
+    write_table(pd.DataFrame(measures.transient_rows(session, settings)), paths[layout.TRANSIENT_QUALITY])
+    write_json({**first, **measures.session_values(session, rows)}, paths[layout.SESSION_QUALITY])
+    with written_whole(paths[layout.PICTURES]) as temporary:
         np.savez_compressed(temporary, **measures.pictures(session))
     written = list(paths.values())
     if session.reference is not None and session.reference_scales:
-        written.append(stem.with_name(f"{stem.name}_desc-preproc_mrsref.nii.gz"))
+        written.append(layout.result(stem, layout.REFERENCE))
         nifti_mrs.write(session.reference, written[-1])
     return written

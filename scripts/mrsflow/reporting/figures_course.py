@@ -1,6 +1,5 @@
 """Figures of the trial over time: courses by arm, mean spectra, change of each participant."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,16 +17,15 @@ from mrsflow.reporting.figures import (
     plain,
     ppm_axis_of,
 )
-from mrsflow.statistics.cohort import Cohort
-from mrsflow.statistics.timecourse import course
+from mrsflow.reporting.group_data import POOLED
+from mrsflow.statistics.timecourse import relative
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mrsflow.reporting.group_data import Trial
+    from mrsflow.reporting.group_data import TrialResults
 
-POOLED = "all sessions"
 CONTROLS = {
     "linewidth_hz": "Linewidth (Hz)",
     "snr": "SNR (height / SD of noise)",
@@ -39,16 +37,6 @@ def percent_of_baseline(blocks: pd.DataFrame, column: str) -> pd.Series:
     rest = blocks[blocks["phase"] == "baseline"].groupby(["participant", "session"])[column].mean()
     own = pd.MultiIndex.from_frame(blocks[["participant", "session"]]).map(rest)
     return 100 * (blocks[column] - np.asarray(own, dtype=float)) / rest.mean()
-
-
-def course_of(trial: "Trial", column: str) -> pd.DataFrame:
-    """Mean of each arm and block with its 95 % interval, as in table time_course; all sessions as one while masked."""
-    blocks = trial.used.rename(columns={"arm": "condition"}).dropna(subset=[column])
-    arms = tuple(trial.arms)
-    if not trial.frozen:
-        blocks, arms = blocks.assign(condition=POOLED), (POOLED,)
-    found = course(Cohort(trial.config, trial.study.sessions, blocks, arms), column, 1.0)
-    return found.assign(minutes=(found["onset_s"] + found["duration_s"] / 2) / 60)
 
 
 def draw_course(axes: "Axes", points: pd.DataFrame) -> None:
@@ -72,26 +60,26 @@ def draw_individuals(axes: "Axes", blocks: pd.DataFrame, column: str, colour: st
     )
 
 
-def time_axis_of(axes: "Axes", trial: "Trial") -> None:
+def time_axis_of(axes: "Axes", trial: "TrialResults") -> None:
     """Name the time axis and mark the event."""
     axes.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
     axes.set_xlabel(f"Time from {plain(trial.event)} (min)")
 
 
-def time_course(trial: "Trial") -> "Figure":
+def time_course(trial: "TrialResults") -> "Figure":
     """Draw the primary outcome: individuals and mean of each arm, then all means with intervals."""
     blocks, label = trial.used, plain(trial.outcome)
     has_baseline = bool((blocks["phase"] == "baseline").any())
     shown = percent_of_baseline(blocks, "outcome") if has_baseline else blocks["outcome"]
     blocks = blocks.assign(shown=shown)
     unit = f"{label}, change from baseline (%)" if has_baseline else label
-    arms = trial.arms if trial.frozen else [POOLED]
+    arms = trial.present if trial.frozen else [POOLED]
     if not trial.frozen:
-        blocks = blocks.assign(arm=POOLED)
+        blocks = blocks.assign(condition=POOLED)
     styles = arm_styles(arms)
     figure, axes = new_figure(78, ncols=len(arms) + trial.frozen, squeeze=False)
     for arm, panel in zip(arms, axes[0], strict=False):
-        own = blocks[blocks["arm"] == arm]
+        own = blocks[blocks["condition"] == arm]
         draw_individuals(panel, own, "shown", styles[arm]["color"])
         mean = own.groupby("block").agg(minutes=("minutes", "mean"), shown=("shown", "mean")).sort_values("minutes")
         panel.plot(mean["minutes"], mean["shown"], color=INK, linewidth=1.6, marker="o", markersize=3)
@@ -100,7 +88,7 @@ def time_course(trial: "Trial") -> "Figure":
         time_axis_of(panel, trial)
     _share_limits(axes[0][: len(arms)])
     if trial.frozen:
-        draw_course(axes[0][-1], course_of(trial, "outcome"))
+        draw_course(axes[0][-1], trial.course(trial.outcome))
         axes[0][-1].set(title="Means", ylabel=f"{label} (ratio)")
         legend_below(figure, axes[0][-1])
         time_axis_of(axes[0][-1], trial)
@@ -115,25 +103,21 @@ def _share_limits(panels: Any) -> None:
             panel.set_ylabel("")
 
 
-def controls(trial: "Trial") -> "Figure":
+def controls(trial: "TrialResults") -> "Figure":
     """Draw denominator, linewidth and SNR over time, any of which could pass for a change of the ratio."""
-    name, used = trial.denominator, trial.used
-    panels = dict(CONTROLS)
-    if name in used:  # amplitudes of sessions differ by the units of their scanners
-        own = used.groupby(["participant", "session"])[name].transform("mean")
-        trial = replace(trial, blocks=used.assign(relative=100 * used[name] / own))
-        panels = {"relative": f"{plain(name)} (% of the session's mean)", **CONTROLS}
-    panels = {column: label for column, label in panels.items() if trial.used[column].notna().any()}
+    name = relative(trial.denominator)
+    panels = {name: plain(name), **CONTROLS}
+    panels = {column: label for column, label in panels.items() if len(trial.course(column))}
     figure, axes = new_figure(74, ncols=len(panels), squeeze=False)
     for panel, (column, label) in zip(axes[0], panels.items(), strict=True):
-        draw_course(panel, course_of(trial, column))
+        draw_course(panel, trial.course(column))
         panel.set(ylabel=label)
         time_axis_of(panel, trial)
     legend_below(figure, axes[0, 0])
     return figure
 
 
-def other_outcomes(trial: "Trial") -> "Figure | None":
+def other_outcomes(trial: "TrialResults") -> "Figure | None":
     """Draw every further outcome of the group tables over time, one panel each."""
     names = trial.outcomes
     if not names:
@@ -141,7 +125,7 @@ def other_outcomes(trial: "Trial") -> "Figure | None":
     rows = -(-len(names) // 3)
     figure, axes = new_figure(18 + 50 * rows, nrows=rows, ncols=3, squeeze=False)
     for name, panel in zip(names, axes.flat, strict=False):
-        draw_course(panel, course_of(trial, name))
+        draw_course(panel, trial.course(name))
         panel.set(title=panel_title(name, 3), ylabel="Concentration (mM)" if name.endswith("/water") else "Ratio")
         time_axis_of(panel, trial)
     for panel in axes.flat[len(names) :]:
@@ -150,13 +134,13 @@ def other_outcomes(trial: "Trial") -> "Figure | None":
     return figure
 
 
-def mean_spectra(trial: "Trial") -> "Figure | None":
+def mean_spectra(trial: "TrialResults") -> "Figure | None":
     """Draw the mean spectrum of each arm with SD, and the difference from the reference arm with its interval."""
     spectra = trial.spectra
     if spectra is None or not len(spectra.values):
         return None
-    arms = [a for a in trial.arms if a in set(spectra.arm)] if trial.frozen else [POOLED]
-    labels = spectra.arm if trial.frozen else np.full(len(spectra.arm), POOLED)
+    arms = [a for a in trial.present if a in set(spectra.condition)] if trial.frozen else [POOLED]
+    labels = spectra.condition if trial.frozen else np.full(len(spectra.condition), POOLED)
     two = trial.frozen and len(arms) > 1
     figure, axes = new_figure(
         105 if two else 72, nrows=1 + two, squeeze=False, sharex=True, height_ratios=[2, 1][: 1 + two]
@@ -184,7 +168,9 @@ def _draw_difference(axes: "Axes", spectra: Any, arm: str, reference: str, colou
     """Mean difference of two arms at each shift with its pointwise interval, paired where participants have both."""
     from scipy.special import stdtrit
 
-    first, second = ({p: n for n, p in enumerate(spectra.participant) if spectra.arm[n] == a} for a in (arm, reference))
+    first, second = (
+        {p: n for n, p in enumerate(spectra.participant) if spectra.condition[n] == a} for a in (arm, reference)
+    )
     if within:
         both = sorted(set(first) & set(second))
         difference = spectra.values[[first[p] for p in both]] - spectra.values[[second[p] for p in both]]
@@ -199,26 +185,26 @@ def _draw_difference(axes: "Axes", spectra: Any, arm: str, reference: str, colou
     axes.fill_between(spectra.ppm, mean - half, mean + half, color=colour, alpha=0.25, linewidth=0)
 
 
-def paired_change(trial: "Trial") -> "Figure | None":
+def paired_change(trial: "TrialResults") -> "Figure | None":
     """Draw the change of each participant in each arm, joined, with sex and order marked."""
     import seaborn as sns
 
     change = trial.changes
     if change.empty:
         return None
-    order = trial.arms
+    order = trial.present
     figure, axes = new_figure(80)
-    first = change.sort_values("visit").drop_duplicates("participant").set_index("participant")["arm"]
+    first = change.sort_values("period").drop_duplicates("participant").set_index("participant")["condition"]
     for participant, own in change.groupby("participant"):
-        own = own.set_index("arm").reindex(order)["change"]
+        own = own.set_index("condition").reindex(order)["change_percent"]
         line = "-" if first[participant] == order[0] else "--"
         axes.plot(range(len(order)), own, color=PALE, linewidth=0.8, linestyle=line, zorder=1)
     sns.scatterplot(
-        change.assign(x=change["arm"].map(order.index), sex=change["sex"].fillna("sex not given")),
-        x="x", y="change", hue="sex", style="sex", palette="colorblind", s=22, ax=axes, zorder=2,
+        change.assign(x=change["condition"].map(order.index), sex=change["sex"].fillna("sex not given")),
+        x="x", y="change_percent", hue="sex", style="sex", palette="colorblind", s=22, ax=axes, zorder=2,
     )  # fmt: skip
     for n, arm in enumerate(order):
-        mean, half = mean_interval(change.loc[change["arm"] == arm, "change"])
+        mean, half = mean_interval(change.loc[change["condition"] == arm, "change_percent"])
         axes.errorbar(n + 0.12, mean, half, color=INK, marker="D", markersize=4, capsize=3, linewidth=1.4, zorder=3)
     axes.axhline(0, color=GREY, linewidth=0.7, zorder=0)
     axes.set(xlim=(-0.5, len(order) - 0.5), xlabel="", ylabel=f"{plain(trial.outcome)}, infusion − baseline (%)")

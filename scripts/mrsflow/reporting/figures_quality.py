@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from mrsflow.reporting.group_data import Judged, Trial
+    from mrsflow.reporting.group_data import Judged, TrialResults
 
 MOST_ROWS = 220
 """Sessions up to which the figure of the data at hand has a row for each."""
@@ -22,7 +22,7 @@ STATES = {
     1: ("not used", COLOURS[1]),
     0: ("no data", PALE),
 }
-"""Label and colour of what `Trial.availability` tells, in the order of the legend."""
+"""Label and colour of what `TrialResults.availability` tells, in the order of the legend."""
 
 LABELS = {
     "linewidth_ppm": "Linewidth (ppm)",
@@ -36,7 +36,7 @@ LABELS = {
 }
 
 
-def flow(trial: "Trial") -> "Figure":
+def flow(trial: "TrialResults") -> "Figure":
     """Draw participants, sessions and blocks from planned to analysed, with the reason of every loss.
 
     After the CONSORT statement: Schulz et al. 2010, doi:10.1136/bmj.c332.
@@ -77,11 +77,11 @@ def _box(axes: "Axes", top: float, height: float, text: str) -> None:
     axes.text(32, top - height / 2, plain(text), ha="center", va="center", fontsize=8, linespacing=1.4)
 
 
-def availability(trial: "Trial") -> "Figure":
+def availability(trial: "TrialResults") -> "Figure":
     """Draw which blocks are used, doubtful, excluded or missing: a row per session, or shares of very many."""
     from matplotlib.colors import ListedColormap
 
-    names, grid, rows = [plain(name) for name in trial.block_names], trial.availability(), trial.sessions
+    names, grid, rows = [plain(name) for name in trial.block_names], trial.availability(), trial.keys
     if len(rows) > MOST_ROWS:
         figure, axes = new_figure(60)
         _draw_shares(axes, grid, names)
@@ -119,7 +119,7 @@ def _swatch(colour: Any) -> Any:
     return Patch(facecolor=colour, edgecolor="none")
 
 
-def distributions(trial: "Trial") -> "Figure | None":
+def distributions(trial: "TrialResults") -> "Figure | None":
     """Draw every metric that has a rule, with its limits and what they exclude."""
     shown = [m for m in trial.judged if m.values.size]
     if not shown:
@@ -160,7 +160,7 @@ def _bins(values: "NDArray", metric: "Judged") -> "NDArray":
     return low + width * np.arange(int((high - low) / width) + 2)
 
 
-def reliability(trial: "Trial") -> "Figure | None":
+def reliability(trial: "TrialResults") -> "Figure | None":
     """Draw baseline values of the first against the second session, with what they say of reliability."""
     pairs = trial.baseline_pairs()
     if len(pairs) < 3:

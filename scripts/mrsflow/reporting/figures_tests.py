@@ -17,12 +17,13 @@ from mrsflow.reporting.figures import (
     panel_title,
     plain,
 )
+from mrsflow.reporting.group_data import POOLED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mrsflow.reporting.group_data import Trial
+    from mrsflow.reporting.group_data import TrialResults
 
 
 OTHER_QUESTIONS = ("carry-over",)
@@ -91,7 +92,7 @@ def forest_rows(table: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
     return found.assign(name=names.astype(str)).reset_index(drop=True)
 
 
-def sensitivity(trial: "Trial") -> "Figure | None":
+def sensitivity(trial: "TrialResults") -> "Figure | None":
     """Draw the primary contrast and every sensitivity analysis side by side."""
     table = trial.tables.get("sensitivity")
     if table is None or table.empty:
@@ -104,7 +105,7 @@ def sensitivity(trial: "Trial") -> "Figure | None":
     return figure
 
 
-def contrasts(trial: "Trial") -> "Figure | None":
+def contrasts(trial: "TrialResults") -> "Figure | None":
     """Draw every contrast of the primary and secondary outcomes, and those by moderators such as sex."""
     table = trial.tables.get("contrasts")
     if table is None or table.empty:
@@ -118,7 +119,7 @@ def contrasts(trial: "Trial") -> "Figure | None":
     return figure
 
 
-def attenuation(trial: "Trial") -> "Figure | None":
+def attenuation(trial: "TrialResults") -> "Figure | None":
     """Draw the fraction of the response that the treatment took away, with Fieller's interval or that it has none."""
     table = trial.tables.get("attenuation")
     if table is None or "fraction" not in table:
@@ -137,27 +138,29 @@ def attenuation(trial: "Trial") -> "Figure | None":
     return figure
 
 
-def mood(trial: "Trial") -> "Figure | None":
+def mood(trial: "TrialResults") -> "Figure | None":
     """Draw the mood score at each time point: individuals, and the mean of each arm with its interval."""
     import seaborn as sns
 
     scores = trial.mood
     if scores.empty:
         return None
-    times = list(dict.fromkeys(scores["time"]))
-    arms = trial.arms if trial.frozen else ["all sessions"]
+    times = list(dict.fromkeys(scores["time_point"]))
+    arms = trial.present if trial.frozen else [POOLED]
     if not trial.frozen:
-        scores = scores.assign(arm="all sessions")
+        scores = scores.assign(condition=POOLED)
     styles = arm_styles(arms)
     figure, axes = new_figure(76, ncols=len(arms) + 1, squeeze=False, sharey=True)
-    scores = scores.assign(x=scores["time"].map(times.index), line=scores["participant"] + " " + scores["session"])
+    scores = scores.assign(
+        x=scores["time_point"].map(times.index), line=scores["participant"] + " " + scores["session"]
+    )
     for n, (arm, panel) in enumerate(zip(arms, axes[0], strict=False)):
-        own = scores[scores["arm"] == arm]
+        own = scores[scores["condition"] == arm]
         sns.lineplot(own, x="x", y="score", units="line", estimator=None, color=styles[arm]["color"], alpha=0.35,
                      linewidth=0.7, marker=styles[arm]["marker"], markersize=3, ax=panel)  # fmt: skip
         panel.set_title(panel_title(f"{arm} (n = {own['participant'].nunique()})", len(axes[0])))
         panel.set_ylabel(f"{trial.mood_label} score (points)")
-        found = np.array([mean_interval(own.loc[own["time"] == t, "score"]) for t in times])
+        found = np.array([mean_interval(own.loc[own["time_point"] == t, "score"]) for t in times])
         x = np.arange(len(times)) + 0.05 * (n - (len(arms) - 1) / 2)
         axes[0, -1].errorbar(x, found[:, 0], found[:, 1], label=plain(arm), capsize=3, markersize=5, **styles[arm])
     for panel in axes[0]:
@@ -168,12 +171,12 @@ def mood(trial: "Trial") -> "Figure | None":
     return figure
 
 
-def mood_link(trial: "Trial") -> "Figure | None":
+def mood_link(trial: "TrialResults") -> "Figure | None":
     """Draw change of the outcome against change of mood, between participants and within them."""
     frame = trial.linked()
     if len(frame) < 3:
         return None
-    columns = ["change", "mood_change"]
+    columns = ["change_percent", "mood_change"]
     mean = frame.groupby("participant")[columns].mean()
     pairs = frame[frame.groupby("participant")["session"].transform("size") > 1]
     within = pairs[columns] - pairs.groupby("participant")[columns].transform("mean")
@@ -192,14 +195,14 @@ def mood_link(trial: "Trial") -> "Figure | None":
 def _scatter(axes: "Axes", points: pd.DataFrame) -> None:
     import seaborn as sns
 
-    sns.scatterplot(points, x="change", y="mood_change", color=COLOURS[0], s=20, ax=axes)
-    if points["change"].std() > 0:
-        slope, intercept = np.polyfit(points["change"], points["mood_change"], 1)
-        x = np.array([points["change"].min(), points["change"].max()])
+    sns.scatterplot(points, x="change_percent", y="mood_change", color=COLOURS[0], s=20, ax=axes)
+    if points["change_percent"].std() > 0:
+        slope, intercept = np.polyfit(points["change_percent"], points["mood_change"], 1)
+        x = np.array([points["change_percent"].min(), points["change_percent"].max()])
         axes.plot(x, intercept + slope * x, color=INK, linewidth=1)
 
 
-def components(trial: "Trial") -> "Figure | None":
+def components(trial: "TrialResults") -> "Figure | None":
     """Draw the variance components of the primary model."""
     rows = trial.tables.get("contrasts", pd.DataFrame()).head(1)
     names = {

@@ -3,18 +3,17 @@
 import textwrap
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mrsflow.config import Study
-from mrsflow.statistics import masking
-from mrsflow.statistics.clinical import mood_columns
+from mrsflow.statistics.timecourse import ALL
+from mrsflow.study.layout import SessionKey
+from mrsflow.study.trial import TrialData
 
-STAGES = ("convert", "preprocess", "fit")
 GRID = np.arange(0.5, 4.2, 0.01)
+POOLED = "all sessions"
 MOST_REASONS = 12
 """Reasons of loss that the flow figure spells out; the page has a table of all."""
 
@@ -29,13 +28,13 @@ class Spectra:
         Ascending.
     values : (S, P) float
         Real part; the height of NAA in the session's baseline is 1.
-    participant, arm : (S,) arrays of text
+    participant, condition : (S,) arrays of text
     """
 
     ppm: NDArray[np.floating]
     values: NDArray[np.floating]
     participant: NDArray
-    arm: NDArray
+    condition: NDArray
 
 
 @dataclass(frozen=True)
@@ -67,44 +66,29 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A study as the figures see it.
+class TrialResults(TrialData):
+    """A trial with what its stages and its analysis left, as figures and pages see it.
 
     Attributes
     ----------
-    config : dict
-        Checked configuration.
-    study : Study
-        Its tables.
+    blocks : DataFrame
+        Those of `TrialData` with sex, minutes (middle of the block), outcome and left_out.
+    keys : list of str
+        Every session of the samples table.
     status : DataFrame
         session, stage, status, reason: one row for each session and stage.
-    blocks : DataFrame
-        One row per fitted block: group/blocks_wide.tsv with sex, minutes (middle of the block),
-        outcome and left_out.
     tables : dict of DataFrame
-        Tables of the group stage, by file name without suffix; those that compare arms are absent while masked.
+        Tables of the group stage, by file name without suffix; those that compare conditions are absent while masked.
     quality : dict of DataFrame
         Values of the quality tables of all fitted sessions: ``block`` and ``session``.
     spectra : Spectra or None
     """
 
-    config: dict[str, Any]
-    study: Study
+    keys: list[str]
     status: pd.DataFrame
-    blocks: pd.DataFrame
     tables: dict[str, pd.DataFrame]
     quality: dict[str, pd.DataFrame]
     spectra: Spectra | None
-
-    @property
-    def frozen(self) -> bool:
-        """Whether arms may be told apart and compared."""
-        return bool(self.config["study"]["freeze"])
-
-    @property
-    def within(self) -> bool:
-        """Whether participants have every arm."""
-        return self.config["study"]["design"] == "crossover"
 
     @property
     def event(self) -> str:
@@ -112,26 +96,14 @@ class Trial:
         return str(self.config["blocks"]["event"])
 
     @property
-    def outcome(self) -> str:
-        """Name of the primary outcome."""
-        return str(self.config["group"]["outcome"])
-
-    @property
-    def denominator(self) -> str:
-        """Name of the denominator of the primary outcome."""
-        return self.outcome.split("/")[1]
-
-    @property
     def mood_label(self) -> str:
         """Name of the mood scale."""
         return str(self.config["group"]["mood_scale"]).upper()
 
     @cached_property
-    def arms(self) -> list[str]:
-        """Arms in the order of the configuration, codes in the order of the alphabet."""
-        present = set(self.blocks["arm"])
-        conditions = self.config["study"]["conditions"]
-        return [arm for arm in conditions if arm in present] if self.frozen else sorted(present)
+    def present(self) -> list[str]:
+        """Conditions that have blocks, in their order."""
+        return [name for name in self.conditions if name in set(self.blocks["condition"])]
 
     @property
     def outcomes(self) -> list[str]:
@@ -154,18 +126,13 @@ class Trial:
         bins = self.config["blocks"]["bins"]
         return sorted(bins, key=lambda name: bins[name][0])
 
-    @property
-    def sessions(self) -> list[str]:
-        """Every session of the samples table."""
-        return self.study.keys
-
     def availability(self) -> NDArray[np.int64]:
         """Sessions by blocks: 0 no data, 1 not used, 2 used, 3 used although the fit is doubtful."""
-        grid = np.zeros((len(self.sessions), len(self.block_names)), int)
-        row = {key: n for n, key in enumerate(self.sessions)}
+        grid = np.zeros((len(self.keys), len(self.block_names)), int)
+        row = {key: n for n, key in enumerate(self.keys)}
         column = {name: n for n, name in enumerate(self.block_names)}
         for block in self.blocks.itertuples():
-            key = f"sub-{block.participant}_ses-{block.session}"
+            key = str(SessionKey(block.participant, block.session))
             if key in row and block.block in column:
                 used = 3 if block.fit_status == "doubtful" else 2
                 grid[row[key], column[block.block]] = 1 if block.excluded or block.left_out else used
@@ -192,47 +159,36 @@ class Trial:
             )
         return found
 
-    @cached_property
+    @property
     def mood(self) -> pd.DataFrame:
-        """Scores: participant, session, arm, time, score; the two times of the clinical outcome first."""
-        group, sessions = self.config["group"], self.study.sessions
-        columns = [c for c in mood_columns(self.config, sessions) if c in sessions]
-        if not columns:
-            return pd.DataFrame(columns=["participant", "session", "arm", "time", "score"])
-        conditions = self.config["study"]["conditions"]
-        codes = {c: c for c in conditions} if self.frozen else masking.codes(conditions, group["seed"])
-        long = sessions.assign(arm=sessions["arm"].map(codes)).melt(
-            ["participant", "session", "arm"], columns, "time", "score"
+        """Scores: participant, session, condition, time_point, score; the two times of the clinical outcome first."""
+        return self.tables.get(
+            "mood_scores", pd.DataFrame(columns=["participant", "session", "condition", "time_point", "score"])
         )
-        long["time"] = long["time"].str.removeprefix(f"{group['mood_scale']}_")
-        return long.assign(score=pd.to_numeric(long["score"], errors="coerce")).dropna(subset=["score"])
 
     @cached_property
     def changes(self) -> pd.DataFrame:
-        """Mean change of the outcome over the infusion blocks of each session, in percent of the mean baseline.
-
-        Sessions with baseline and infusion blocks: participant, session, visit, arm, sex, change.
-        """
-        keys = ["participant", "session"]
-        used = self.used.assign(rest=self.used["phase"] == "baseline")
-        means = used.groupby([*keys, "rest"])["outcome"].mean().unstack("rest").reindex(columns=[False, True]).dropna()
-        change = 100 * (means[False] - means[True]) / means[True].mean()
-        first = used.drop_duplicates(keys)[[*keys, "visit", "arm", "sex"]]
-        return first.merge(change.rename("change").reset_index(), on=keys)
+        """Change of the outcome (% of the mean baseline) of each session that has a baseline, with sex."""
+        table = self.tables["session_changes"].dropna(subset=["change"])
+        return table.merge(self.blocks.drop_duplicates("participant")[["participant", "sex"]], on="participant")
 
     def linked(self) -> pd.DataFrame:
         """Give the change of the outcome (%) beside the change of mood, one row per session that has both."""
-        group = self.config["group"]
-        wide = self.mood.pivot_table(index=["participant", "session"], columns="time", values="score")
-        if not {group["mood_baseline"], group["mood_followup"]} <= set(wide):
+        if "mood_change" not in self.changes:
             return self.changes.iloc[:0].assign(mood_change=[])
-        change = (wide[group["mood_followup"]] - wide[group["mood_baseline"]]).rename("mood_change").reset_index()
-        return self.changes.merge(change, on=["participant", "session"]).dropna(subset=["mood_change"])
+        return self.changes.dropna(subset=["mood_change"])
+
+    def course(self, name: str) -> pd.DataFrame:
+        """Mean of each condition and block of an outcome or control with its interval, at minutes after the event."""
+        table = self.tables["time_course"]
+        table = table[table["outcome"] == name].dropna(subset=["mean"])
+        middle = (table["onset_s"] + table["duration_s"] / 2) / 60
+        return table.assign(minutes=middle, condition=table["condition"].replace(ALL, POOLED))
 
     def baseline_pairs(self) -> pd.DataFrame:
         """Mean baseline outcome of each participant in the first two visits, participants that have both."""
         baseline = self.used[self.used["phase"] == "baseline"]
-        wide = baseline.pivot_table(index="participant", columns="visit", values="outcome")
+        wide = baseline.pivot_table(index="participant", columns="period", values="outcome")
         return wide[list(wide)[:2]].dropna() if len(wide.columns) >= 2 else pd.DataFrame()
 
     @cached_property
@@ -241,57 +197,58 @@ class Trial:
         return _flow(self)
 
 
-def _counts(keys: Any, blocks: int | None = None) -> str:
-    participants = {key.split("_ses-")[0] for key in keys}
-    text = f"{_many(len(participants), 'participant')}, {_many(len(set(keys)), 'session')}"
-    return text if blocks is None else f"{text},\n{_many(blocks, 'block')}"
-
-
 def _many(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _flow(trial: Trial) -> list[Step]:
-    planned = trial.sessions
-    steps, title, keys = [], "Planned", list(planned)
-    names = {"convert": "Converted", "preprocess": "Preprocessed", "fit": "Fitted"}
-    for stage in STAGES:
-        own = trial.status[trial.status["stage"] == stage].set_index("session")
-        passed = [k for k in keys if k in own.index and own.loc[k, "status"] == "ok"]
-        lost = [k for k in keys if k not in passed]
-        reasons = [f"{k}: {own.loc[k, 'reason'] if k in own.index else 'not run'}" for k in lost]
-        steps.append(Step(title, _counts(keys), _listed(f"{_many(len(lost), 'session')} lost at {stage}:", reasons)))
-        title, keys = names[stage], passed
-    losses, n_lost = _block_losses(trial)
-    steps.append(Step(title, _counts(keys, len(trial.blocks)), _listed(f"{_many(n_lost, 'block')} not used:", losses)))
-    used = trial.used
-    used_keys = "sub-" + used["participant"] + "_ses-" + used["session"]
-    by_arm = used.assign(key=used_keys).groupby("arm")["key"].nunique()
-    arms = [f"{arm}: {_many(int(by_arm[arm]), 'session')}" for arm in trial.arms if arm in by_arm]
-    return [*steps, Step("Analysed", _counts(used_keys, len(used)), arms)]
+def _flow(trial: TrialResults) -> list[Step]:
+    """Give the steps of the table of the flow, each with what was lost after it."""
+    table = trial.tables["flow"].set_index(["step", "condition"])
+    exclusions = trial.tables["exclusions"]
+    lost = exclusions[exclusions["action"] == "lost"]
+    why = [f"{SessionKey(row.participant, row.session)}: {row.reason}" for row in lost.itertuples()]
+
+    def counts(step: str) -> str:
+        row = table.loc[(step, "all")]
+        text = f"{_many(int(row['n_participants']), 'participant')}, {_many(int(row['n_sessions']), 'session')}"
+        return text if pd.isna(row["n_blocks"]) else f"{text},\n{_many(int(row['n_blocks']), 'block')}"
+
+    def gone(step: str, here: pd.Series) -> list[str]:
+        reasons = [reason for reason, own in zip(why, here, strict=True) if own]
+        return _listed(f"{_many(table.loc[(step, 'all'), 'n_sessions'], 'session')} {step}:", reasons)
+
+    failed, used = (int(table.loc[(step, "all"), "n_blocks"]) for step in ("fit failed", "in the primary analysis"))
+    unfit = [f"{_many(failed, 'block')} whose fit failed"] if failed else []
+    unused = f"{_many(int(table.loc[('fitted', 'all'), 'n_blocks']) - used, 'block')} not used:"
+    by_arm = table["n_sessions"].xs("in the primary analysis", level="step")
+    arms = [f"{arm}: {_many(by_arm[arm], 'session')}" for arm in trial.present if by_arm[arm]]
+    return [
+        Step(
+            "Planned",
+            counts("in the sessions table"),
+            gone("without scans", lost["stage"].isna()) + gone("lost at convert", lost["stage"] == "convert"),
+        ),
+        Step("Converted", counts("converted"), gone("lost at preprocess", lost["stage"] == "preprocess")),
+        Step("Preprocessed", counts("preprocessed"), gone("lost at fit", lost["stage"] == "fit") + unfit),
+        Step("Fitted", counts("fitted"), _listed(unused, _block_losses(trial))),
+        Step("Analysed", counts("in the primary analysis"), arms),
+    ]
 
 
-def _block_losses(trial: Trial) -> tuple[list[str], int]:
-    """Reasons for which fitted blocks are not used, each with its number of blocks, and how many there are."""
-    blocks = trial.blocks
+def _block_losses(trial: TrialResults) -> list[str]:
+    """Reasons for which fitted blocks are not used, each with its number of blocks."""
+    keys = ["participant", "session", "block"]
+    fitted = trial.blocks[trial.blocks["fit_status"] != "failed"]
     excluded = trial.tables["exclusions"]
-    excluded = excluded[excluded["action"] == "exclude"] if "action" in excluded else excluded.iloc[:0]
-    excluded = excluded[excluded["limit"].notna() | (excluded["metric"] == "fit_status")]  # the rest was never made
-    losses = pd.Series([_loss(row) for row in excluded.itertuples()], excluded.index, dtype=object)
+    excluded = excluded[excluded["action"] == "exclude"].merge(fitted[keys])
     reasons = []
-    for reason, own in excluded.groupby(losses):
-        count = len(own.drop_duplicates(["participant", "session", "block"]))
-        reasons.append(f"{reason}: {_many(count, 'block')}")
-    for reason, own in blocks[blocks["left_out"]].groupby("reason"):
+    for metric, own in excluded.groupby("metric"):
+        limit = own["limit"].iloc[0]
+        rule = "fit doubtful" if metric == "fit_status" else f"{metric} beyond its limit of {limit:g}"
+        reasons.append(f"{rule}: {_many(len(own.drop_duplicates(keys)), 'block')}")
+    for reason, own in fitted[fitted["left_out"]].groupby("reason"):
         reasons.append(f"{reason}: {_many(len(own), 'block')}")
-    return reasons, int(len(blocks) - len(trial.used))
-
-
-def _loss(row: Any) -> str:
-    """Rule that excludes a block, in words."""
-    if row.metric == "fit_status":
-        return str(row.reason).partition(":")[0]
-    return f"{row.metric} beyond its limit of {row.limit:g}"
+    return reasons
 
 
 def _listed(title: str, reasons: list[str]) -> list[str]:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from mrsflow.files import read_json, write_json
 from mrsflow.reporting import figures_course, figures_quality, figures_tests
-from mrsflow.reporting.figure_files import TITLES
 from mrsflow.reporting.figures import GREY, new_figure, save, style
+from mrsflow.study import layout
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mrsflow.reporting.group_data import Trial
+    from mrsflow.reporting.group_data import TrialResults
 
 CAPTIONS = Path(__file__).resolve().parents[3] / "report"
 """One file per figure; `snakemake --report` shows the same text."""
@@ -38,7 +38,7 @@ class Picture:
     """
 
     name: str
-    draw: Callable[["Trial"], "Figure | None"]
+    draw: Callable[["TrialResults"], "Figure | None"]
     compares: bool = False
     nothing: str = "The study has no data for it."
     of_blocks: bool = True
@@ -46,7 +46,7 @@ class Picture:
     @property
     def title(self) -> str:
         """Title of the figure."""
-        return TITLES[self.name]
+        return layout.FIGURES[self.name]
 
 
 NO_BASELINE = "No session has baseline and infusion blocks."
@@ -76,7 +76,7 @@ UNUSABLE = "No session has usable blocks; the flow and the table of exclusions s
 MASKED = "Not drawn while arms are masked (study.freeze is false)."
 
 
-def draw_all(trial: "Trial", folder: Path) -> None:
+def draw_all(trial: "TrialResults", folder: Path) -> None:
     """Draw every figure as PNG, SVG and PDF, and write ``figures.json``: title, caption, and why one is not drawn.
 
     A figure that has nothing to show gets files too, which say so, so that the set of files is always the same.

@@ -14,9 +14,10 @@ from mrsflow.reporting.group_figures import read_index
 from mrsflow.reporting.group_read import load, sidecars_of
 from mrsflow.reporting.report import render
 from mrsflow.reporting.session_page import number
+from mrsflow.study import layout
 
 if TYPE_CHECKING:
-    from mrsflow.reporting.group_data import Trial
+    from mrsflow.reporting.group_data import TrialResults
 
 SIZES = (("d_z (mean over SD of the differences)", "d_z"), ("g_av (Hedges)", "g_av"))
 
@@ -81,7 +82,7 @@ def write(config: dict[str, Any]) -> Path:
     """
     output = Path(config["output"])
     folder, trial = output / "report", load(config)
-    sidecars = sidecars_of(output, trial.sessions)
+    sidecars = sidecars_of(output, trial.keys)
     checklist = methods.mrsinmrs(config, sidecars, trial.quality["block"], trial.quality["session"].to_dict("records"))
     paragraphs = methods.methods_text(config, sidecars, _primary(trial))
     keys = [key for _, found in paragraphs for key in found] + ["schulz2010"]
@@ -115,33 +116,33 @@ def write(config: dict[str, Any]) -> Path:
     return folder / "index.html"
 
 
-def _lead(trial: "Trial") -> str:
+def _lead(trial: "TrialResults") -> str:
     study = trial.config["study"]
-    participants = trial.study.samples["participant"].nunique()
+    participants = len({layout.SessionKey.of(key).participant for key in trial.keys})
     return (
         f"{study['design'].replace('_', ' ').capitalize()} trial, {participants} participants, "
-        f"{len(trial.sessions)} sessions. Primary outcome {trial.outcome}."
+        f"{len(trial.keys)} sessions. Primary outcome {trial.outcome}."
     )
 
 
-def _failures(trial: "Trial") -> str:
+def _failures(trial: "TrialResults") -> str:
     lost = trial.status[trial.status["status"] != "ok"]["session"].nunique()
     if not lost:
         return ""
-    return f"{lost} of {len(trial.sessions)} sessions did not come through every stage."
+    return f"{lost} of {len(trial.keys)} sessions did not come through every stage."
 
 
-def _doubtful(trial: "Trial") -> dict[str, Any]:
+def _doubtful(trial: "TrialResults") -> dict[str, Any]:
     """How many fits are doubtful, and a table of them."""
     blocks = trial.doubtful
     if blocks.empty:
         return {}
-    keys = "sub-" + blocks["participant"] + "_ses-" + blocks["session"]
+    keys = layout.keys_of(blocks)
     fitted = int((trial.blocks["fit_status"] != "failed").sum())
     used = np.where(blocks["excluded"] | blocks["left_out"], "no", "yes")
     rows = zip(keys, blocks["block"], blocks["fit_reason"], used, strict=True)
     columns = [{"label": label, "number": False} for label in ("Session", "Block", "Why", "In the analysis")]
-    sessions = f"{keys.nunique()} of {len(trial.sessions)} sessions"
+    sessions = f"{keys.nunique()} of {len(trial.keys)} sessions"
     said = f"The fit of {len(blocks)} of {fitted} blocks, in {sessions}, is doubtful."
     return {"said": said, "columns": columns, "rows": [list(row) for row in rows]}
 
@@ -157,14 +158,14 @@ def _pictures(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _sessions(trial: "Trial", folder: Path) -> list[dict[str, Any]]:
-    blocks = trial.blocks.assign(key="sub-" + trial.blocks["participant"] + "_ses-" + trial.blocks["session"])
+def _sessions(trial: "TrialResults", folder: Path) -> list[dict[str, Any]]:
+    blocks = trial.blocks.assign(key=layout.keys_of(trial.blocks))
     groups = dict(iter(blocks.groupby("key")))
     states = trial.status.set_index(["session", "stage"])
     rows = []
-    for key in trial.sessions:
+    for key in trial.keys:
         own = groups.get(key, blocks.iloc[:0])
-        status = [states.loc[(key, stage)] for stage in ("convert", "preprocess", "fit")]
+        status = [states.loc[(key, stage)] for stage in layout.STAGES]
         reasons = [f"{s.name[1]} {s['status']}: {s['reason']}".rstrip(": ") for s in status if s["status"] == "failed"]
         reasons = reasons or [f"{s.name[1]} {s['status']}" for s in status if s["status"] != "ok"][:1]
         failed = bool(reasons)
@@ -198,7 +199,7 @@ def _markdown(paragraphs: list[tuple[str, list[str]]], references: list[dict], n
     return "## Methods\n\n" + "\n\n".join(text) + "\n\n## References\n\n" + "\n".join(listed) + "\n"
 
 
-def _primary(trial: "Trial") -> dict[str, Any] | None:
+def _primary(trial: "TrialResults") -> dict[str, Any] | None:
     """Row of the primary analysis; None while arms are masked or where it could not be estimated."""
     table = trial.tables.get("contrasts")
     if table is None or table.empty or table["model"].isna().iloc[0]:
@@ -206,7 +207,7 @@ def _primary(trial: "Trial") -> dict[str, Any] | None:
     return table.iloc[0].to_dict()
 
 
-def _unmasked(folder: Path, trial: "Trial") -> str:
+def _unmasked(folder: Path, trial: "TrialResults") -> str:
     """Tell when arms were unmasked, under which configuration."""
     path = folder / "unmasking.json"
     if not trial.frozen or not path.is_file():

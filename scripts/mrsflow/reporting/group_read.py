@@ -6,18 +6,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mrsflow import records
-from mrsflow.config import Study, read_study
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table
-from mrsflow.reporting.group_data import GRID, STAGES, Spectra, Trial
-from mrsflow.statistics import cohort
+from mrsflow.reporting.group_data import GRID, Spectra, TrialResults
+from mrsflow.study import cohort, layout, records
+from mrsflow.study.study import read_study
+from mrsflow.study.trial import conditions_of, planned
 
+LARGE = ("blocks_long",)
+"""Tables to download that no figure needs."""
+LABELS = ("participant", "session", "block", "arm", "condition")
+"""Columns of text, whatever their labels look like."""
+NAMES = {"visit": "period", "arm": "condition"}
+"""Columns of written tables by the name that they have everywhere else."""
 NAA_PPM = (1.9, 2.1)
 """Range in which the highest point of a baseline spectrum sets the scale of its session."""
 
 
-def load(config: dict[str, Any]) -> Trial:
+def load(config: dict[str, Any]) -> TrialResults:
     """Read what the stages left of a study.
 
     Parameters
@@ -33,35 +39,36 @@ def load(config: dict[str, Any]) -> Trial:
     output = Path(config["output"])
     study = read_study(config)
     tables = {
-        path.stem: read_table(path) for path in sorted((output / "group").glob("*.tsv")) if path.stem not in LARGE
+        path.stem: read_table(path, text_columns=LABELS)
+        for path in sorted((output / "group").glob("*.tsv"))
+        if path.stem not in LARGE
     }
-    for name in ("blocks_wide", "exclusions", "reliability"):
+    for name in ("blocks_wide", "exclusions", "flow", "reliability", "session_changes", "time_course"):
         if name not in tables:
             raise InputError(f"group/{name}.tsv is missing; run the group stage")
-    blocks = blocks_of(tables["blocks_wide"], tables["exclusions"], config, study)
+    sessions = planned(config, study)
+    blocks = blocks_of(tables["blocks_wide"], tables["exclusions"], config, sessions)
+    tables = {name: table.rename(columns=NAMES) for name, table in tables.items()}
     status = status_of(output, study.keys)
     fitted = status[(status["stage"] == "fit") & (status["status"] == "ok")]["session"]
     located = cohort.locate(output, list(fitted))
     metrics = tuple(r["metric"] for r in config["quality"]["rules"] if r["metric"] != "fit_status")
     wanted = ("participant", "session", "block", "n_transients", "snr", "snr_definition", "linewidth_hz", *metrics)
     quality = {
-        "block": cohort.read_tables(located, cohort.BLOCK_QUALITY, tuple(dict.fromkeys(wanted))),
+        "block": cohort.read_tables(located, layout.BLOCK_QUALITY, tuple(dict.fromkeys(wanted))),
         "session": cohort.session_values(located),
     }
     for name in set(quality["block"]) & {*metrics, "snr", "n_transients"}:
         quality["block"][name] = pd.to_numeric(quality["block"][name])
-    return Trial(config, study, status, blocks, tables, quality, spectra_of(output, config, blocks))
-
-
-LARGE = ("blocks_long",)
-"""Tables to download that no figure needs."""
+    spectra = spectra_of(output, config, blocks)
+    return TrialResults(config, sessions, blocks, conditions_of(config), study.keys, status, tables, quality, spectra)
 
 
 def status_of(output: Path, keys: list[str]) -> pd.DataFrame:
     """Tell what became of each session at each stage; ``not run`` where there is no record."""
     rows = []
     for key in keys:
-        for stage in STAGES:
+        for stage in layout.STAGES:
             record = records.read_record(output, stage, key) or {"status": "not run", "reason": ""}
             rows.append({"session": key, "stage": stage, "status": record["status"], "reason": record["reason"]})
     return pd.DataFrame(rows, columns=["session", "stage", "status", "reason"])
@@ -79,14 +86,16 @@ def sidecars_of(output: Path, keys: list[str]) -> list[dict[str, Any]]:
     """Sidecar of each metabolite scan, with the processing recorded for it where it was processed."""
     found = []
     for key in keys:
-        processed = [read_json(p) for p in files_of(output, "preprocess", key, cohort.SIDECAR)]
+        processed = [read_json(p) for p in files_of(output, "preprocess", key, layout.SIDECAR)]
         steps = {"ProcessingApplied": processed[0].get("ProcessingApplied")} if processed else {}
-        scans = [p for p in files_of(output, "convert", key, "_svs.json") if "_acq-mm_" not in p.name]
+        scans = [p for p in files_of(output, "convert", key, "_svs.json") if not layout.is_nulled(p)]
         found += [{**read_json(p), **steps} for p in scans]
     return found
 
 
-def blocks_of(table: pd.DataFrame, exclusions: pd.DataFrame, config: dict[str, Any], study: Study) -> pd.DataFrame:
+def blocks_of(
+    table: pd.DataFrame, exclusions: pd.DataFrame, config: dict[str, Any], sessions: pd.DataFrame
+) -> pd.DataFrame:
     """Table of blocks with what figures need beside it.
 
     Returns
@@ -105,16 +114,14 @@ def blocks_of(table: pd.DataFrame, exclusions: pd.DataFrame, config: dict[str, A
     for name in (*needed, "fit_status", "fit_reason", "excluded", "reason", "linewidth_hz", "snr", outcome):
         if name not in table:
             raise InputError(f"group/blocks_wide.tsv: column {name!r} is missing; run the group stage again")
-    text = {name: table[name].astype(str) for name in ("participant", "session", "block", "arm")}
-    people = study.participants.set_index("participant")
+    people = sessions.drop_duplicates("participant").set_index("participant")
     gone = exclusions[exclusions["action"] == "left out"]
-    why = {(str(p), str(s)): r for p, s, r in zip(gone["participant"], gone["session"], gone["reason"], strict=True)}
-    own = [why.get(key) for key in zip(text["participant"], text["session"], strict=True)]
+    why = dict(zip(zip(gone["participant"], gone["session"], strict=True), gone["reason"], strict=True))
+    own = [why.get(key) for key in zip(table["participant"], table["session"], strict=True)]
     excluded = table["excluded"].astype(str).str.lower() == "true"
     left_out = pd.Series([reason is not None for reason in own], index=table.index) & ~excluded
-    return table.assign(
-        **text,
-        sex=text["participant"].map(people["sex"]) if "sex" in people else None,
+    return table.rename(columns=NAMES).assign(
+        sex=table["participant"].map(people["sex"]) if "sex" in people else None,
         minutes=(table["onset_s"] + table["duration_s"] / 2) / 60,
         outcome=table[outcome],
         excluded=excluded,
@@ -129,10 +136,10 @@ def spectra_of(output: Path, config: dict[str, Any], blocks: pd.DataFrame) -> Sp
     The scale is the height of NAA in the mean of the session's used baseline blocks (of all its used blocks where it
     has no baseline), so that a change of NAA itself is not hidden.
     """
-    values, participants, arms = [], [], []
+    values, participants, conditions = [], [], []
     used = blocks[~(blocks["excluded"] | blocks["left_out"])]
     for (participant, session), own in used.groupby(["participant", "session"]):
-        paths = files_of(output, "fit", f"sub-{participant}_ses-{session}", "desc-blocks_mrsfit.npz")
+        paths = files_of(output, "fit", str(layout.SessionKey(participant, session)), layout.FIT_CURVES)
         rest = own["phase"] == "baseline"
         wanted = own[~rest] if config["study"]["freeze"] else own
         if not paths or wanted.empty:
@@ -142,12 +149,12 @@ def spectra_of(output: Path, config: dict[str, Any], blocks: pd.DataFrame) -> Sp
         naa = (NAA_PPM[0] < GRID) & (NAA_PPM[1] > GRID)
         values.append(spectra[own.index.isin(wanted.index)].mean(axis=0) / base.mean(axis=0)[naa].max())
         participants.append(participant)
-        arms.append(own["arm"].iloc[0])
+        conditions.append(own["condition"].iloc[0])
     if not values:
         return None
     low, high = config["fit"]["ppm"]
     inside = (low <= GRID) & (high >= GRID)
-    return Spectra(GRID[inside], np.array(values)[:, inside], np.array(participants), np.array(arms))
+    return Spectra(GRID[inside], np.array(values)[:, inside], np.array(participants), np.array(conditions))
 
 
 def _resampled(path: Path, spectra: np.ndarray) -> np.ndarray:

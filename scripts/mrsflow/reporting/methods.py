@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mrsflow import __version__
-from mrsflow.config import macromolecules_of
-from mrsflow.preprocessing import quality
+from mrsflow.study import quality_rules
+from mrsflow.study.config import macromolecules_of
 
 BIB = Path(__file__).parent / "templates" / "references.bib"
 MISSING = "missing"
@@ -212,7 +212,7 @@ def _quality(config: dict, blocks: Any) -> list[Row]:
     rules = [
         f"{rule['metric']} {limit} ({rule['level']})"
         for rule in config["quality"]["rules"]
-        if (limit := quality.limit_text(rule, "exclude"))
+        if (limit := quality_rules.limit_text(rule, "exclude"))
     ]
     reported = None
     if blocks is not None and len(blocks):

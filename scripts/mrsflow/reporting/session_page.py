@@ -13,13 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrsflow import records
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table, write_text
-from mrsflow.preprocessing import quality
 from mrsflow.reporting.report import render
-
-STAGES = ("convert", "preprocess", "fit")
+from mrsflow.study import layout, quality_rules, records
 
 MEASURES = {
     "per_tcr": ("Ratio to tCr", "per_tcr_sd", 3),
@@ -48,8 +45,8 @@ SIDECAR_FACTS = (
 
 def sources(output: Path, key: str) -> list[Path]:
     """Files that the page of a session is made from: the records of its stages and what these wrote."""
-    found = [records.record_path(output, stage, key) for stage in STAGES]
-    known = [records.read_record(output, stage, key) for stage in STAGES]
+    found = [records.record_path(output, stage, key) for stage in layout.STAGES]
+    known = [records.read_record(output, stage, key) for stage in layout.STAGES]
     return found + [output / name for record in known if record for name in record["outputs"]]
 
 
@@ -84,7 +81,7 @@ def page_data(output: Path, key: str, config: dict[str, Any], page: Path) -> dic
     InputError
         A table of a finished stage cannot be read.
     """
-    stages = [records.read_record(output, stage, key) or _not_run(stage, key) for stage in STAGES]
+    stages = [records.read_record(output, stage, key) or _not_run(stage, key) for stage in layout.STAGES]
     files = sorted(output / name for record in stages if record["status"] == "ok" for name in record["outputs"])
     scans, charts = [], []
     for name, found in sorted(_scans(files).items()):
@@ -120,10 +117,9 @@ def _scans(files: list[Path]) -> dict[str, dict[str, Path]]:
         elif "_desc-" in stem:
             entities, kind = stem.split("_desc-", 1)
             scans.setdefault(entities, {})[f"{kind}.{suffix}"] = path
-        elif stem.endswith(("_svs", "_mrsref", "_events")) and "_acq-mm_" not in stem:
-            entities, kind = stem.rsplit("_", 1)
-            entities = "_".join(part for part in entities.split("_") if not part.startswith(("run-", "acq-")))
-            scans.setdefault(entities, {}).setdefault(f"{kind}.{suffix}", path)
+        elif stem.endswith(("_svs", "_mrsref", "_events")) and not layout.is_nulled(path):
+            kind = stem.rpartition("_")[2]
+            scans.setdefault(layout.session_stem(Path(stem)), {}).setdefault(f"{kind}.{suffix}", path)
     return {name: {**common, **found} for name, found in scans.items()}
 
 
@@ -370,7 +366,7 @@ def verdict(value: float | str | None, rule: dict[str, Any]) -> str:
     """Judge a value by a rule: ``pass``, ``warn``, ``exclude``, or ``missing`` without a value."""
     if value is None or value != value:
         return "missing"
-    found = quality.judge([rule], rule["level"], {rule["metric"]: value})
+    found = quality_rules.judge([rule], rule["level"], {rule["metric"]: value})
     return found[0]["action"] if found else "pass"
 
 
@@ -386,7 +382,7 @@ def judged(rules: list[dict[str, Any]], blocks: Any, session: dict[str, Any]) ->
             value = _plain(session.get(rule["metric"]))
             cells = [{"value": "", "word": ""}] * len(blocks)
             cells.append({"value": number(value), "word": verdict(value, rule)})
-        limits = {word: quality.limit_text(rule, word) or "–" for word in ("warn", "exclude")}
+        limits = {word: quality_rules.limit_text(rule, word) or "–" for word in ("warn", "exclude")}
         rows.append({"metric": rule["metric"], **limits, "cells": cells})
     return rows
 

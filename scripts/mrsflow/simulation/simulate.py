@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mrsflow import axes
 from mrsflow.basis_sets.basis import Basis
-from mrsflow.constants import REFERENCE_PPM, WATER_PPM
+from mrsflow.constants import GAUSSIAN, REFERENCE_PPM, WATER_PPM
 from mrsflow.errors import InputError
 
 CONCENTRATIONS_MM = {
@@ -235,7 +235,7 @@ def metabolite_signals(
     for name, concentration in concentrations.items():
         shift, width = (0.0, 1.0) if rng is None else (rng.normal(0, shift_sd_hz), rng.normal(1, width_sd))
         extra = max(lorentzian * width - basis.linewidth, 0.0)
-        decay = np.exp(-np.pi * extra * t - (np.pi * gaussian * t) ** 2 / (4 * np.log(2)))
+        decay = np.exp(-np.pi * extra * t - (np.pi * gaussian * t) ** 2 / GAUSSIAN)
         fid = basis.fids[basis.names.index(name)] * decay
         signals[name] = concentration * axes.shift_frequency(fid, to_water + shift, basis.dwell_time)
     return signals
@@ -263,7 +263,7 @@ def gaussian_lines(
     ppm, width, protons = np.array(lines).T
     hz = axes.ppm_to_hz(ppm, basis.spectrometer_frequency)
     decay = (np.pi * width * basis.spectrometer_frequency)[:, np.newaxis] * t
-    fids = np.exp(2j * np.pi * hz[:, np.newaxis] * t - decay**2 / (4 * np.log(2)))
+    fids = np.exp(2j * np.pi * hz[:, np.newaxis] * t - decay**2 / GAUSSIAN)
     return concentration * proton_signal(basis) * protons @ fids
 
 
@@ -329,7 +329,7 @@ def _session(content: Content, a: Acquisition, d: Disturbances, rng: np.random.G
     height = naa_height(content, a)
     states = _excitations(content, a, d, rng)
     eddy = 2 * np.pi * d.eddy_hz * d.eddy_decay * (1 - np.exp(-t / d.eddy_decay))
-    water_line = np.exp(-np.pi * 6 * t - (np.pi * 4 * t) ** 2 / (4 * np.log(2)))
+    water_line = np.exp(-np.pi * 6 * t - (np.pi * 4 * t) ** 2 / GAUSSIAN)
     residual = water_line * np.exp(2j * np.pi * (rng.normal(0, 2) * t + rng.random()))
     residual *= d.residual_water * height / np.abs(axes.to_spectrum(water_line)).max()
     weights = np.stack([np.ones(a.n_excitations), content.factor, rng.normal(1, 0.1, a.n_excitations)], axis=1)

@@ -25,6 +25,7 @@ from mrsflow.errors import InputError
 from mrsflow.files import checksum, digest_of, read_json, write_json, write_table, write_text
 from mrsflow.simulation import rawfiles, simulate, trial_simulation
 from mrsflow.simulation.trial_simulation import BLOCKS, EXCITATIONS_PER_BLOCK, REPETITION_TIME, Trial
+from mrsflow.study.layout import SessionKey
 
 ECHO_TIME = 0.03
 N_POINTS = 2048
@@ -66,7 +67,7 @@ class SessionTask:
     @property
     def key(self) -> str:
         """Name of the session, ``sub-X_ses-Y``."""
-        return f"sub-{self.plan['participant']}_ses-{self.plan['session']}"
+        return str(SessionKey(self.plan["participant"], self.plan["session"]))
 
     @property
     def digest(self) -> str:

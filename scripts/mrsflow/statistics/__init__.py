@@ -1,1 +1,1 @@
-"""From block tables to contrasts: mixed models, designs, guards, sensitivity, power."""
+"""The trial: from block tables to contrasts, what stands beside them, and who was lost."""

@@ -7,19 +7,12 @@ import numpy as np
 import pandas as pd
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import guards, pairs
-from mrsflow.statistics.contrasts import (
-    Contrast,
-    Plan,
-    attempt,
-    compare,
-    model_row,
-    primary_model,
-    references,
-    session_row,
-)
-from mrsflow.statistics.models import fit_table
+from mrsflow.models import session_models
+from mrsflow.models.table_models import fit_table
+from mrsflow.statistics import design_checks
+from mrsflow.statistics.contrasts import attempt, compare, model_row, primary_model, session_row
 from mrsflow.statistics.outcomes import Rows, add_baseline, split_within
+from mrsflow.statistics.plan import Contrast, Plan, references
 
 Row = dict[str, Any]
 FRACTION_COLUMNS = (
@@ -40,7 +33,7 @@ def mood_columns(config: dict[str, Any], sessions: "pd.DataFrame") -> list[str]:
     return [c for c in first if c in sessions] + others
 
 
-def as_numbers(sessions: "pd.DataFrame", columns: list[str], path: str) -> "pd.DataFrame":
+def as_numbers(sessions: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
     """Convert columns made by hand to numbers.
 
     Raises
@@ -55,8 +48,7 @@ def as_numbers(sessions: "pd.DataFrame", columns: list[str], path: str) -> "pd.D
         if bad.any():
             row = sessions[bad].iloc[0]
             raise InputError(
-                f"{path}, line {row['line']}: {column} is {row[column]!r}; a finite number is needed, or n/a where "
-                "it is missing"
+                f"{row['line']}: {column} is {row[column]!r}; a finite number is needed, or n/a where it is missing"
             )
         found[column] = values
     return sessions.assign(**found)
@@ -81,7 +73,7 @@ def mood_rows(config: dict[str, Any], sessions: "pd.DataFrame") -> Rows:
     change = used[after] - used[before]
     used = add_baseline(used.assign(bl=used[before], y=change, change=change))
     blocks = used.assign(outcome=change, block="session", phase="infusion")
-    return Rows(blocks, used, len(sessions) - len(used), float(used["bl"].mean()), ())
+    return Rows(blocks, used, len(sessions) - len(used), float(used["bl"].mean()))
 
 
 def clinical_rows(plan: Plan, rows: Rows, outcome: str) -> list[Row]:
@@ -103,8 +95,8 @@ def clinical_rows(plan: Plan, rows: Rows, outcome: str) -> list[Row]:
 
 
 def _mean_change(rows: Rows, outcome: str) -> Row:
-    test = pairs.one_sample(rows.sessions["y"])
-    fit = pairs.SessionFit(test, rows.sessions["participant"].nunique(), ())
+    test = session_models.one_sample(rows.sessions["y"])
+    fit = session_models.SessionFit(test, rows.sessions["participant"].nunique(), ())
     more = {"outcome": outcome, "n_dropped": rows.n_dropped}
     return session_row(fit, rows.blocks, "clinical outcome", "change ~ 1", "follow-up - before", **more)
 
@@ -145,6 +137,24 @@ def mood_time_rows(plan: Plan, rows: Rows, before: str, after: str, outcome: str
     ]
 
 
+def mood_change(config: dict[str, Any], sessions: "pd.DataFrame") -> "pd.Series | None":
+    """Change of mood, by participant and session; None where the two scores are not there."""
+    group = config["group"]
+    before, after = (f"{group['mood_scale']}_{group[k]}" for k in ("mood_baseline", "mood_followup"))
+    if not {before, after} <= set(sessions):
+        return None
+    return sessions.set_index(["participant", "session"]).eval(f"`{after}` - `{before}`").rename("mood_change")
+
+
+def score_table(config: dict[str, Any], sessions: "pd.DataFrame") -> "pd.DataFrame":
+    """List every score of the mood scale by session and time point, the two of the clinical outcome first."""
+    scale = config["group"]["mood_scale"]
+    columns = [c for c in mood_columns(config, sessions) if c in sessions]
+    named = sessions.rename(columns={"period": "visit", "condition": "arm"})
+    long = named.melt(["participant", "session", "visit", "arm"], columns, "time_point", "score")
+    return long.assign(time_point=long["time_point"].str.removeprefix(f"{scale}_")).dropna(subset=["score"])
+
+
 def mood_table(config: dict[str, Any], sessions: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
     """Describe the scores by arm and time point: n, mean, SD and the 95 % interval of the mean."""
     from scipy.special import stdtrit
@@ -182,7 +192,7 @@ def attenuation_rows(plan: Plan, rows: Rows, outcome: str, control: str | None) 
 
 
 def _attenuation(plan: Plan, rows: Rows, contrast: Contrast, control: str | None) -> Row:
-    guards.check_comparison(plan, rows.sessions)
+    design_checks.check_comparison(plan, rows.sessions)
     if control is None and not rows.has_baseline:
         raise InputError("there is no baseline to take the change from; name a control condition in group.control")
     if plan.design == "parallel":
@@ -203,7 +213,7 @@ def _attenuation(plan: Plan, rows: Rows, contrast: Contrast, control: str | None
         method = f"Fieller, differences from {control} in the primary model, Kenward-Roger covariance"
     treated, reference = weights @ model.fit.beta
     df = float(model.test(weights[0] - treated / reference * weights[1]).df)
-    found = pairs.fieller(treated, reference, weights @ model.fit.covariance_kr @ weights.T, df)
+    found = session_models.fieller(treated, reference, weights @ model.fit.covariance_kr @ weights.T, df)
     return _fraction_cells(found, treated, reference, df, method, model.formula, model.table)
 
 
@@ -214,14 +224,20 @@ def _parallel_attenuation(rows: Rows, contrast: Contrast) -> Row:
     if df < 1 or min(len(a), len(b)) < 1:
         raise InputError("too few participants")
     pooled = (np.sum((a - a.mean()) ** 2) + np.sum((b - b.mean()) ** 2)) / df
-    found = pairs.fieller(a.mean(), b.mean(), np.diag([pooled / len(a), pooled / len(b)]), df)
+    found = session_models.fieller(a.mean(), b.mean(), np.diag([pooled / len(a), pooled / len(b)]), df)
     return _fraction_cells(
         found, a.mean(), b.mean(), df, "Fieller, session changes", "change ~ condition", rows.sessions
     )
 
 
 def _fraction_cells(
-    found: pairs.Fraction, treated: float, reference: float, df: float, method: str, model: str, table: "pd.DataFrame"
+    found: session_models.Fraction,
+    treated: float,
+    reference: float,
+    df: float,
+    method: str,
+    model: str,
+    table: "pd.DataFrame",
 ) -> Row:
     return {
         "fraction": found.value, "ci_low": found.low, "ci_high": found.high, "method": method, "bounded": found.bounded,
@@ -249,9 +265,13 @@ def link_rows(plan: Plan, rows: Rows, mood: Rows, outcome: str) -> list[Row]:
             for name, kind in (("glx_within", "within participants"), ("glx_between", "between participants"))
         ]
     else:
-        columns = [table["glx_between"], np.ones(len(table)), *pairs.dummies(table["condition"], plan.conditions).T]
-        test = pairs.least_squares(np.column_stack(columns), table["outcome"].to_numpy(float), 0)
-        fit = pairs.SessionFit(test, table["participant"].nunique(), ())
+        columns = [
+            table["glx_between"],
+            np.ones(len(table)),
+            *session_models.dummies(table["condition"], plan.conditions).T,
+        ]
+        test = session_models.least_squares(np.column_stack(columns), table["outcome"].to_numpy(float), 0)
+        fit = session_models.SessionFit(test, table["participant"].nunique(), ())
         found = [session_row(fit, table, "link", "outcome ~ glx_between + condition", "between participants slope")]
     spread = {
         "within participants slope": table["glx_within"].std(),

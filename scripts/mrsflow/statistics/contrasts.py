@@ -1,16 +1,17 @@
 """The comparison of conditions: the primary model of each design, what is shown beside it, and rows of results."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import guards, pairs, randomisation
-from mrsflow.statistics.mixed import DfMethod, Inference
-from mrsflow.statistics.models import Model, fit_table
+from mrsflow.models import permutation, session_models
+from mrsflow.models.mixed import DfMethod, Inference
+from mrsflow.models.table_models import Model, fit_table
+from mrsflow.statistics import design_checks
+from mrsflow.statistics.plan import Contrast, Plan, formula, references
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,112 +27,6 @@ COLUMNS = (
 SMALL_CELL = 10  # participants below which a subgroup gets a warning
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """A named comparison of two conditions."""
-
-    name: str
-    treated: str
-    reference: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is compared, and how.
-
-    Attributes
-    ----------
-    design : str
-    conditions : tuple of str
-        The reference first.
-    contrasts : tuple of Contrast
-        The primary one first.
-    outcome : str
-    adjust_for : tuple of str
-        Further fixed effects of the primary model.
-    draws, seed : int
-        Of randomisation tests.
-    """
-
-    design: str
-    conditions: tuple[str, ...]
-    contrasts: tuple[Contrast, ...]
-    outcome: str
-    adjust_for: tuple[str, ...]
-    draws: int
-    seed: int
-
-
-def plan_of(config: dict[str, Any]) -> Plan:
-    """Read the plan from a configuration.
-
-    Raises
-    ------
-    InputError
-        A contrast of conditions that do not exist.
-    """
-    group, study = config["group"], config["study"]
-    conditions = tuple(study["conditions"])
-    found = [Contrast(c["name"], c["treated"], c["reference"]) for c in group["contrasts"]]
-    found = found or [Contrast(f"{c} - {conditions[0]}", c, conditions[0]) for c in conditions[1:]]
-    for contrast in found:
-        for code in (contrast.treated, contrast.reference):
-            if code not in conditions:
-                raise InputError(
-                    f"group.contrasts: {contrast.name!r} names {code!r}; study.conditions has {', '.join(conditions)}"
-                )
-    if study["design"] == "single_arm":
-        found = [Contrast("infusion - baseline", conditions[0], conditions[0])]
-    return Plan(
-        study["design"],
-        conditions,
-        tuple(found),
-        group["outcome"],
-        tuple(group["adjust_for"]),
-        group["draws"],
-        group["seed"],
-    )
-
-
-def references(plan: Plan, blocks: "pd.DataFrame") -> dict[str, str]:
-    """Choose reference levels: the first condition, the first period, the earliest block."""
-    if blocks.empty:
-        raise InputError("there is no usable block")
-    found = {"condition": plan.conditions[0], "period": str(blocks["period"].min())}
-    if "onset_s" in blocks:
-        found["block"] = str(blocks.sort_values("onset_s", kind="stable")["block"].iloc[0])
-    return found
-
-
-def formula(plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool = True) -> str:
-    """Write the primary model of a design for the rows there are.
-
-    Terms that the data cannot have (a single block or period, no baseline, one block per session) are left out.
-
-    Parameters
-    ----------
-    plan : Plan
-    rows : Rows
-    extra : iterable of str
-        Further fixed effects.
-    session : bool
-        With the random intercept of the session; without it blocks count as independent.
-    """
-    blocks = rows.blocks
-    terms = ["condition"]
-    if blocks["block"].nunique() > 1:
-        terms.append("block")
-    if plan.design == "crossover" and blocks["period"].nunique() > 1:
-        terms.append("period")
-    if rows.has_baseline:
-        terms += ["bl_dev", "bl_mean"] if plan.design == "crossover" else ["bl_mean"]
-    terms += [*plan.adjust_for, *extra, "(1|participant)"]
-    keys = ["participant", "session"]
-    if session and plan.design == "crossover" and blocks.duplicated(keys).any():
-        terms.append("(1|participant:session)")
-    return "outcome ~ " + " + ".join(terms)
-
-
 def primary_model(
     plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool = True, weights: str | None = None
 ) -> Model:
@@ -142,7 +37,7 @@ def primary_model(
     InputError
         A guard found that the comparison is not in the data, or the model cannot be estimated.
     """
-    guards.check_comparison(plan, rows.sessions)
+    design_checks.check_comparison(plan, rows.sessions)
     return fit_table(rows.blocks, formula(plan, rows, extra, session), references(plan, rows.blocks), weights)
 
 
@@ -191,7 +86,7 @@ def numbers(test: Inference) -> dict[str, float]:
 
 
 def session_row(
-    fit: pairs.SessionFit, blocks: "pd.DataFrame", analysis: str, model: str, contrast: str, **more: Any
+    fit: session_models.SessionFit, blocks: "pd.DataFrame", analysis: str, model: str, contrast: str, **more: Any
 ) -> dict[str, Any]:
     """Make the row of a least-squares test of session values that summarise `blocks`."""
     return {
@@ -222,12 +117,12 @@ def sizes(plan: Plan, rows: "Rows", contrast: Contrast) -> dict[str, float]:
     by = {c: part.set_index("participant")[value] for c, part in rows.sessions.groupby("condition")}
     if plan.design == "single_arm":
         changes = rows.sessions
-        return pairs.paired_sizes(changes["y"], changes["bl"]) if rows.has_baseline else {}
+        return session_models.paired_sizes(changes["y"], changes["bl"]) if rows.has_baseline else {}
     treated, reference = by[contrast.treated], by[contrast.reference]
     if plan.design == "parallel":
-        return pairs.group_sizes(treated, reference)
+        return session_models.group_sizes(treated, reference)
     both = treated.index.intersection(reference.index)
-    return pairs.paired_sizes(treated[both], reference[both]) if len(both) > 1 else {}
+    return session_models.paired_sizes(treated[both], reference[both]) if len(both) > 1 else {}
 
 
 def complete_row(row: dict[str, Any], rows: "Rows", outcome: str) -> dict[str, Any]:
@@ -273,16 +168,20 @@ def pair_means(
     plan: Plan, rows: "Rows", contrast: Contrast, y: str = "y", analysis: str = "pair means"
 ) -> dict[str, Any]:
     """Make the row of the classical analysis of session means: crossover or parallel analysis of covariance."""
-    guards.check_comparison(plan, rows.sessions)
+    design_checks.check_comparison(plan, rows.sessions)
     adjusted = rows.has_baseline and y == "y"
     blocks = rows.blocks
     if plan.design == "parallel":
-        fit = pairs.parallel(rows.sessions, contrast.treated, contrast.reference, y, adjusted)
+        fit = session_models.parallel(rows.sessions, contrast.treated, contrast.reference, y, adjusted)
         blocks = blocks[blocks["condition"].isin([contrast.treated, contrast.reference])]
         text = " + ".join(["condition", *fit.covariates])
     else:
-        fit = pairs.crossover(rows.sessions, plan.conditions, contrast.treated, contrast.reference, y, adjusted)
-        blocks = blocks[blocks["participant"].isin(pairs.complete(rows.sessions, plan.conditions)["participant"])]
+        fit = session_models.crossover(
+            rows.sessions, plan.conditions, contrast.treated, contrast.reference, y, adjusted
+        )
+        blocks = blocks[
+            blocks["participant"].isin(session_models.complete(rows.sessions, plan.conditions)["participant"])
+        ]
         text = " + ".join(["participant", "condition", *fit.covariates])
     left = rows.sessions["participant"].nunique() - fit.n_participants
     remark = f"{left} participant(s) without every condition left out" if left else ""
@@ -305,16 +204,16 @@ def randomisation_of(plan: Plan, rows: "Rows", contrast: Contrast) -> tuple[floa
     levels = (contrast.reference, *(c for c in plan.conditions if c != contrast.reference))
     crossed = plan.design == "crossover"
     if crossed:
-        used = pairs.complete(rows.sessions, plan.conditions)
+        used = session_models.complete(rows.sessions, plan.conditions)
         periods = tuple(sorted(used["period"].unique()))
-        fixed = [pairs.dummies(used["period"], periods)]
+        fixed = [session_models.dummies(used["period"], periods)]
     else:
         used = rows.sessions.sort_values("participant").reset_index(drop=True)
         fixed = [np.ones((len(used), 1))]
     if rows.has_baseline:
         fixed.append(used[["bl"]].to_numpy(float) - rows.sessions["bl"].mean())
     labels = used["condition"].to_numpy(object).reshape(used["participant"].nunique(), -1)
-    return randomisation.rerandomise(
+    return permutation.rerandomise(
         used["y"], np.column_stack(fixed), labels, used["participant"], levels, contrast.treated, plan.draws, plan.seed
     )
 
@@ -347,7 +246,7 @@ def single_arm(plan: Plan, rows: "Rows", blocks: "pd.DataFrame") -> list[dict[st
     contrast = plan.contrasts[0]
 
     def make() -> list[dict[str, Any]]:
-        guards.check_comparison(plan, rows.sessions)
+        design_checks.check_comparison(plan, rows.sessions)
         model = fit_table(blocks, "outcome ~ block + (1|participant) + (1|participant:phase)", references(plan, blocks))
         phase = blocks.drop_duplicates("block").set_index("block")["phase"]
         late = [b for b in model.design.levels["block"] if phase[b] != "baseline"]
@@ -361,8 +260,8 @@ def single_arm(plan: Plan, rows: "Rows", blocks: "pd.DataFrame") -> list[dict[st
         ]
 
     def changes() -> list[dict[str, Any]]:
-        test = pairs.one_sample(rows.sessions["change"])
-        fit = pairs.SessionFit(test, rows.sessions["participant"].nunique(), ())
+        test = session_models.one_sample(rows.sessions["change"])
+        fit = session_models.SessionFit(test, rows.sessions["participant"].nunique(), ())
         return [session_row(fit, rows.blocks, "pair means", "session change ~ 1", contrast.name)]
 
     found = attempt(make, "primary", contrast.name) + attempt(changes, "pair means", contrast.name)

@@ -10,25 +10,24 @@ import numpy as np
 import pandas as pd
 
 from mrsflow import files
-from mrsflow.config import Study, read_study
 from mrsflow.errors import InputError
-from mrsflow.preprocessing import quality
+from mrsflow.models.table_models import Model
 from mrsflow.statistics import (
-    accounts,
     clinical,
-    cohort,
     contrasts,
-    group_files,
-    guards,
-    masking,
+    design_checks,
     moderators,
     outcomes,
+    participant_flow,
     timecourse,
 )
 from mrsflow.statistics import sensitivity as sensitivity_set
-from mrsflow.statistics.contrasts import COLUMNS, Plan
-from mrsflow.statistics.models import Model
+from mrsflow.statistics.contrasts import COLUMNS
 from mrsflow.statistics.outcomes import Rows
+from mrsflow.statistics.plan import Plan, plan_of
+from mrsflow.study import cohort, layout, masking, quality_rules
+from mrsflow.study.study import Study, read_study
+from mrsflow.study.trial import TrialData, conditions_of, planned
 
 logger = logging.getLogger(__name__)
 Tables = dict[str, pd.DataFrame]
@@ -56,7 +55,7 @@ def run(config: dict[str, Any], status: list[Path] | None = None) -> dict[str, A
     """
     located, lost, study = find(config, status)
     everyone, verdicts = load(config, study, located)
-    plan = contrasts.plan_of(config)
+    plan = plan_of(config)
     plan = replace(plan, conditions=everyone.conditions) if not config["study"]["freeze"] else plan
     rows = outcomes.prepare(everyone, config["group"]["outcome"])
     tables = describe(everyone, plan, rows, verdicts, lost)
@@ -69,30 +68,28 @@ def run(config: dict[str, Any], status: list[Path] | None = None) -> dict[str, A
 
 def find(
     config: dict[str, Any], status: list[Path] | None = None
-) -> tuple[list[cohort.SessionFiles], dict[str, str], Study]:
-    """Find the files of finished sessions, why others are lost, and the study's tables."""
+) -> tuple[list[cohort.SessionFiles], dict[str, cohort.Loss], Study]:
+    """Find the files of finished sessions, where others are lost and why, and the study's tables."""
     output = Path(config["output"])
     study = read_study(config)
     keys, lost = cohort.finished(status) if status else cohort.recorded(output, study.keys)
     if unknown := sorted(set(keys) - set(study.sessions["key"])):
         raise InputError(f"{unknown[0]} was fitted but is not in {config['inputs']['sessions']}; add its row")
-    return cohort.locate(output, keys), lost, study
+    return cohort.locate(output, keys), cohort.losses(output, study, lost), study
 
 
-def load(
-    config: dict[str, Any], study: Study, located: list[cohort.SessionFiles]
-) -> tuple[cohort.Cohort, pd.DataFrame]:
+def load(config: dict[str, Any], study: Study, located: list[cohort.SessionFiles]) -> tuple[TrialData, pd.DataFrame]:
     """Put the sessions' tables beside the design; arms are replaced by codes unless the analysis is frozen.
 
     Returns
     -------
-    Cohort
+    TrialData
     DataFrame
         What the quality rules say of blocks and sessions.
     """
     sessions = design_of(config, study, located)
     blocks = blocks_of(config, located)
-    fitted = cohort.read_tables(located, cohort.FIT_QUALITY, ("block", "snr", "linewidth_hz", "status", "reason"))
+    fitted = cohort.read_tables(located, layout.FIT_QUALITY, ("block", "snr", "linewidth_hz", "status", "reason"))
     fitted = fitted.rename(columns={"status": "fit_status", "reason": "fit_reason"})
     blocks = blocks.merge(fitted, on=["key", "block"], how="left")
     names = ["key", "participant", "session", "condition", "period"]
@@ -105,33 +102,18 @@ def load(
     blocks = blocks.assign(
         warned=index.isin(by.size().index), excluded=index.isin(reasons.index), reason=reasons.reindex(index).to_numpy()
     ).reset_index(drop=True)
-    conditions = list(config["study"]["conditions"])
-    if not config["study"]["freeze"]:
-        conditions = sorted(masking.codes(conditions, config["group"]["seed"]).values())
-    return cohort.Cohort(config, sessions, blocks, tuple(conditions)), verdicts
+    return TrialData(config, sessions, blocks, conditions_of(config)), verdicts
 
 
 def design_of(config: dict[str, Any], study: Study, located: list[cohort.SessionFiles]) -> pd.DataFrame:
     """Sessions table with the columns of participants, the vendor, numbers as numbers, and the (masked) condition."""
-    path = config["inputs"]["sessions"]
-    own = study.sessions.rename(columns={"visit": "period"})
-    shared = [c for c in study.participants.columns if c not in own.columns or c == "participant"]
-    sessions = own.merge(study.participants[shared], on="participant", how="left")
-    if sessions["participant"].isin(study.participants["participant"]).eq(False).any():
-        missing = sessions[~sessions["participant"].isin(study.participants["participant"])].iloc[0]
-        raise InputError(
-            f"{path}, line {missing['line']}: participant {missing['participant']!r} is not in "
-            f"{config['inputs']['participants']}"
-        )
+    sessions = planned(config, study)
     mood = clinical.mood_columns(config, sessions)
-    sessions = clinical.as_numbers(sessions, [c for c in mood if c in sessions], path)
-    guards.check_arms(config["study"]["design"], sessions.rename(columns={"arm": "condition"}))
-    codes = masking.codes(config["study"]["conditions"], config["group"]["seed"])
-    masked = not config["study"]["freeze"]
-    sessions["condition"] = sessions["arm"].map(codes) if masked else sessions["arm"]
+    sessions = clinical.as_numbers(sessions, [c for c in mood if c in sessions])
+    design_checks.check_arms(config["study"]["design"], sessions)
     if "vendor" not in sessions and (vendors := cohort.vendors(located)):
         sessions["vendor"] = sessions["key"].map(vendors)
-    return sessions.drop(columns=["arm"])
+    return sessions
 
 
 def blocks_of(config: dict[str, Any], located: list[cohort.SessionFiles]) -> pd.DataFrame:
@@ -139,7 +121,7 @@ def blocks_of(config: dict[str, Any], located: list[cohort.SessionFiles]) -> pd.
     wanted = outcome_names(config)
     metabolites = {part for name in wanted for part in name.split("/")} - {"water"}
     columns = ("block", "phase", "onset_s", "duration_s", "spectrum", "metabolite", *cohort.MEASURES)
-    fits = cohort.read_tables(located, cohort.FIT, columns, metabolites)
+    fits = cohort.read_tables(located, layout.FIT, columns, metabolites)
     return cohort.outcome_table(fits, wanted)
 
 
@@ -156,12 +138,12 @@ def judged(config: dict[str, Any], located: list[cohort.SessionFiles], fitted: p
     rules = config["quality"]["rules"]
     metrics = {r["metric"]: None for r in rules if r["level"] == "block" and r["metric"] not in fitted}
     columns = dict.fromkeys(("participant", "session", "block", "n_transients", "reason", *metrics))
-    blocks = cohort.read_tables(located, cohort.BLOCK_QUALITY, tuple(columns))
+    blocks = cohort.read_tables(located, layout.BLOCK_QUALITY, tuple(columns))
     for metric in metrics:
         if metric in blocks:
             blocks[metric] = pd.to_numeric(blocks[metric])
     blocks = blocks.merge(fitted, on=["key", "block"], how="left")
-    return quality.exclusions(blocks, cohort.session_values(located), rules)
+    return quality_rules.exclusions(blocks, cohort.session_values(located), rules)
 
 
 def models_of(config: dict[str, Any]) -> dict[str, Model]:
@@ -176,7 +158,7 @@ def models_of(config: dict[str, Any]) -> dict[str, Model]:
         raise InputError("arms are masked; set study.freeze to true when the analysis is final")
     located, _, study = find(config)
     everyone, _ = load(config, study, located)
-    plan = contrasts.plan_of(config)
+    plan = plan_of(config)
     rows = outcomes.prepare(everyone, plan.outcome)
     found = {"primary": contrasts.primary_model(plan, rows)}
     if plan.design == "crossover":
@@ -189,24 +171,33 @@ def models_of(config: dict[str, Any]) -> dict[str, Model]:
     return found
 
 
-def describe(everyone: cohort.Cohort, plan: Plan, rows: Rows, verdicts: pd.DataFrame, lost: dict[str, str]) -> Tables:
-    """Tables that compare nothing: blocks, losses, reliability."""
+def describe(
+    everyone: TrialData, plan: Plan, rows: Rows, verdicts: pd.DataFrame, lost: dict[str, cohort.Loss]
+) -> Tables:
+    """Tables that compare nothing: blocks, losses, reliability, changes, courses, scores."""
     config = everyone.config
     known = [name for name in outcome_names(config) if name in everyone.blocks]
     order = ["participant", "session", "period", "condition", "block", "phase", "onset_s", "duration_s", "spectrum"]
     order += ["linewidth_hz", "snr", "fit_status", "fit_reason", "excluded", "warned", "reason"]
     order += [c for n in known for c in (n, f"{n} sd")]
     wide = everyone.blocks[order].rename(columns={"period": "visit", "condition": "arm"})
-    return {
+    tables = {
         "blocks_wide": wide,
-        "exclusions": accounts.exclusion_table(verdicts, lost, rows.notes),
-        "flow": accounts.flow_table(everyone, lost, rows),
-        "loss_by_condition": accounts.loss_by_condition(everyone, plan, verdicts, len(config["blocks"]["bins"])),
+        "exclusions": participant_flow.exclusion_table(verdicts, lost, rows),
+        "flow": participant_flow.flow_table(everyone, lost, rows),
+        "loss_by_condition": participant_flow.loss_by_condition(
+            everyone, plan, verdicts, len(config["blocks"]["bins"])
+        ),
         "reliability": pd.DataFrame(timecourse.reliability_rows(everyone, known)),
+        "session_changes": outcomes.change_table(rows, clinical.mood_change(config, everyone.sessions)),
+        "time_course": timecourse.course_table(everyone, known, rows.left_out),
     }
+    if config["group"]["mood_scale"] is not None:
+        tables["mood_scores"] = clinical.score_table(config, everyone.sessions)
+    return tables
 
 
-def analyse(everyone: cohort.Cohort, plan: Plan, rows: Rows) -> Tables:
+def analyse(everyone: TrialData, plan: Plan, rows: Rows) -> Tables:
     """Tables that compare conditions."""
     config, group = everyone.config, everyone.config["group"]
     usable = everyone.blocks[everyone.blocks[plan.outcome].notna() & ~everyone.blocks["excluded"]]
@@ -233,10 +224,6 @@ def analyse(everyone: cohort.Cohort, plan: Plan, rows: Rows) -> Tables:
     tables["contrasts"] = as_table(found, plan)
     tables["sensitivity"] = as_table(sensitivity, plan)
     tables["attenuation"] = pd.DataFrame(attenuated, columns=clinical.FRACTION_COLUMNS)
-    known = [name for name in outcome_names(config) if name in everyone.blocks]
-    tables["time_course"] = pd.concat(
-        [timecourse.course(everyone, n, outcomes.prepare(everyone, n).baseline) for n in known]
-    )
     tests = [r for c in plan.contrasts for r in timecourse.course_tests(plan, rows, c)]
     tables["time_tests"] = pd.DataFrame(tests, columns=timecourse.TEST_COLUMNS).drop_duplicates(ignore_index=True)
     return tables
@@ -274,7 +261,7 @@ def beside(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [dict(row) for row in found if row["analysis"] in wanted and row["contrast"] == first]
 
 
-def secondary_rows(everyone: cohort.Cohort, plan: Plan, names: list[str]) -> list[dict[str, Any]]:
+def secondary_rows(everyone: TrialData, plan: Plan, names: list[str]) -> list[dict[str, Any]]:
     """Primary model of the secondary outcomes, Benjamini-Hochberg over them."""
     tested, contrast = [], plan.contrasts[0]
     for name in dict.fromkeys(n for n in names if n != plan.outcome):
@@ -297,7 +284,7 @@ def secondary_rows(everyone: cohort.Cohort, plan: Plan, names: list[str]) -> lis
 
 
 def mood_results(
-    everyone: cohort.Cohort, plan: Plan, rows: Rows, primary_p: float | None
+    everyone: TrialData, plan: Plan, rows: Rows, primary_p: float | None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], pd.DataFrame]:
     """Rows of the clinical outcome, its attenuation and the table of its link to the primary outcome."""
     group = everyone.config["group"]
@@ -333,7 +320,7 @@ def headline_of(config: dict[str, Any], plan: Plan, rows: Rows, tables: Tables) 
         "config_digest": masking.analysis_digest(config),
         "n_participants": int(rows.sessions["participant"].nunique()), "n_sessions": len(rows.sessions),
         "n_blocks": len(rows.blocks), "n_doubtful": int((rows.blocks["fit_status"] == "doubtful").sum()),
-        "n_dropped": rows.n_dropped, "notes": list(rows.notes), "estimate": None,
+        "n_dropped": rows.n_dropped, "notes": rows.notes, "estimate": None,
     }  # fmt: skip
     if masked:
         return found | {"reason": "arms are masked; set study.freeze to true when the analysis is final"}
@@ -353,10 +340,10 @@ def _plain(value: Any) -> Any:
 
 
 def write(
-    folder: Path, tables: Tables, headline: dict[str, Any], everyone: cohort.Cohort, located: list[cohort.SessionFiles]
+    folder: Path, tables: Tables, headline: dict[str, Any], everyone: TrialData, located: list[cohort.SessionFiles]
 ) -> None:
     """Write every table with its data dictionary, headline.json last; tables of an unmasked run go when masked."""
-    names = set(group_files.names(everyone.config))
+    names = set(layout.group_files(everyone.config))
     for stale in [*folder.glob("*.tsv"), *folder.glob("*.json")]:
         if stale.name not in names and stale.name != "unmasking.json" and not stale.name.startswith("."):
             stale.unlink()
@@ -375,7 +362,7 @@ def write(
         out.write(header)
         out.writelines(lines)
     files.write_json(dictionary(header.rstrip("\n").split("\t")), folder / "blocks_long.json")
-    if everyone.config["study"]["freeze"]:
+    if everyone.frozen:
         masking.record_unmasking(folder / "unmasking.json", everyone.config)
     files.write_json(headline, folder / "headline.json")
 

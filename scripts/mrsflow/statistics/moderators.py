@@ -1,28 +1,21 @@
 """Does the contrast depend on who is treated: interactions with estimate and interval first."""
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import guards
-from mrsflow.statistics.contrasts import (
-    SMALL_CELL,
-    Contrast,
-    Plan,
-    adjust,
-    attempt,
-    complete_row,
-    model_row,
-    primary_model,
-)
-from mrsflow.statistics.formula import NAME
+from mrsflow.models.formula import NAME
+from mrsflow.statistics import design_checks
+from mrsflow.statistics.contrasts import SMALL_CELL, adjust, attempt, complete_row, model_row, primary_model
 from mrsflow.statistics.outcomes import Rows, split_within
+from mrsflow.statistics.plan import Contrast, Plan
 
 if TYPE_CHECKING:
-    from mrsflow.statistics.models import Model
+    from mrsflow.models.table_models import Model
 
 
 def moderator_rows(plan: Plan, rows: Rows, moderators: list[str]) -> list[dict[str, Any]]:
@@ -53,7 +46,7 @@ def _rows_of(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[di
         raise InputError(f"moderator {column!r} is in neither the participants nor the sessions table")
     if not re.fullmatch(NAME, column):
         raise InputError(f"moderator {column!r}: a column name of letters, digits and '_' is needed")
-    guards.check_moderator(plan, rows.sessions, column)
+    design_checks.check_moderator(plan, rows.sessions, column)
     values = rows.sessions[column]
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.notna().sum() == values.notna().sum():
@@ -71,7 +64,7 @@ def _with(rows: Rows, **columns: Any) -> Rows:
     keys = ["participant", "session"]
     sessions = rows.sessions.assign(**columns)
     blocks = rows.blocks.drop(columns=[c for c in columns if c in rows.blocks])
-    return Rows(blocks.merge(sessions[[*keys, *columns]], on=keys), sessions, rows.n_dropped, rows.baseline, rows.notes)
+    return replace(rows, blocks=blocks.merge(sessions[[*keys, *columns]], on=keys), sessions=sessions)
 
 
 def _numeric(plan: Plan, rows: Rows, contrast: Contrast, column: str, values: "pd.Series") -> list[dict[str, Any]]:

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mrsflow.constants import MAD_TO_SD
 from mrsflow.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mrsflow.statistics.cohort import Cohort
+    from mrsflow.study.trial import TrialData
 
 Summary = Literal["mean", "huber"]
+NO_BASELINE = "no usable baseline block"
 HUBER = 1.345  # SDs beyond which a block loses weight; 95 % efficiency at the normal distribution
 
 
@@ -32,15 +34,20 @@ class Rows:
         Infusion blocks that the study has and the model does not.
     baseline : float
         Mean over sessions of the baseline (of the reference condition where there is none); percentages refer to it.
-    notes : tuple of str
-        Sessions that were left out, and why.
+    left_out : tuple of (str, str)
+        Participant and session of those without a usable baseline block, where others have one.
     """
 
     blocks: "pd.DataFrame"
     sessions: "pd.DataFrame"
     n_dropped: int
     baseline: float
-    notes: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know of sessions that were left out."""
+        return [f"session {session} of {participant} left out: {NO_BASELINE}" for participant, session in self.left_out]
 
     @property
     def has_baseline(self) -> bool:
@@ -48,12 +55,12 @@ class Rows:
         return bool(self.sessions["bl"].notna().any())
 
 
-def prepare(cohort: "Cohort", outcome: str, summary: Summary = "mean", excluded: bool = False) -> Rows:
+def prepare(trial: "TrialData", outcome: str, summary: Summary = "mean", excluded: bool = False) -> Rows:
     """Arrange an outcome for the models.
 
     Parameters
     ----------
-    cohort : Cohort
+    trial : TrialData
     outcome : str
         Column of its blocks.
     summary : "mean" or "huber"
@@ -66,28 +73,43 @@ def prepare(cohort: "Cohort", outcome: str, summary: Summary = "mean", excluded:
     InputError
         The fits do not have the outcome.
     """
-    if outcome not in cohort.blocks:
+    if outcome not in trial.blocks:
         raise InputError(f"the outcome {outcome} is not in the fits (or n/a throughout); choose another group.outcome")
-    every = cohort.blocks
+    every = trial.blocks
     usable = every[outcome].notna() & (excluded | ~every["excluded"])
     used = every[usable].rename(columns={outcome: "outcome", f"{outcome} sd": "sd"})
     keys = ["participant", "session"]
     rest = used["phase"] == "baseline"
     y = summarise(used[~rest], summary).rename("y")
     bl = summarise(used[rest], summary).rename("bl")
-    extra = [c for c in cohort.sessions.columns if c not in ("key", "line", "y", "bl", "change")]
-    sessions = cohort.sessions[extra].merge(y.reset_index(), on=keys).merge(bl.reset_index(), on=keys, how="left")
-    notes: list[str] = []
+    extra = [c for c in trial.sessions.columns if c not in ("key", "line", "y", "bl", "change")]
+    sessions = trial.sessions[extra].merge(y.reset_index(), on=keys).merge(bl.reset_index(), on=keys, how="left")
+    left_out: tuple[tuple[str, str], ...] = ()
     if len(bl):
-        lost = sessions[sessions["bl"].isna()]
-        notes = [f"session {s} of {p} left out: no usable baseline block" for p, s in lost[keys].to_numpy()]
+        left_out = tuple(sessions.loc[sessions["bl"].isna(), keys].itertuples(index=False, name=None))
         sessions = sessions[sessions["bl"].notna()].reset_index(drop=True)
     sessions = add_baseline(sessions)
     sessions["change"] = sessions["y"] - sessions["bl"]
     carried = [c for c in sessions.columns if c not in {*used.columns, "y", "change"}]
     blocks = used[~rest].merge(sessions[[*keys, *carried]], on=keys).reset_index(drop=True)
-    base = sessions["bl"].mean() if len(bl) else sessions.loc[sessions["condition"] == cohort.reference, "y"].mean()
-    return Rows(blocks, sessions, int((every["phase"] != "baseline").sum() - len(blocks)), float(base), tuple(notes))
+    base = sessions["bl"].mean() if len(bl) else sessions.loc[sessions["condition"] == trial.reference, "y"].mean()
+    return Rows(blocks, sessions, int((every["phase"] != "baseline").sum() - len(blocks)), float(base), left_out)
+
+
+def change_table(rows: Rows, mood_change: "pd.Series | None") -> "pd.DataFrame":
+    """Give the primary outcome of each session: baseline, infusion and their difference, beside the change of mood.
+
+    Parameters
+    ----------
+    rows : Rows
+    mood_change : Series, optional
+        By participant and session.
+    """
+    keys = ["participant", "session"]
+    named = {"period": "visit", "condition": "arm", "bl": "baseline", "y": "infusion"}
+    table = rows.sessions.rename(columns=named)[[*keys, "visit", "arm", "baseline", "infusion", "change"]]
+    table = table.assign(change_percent=100 * table["change"] / rows.baseline)
+    return table if mood_change is None else table.merge(mood_change.reset_index(), on=keys, how="left")
 
 
 def add_baseline(sessions: "pd.DataFrame") -> "pd.DataFrame":
@@ -136,7 +158,7 @@ def huber_location(values: NDArray[np.float64]) -> NDArray[np.float64]:
     array([1.05, 2.  ])
     """
     centre = np.nanmedian(values, axis=1)
-    scale = 1.4826 * np.nanmedian(np.abs(values - centre[:, np.newaxis]))
+    scale = MAD_TO_SD * np.nanmedian(np.abs(values - centre[:, np.newaxis]))
     if not scale > 0:
         return centre
     for _ in range(200):

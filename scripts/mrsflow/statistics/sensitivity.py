@@ -1,39 +1,40 @@
 """Does the answer depend on a choice: one row for each other way to analyse the primary contrast."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import guards, mixed, pairs
+from mrsflow.models import mixed, session_models
+from mrsflow.statistics import design_checks
 from mrsflow.statistics.contrasts import (
-    Contrast,
-    Plan,
     attempt,
     complete_row,
     model_row,
     pair_means,
     primary_model,
     session_row,
-)  # fmt: skip
+)
 from mrsflow.statistics.outcomes import Rows, prepare
+from mrsflow.statistics.plan import Contrast, Plan
 
 if TYPE_CHECKING:
-    from mrsflow.statistics.cohort import Cohort
+    from mrsflow.study.trial import TrialData
 
 MOST_LEFT_OUT = 100  # participants up to which every leave-one-out model is fitted
 Row = dict[str, Any]
 
 
-def sensitivity_rows(cohort: "Cohort", plan: Plan, rows: Rows, denominators: list[str]) -> list[Row]:
+def sensitivity_rows(trial: "TrialData", plan: Plan, rows: Rows, denominators: list[str]) -> list[Row]:
     """Make the sensitivity set of the primary contrast; what cannot be done is a row that says why."""
     contrast = plan.contrasts[0]
     numerator = plan.outcome.partition("/")[0]
     other = [f"{numerator}/{d}" for d in denominators if f"{numerator}/{d}" != plan.outcome]
 
     def refit(excluded: bool = False, warned: bool = True, outcome: str = plan.outcome) -> tuple[Rows, list[Row]]:
-        own = cohort if warned else cohort.leave_out(cohort.blocks["warned"])
+        own = trial if warned else trial.leave_out(trial.blocks["warned"])
         return _refit(plan, prepare(own, outcome, excluded=excluded), contrast)
 
     def one(make: Callable[..., Row], *arguments: Any) -> Callable[[], tuple[Rows, list[Row]]]:
@@ -44,16 +45,16 @@ def sensitivity_rows(cohort: "Cohort", plan: Plan, rows: Rows, denominators: lis
         "period 1 only": one(_first_period),
         "carry-over": one(_carry_over),
     }
-    matched = cohort.config.get("preprocess", {}).get("match_linewidth", False)
+    matched = trial.config.get("preprocess", {}).get("match_linewidth", False)
     set_up = {
         "all blocks": lambda: refit(excluded=True),
         "QC-passed only": lambda: refit(warned=False),
-        "without doubtful fits": lambda: _without_doubtful(cohort, plan, rows, contrast),
+        "without doubtful fits": lambda: _without_doubtful(trial, plan, rows, contrast),
         "linewidth-matched" if matched else "linewidth as covariate": lambda: _linewidth(matched, plan, rows, contrast),
         **{f"denominator {n.partition('/')[2]}": lambda n=n: refit(outcome=n) for n in other},
         **(crossed if plan.design == "crossover" else {"HC3 standard error": one(_hc3)}),
         "change score": one(_change),
-        "Huber summary": lambda: _huber(cohort, plan, contrast),
+        "Huber summary": lambda: _huber(trial, plan, contrast),
         "log scale": lambda: _log(plan, rows, contrast),
         "CRLB-weighted": one(_weighted),
         "leave one participant out": one(_leave_one_out),
@@ -82,15 +83,15 @@ def _refit(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]
     ]
 
 
-def _without_doubtful(cohort: "Cohort", plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
+def _without_doubtful(trial: "TrialData", plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
     """Leave out the blocks whose fit is doubtful; the remark counts them, or says why none is left out."""
-    blocks = cohort.blocks
+    blocks = trial.blocks
     doubtful = blocks["fit_status"] == "doubtful"
     used = ~blocks["excluded"] & blocks[plan.outcome].notna()
     n_used = int((doubtful & used).sum())
     if n_used and n_used == used.sum():
         raise InputError("the fit of every block is doubtful")
-    own = prepare(cohort.leave_out(doubtful), plan.outcome) if n_used else rows
+    own = prepare(trial.leave_out(doubtful), plan.outcome) if n_used else rows
     remark = f"{n_used} doubtful blocks left out" if n_used > 1 else "1 doubtful block left out"
     if not n_used:
         remark = "the rules exclude every doubtful block" if doubtful.any() else "no block is doubtful"
@@ -110,7 +111,7 @@ def _linewidth(matched: bool, plan: Plan, rows: Rows, contrast: Contrast) -> tup
     if blocks["linewidth_hz"].isna().any() or not blocks["linewidth_hz"].std() > 0:
         raise InputError("the linewidths of the blocks are not known, or all the same")
     centred = blocks.assign(linewidth_centred=blocks["linewidth_hz"] - blocks["linewidth_hz"].mean())
-    own = Rows(centred, rows.sessions, rows.n_dropped, rows.baseline, rows.notes)
+    own = replace(rows, blocks=centred)
     model = primary_model(plan, own, extra=["linewidth_centred"])
     weights = model.difference("condition", contrast.treated, contrast.reference)
     remark = (
@@ -120,10 +121,10 @@ def _linewidth(matched: bool, plan: Plan, rows: Rows, contrast: Contrast) -> tup
 
 
 def _complete(plan: Plan, rows: Rows) -> Rows:
-    sessions = pairs.complete(rows.sessions, plan.conditions)
+    sessions = session_models.complete(rows.sessions, plan.conditions)
     blocks = rows.blocks[rows.blocks["participant"].isin(set(sessions["participant"]))].reset_index(drop=True)
     dropped = rows.n_dropped + len(rows.blocks) - len(blocks)
-    return Rows(blocks, sessions, dropped, rows.baseline, rows.notes)
+    return replace(rows, blocks=blocks, sessions=sessions, n_dropped=dropped)
 
 
 def _change(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
@@ -137,7 +138,7 @@ def _first_period(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
     first = rows.sessions[rows.sessions["period"] == period]
     if first["condition"].nunique() < 2:
         raise InputError("the first visit has a single condition")
-    fit = pairs.parallel(first, contrast.treated, contrast.reference, "y", rows.has_baseline)
+    fit = session_models.parallel(first, contrast.treated, contrast.reference, "y", rows.has_baseline)
     blocks = rows.blocks[rows.blocks["period"] == period]
     blocks = blocks[blocks["condition"].isin([contrast.treated, contrast.reference])]
     return session_row(fit, blocks, "", "session mean ~ " + " + ".join(["condition", *fit.covariates]), contrast.name)
@@ -145,19 +146,19 @@ def _first_period(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
 
 def _carry_over(plan: Plan, rows: Rows, _: Contrast) -> Row:
     """Compare the sequences: participants' means differ between them where the first visit carries over."""
-    orders = guards.sequences(pairs.complete(rows.sessions, plan.conditions))
+    orders = design_checks.sequences(session_models.complete(rows.sessions, plan.conditions))
     if orders.nunique() != 2:
         raise InputError(f"the sequences of complete participants are {orders.nunique()}; a comparison needs two")
     first, second = sorted(orders.unique())
     means = rows.sessions.groupby("participant")[["y", "bl"]].mean().join(orders, how="inner").reset_index()
-    fit = pairs.parallel(means, second, first, "y", baseline=False)
+    fit = session_models.parallel(means, second, first, "y", baseline=False)
     name = f"sequence {second} - {first}"
     remark = "difference between sequences, not between conditions; no pre-test: low power, never decides the analysis"
     return session_row(fit, _complete(plan, rows).blocks, "", "participant mean ~ sequence", name, remark=remark)
 
 
-def _huber(cohort: "Cohort", plan: Plan, contrast: Contrast) -> tuple[Rows, list[Row]]:
-    rows = prepare(cohort, plan.outcome, summary="huber")
+def _huber(trial: "TrialData", plan: Plan, contrast: Contrast) -> tuple[Rows, list[Row]]:
+    rows = prepare(trial, plan.outcome, summary="huber")
     row = pair_means(plan, rows, contrast)
     return rows, [row | {"model": "Huber " + row["model"]}]
 
@@ -174,7 +175,7 @@ def _log(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
         sessions = add_baseline(sessions)
     keys = ["participant", "session"]
     blocks = rows.blocks.drop(columns=["bl_dev", "bl_mean"]).merge(sessions[[*keys, "bl_dev", "bl_mean"]], on=keys)
-    own = Rows(blocks.assign(outcome=np.log(blocks["outcome"])), sessions, rows.n_dropped, 1.0, rows.notes)
+    own = replace(rows, blocks=blocks.assign(outcome=np.log(blocks["outcome"])), sessions=sessions, baseline=1.0)
     row = _refit(plan, own, contrast)[1][0]
     text = row["model"].replace("outcome", "log(outcome)")
     return own, [row | {"model": text, "remark": "estimate is a difference of logarithms"}]
@@ -185,9 +186,7 @@ def _weighted(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
     if sd.isna().any() or (sd <= 0).any():
         raise InputError("the fits do not have an uncertainty of this outcome for every block")
     weight = 1 / sd**2
-    own = Rows(
-        rows.blocks.assign(weight=weight / weight.mean()), rows.sessions, rows.n_dropped, rows.baseline, rows.notes
-    )
+    own = replace(rows, blocks=rows.blocks.assign(weight=weight / weight.mean()))
     model = primary_model(plan, own, weights="weight")
     weights = model.difference("condition", contrast.treated, contrast.reference)
     return model_row(model, weights, "", contrast.name, remark="blocks weighted by 1/CRLB variance")
@@ -234,6 +233,8 @@ def _with_factor(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> Row
 
 
 def _hc3(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
-    fit = pairs.parallel(rows.sessions, contrast.treated, contrast.reference, "y", rows.has_baseline, robust=True)
+    fit = session_models.parallel(
+        rows.sessions, contrast.treated, contrast.reference, "y", rows.has_baseline, robust=True
+    )
     blocks = rows.blocks[rows.blocks["condition"].isin([contrast.treated, contrast.reference])]
     return session_row(fit, blocks, "", "session mean ~ " + " + ".join(["condition", *fit.covariates]), contrast.name)

@@ -1,19 +1,22 @@
 """The course of an outcome over the blocks: means by condition, and where conditions differ."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import guards, pairs
-from mrsflow.statistics.contrasts import Contrast, Plan, attempt, formula, references
-from mrsflow.statistics.models import fit_table
-from mrsflow.statistics.outcomes import Rows
-from mrsflow.statistics.randomisation import sign_flip_max_t
+from mrsflow.models import session_models
+from mrsflow.models.permutation import sign_flip_max_t
+from mrsflow.models.table_models import fit_table
+from mrsflow.statistics import design_checks
+from mrsflow.statistics.contrasts import attempt
+from mrsflow.statistics.outcomes import Rows, prepare
+from mrsflow.statistics.plan import Contrast, Plan, formula, references
 
 if TYPE_CHECKING:
-    from mrsflow.statistics.cohort import Cohort
+    from mrsflow.study.trial import TrialData
 
 Row = dict[str, Any]
 TEST_COLUMNS = (
@@ -26,7 +29,46 @@ COURSE_COLUMNS = (
 )  # fmt: skip
 
 
-def course(cohort: "Cohort", outcome: str, baseline: float) -> "pd.DataFrame":
+ALL = "all"
+"""Condition of a course over all sessions."""
+
+
+def course_table(trial: "TrialData", names: list[str], left_out: tuple[tuple[str, str], ...]) -> "pd.DataFrame":
+    """Give the course of every outcome, and of what could pass for a change of it: denominator, linewidth, SNR.
+
+    The denominator is in percent of the session's mean, as amplitudes of sessions differ by the units of their
+    scanners. While arms are masked all sessions are one.
+
+    Parameters
+    ----------
+    trial : TrialData
+    names : list of str
+        Outcomes.
+    left_out : tuple of (str, str)
+        Participant and session of those that the models leave out.
+    """
+    found = pd.MultiIndex.from_frame(trial.blocks[["participant", "session"]])
+    blocks = trial.blocks[~found.isin(left_out)] if left_out else trial.blocks
+    blocks = blocks.assign(snr=pd.to_numeric(blocks["snr"]))
+    controls, denominator = ["linewidth_hz", "snr"], trial.denominator
+    if denominator in blocks:
+        used = blocks[denominator].where(~blocks["excluded"])
+        own = used.groupby([blocks["participant"], blocks["session"]]).transform("mean")
+        controls.insert(0, relative(denominator))
+        blocks = blocks.assign(**{controls[0]: 100 * blocks[denominator] / own})
+    baselines = {name: prepare(trial, name).baseline for name in names} | dict.fromkeys(controls, np.nan)
+    seen = replace(trial, blocks=blocks)
+    if not trial.frozen:
+        seen = replace(trial, blocks=blocks.assign(condition=ALL), conditions=(ALL,))
+    return pd.concat([course(seen, name, baseline) for name, baseline in baselines.items()], ignore_index=True)
+
+
+def relative(name: str) -> str:
+    """Name of the course of an amplitude in percent of the session's mean."""
+    return f"{name} (% of the session's mean)"
+
+
+def course(trial: "TrialData", outcome: str, baseline: float) -> "pd.DataFrame":
     """Give the mean of each block by condition with a 95 % interval.
 
     In a crossover the interval is of the variation within participants (Cousineau 2005, doi:10.20982/tqmp.01.1.p042,
@@ -34,17 +76,17 @@ def course(cohort: "Cohort", outcome: str, baseline: float) -> "pd.DataFrame":
     """
     from scipy.special import stdtrit
 
-    used = cohort.blocks[cohort.blocks[outcome].notna() & ~cohort.blocks["excluded"]]
+    used = trial.blocks[trial.blocks[outcome].notna() & ~trial.blocks["excluded"]]
     values = used[outcome].to_numpy(float)
     cells = used.groupby(["condition", "block"]).ngroups
     correction = 1.0
-    if cohort.design == "crossover" and cells > 1:
+    if trial.design == "crossover" and cells > 1:
         own = used.groupby("participant")[outcome].transform("mean").to_numpy(float)
         values = values - own + own.mean()
         correction = np.sqrt(cells / (cells - 1))
     found = []
     order = used.groupby("block")["onset_s"].mean().sort_values(kind="stable").index
-    for condition in [c for c in cohort.conditions if c in set(used["condition"])]:
+    for condition in [c for c in trial.conditions if c in set(used["condition"])]:
         for block in order:
             here = ((used["condition"] == condition) & (used["block"] == block)).to_numpy()
             n = int(here.sum())
@@ -75,7 +117,7 @@ def course_tests(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
 
 
 def _interaction(plan: Plan, rows: Rows) -> Row:
-    guards.check_comparison(plan, rows.sessions)
+    design_checks.check_comparison(plan, rows.sessions)
     if rows.blocks["block"].nunique() < 2:
         raise InputError("there is a single infusion block")
     model = fit_table(rows.blocks, formula(plan, rows, extra=["condition:block"]), references(plan, rows.blocks))
@@ -86,8 +128,8 @@ def _interaction(plan: Plan, rows: Rows) -> Row:
 
 def _per_block(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
     """Difference of the changes from baseline (of the values where there is none) within participants."""
-    guards.check_comparison(plan, rows.sessions)
-    used = pairs.complete(rows.sessions, plan.conditions)[["participant", "session"]]
+    design_checks.check_comparison(plan, rows.sessions)
+    used = session_models.complete(rows.sessions, plan.conditions)[["participant", "session"]]
     blocks = rows.blocks.merge(used, on=["participant", "session"])
     value = blocks["outcome"] - blocks["bl"] if rows.has_baseline else blocks["outcome"]
     wide = blocks.assign(value=value).pivot(index="participant", columns=["condition", "block"], values="value")
@@ -113,15 +155,15 @@ def _per_block(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
     ]  # fmt: skip
 
 
-def reliability_rows(cohort: "Cohort", outcomes: list[str]) -> list[Row]:
+def reliability_rows(trial: "TrialData", outcomes: list[str]) -> list[Row]:
     """Give the reliability of the baselines of the first two visits: CV, ICC and minimal detectable change."""
     found = []
     for outcome in outcomes:
-        used = cohort.blocks[(cohort.blocks["phase"] == "baseline") & ~cohort.blocks["excluded"]]
+        used = trial.blocks[(trial.blocks["phase"] == "baseline") & ~trial.blocks["excluded"]]
         means = used.groupby(["participant", "period"])[outcome].mean().unstack("period").iloc[:, :2].dropna()
         row = {"outcome": outcome, "n_participants": len(means), "n_visits": means.shape[1]}
         if means.shape[1] == 2 and len(means) > 2:
-            row |= pairs.reliability(means.to_numpy(float))
+            row |= session_models.reliability(means.to_numpy(float))
         else:
             row["remark"] = "three participants with baselines of two visits are needed"
         found.append(row)

@@ -8,7 +8,7 @@ from typing import Any
 
 from mrsflow import files
 from mrsflow.errors import InputError
-from mrsflow.statistics.models import Model, describe_fit
+from mrsflow.models.table_models import Model, describe_fit
 
 SCRIPT = Path(__file__).resolve().parents[2] / "mixed_models.R"
 QUANTITIES = ("estimate", "se", "df_satterthwaite", "p_satterthwaite", "se_kr", "df_kr", "p_kr")

@@ -1,68 +1,28 @@
-"""The tables of all sessions of a study, read fast and put beside the design of the trial."""
+"""What the sessions of a study left: their files, their tables read fast, and where sessions were lost."""
 
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mrsflow import files, records
+from mrsflow import files
 from mrsflow.errors import InputError
+from mrsflow.study import records
+from mrsflow.study.layout import BLOCK_QUALITY, FIT, FIT_QUALITY, SESSION_QUALITY, SIDECAR, STAGES, SessionKey
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FIT, FIT_QUALITY = "desc-blocks_mrsfit.tsv", "desc-blocks_fitquality.tsv"
-BLOCK_QUALITY, SESSION_QUALITY = "desc-blocks_quality.tsv", "desc-session_quality.json"
-SIDECAR = "desc-blocks_svs.json"
+    from mrsflow.study.study import Study
+
 BATCH = 500  # sessions parsed together
 COLUMN_OF = {"tCr": "per_tcr", "tNAA": "per_tnaa", "water": "molar_mM"}
 SD_OF = {"tCr": "per_tcr_sd", "tNAA": "per_tnaa_sd", "water": "molar_sd"}
 MEASURES = ("amplitude", "sd", "crlb_percent", *COLUMN_OF.values(), *SD_OF.values())
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """A study as its statistics see it.
-
-    Attributes
-    ----------
-    config : dict
-        Checked configuration.
-    sessions : DataFrame
-        Sessions table with the columns of participants; ``condition`` is the arm (or its code while masked).
-    blocks : DataFrame
-        One row per fitted block: participant, session, condition, period, block, phase, onset_s, duration_s, spectrum,
-        linewidth_hz, snr, fit_status, fit_reason, excluded, warned, reason; each outcome as a column of its name,
-        ``<outcome> sd`` beside it.
-    conditions : tuple of str
-        The reference first.
-    notes : tuple of str
-        What a reader must know about what was left out.
-    """
-
-    config: dict[str, Any]
-    sessions: "pd.DataFrame"
-    blocks: "pd.DataFrame"
-    conditions: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def design(self) -> str:
-        """Either crossover, parallel or single_arm."""
-        return self.config["study"]["design"]
-
-    @property
-    def reference(self) -> str:
-        """Condition that the others are compared with."""
-        return self.conditions[0]
-
-    def leave_out(self, mask: Any) -> "Cohort":
-        """Exclude more of the blocks."""
-        return replace(self, blocks=self.blocks.assign(excluded=self.blocks["excluded"] | np.asarray(mask, bool)))
 
 
 @dataclass(frozen=True)
@@ -89,8 +49,35 @@ def finished(status: list[Path]) -> tuple[list[str], dict[str, str]]:
             if line["status"] == "ok":
                 ok.add(line["session"])
             else:
-                lost[line["session"]] = f"{line['status']}: {line['reason']}"
+                lost[line["session"]] = line["reason"]
     return sorted(ok), dict(sorted(lost.items()))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Where a session was lost, and why; the stage is empty where it never had a scan."""
+
+    stage: str
+    reason: str
+
+
+def losses(output: Path, study: "Study", lost: dict[str, str]) -> dict[str, Loss]:
+    """Find where each session was lost: the first stage that did not end well, of those without scans none.
+
+    Parameters
+    ----------
+    output : Path
+    study : Study
+    lost : dict
+        Sessions that were not fitted, and what the fit stage says of them; it holds where there is no record.
+    """
+    scanned = set(study.keys)
+    found = {key: Loss("", "no row in the samples table") for key in study.sessions["key"] if key not in scanned}
+    for key, said in lost.items():
+        known = {stage: records.read_record(output, stage, key) for stage in STAGES}
+        bad = [(stage, r) for stage, r in known.items() if r is not None and r["status"] != "ok"]
+        found[key] = Loss(bad[0][0], bad[0][1]["reason"]) if bad else Loss(STAGES[-1], said)
+    return found
 
 
 def recorded(output: Path, keys: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -103,7 +90,7 @@ def recorded(output: Path, keys: list[str]) -> tuple[list[str], dict[str, str]]:
         elif record["status"] == "ok":
             ok.append(key)
         else:
-            lost[key] = f"{record['status']}: {record['reason']}"
+            lost[key] = record["reason"]
     return sorted(ok), dict(sorted(lost.items()))
 
 
@@ -208,8 +195,7 @@ def session_values(sessions: list[SessionFiles]) -> "pd.DataFrame":
     for item in sessions:
         content = files.read_json(item.paths[SESSION_QUALITY][0])
         scalars = {k: v for k, v in content.items() if not isinstance(v, list | dict)}
-        participant, _, session = item.key.removeprefix("sub-").partition("_ses-")
-        rows.append({"key": item.key, **scalars, "participant": participant, "session": session})
+        rows.append({"key": item.key, **scalars, **SessionKey.of(item.key)._asdict()})
     return pd.DataFrame(rows)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrsflow.errors import InputError
-from mrsflow.statistics.mixed import Inference, two_sided
+from mrsflow.models.mixed import Inference, two_sided
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from mrsflow import hankel_svd
 from mrsflow.axes import ppm_to_hz, time_axis
-from mrsflow.preprocessing import hankel_svd
 
 WATER_RANGE_PPM = (4.45, 5.1)
 """Components in this range count as residual water. Below are NAA (4.38 ppm) and choline (4.3 ppm): taken out of the

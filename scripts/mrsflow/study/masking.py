@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mrsflow import files
 
 if TYPE_CHECKING:
-    from mrsflow.config import Study
+    from mrsflow.study.study import Study
 
 
 def codes(conditions: list[str], seed: int) -> dict[str, str]:

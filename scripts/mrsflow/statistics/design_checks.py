@@ -7,7 +7,7 @@ from mrsflow.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mrsflow.statistics.contrasts import Plan
+    from mrsflow.statistics.plan import Plan
 
 
 def check_comparison(plan: "Plan", sessions: "pd.DataFrame") -> None:

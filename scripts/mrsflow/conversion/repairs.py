@@ -1,6 +1,6 @@
 """What spec2nii 0.8.15 gets wrong, put right from the raw file itself, before it runs and after.
 
-Cases of `MENDERS` take a converted scan and its raw files and give the scan as it should be; what they did is added
+Cases of `REPAIRS` take a converted scan and its raw files and give the scan as it should be; what they did is added
 to the notes.
 """
 
@@ -355,7 +355,7 @@ def _mend_siemens_dicom(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     return scan
 
 
-MENDERS: dict[str, Callable[[Scan, Raw, list[str]], Scan]] = {
+REPAIRS: dict[str, Callable[[Scan, Raw, list[str]], Scan]] = {
     "philips_sdat": _inversion_in_ms,
     "rda": _mend_rda,
     "philips_dcm": _mend_philips_dicom,

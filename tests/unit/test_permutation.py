@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from mrsflow.statistics.randomisation import rerandomise, sign_flip_max_t
+from mrsflow.models.permutation import rerandomise, sign_flip_max_t
 
 
 def trial(seed, n=8):
@@ -52,7 +52,7 @@ def test_same_seed_same_p_whatever_the_number_held_at_a_time(monkeypatch):
     y, _, labels, fixed, participant = trial(2, n=20)
     arguments = (y.ravel(), fixed, labels, participant, ("a", "b"), "b", 500, 7)
     p, t, _ = rerandomise(*arguments)
-    monkeypatch.setattr("mrsflow.statistics.randomisation.CHUNK", 100)
+    monkeypatch.setattr("mrsflow.models.permutation.CHUNK", 100)
     again, other, _ = rerandomise(*arguments)
     assert p == again
     np.testing.assert_allclose(t, other, rtol=1e-12)

@@ -6,51 +6,57 @@ import numpy as np
 import pandas as pd
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import pairs
-from mrsflow.statistics.contrasts import Plan, attempt
-from mrsflow.statistics.randomisation import rerandomise
+from mrsflow.models import session_models
+from mrsflow.models.permutation import rerandomise
+from mrsflow.statistics.contrasts import attempt
+from mrsflow.statistics.outcomes import NO_BASELINE
+from mrsflow.statistics.plan import Plan
+from mrsflow.study.cohort import Loss
+from mrsflow.study.layout import SessionKey
 
 if TYPE_CHECKING:
-    from mrsflow.statistics.cohort import Cohort
     from mrsflow.statistics.outcomes import Rows
+    from mrsflow.study.trial import TrialData
 
 Row = dict[str, Any]
 
 
-def exclusion_table(verdicts: "pd.DataFrame", lost: dict[str, str], notes: tuple[str, ...]) -> "pd.DataFrame":
+def exclusion_table(verdicts: "pd.DataFrame", lost: dict[str, Loss], rows: "Rows") -> "pd.DataFrame":
     """Put every loss in one table: rules that were exceeded, sessions that a stage lost, sessions without baseline."""
-    parts = [verdicts]
-    rows = []
-    for key, reason in lost.items():
-        participant, _, session = key.removeprefix("sub-").partition("_ses-")
-        rows.append(
-            {"participant": participant, "session": session, "level": "session", "action": "lost", "reason": reason}
-        )
-    for note in notes:
-        found = note.split(" left out: ")
-        session, _, participant = found[0].removeprefix("session ").partition(" of ")
-        rows.append(
-            {
-                "participant": participant,
-                "session": session,
-                "level": "session",
-                "action": "left out",
-                "reason": found[1],
-            }
-        )
-    if rows:
-        parts.append(pd.DataFrame(rows).reindex(columns=verdicts.columns))
-    return pd.concat([p for p in parts if len(p)], ignore_index=True) if any(len(p) for p in parts) else verdicts
+    gone = [
+        {**SessionKey.of(key)._asdict(), "level": "session", "action": "lost", "stage": loss.stage or None,
+         "reason": loss.reason}
+        for key, loss in lost.items()
+    ]  # fmt: skip
+    gone += [
+        {"participant": participant, "session": session, "level": "session", "action": "left out",
+         "reason": NO_BASELINE}
+        for participant, session in rows.left_out
+    ]  # fmt: skip
+    columns = list(verdicts.columns)
+    columns.insert(columns.index("reason"), "stage")
+    parts = [part for part in (verdicts, pd.DataFrame(gone)) if len(part)]
+    return pd.concat(parts, ignore_index=True).reindex(columns=columns) if parts else verdicts.reindex(columns=columns)
 
 
-def flow_table(cohort: "Cohort", lost: dict[str, str], rows: "Rows") -> "pd.DataFrame":
-    """Count participants, sessions and blocks at each step, by condition and in total."""
-    sessions, blocks = cohort.sessions, cohort.blocks
-    used = pd.concat([rows.blocks, blocks[(blocks["phase"] == "baseline") & ~blocks["excluded"]].merge(
-        rows.sessions[["participant", "session"]], on=["participant", "session"])])  # fmt: skip
+def flow_table(trial: "TrialData", lost: dict[str, Loss], rows: "Rows") -> "pd.DataFrame":
+    """Count participants, sessions and blocks at each step, by condition and in total.
+
+    Every session of the sessions table is without scans, lost at one stage, or has blocks that were fitted or failed.
+    """
+    sessions, blocks = trial.sessions, trial.blocks
+    stage = sessions["key"].map({key: loss.stage for key, loss in lost.items()})
+    baseline = (blocks["phase"] == "baseline") & ~blocks["excluded"] & blocks[trial.outcome].notna()
+    used = pd.concat([rows.blocks, blocks[baseline].merge(rows.sessions[["participant", "session"]])])
+    converted, preprocessed = (~stage.isin(gone) for gone in (["", "convert"], ["", "convert", "preprocess"]))
     steps: list[tuple[str, pd.DataFrame, bool]] = [
         ("in the sessions table", sessions, False),
-        ("lost before the fit", sessions[sessions["key"].isin(lost)], False),
+        ("without scans", sessions[stage == ""], False),
+        ("lost at convert", sessions[stage == "convert"], False),
+        ("converted", sessions[converted], False),
+        ("lost at preprocess", sessions[stage == "preprocess"], False),
+        ("preprocessed", sessions[preprocessed], False),
+        ("lost at fit", sessions[stage == "fit"], False),
         ("fitted", blocks[blocks["fit_status"] != "failed"], True),
         ("fitted, doubtful", blocks[blocks["fit_status"] == "doubtful"], True),
         ("fit failed", blocks[blocks["fit_status"] == "failed"], True),
@@ -59,7 +65,7 @@ def flow_table(cohort: "Cohort", lost: dict[str, str], rows: "Rows") -> "pd.Data
     ]
     found = []
     for step, table, counted in steps:
-        for condition in ("all", *cohort.conditions):
+        for condition in ("all", *trial.conditions):
             own = table if condition == "all" else table[table["condition"] == condition]
             found.append({
                 "step": step, "condition": condition, "n_participants": own["participant"].nunique(),
@@ -69,14 +75,14 @@ def flow_table(cohort: "Cohort", lost: dict[str, str], rows: "Rows") -> "pd.Data
     return pd.DataFrame(found).astype({"n_blocks": "Int64"})
 
 
-def loss_by_condition(cohort: "Cohort", plan: Plan, verdicts: "pd.DataFrame", n_bins: int) -> "pd.DataFrame":
+def loss_by_condition(trial: "TrialData", plan: Plan, verdicts: "pd.DataFrame", n_bins: int) -> "pd.DataFrame":
     """Count what was lost under each condition and, when unmasked, test that losses do not depend on it."""
-    blocks = cohort.blocks
+    blocks = trial.blocks
     kept = blocks[~blocks["excluded"]].groupby("key").size()
-    sessions = cohort.sessions.assign(lost=1 - cohort.sessions["key"].map(kept).fillna(0) / n_bins)
+    sessions = trial.sessions.assign(lost=1 - trial.sessions["key"].map(kept).fillna(0) / n_bins)
     excluded = verdicts[verdicts["action"] == "exclude"].merge(sessions[["participant", "session", "condition"]])
     found = []
-    for condition in cohort.conditions:
+    for condition in trial.conditions:
         own = sessions[sessions["condition"] == condition]
         n = len(own) * n_bins
         found.append(
@@ -90,7 +96,7 @@ def loss_by_condition(cohort: "Cohort", plan: Plan, verdicts: "pd.DataFrame", n_
         by = excluded[excluded["condition"] == condition].drop_duplicates(["participant", "session", "block", "metric"])
         for metric, count in by["metric"].value_counts().sort_index().items():
             found.append({"condition": condition, "reason": metric, "n_lost": int(count), "n_planned": n})
-    if cohort.config["study"]["freeze"] and plan.design != "single_arm":
+    if trial.frozen and plan.design != "single_arm":
         for contrast in plan.contrasts:
             found += attempt(lambda c=contrast: [_loss_test(plan, sessions, c)], "", contrast.name)
     return pd.DataFrame(found).drop(columns="analysis", errors="ignore")
@@ -100,7 +106,9 @@ def _loss_test(plan: Plan, sessions: "pd.DataFrame", contrast: Any) -> Row:
     """Compare the fraction of blocks lost by drawing the assignment again."""
     levels = (contrast.reference, *(c for c in plan.conditions if c != contrast.reference))
     used = (
-        pairs.complete(sessions, plan.conditions) if plan.design == "crossover" else sessions.sort_values("participant")
+        session_models.complete(sessions, plan.conditions)
+        if plan.design == "crossover"
+        else sessions.sort_values("participant")
     )
     people = used["participant"].nunique()
     if people < 2 or len(used) % people:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import formula as formulas
-from mrsflow.statistics import mixed, reml
+from mrsflow.models import formula as formulas
+from mrsflow.models import mixed, reml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +114,7 @@ def fit_table(
     Raises
     ------
     InputError
-        See `mrsflow.statistics.formula.design` and `mrsflow.statistics.mixed.fit`.
+        See `mrsflow.models.formula.design` and `mrsflow.models.mixed.fit`.
     """
     parsed = formulas.parse(formula)
     if not parsed.random:

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table
+from mrsflow.study import layout
+from mrsflow.study.layout import SessionKey
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mrsflow.config import Study
 
-
-def read_dataset(root: Path | str, protocols: dict[str, Any], keys: Collection[str] | None = None) -> "Study":
-    """Read an existing BIDS dataset of NIfTI-MRS files as the tables of a study.
+def read(
+    root: Path | str, protocols: dict[str, Any], keys: Collection[str] | None = None
+) -> tuple["pd.DataFrame", "pd.DataFrame", "pd.DataFrame"]:
+    """Read an existing BIDS dataset of NIfTI-MRS files as the tables of a study, as text.
 
     Parameters
     ----------
@@ -24,6 +26,11 @@ def read_dataset(root: Path | str, protocols: dict[str, Any], keys: Collection[s
     keys : collection of str, optional
         Sessions (``sub-X_ses-Y``) to read; by default all.
 
+    Returns
+    -------
+    samples, participants, sessions : DataFrame
+        With ``line`` (file and line, or the scan), for messages.
+
     Raises
     ------
     InputError
@@ -31,12 +38,10 @@ def read_dataset(root: Path | str, protocols: dict[str, Any], keys: Collection[s
     """
     import pandas as pd
 
-    from mrsflow.config import Study
-
     root = Path(root)
     if not (root / "dataset_description.json").is_file():
         raise InputError(f"{root}: has no dataset_description.json; inputs.bids must name a BIDS dataset")
-    places = ["sub-*/ses-*"] if keys is None else [key.replace("_", "/") for key in keys]
+    places = [Path("sub-*/ses-*")] if keys is None else [layout.session_folder("", key) for key in keys]
     found = {
         suffix: sorted(path for place in places for path in root.glob(f"{place}/{folder}/*_{suffix}.nii*"))
         for suffix, folder in (("svs", "mrs"), ("mrsref", "mrs"), ("T1w", "anat"))
@@ -45,16 +50,24 @@ def read_dataset(root: Path | str, protocols: dict[str, Any], keys: Collection[s
     if not samples:
         raise InputError(f"{root}: holds no sub-*/ses-*/mrs/*_svs.nii.gz; sessions are needed in the names")
     table = pd.DataFrame(samples).sort_values(["key", "role", "run"], kind="stable", na_position="first")
-    table.insert(0, "line", range(1, len(table) + 1))
-    participants = read_table(root / "participants.tsv", text_columns=True)
+    participants = _read(root / "participants.tsv", ("participant_id",))
     participants = participants.rename(columns={"participant_id": "participant"})
     participants["participant"] = participants["participant"].str.removeprefix("sub-")
-    participants.insert(0, "line", range(2, len(participants) + 2))
-    sessions = _read_sessions(root, sorted({place.split("/")[0] for place in places}))
-    missing = set(table["key"]) - set(sessions["key"])
-    if missing:
-        raise InputError(f"{root}: {sorted(missing)[0]} has no row in its sub-*_sessions.tsv; add it")
-    return Study(table.reset_index(drop=True), participants, sessions)
+    if keys is not None:
+        participants = participants[participants["participant"].isin(table["participant"])].reset_index(drop=True)
+    sessions = _read_sessions(root, sorted({place.parts[0] for place in places}))
+    if keys is not None:
+        sessions = sessions[sessions["key"].isin(keys)].reset_index(drop=True)
+    return table.reset_index(drop=True), participants, sessions
+
+
+def _read(path: Path, needed: tuple[str, ...]) -> "pd.DataFrame":
+    """Read a table of the dataset as text, with ``line``."""
+    table = read_table(path, text_columns=True, line_numbers=True)
+    if missing := [column for column in needed if column not in table]:
+        raise InputError(f"{path}: column {missing[0]!r} is missing; {', '.join(needed)} are needed")
+    table["line"] = [f"{path}, line {line}" for line in table["line"]]
+    return table
 
 
 def _read_sessions(root: Path, folders: list[str]) -> "pd.DataFrame":
@@ -62,20 +75,16 @@ def _read_sessions(root: Path, folders: list[str]) -> "pd.DataFrame":
 
     parts = []
     for path in sorted(path for folder in folders for path in root.glob(f"{folder}/sub-*_sessions.tsv")):
-        rows = read_table(path)
-        if missing := [c for c in ("session_id", "visit", "arm") if c not in rows]:
-            raise InputError(f"{path}: column {missing[0]!r} is missing; it is needed to know the visit and the arm")
-        rows.insert(0, "participant", path.parent.name.removeprefix("sub-"))
+        rows = _read(path, ("session_id", "visit", "arm"))
+        rows.insert(0, "participant", SessionKey.of(path.name).participant)
         parts.append(rows)
     if not parts:
         raise InputError(f"{root}: has no sub-*/sub-*_sessions.tsv with columns session_id, visit, arm")
     sessions = pd.concat(parts, ignore_index=True)
     sessions["session"] = sessions.pop("session_id").str.removeprefix("ses-")
-    sessions["arm"] = sessions["arm"].astype(str)
-    sessions["key"] = "sub-" + sessions["participant"] + "_ses-" + sessions["session"]
+    sessions["key"] = layout.keys_of(sessions)
     for path in sorted((root / "phenotype").glob("*.tsv")):
-        sessions = sessions.merge(_scores(read_table(path)), on="key", how="left")
-    sessions.insert(0, "line", range(1, len(sessions) + 1))
+        sessions = sessions.merge(_scores(read_table(path, text_columns=True)), on="key", how="left")
     return sessions
 
 
@@ -89,19 +98,20 @@ def _scores(wide: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _sample(path: Path, protocols: dict[str, Any] | None) -> dict[str, Any]:
-    name = path.name.removesuffix(".gz").removesuffix(".nii")
+    name = layout.stem(path)
     labels = dict(part.split("-", 1) for part in name.split("_")[:-1] if "-" in part)
-    role = "mm" if labels.get("acq") == "mm" and name.endswith("_svs") else name.rsplit("_", 1)[1]
+    role = "mm" if layout.is_nulled(path) and name.endswith("_svs") else name.rsplit("_", 1)[1]
     participant, session = labels.get("sub", ""), labels.get("ses", "")
     return {
+        "line": str(path),
         "participant": participant,
         "session": session,
-        "key": f"sub-{participant}_ses-{session}",
+        "key": str(SessionKey(participant, session)),
         "role": role,
         "task": labels.get("task"),
         "run": labels.get("run"),
         "protocol": next(iter(protocols)) if protocols and len(protocols) == 1 else _protocol(path, name, protocols),
-        "raw": [path],
+        "raw": str(path),
         "events": _events_of(path, name),
     }
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mrsflow.statistics import mixed
+from mrsflow.models import mixed
 
 BATCH = 250  # trials fitted together
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mrsflow import axes, nifti_mrs
-from mrsflow.conversion import convert, mends, vendors
+from mrsflow.conversion import convert, repairs, vendors
 from mrsflow.errors import InputError
 from mrsflow.simulation import rawfiles
 
@@ -222,9 +222,9 @@ def test_frames_that_repeat_or_are_empty_are_not_written_by_hand(tmp_path):
 
 def test_field_strength_is_that_of_the_header(tmp_path):
     rawfiles.write_ge_pfile(tmp_path / "P1.7", FID[np.newaxis, np.newaxis], FID[np.newaxis, [[0] * 1024] * 2], HEADER)
-    assert mends.field_strength(mends.Raw("ge", [tmp_path / "P1.7"])) == 3.0
-    assert mends.field_strength(mends.Raw("rda", [rda(tmp_path / "a.rda")])) == 3.0
-    assert mends.field_strength(mends.Raw("varian", [varian(tmp_path / "a.fid") / "fid"])) is None
+    assert repairs.field_strength(repairs.Raw("ge", [tmp_path / "P1.7"])) == 3.0
+    assert repairs.field_strength(repairs.Raw("rda", [rda(tmp_path / "a.rda")])) == 3.0
+    assert repairs.field_strength(repairs.Raw("varian", [varian(tmp_path / "a.fid") / "fid"])) is None
 
 
 def test_texts_about_a_person_leave_whatever_field_they_stand_in(tmp_path):

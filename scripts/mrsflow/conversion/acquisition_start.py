@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mrsflow.conversion.formats import Raw, head_of
-from mrsflow.conversion.mends import twix_measurements
+from mrsflow.conversion.repairs import twix_measurements
 
 TICK = 2.5e-3
 """Unit (s) of the time stamps of twix readouts."""

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from pydicom.dataset import FileMetaDataset
 
-from mrsflow.conversion import convert, starts
+from mrsflow.conversion import acquisition_start, convert
 from mrsflow.conversion.formats import Raw
 from mrsflow.conversion.vendors import Converted
 from mrsflow.nifti_mrs import Scan
@@ -19,7 +19,7 @@ START = datetime.datetime(2030, 1, 7, 10, 47, 12, 500_000)
 def test_a_twix_readout_carries_its_time(tmp_path):
     header = rawfiles.RawHeader(127.73, 5e-4, 0.03, 2.0, 8, START)
     rawfiles.write_siemens_twix(tmp_path / "a.dat", np.ones((2, 3, 512), complex), header)
-    assert starts.start_of(Raw("twix", [tmp_path / "a.dat"])) == "10:47:12.500"
+    assert acquisition_start.start_of(Raw("twix", [tmp_path / "a.dat"])) == "10:47:12.500"
 
 
 @pytest.mark.parametrize("flag", [5, 25])  # MDH_SYNCDATA and MDH_NOISEADJSCAN of Siemens' header
@@ -32,7 +32,7 @@ def test_readouts_before_the_scan_do_not_start_it(tmp_path, flag):
     mask = first + rawfiles.TWIX_SCAN_HEADER.fields["eval_info_mask"][1]
     content[mask : mask + 4] = (1 << flag).to_bytes(4, "little")
     path.write_bytes(content)
-    assert starts.start_of(Raw("twix", [path])) == "10:47:28.500"  # one frame of 8 excitations of 2 s later
+    assert acquisition_start.start_of(Raw("twix", [path])) == "10:47:28.500"  # one frame of 8 excitations of 2 s later
 
 
 def dicom(path, **values):
@@ -49,16 +49,16 @@ def dicom(path, **values):
 
 def test_dicom_says_the_start_only_by_the_tag_that_means_it(tmp_path):
     frames = [dicom(tmp_path / f"{n}.dcm", AcquisitionDateTime=f"20300107104{n}12.25+0100") for n in (8, 7)]
-    assert starts.start_of(Raw("dicom", frames)) == "10:47:12.250"
+    assert acquisition_start.start_of(Raw("dicom", frames)) == "10:47:12.250"
     other = dicom(tmp_path / "a.dcm", AcquisitionTime="104712", SeriesTime="104712", ContentTime="104712")
-    assert starts.start_of(Raw("dicom", [other])) is None
-    assert starts.start_of(Raw("dicom", [frames[0], other])) is None
+    assert acquisition_start.start_of(Raw("dicom", [other])) is None
+    assert acquisition_start.start_of(Raw("dicom", [frames[0], other])) is None
 
 
 @pytest.mark.parametrize("form", ["rda", "philips_sdat", "ge", "varian", "nifti"])
 def test_other_files_do_not_say_it(tmp_path, form):
     (tmp_path / "a").write_text("SeriesTime: 104712\nscan_date : 2030.01.07 10:47:12\n")
-    assert starts.start_of(Raw(form, [tmp_path / "a"])) is None
+    assert acquisition_start.start_of(Raw(form, [tmp_path / "a"])) is None
 
 
 @pytest.mark.parametrize(

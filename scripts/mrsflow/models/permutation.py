@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrsflow.errors import InputError
-from mrsflow.statistics.pairs import dummies, within
+from mrsflow.models.session_models import dummies, within
 
 CHUNK = 4_000_000  # numbers held at a time
 

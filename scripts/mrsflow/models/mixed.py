@@ -1,7 +1,7 @@
 """Linear mixed models with random intercepts: REML with Satterthwaite's and Kenward and Roger's tests.
 
 All functions take leading dimensions, so that thousands of simulated trials are fitted together. How the likelihood
-is computed without ever forming the covariance of the observations is told in `mrsflow.statistics.reml`.
+is computed without ever forming the covariance of the observations is told in `mrsflow.models.reml`.
 
 References
 ----------
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import reml
+from mrsflow.models import reml
 
 DfMethod = Literal["kenward-roger", "satterthwaite"]
 SINGULAR = 1e-4  # ratio of standard deviations below which a variance counts as zero (as in lme4)

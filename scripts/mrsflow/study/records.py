@@ -19,7 +19,7 @@ from mrsflow.errors import InputError
 from mrsflow.files import checksum, digest_of, full_disk, read_json, write_json, write_text
 
 logger = logging.getLogger(__name__)
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import statsmodels.api as sm
 from scipy import stats
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import outcomes, pairs
+from mrsflow.models import session_models
+from mrsflow.statistics import outcomes
 
 
 def crossover_table(seed, n=14, k=2):
@@ -29,7 +30,7 @@ def crossover_table(seed, n=14, k=2):
 def test_crossover_is_least_squares_with_participant_dummies(k):
     table, conditions = crossover_table(0, k=k)
     table = table[:-1]  # the last participant lacks a condition and is left out
-    fit = pairs.crossover(table, conditions, "b", "a", "y", baseline=True)
+    fit = session_models.crossover(table, conditions, "b", "a", "y", baseline=True)
     used = table[table["participant"] != table["participant"].max()] if k > 1 else table
     dummies = pd.get_dummies(used[["participant", "condition", "period"]].astype(str), drop_first=True).astype(float)
     known = sm.OLS(used["y"], sm.add_constant(dummies.assign(bl=used["bl"]))).fit()
@@ -44,7 +45,7 @@ def test_crossover_is_least_squares_with_participant_dummies(k):
 def test_parallel_without_baseline_is_the_t_test():
     rng = np.random.default_rng(1)
     table = pd.DataFrame({"participant": range(20), "condition": ["a", "b"] * 10, "y": rng.normal(size=20), "bl": 0.0})
-    fit = pairs.parallel(table, "b", "a", "y", baseline=False)
+    fit = session_models.parallel(table, "b", "a", "y", baseline=False)
     known = stats.ttest_ind(table["y"][1::2], table["y"][::2])
     np.testing.assert_allclose([fit.test.t, fit.test.p], [known.statistic, known.pvalue], rtol=1e-10)
 
@@ -58,21 +59,21 @@ def test_hc3_by_its_formula():
     residual = y - x @ inverse @ x.T @ y
     meat = x.T @ ((residual / (1 - leverage)) ** 2 * x.T).T
     np.testing.assert_allclose(
-        pairs.least_squares(x, y, 1, robust=True).se, np.sqrt((inverse @ meat @ inverse)[1, 1]), rtol=1e-10
+        session_models.least_squares(x, y, 1, robust=True).se, np.sqrt((inverse @ meat @ inverse)[1, 1]), rtol=1e-10
     )
 
 
 def test_too_little_data_is_said():
     with pytest.raises(InputError, match="more participants"):
-        pairs.least_squares(np.eye(2), np.ones(2), 0)
+        session_models.least_squares(np.eye(2), np.ones(2), 0)
     with pytest.raises(InputError, match="depend on one another"):
-        pairs.least_squares(np.ones((5, 2)), np.arange(5.0), 0)
+        session_models.least_squares(np.ones((5, 2)), np.arange(5.0), 0)
 
 
 @pytest.mark.parametrize(("b", "bounded"), [(1.0, True), (0.35, False)])
 def test_fieller_is_the_set_of_ratios_that_are_not_rejected(b, bounded):
     a, covariance, df = 0.4, np.array([[0.02, 0.012], [0.012, 0.04]]), 17
-    found = pairs.fieller(a, b, covariance, df)
+    found = session_models.fieller(a, b, covariance, df)
     ratios = np.linspace(-3, 4, 700_001)
     variance = covariance[0, 0] - 2 * ratios * covariance[0, 1] + ratios**2 * covariance[1, 1]
     kept = 1 - ratios[(a - ratios * b) ** 2 <= stats.t.ppf(0.975, df) ** 2 * variance]
@@ -88,7 +89,7 @@ def test_effect_sizes_by_their_formulas():
     rng = np.random.default_rng(3)
     b = rng.normal(10, 2, 15)
     a = b + rng.normal(1, 1, 15)
-    found = pairs.paired_sizes(a, b)
+    found = session_models.paired_sizes(a, b)
     d = (a - b).mean() / (a - b).std(ddof=1)
     assert found["d_z"] == pytest.approx(d)
     g = (1 - 3 / (4 * 14 - 1)) * (a - b).mean() / np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
@@ -102,7 +103,7 @@ def test_effect_sizes_by_their_formulas():
 def test_group_size_by_its_formula():
     rng = np.random.default_rng(4)
     a, b = rng.normal(1, 1, 9), rng.normal(0, 1, 12)
-    found = pairs.group_sizes(a, b)
+    found = session_models.group_sizes(a, b)
     t = stats.ttest_ind(a, b).statistic
     assert found["g_av"] == pytest.approx((1 - 3 / (4 * 19 - 1)) * t * np.sqrt(1 / 9 + 1 / 12))
     assert np.isnan(found["d_z"])
@@ -113,14 +114,15 @@ def test_interval_of_d_z_covers_the_truth():
     inside = 0
     for _ in range(400):
         difference = rng.normal(0.5, 1, 12)
-        found = pairs.paired_sizes(difference + (other := rng.normal(size=12)), other)
+        found = session_models.paired_sizes(difference + (other := rng.normal(size=12)), other)
         inside += found["d_z_low"] <= 0.5 <= found["d_z_high"]
     assert 0.92 <= inside / 400 <= 0.98
 
 
 def test_icc_of_the_example_of_shrout_and_fleiss():
     table = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
-    found = pairs.reliability(table)  # doi:10.1037/0033-2909.86.2.420: ICC(2,1) = .29; interval as R's psych gives it
+    found = session_models.reliability(table)
+    # doi:10.1037/0033-2909.86.2.420: ICC(2,1) = .29; interval as R's psych gives it
     assert found["icc"] == pytest.approx(0.29, abs=0.005)
     assert (found["icc_low"], found["icc_high"]) == (pytest.approx(0.019, abs=0.002), pytest.approx(0.761, abs=0.002))
 
@@ -128,7 +130,7 @@ def test_icc_of_the_example_of_shrout_and_fleiss():
 def test_reliability_of_known_variances():
     rng = np.random.default_rng(6)
     table = 10 + rng.normal(0, 1, (4000, 1)) + rng.normal(0, 0.5, (4000, 2))
-    found = pairs.reliability(table)
+    found = session_models.reliability(table)
     assert found["icc"] == pytest.approx(0.8, abs=0.02)
     assert found["cv_within_percent"] == pytest.approx(5, rel=0.03)
     assert found["mdc"] == pytest.approx(1.96 * np.sqrt(2) * 0.5, rel=0.03)
@@ -136,7 +138,7 @@ def test_reliability_of_known_variances():
 
 def test_reliability_of_three_participants_by_hand():
     """Means 9, 10 and 11, visits 0.6 apart: their variance is 0.6²/2, that of a difference 0.6²."""
-    found = pairs.reliability(np.array([[8.7, 9.3], [10.3, 9.7], [10.7, 11.3]]))
+    found = session_models.reliability(np.array([[8.7, 9.3], [10.3, 9.7], [10.7, 11.3]]))
     assert found["cv_between_percent"] == pytest.approx(10)
     assert found["cv_within_percent"] == pytest.approx(6 / np.sqrt(2))
     assert found["mdc"] == pytest.approx(stats.norm.ppf(0.975) * 0.6, rel=1e-6)
@@ -145,7 +147,7 @@ def test_reliability_of_three_participants_by_hand():
 
 def test_interval_of_the_icc_holds_it_or_is_empty():
     rng = np.random.default_rng(0)
-    found = [pairs.reliability(10 + rng.normal(0, 1, (2, 1)) + rng.normal(0, 1, (2, 2))) for _ in range(300)]
+    found = [session_models.reliability(10 + rng.normal(0, 1, (2, 1)) + rng.normal(0, 1, (2, 2))) for _ in range(300)]
     empty = [np.isnan(one["icc_low"]) for one in found]
     assert all(gap or one["icc_low"] <= one["icc"] <= one["icc_high"] for gap, one in zip(empty, found, strict=True))
     assert all(one["icc"] < 0 for gap, one in zip(empty, found, strict=True) if gap)

@@ -1,4 +1,4 @@
-"""Power planning: a grid of designs, participants, effects and losses, as a table and a figure."""
+"""Power planning: a grid of designs, participants, effects and losses, as a table."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -9,11 +9,10 @@ import numpy as np
 
 from mrsflow import files
 from mrsflow.errors import InputError
-from mrsflow.statistics import power
+from mrsflow.planning import power
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 COLUMNS = {
     "design": {"Description": "crossover or parallel"},
@@ -35,7 +34,7 @@ COLUMNS = {
 
 
 def plan(config: dict[str, Any], folder: Path) -> "pd.DataFrame":
-    """Simulate the grid of section ``power`` and write power.tsv, its data dictionary and a figure.
+    """Simulate the grid of section ``power`` and write power.tsv and its data dictionary.
 
     Parameters
     ----------
@@ -48,50 +47,15 @@ def plan(config: dict[str, Any], folder: Path) -> "pd.DataFrame":
     DataFrame
         The table.
     """
-    from mrsflow.reporting import figures
-
     settings = config["power"]
     components = settings["components"]
     if components == "cohort":
         blocks = files.read_table(Path(config["output"]) / "group" / "blocks_wide.tsv")
         components = components_of(blocks, config["group"]["outcome"], settings["shape"])
     table = grid(settings, scenario_of(settings, components), settings["seed"])
-    with figures.style():
-        figures.save(draw(table), folder / "power")
     files.write_json({"components": components, "columns": COLUMNS}, folder / "power.json")
     files.write_table(table, folder / "power.tsv")
     return table
-
-
-def draw(table: "pd.DataFrame") -> "Figure":
-    """Draw power and precision against the number of participants, a line for each design, effect and loss.
-
-    The width of the interval does not depend on the effect.
-    """
-    from mrsflow.reporting import figures
-
-    lines = table.groupby(["design", "attenuation", "lost_blocks"], sort=False)
-    figure, axes = figures.new_figure(75 + 5 * -(-lines.ngroups // 2), ncols=2)
-    designs, effects = list(dict.fromkeys(table["design"])), list(dict.fromkeys(table["attenuation"]))
-    losses = list(dict.fromkeys(table["lost_blocks"]))
-    for (design, attenuation, lost), cell in lines:
-        colour = figures.COLOURS[effects.index(attenuation) % len(figures.COLOURS)]
-        name = f"{design}, attenuation {100 * attenuation:g} %"
-        label = name + (f", {100 * lost:g} % lost" if len(losses) > 1 else "")
-        look = {"color": colour, "marker": figures.MARKERS[losses.index(lost) % len(figures.MARKERS)], "markersize": 4}
-        look["linestyle"] = "-" if designs.index(design) == 0 else "--"
-        x = cell["n_participants"]
-        error = np.abs(cell[["power_low", "power_high"]].to_numpy().T - cell["power"].to_numpy())
-        axes[0].errorbar(x, 100 * cell["power"], 100 * error, capsize=2, label=label, **look)
-        if attenuation == effects[0]:
-            axes[1].plot(x, cell["half_width_percent"], **look | {"color": figures.GREY})
-    axes[0].axhline(80, color=figures.GREY, linewidth=0.7, linestyle=":")
-    axes[0].set(ylim=(0, 102), xlabel="Participants in total", ylabel="Power of the primary test (%)", title="Power")
-    axes[1].set(xlabel="Participants in total", ylabel="Half width of 95 % interval (% of baseline)")
-    axes[1].set(title="Precision, whatever the attenuation", ylim=(0, None))
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend([handle.lines[0] for handle in handles], labels, loc="outside lower center", ncols=2)
-    return figure
 
 
 def components_of(blocks: "pd.DataFrame", outcome: str, shape: Sequence[float]) -> dict[str, float]:
@@ -116,7 +80,7 @@ def components_of(blocks: "pd.DataFrame", outcome: str, shape: Sequence[float]) 
     InputError
         No outcome, no baseline blocks, or a single visit.
     """
-    from mrsflow.statistics.models import fit_table
+    from mrsflow.models.table_models import fit_table
 
     if outcome not in blocks:
         raise InputError(f"the table of blocks has no column {outcome!r}; run the group stage with this outcome")

@@ -1,0 +1,1 @@
+"""Models of tables that know no trial: mixed models, session-level models, permutation tests."""

@@ -1,0 +1,1 @@
+"""A trial to be planned: its power and precision by simulation."""

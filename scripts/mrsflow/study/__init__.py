@@ -1,0 +1,1 @@
+"""The study: its configuration, tables and names, its rules, what happened to its sessions, the trial they make."""

@@ -1,0 +1,176 @@
+"""Names, each stated once: of stages and sessions, of what they write, of the tables and figures of the study."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STAGES = ("convert", "preprocess", "fit")
+"""Stages that a session goes through, in their order; its page comes after them."""
+
+BLOCKS, SIDECAR = "desc-blocks_svs.nii.gz", "desc-blocks_svs.json"
+REFERENCE = "desc-preproc_mrsref.nii.gz"
+BLOCK_QUALITY, TRANSIENT_QUALITY = "desc-blocks_quality.tsv", "desc-transients_quality.tsv"
+SESSION_QUALITY, CONVERT_QUALITY = "desc-session_quality.json", "desc-convert_quality.tsv"
+PICTURES = "desc-preproc_figure.npz"
+MACROMOLECULES, MACROMOLECULES_SIDECAR = "desc-macromolecules_svs.nii.gz", "desc-macromolecules_svs.json"
+FIT, FIT_QUALITY, FIT_CURVES = "desc-blocks_mrsfit.tsv", "desc-blocks_fitquality.tsv", "desc-blocks_mrsfit.npz"
+VOXEL_QUALITY = "desc-voxel_quality.tsv"
+NULLED = "acq-mm"
+"""What names a metabolite-nulled scan beside a metabolite scan."""
+
+
+class SessionKey(NamedTuple):
+    """A session of a participant; its text, ``sub-X_ses-Y``, is the key of all tables and records.
+
+    >>> str(SessionKey("01", "a")), SessionKey.of("sub-01_ses-a_task-k_svs")
+    ('sub-01_ses-a', SessionKey(participant='01', session='a'))
+    """
+
+    participant: str
+    session: str
+
+    def __str__(self) -> str:
+        return f"{self.participant_id}_{self.session_id}"
+
+    @property
+    def participant_id(self) -> str:
+        """Label of the participant, ``sub-X``."""
+        return f"sub-{self.participant}"
+
+    @property
+    def session_id(self) -> str:
+        """Label of the session, ``ses-Y``."""
+        return f"ses-{self.session}"
+
+    @classmethod
+    def of(cls, text: str) -> "SessionKey":
+        """Read the session that a key, or the name of a file, begins with."""
+        participant, session = (part.partition("-")[2] for part in text.split("_")[:2])
+        return cls(participant, session)
+
+
+def keys_of(table: "pd.DataFrame") -> "pd.Series":
+    """Key of the session of each row of a table with columns participant and session."""
+    return "sub-" + table["participant"] + "_ses-" + table["session"]
+
+
+def session_folder(root: Path | str, key: str) -> Path:
+    """Folder of a session below the root of a dataset."""
+    session = SessionKey.of(key)
+    return Path(root, session.participant_id, session.session_id)
+
+
+def derivatives(output: Path | str) -> Path:
+    """Root of the dataset of what was made from the scans."""
+    return Path(output, "derivatives", "mrsflow")
+
+
+def entities(key: str, task: str | None = None, run: str | None = None, acq: str | None = None) -> str:
+    """Begin a file name: session, then the entities that a scan has, in the order of BIDS.
+
+    >>> entities("sub-01_ses-1", task="ketamine", run="2", acq="conc")
+    'sub-01_ses-1_task-ketamine_acq-conc_run-2'
+    """
+    parts = [("task", task), ("acq", acq), ("run", run)]
+    return "_".join([key, *(f"{name}-{value}" for name, value in parts if value)])
+
+
+def stem(path: Path) -> str:
+    """Name of a NIfTI file without its ending.
+
+    >>> stem(Path("a/sub-1_ses-1_run-2_svs.nii.gz"))
+    'sub-1_ses-1_run-2_svs'
+    """
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def scan_stem(path: Path) -> str:
+    """Name of a scan without suffix.
+
+    >>> scan_stem(Path("a/sub-1_ses-1_acq-mm_run-2_svs.nii.gz"))
+    'sub-1_ses-1_acq-mm_run-2'
+    """
+    return stem(path).rpartition("_")[0]
+
+
+def session_stem(path: Path) -> str:
+    """Name of a scan without suffix, run and acq: what its results begin with.
+
+    >>> session_stem(Path("a/sub-1_ses-1_task-k_acq-mm_run-2_svs.nii.gz"))
+    'sub-1_ses-1_task-k'
+    """
+    return "_".join(part for part in scan_stem(path).split("_") if not part.startswith(("run-", "acq-")))
+
+
+def sidecar(path: Path) -> Path:
+    """Sidecar of a NIfTI file."""
+    return path.with_name(f"{stem(path)}.json")
+
+
+def result(beginning: Path, name: str) -> Path:
+    """File of a scan's results: `name` is one of those above, `beginning` folder and `session_stem`."""
+    return beginning.with_name(f"{beginning.name}_{name}")
+
+
+def is_nulled(path: Path) -> bool:
+    """Whether the name of a converted scan says that metabolites were nulled."""
+    return NULLED in path.name.split("_")
+
+
+GROUP_ALWAYS = (
+    "blocks_long", "blocks_wide", "exclusions", "flow", "loss_by_condition", "reliability", "session_changes",
+    "time_course",
+)  # fmt: skip
+GROUP_COMPARING = ("contrasts", "sensitivity", "attenuation", "time_tests")
+"""Tables that compare arms; while arms are masked there are none."""
+GROUP_SCORES = ("mood_scores",)
+GROUP_MOOD = ("mood", "link")
+"""Tables of a study with a mood scale, always and where arms are compared."""
+
+
+def group_tables(config: dict[str, Any]) -> list[str]:
+    """Names of the tables of the group stage that a configuration gives, without suffix."""
+    frozen, mood = config["study"]["freeze"], config["group"]["mood_scale"] is not None
+    compared = [*(GROUP_COMPARING if frozen else ()), *(GROUP_MOOD if frozen and mood else ())]
+    return [*GROUP_ALWAYS, *(GROUP_SCORES if mood else ()), *compared]
+
+
+def group_files(config: dict[str, Any]) -> list[str]:
+    """File names in ``<output>/group`` that a configuration gives (``unmasking.json`` outlives runs and is not here).
+
+    >>> group_files({"study": {"freeze": False}, "group": {"mood_scale": None}})[:3]
+    ['headline.json', 'blocks_long.tsv', 'blocks_long.json']
+    """
+    return ["headline.json", *(f"{name}{suffix}" for name in group_tables(config) for suffix in (".tsv", ".json"))]
+
+
+FIGURES = {
+    "flow": "Flow of participants, sessions and blocks",
+    "availability": "Data at hand",
+    "sensitivity": "Primary contrast and sensitivity analyses",
+    "contrasts": "Contrasts of all outcomes, and by sex",
+    "attenuation": "Attenuation of the response",
+    "paired_change": "Change of each participant",
+    "components": "Variance components of the primary model",
+    "time_course": "Primary outcome over time",
+    "controls": "Denominator, linewidth and SNR over time",
+    "other_outcomes": "Further outcomes over time",
+    "mean_spectra": "Mean spectra",
+    "mood": "Mood over time",
+    "mood_link": "Change of the outcome and change of mood",
+    "distributions": "Quality metrics and their limits",
+    "reliability": "Reliability between visits",
+}
+"""Title of each figure of the study by name; the caption stands in ``report/<name>.rst``."""
+FIGURE_KINDS = ("png", "svg", "pdf")
+
+
+def figure_files() -> list[str]:
+    """File names in ``<output>/figures``, the same for every study.
+
+    >>> figure_files()[:4]
+    ['figures.json', 'flow.png', 'flow.svg', 'flow.pdf']
+    """
+    return ["figures.json", *(f"{name}.{kind}" for name in FIGURES for kind in FIGURE_KINDS)]

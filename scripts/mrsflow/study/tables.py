@@ -1,0 +1,49 @@
+"""The tables of a study as they are given: samples, participants and sessions, read as text."""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from mrsflow.errors import InputError
+from mrsflow.files import read_table
+from mrsflow.study.config import check, schema
+from mrsflow.study.layout import SessionKey, keys_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read(path: str, name: str, keys: Collection[str] | None = None) -> "pd.DataFrame":
+    """Read a table as text, with ``line`` (file and line, for messages) and where it names sessions their ``key``.
+
+    Parameters
+    ----------
+    path : str
+    name : str
+        samples, participants or sessions: the schema that says which columns it has.
+    keys : collection of str, optional
+        Of these sessions alone the rows are kept, so that a job of a large study does not check all of it again.
+
+    Raises
+    ------
+    InputError
+        A column is missing or unknown, or there are no rows.
+    """
+    table = read_table(path, text_columns=True, line_numbers=True)
+    rules = schema(name)
+    columns = [column for column in table if column != "line"]
+    if missing := [column for column in rules["required"] if column not in columns]:
+        found = ", ".join(map(repr, columns))
+        hint = "; separate cells with tabs or commas, not semicolons" if ";" in found else ""
+        raise InputError(f"{path}: column {missing[0]!r} is missing; it has {found}{hint}")
+    if table.empty:
+        raise InputError(f"{path}: has no rows; see config/README.md for what belongs there")
+    if rules["additionalProperties"] is False and not set(columns) <= set(rules["properties"]):
+        check(dict.fromkeys(columns, "x"), name, path, f"see config/schemas/{name}.schema.yaml")
+    table["line"] = [f"{path}, line {line}" for line in table["line"]]
+    if "session" in rules["required"]:
+        table["key"] = keys_of(table)
+    if keys is None:
+        return table
+    if "key" in table:
+        return table[table["key"].isin(set(keys))].reset_index(drop=True)
+    return table[table["participant"].isin({SessionKey.of(key).participant for key in keys})].reset_index(drop=True)

@@ -1,5 +1,6 @@
 """Configuration and tables, read and checked before any job; which sessions a job takes. No stage lives here."""
 
+import argparse
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from snakemake.exceptions import WorkflowError
 SCRIPTS = Path(workflow.basedir, "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
+from mrsflow.basis_sets.presets import refuse_unknown_timing
 from mrsflow.errors import InputError
 from mrsflow.files import checksum, digest_of
 from mrsflow.study import config as study_config
@@ -26,8 +28,17 @@ if not workflow.overwrite_configfiles:
     configfile: "config/config.yaml"
 
 
+def goes_beyond(*stages):
+    """Whether a run goes beyond some stages; Snakemake itself knows its --until only after this file is read."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--until", "-U", nargs="+", default=["all"])
+    return not set(parser.parse_known_args(sys.argv[1:])[0].until) <= set(stages)
+
+
 try:
     config = study_config.checked(config, "configuration")
+    if workflow.is_main_process and goes_beyond("convert", "preprocess"):
+        refuse_unknown_timing(config["protocols"])
     STUDY = read_study(config)
 except InputError as error:
     raise WorkflowError(str(error)) from None

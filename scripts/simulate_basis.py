@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from mrsflow.basis_sets import basis, basis_formats, extra_signals, macromolecules, sequences
+from mrsflow.basis_sets import basis, basis_formats, extra_signals, macromolecules, presets, sequences
 from mrsflow.basis_sets.basis_formats import write_basis
 from mrsflow.errors import InputError
 from mrsflow.run import run
@@ -30,6 +30,7 @@ def main(config: str, protocol: str, out: Path, cache: Path | None = None) -> No
     if protocol not in protocols:
         raise InputError(f"config has no protocol {protocol!r}; it has {', '.join(protocols)}")
     chosen = protocols[protocol]
+    presets.refuse_unknown_timing({protocol: chosen})
     wanted = study_config.macromolecules_of(chosen)
     frequency = chosen["spectrometer_frequency_mhz"]
     if chosen["basis"]:

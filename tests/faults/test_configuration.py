@@ -54,7 +54,6 @@ FAULTS = {
     "crossover of one": ("study.conditions", ["placebo"], "study.conditions has one code; a crossover needs two"),
     "same condition twice": ("study.conditions", ["drug", "drug"], "study.conditions: .* non-unique"),
     "sequence without basis": ("protocols.a.sequence", "other", "protocols.a.basis is needed"),
-    "STEAM without TM": ("protocols.a.sequence", "steam", r"a \(steam: preset siemens_steam, .* or mixing_time_ms"),
     "braces in a path": ("output", "results/{sample}", "output: 'results/{sample}' does not match"),
     "no sessions in a job": ("batch_size", 0, "batch_size: 0 is less than the minimum of 1"),
 }

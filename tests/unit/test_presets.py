@@ -25,9 +25,15 @@ def checked(**protocols):
     return config.checked(content)["protocols"]
 
 
+def timed(**protocols):
+    found = checked(**protocols)
+    presets.refuse_unknown_timing(found)
+    return found
+
+
 def test_protocols_without_timing_are_refused_together_with_the_presets_that_fit():
     with pytest.raises(InputError) as error:
-        checked(a=PRESS, b={**PRESS, "preset": "ideal"}, c=STEAM, d=SLASER, e={**PRESS, "te1_ms": 12})
+        timed(a=PRESS, b={**PRESS, "preset": "ideal"}, c=STEAM, d=SLASER, e={**PRESS, "te1_ms": 12})
     said = str(error.value)
     assert "a (press: preset ge_probe_p, siemens_svs_se, philips_press, ideal; or te1_ms)" in said
     assert "c (steam: preset siemens_steam, philips_steam, ge_steam, ideal; or mixing_time_ms)" in said
@@ -37,18 +43,18 @@ def test_protocols_without_timing_are_refused_together_with_the_presets_that_fit
 
 
 def test_a_basis_set_file_needs_no_timing():
-    assert checked(a={**PRESS, "basis": "x.BASIS"})["a"]["te1_ms"] is None
+    assert timed(a={**PRESS, "basis": "x.BASIS"})["a"]["te1_ms"] is None
 
 
 def test_what_is_added_to_a_basis_set_file_is_simulated_and_needs_timing():
     with pytest.raises(InputError, match="te1_ms"):
-        checked(a={**PRESS, "basis": "x.BASIS", "extra_signals": ["ethanol"]})
+        timed(a={**PRESS, "basis": "x.BASIS", "extra_signals": ["ethanol"]})
 
 
 def test_ideal_is_not_enough_for_the_mixing_time_of_steam():
     with pytest.raises(InputError, match="mixing_time_ms"):
-        checked(a={**STEAM, "preset": "ideal"})
-    assert checked(a={**STEAM, "preset": "ideal", "mixing_time_ms": 12})["a"]["mixing_time_ms"] == 12
+        timed(a={**STEAM, "preset": "ideal"})
+    assert timed(a={**STEAM, "preset": "ideal", "mixing_time_ms": 12})["a"]["mixing_time_ms"] == 12
 
 
 @pytest.mark.parametrize("name", presets.table()["presets"])

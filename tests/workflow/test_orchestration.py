@@ -143,6 +143,19 @@ def test_a_typo_in_the_configuration_is_one_line_before_any_job(tmp_path, old, n
     assert project.done() == []
 
 
+def test_a_sequence_without_timing_stops_what_needs_a_basis_set_and_nothing_else(tmp_path):
+    project = Project(tmp_path / "p")
+    path = project.folder / "config/config.yaml"
+    path.write_text(path.read_text().replace("preset: ideal", "preset: null"))
+    for options in ([], ["-n"], ["--until", "fit"]):
+        result = project.snakemake(*options)
+        assert result.returncode != 0
+        assert "preset ge_probe_p, siemens_svs_se, philips_press, ideal; or te1_ms" in result.stderr
+    assert project.done() == []
+    assert project.snakemake("--until", "preprocess").returncode == 0
+    assert project.done() == sorted(f"{stage} {key}" for stage in ("convert", "preprocess") for key in KEYS)
+
+
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
     import signal
     import subprocess

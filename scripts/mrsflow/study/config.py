@@ -65,7 +65,6 @@ def checked(content: Any, source: str = "config") -> dict[str, Any]:
             raise InputError(f"{source}: protocols.{name}.basis is needed, as sequence 'other' cannot be simulated")
     try:
         content["protocols"] = {name: presets.filled(entry, name) for name, entry in content["protocols"].items()}
-        presets.refuse_unknown_timing(content["protocols"])
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     for section, key in (("preprocess", "align_ppm"), ("fit", "ppm")):

@@ -150,7 +150,7 @@ def test_a_sequence_without_timing_stops_what_needs_a_basis_set_and_nothing_else
     for options in ([], ["-n"], ["--until", "fit"]):
         result = project.snakemake(*options)
         assert result.returncode != 0
-        assert "preset ge_probe_p, siemens_svs_se, philips_press, ideal; or te1_ms" in result.stderr
+        assert "preset ge_probe_p, siemens_svs_se, philips_press, ideal; or te1_ms" in result.stdout + result.stderr
     assert project.done() == []
     assert project.snakemake("--until", "preprocess").returncode == 0
     assert project.done() == sorted(f"{stage} {key}" for stage in ("convert", "preprocess") for key in KEYS)

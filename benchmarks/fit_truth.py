@@ -199,9 +199,9 @@ def part_chance(model: Model, every: int) -> None:
         start, n = fit.recognised_start(fid, model), model.shape.n_common
         local, shared = np.zeros((1, session.n_local)), np.zeros(session.n_shared)
         local[0, session.common], shared[session.own] = start[:n], start[n:]
-        state, _ = fit_solver.climb(session, local, shared, evidence=fit_solver.EVIDENCE_STEPS)
+        state, _ = fit_solver.maximise(session, local, shared, evidence=fit_solver.EVIDENCE_STEPS)
         data = fit_solver.normal_equations(session, state)
-        plain = replace(session, caution=fit.CAUTION, amounts=amounts.usual(ordinary, model))
+        plain = replace(session, prior_weight=fit.PRIOR_WEIGHT, amounts=amounts.usual(ordinary, model))
         for name, group in plain.groups.items():
             group.precision = session.groups[name].precision
         by_noise = data.local_right, data.shared_right
@@ -256,22 +256,22 @@ def part_paired(model: Model, every: int) -> None:
 
 
 def part_caution(model: Model, every: int) -> None:
-    """Show the price of `fit.CAUTION`: change of Glx/tNAA on *paired*, error on spectra with new shapes and noise."""
+    """Show the price of `fit.PRIOR_WEIGHT`: change of Glx/tNAA on *paired*, error with new shapes and noise."""
     fids, truth = load("paired")
     truths = np.array([true_value(model.names, "Glx/tNAA", row) for _, row in truth.iterrows()]).reshape(20, 8)[::every]
     blocks = fids.reshape(20, 8, -1)[::every]
     _, main_truth = load("main", every)
     main_truth = main_truth[main_truth["artefact"] == 0].reset_index(drop=True)
     new = spectra_of(main_truth, model, "voigt", seed=31)
-    chosen = fit.CAUTION
-    for fit.CAUTION in (1.0, 2.0, 4.0, 8.0):
+    chosen = fit.PRIOR_WEIGHT
+    for fit.PRIOR_WEIGHT in (1.0, 2.0, 4.0, 8.0):
         results = [fit.fit_session(fid, model) for session in blocks for fid in session]
         values = [value(model.names, "Glx/tNAA", r.amplitudes[0], r.covariance[0])[0] for r in results]
-        print_changes(f"caution {fit.CAUTION:g}", np.reshape(values, truths.shape), truths)
+        print_changes(f"caution {fit.PRIOR_WEIGHT:g}", np.reshape(values, truths.shape), truths)
         table = table_of(model, [fit.fit_session(fid, model) for fid in new], main_truth, RATIOS)
         errors = table.groupby("quantity", sort=False)["error"].apply(rms)
         print("    RMSE %: " + ", ".join(f"{quantity} {error:.2f}" for quantity, error in errors.items()))
-    fit.CAUTION = chosen
+    fit.PRIOR_WEIGHT = chosen
 
 
 def part_dynamic(model: Model, every: int) -> None:

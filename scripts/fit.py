@@ -17,7 +17,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     status : Path
         Table to write: what happened to each session.
     """
-    from mrsflow.fitting.fit_files import fit_session_files
+    from mrsflow.quantification.fit_files import fit_session_files
     from mrsflow.study import layout, records
     from mrsflow.study.config import load, macromolecules_of, needs_mean
     from mrsflow.study.study import read_study

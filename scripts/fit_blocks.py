@@ -51,7 +51,7 @@ def main(
         Macromolecules to add to the basis set: a file of measured ones (NIfTI-MRS, or a basis set file with signals
         MM... or Mac), `default` for those of the project, or `none`. Without it the basis set is used as it is.
     """
-    from mrsflow.fitting.fit_files import fit_by_hand
+    from mrsflow.quantification.fit_files import fit_by_hand
 
     options = (tuple(constant or ()), tuple(free or ()))
     fit_by_hand(spectra, basis, out, reference, model, design, ppm, constants, *options, macromolecules)

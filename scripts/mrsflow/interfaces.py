@@ -104,13 +104,13 @@ class FitBlocksOutputSpec(TraitedSpec):
 
 
 class FitBlocks(BaseInterface):
-    """Linear-combination fit of every spectrum of a file (`mrsflow.fitting.fit_files.fit_by_hand`)."""
+    """Linear-combination fit of every spectrum of a file (`mrsflow.quantification.fit_files.fit_by_hand`)."""
 
     input_spec = FitBlocksInputSpec
     output_spec = FitBlocksOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from mrsflow.fitting.fit_files import fit_by_hand
+        from mrsflow.quantification.fit_files import fit_by_hand
 
         inputs = self.inputs
         reference = Path(inputs.reference) if isdefined(inputs.reference) else None

@@ -7,7 +7,7 @@ from scipy import stats
 
 from mrsflow.basis_sets import spins
 from mrsflow.constants import GAMMA_1H, GAUSSIAN, MAD_TO_SD, SINGLET_PROTONS, SINGLETS_PPM
-from mrsflow.fitting import quantify
+from mrsflow.quantification import quantify
 
 
 def test_the_table_of_spin_systems_has_the_same_singlets():

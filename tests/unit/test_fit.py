@@ -93,7 +93,7 @@ def test_derivatives_equal_differences(model):
     amplitudes = generator.uniform(1, 5, len(model.names))
 
     def turned(parameters):  # the model, phases applied to it instead of to the data
-        return (amplitudes @ model.signals(parameters)) / model.turn(parameters) * model.turn(theta)
+        return (amplitudes @ model.signals(parameters)) / model.phase_factor(parameters) * model.phase_factor(theta)
 
     jacobian = np.hstack(model.derivatives(amplitudes, model.shaped(theta), amplitudes @ model.signals(theta)))
     for k in range(model.shape.size):
@@ -227,11 +227,11 @@ def test_a_solution_of_naa_alone_is_no_failure(model):
     assert found.amplitudes[0, 0] == pytest.approx(10.0, rel=0.05)
 
 
-def one_block(model, fid, soft=None, caution=1.0):
+def one_block(model, fid, soft=None, prior_weight=1.0):
     """Session of one spectrum and the place where its fit starts."""
     sd = fit.noise_sd(fid, model)
     session = fit_solver.Session(
-        model, model.spectrum(fid)[np.newaxis] / sd, np.ones(1), sd, amounts=soft, caution=caution
+        model, model.spectrum(fid)[np.newaxis] / sd, np.ones(1), sd, amounts=soft, prior_weight=prior_weight
     )
     start, n = fit.recognised_start(fid, model), model.shape.n_common
     local, shared = np.zeros((1, session.n_local)), np.zeros(session.n_shared)
@@ -239,12 +239,12 @@ def one_block(model, fid, soft=None, caution=1.0):
     return session, local, shared
 
 
-def test_covariance_counts_noise_and_what_caution_holds_back(model):
+def test_covariance_counts_noise_and_what_tight_priors_hold_back(model):
     """Covariance of the errors of a cautious linear estimate over drawn truths and noise, against the one reported."""
     n = len(model.names)
     soft = amounts.Amounts(np.full(n, 3.0), np.diag(np.linspace(0.5, 2.0, n)), np.zeros(n))
-    session, local, shared = one_block(model, spectrum(model, noise=0.02, own=1.0), soft, caution=4.0)
-    state, _ = fit_solver.climb(session, local, shared, 20, evidence=10)
+    session, local, shared = one_block(model, spectrum(model, noise=0.02, own=1.0), soft, prior_weight=4.0)
+    state, _ = fit_solver.maximise(session, local, shared, 20, evidence=10)
     data, prior = fit_solver.normal_equations(session, state), session.prior()
     gram = np.block([[data.local[0], data.mixed[0]], [data.mixed[0].T, data.shared]])
     precision = np.block([[prior.local, prior.mixed], [prior.mixed.T, prior.shared]])
@@ -269,7 +269,7 @@ def blocks_of(model, n_blocks=3):
     local, shared = np.zeros((n_blocks, session.n_local)), np.zeros(session.n_shared)
     local[:, session.common] = fit.recognised_start(fids[0], model)[: model.shape.n_common]
     shared[session.means] = local[0, session.common]
-    return session, fit_solver.climb(session, local, shared, 6, evidence=3)[0]
+    return session, fit_solver.maximise(session, local, shared, 6, evidence=3)[0]
 
 
 def dense(normal):
@@ -414,17 +414,17 @@ def test_soft_constraints_are_those_named():
 
 @pytest.mark.slow
 def test_a_spectrum_alone_scatters_less_than_its_priors_leave(model, monkeypatch):
-    """Noise draws of one spectrum: caution lowers the scatter of Glx, and keeps what shape adds within the SD."""
+    """Noise draws of one spectrum: tighter priors lower the scatter of Glx, and keeps what shape adds within the SD."""
     found = {}
-    for caution in (1.0, fit.CAUTION):
-        monkeypatch.setattr(fit, "CAUTION", caution)
+    for weight in (1.0, fit.PRIOR_WEIGHT):
+        monkeypatch.setattr(fit, "PRIOR_WEIGHT", weight)
         results = [fit.fit_session(noisy, model) for noisy in redrawn(spectrum(model, own=1.0, baseline=0.02), 24)]
         glx = np.array([result.amplitudes[0][[3, 4]].sum() for result in results])
         sd = np.sqrt(results[0].covariance[0][3:5, 3:5].sum())
-        found[caution] = glx.std(ddof=1)
+        found[weight] = glx.std(ddof=1)
         assert abs(glx.mean() - AMOUNTS["Glu"] - AMOUNTS["Gln"]) < 3 * sd
-        assert found[caution] < sd
-    assert found[fit.CAUTION] < 0.95 * found[1.0]
+        assert found[weight] < sd
+    assert found[fit.PRIOR_WEIGHT] < 0.95 * found[1.0]
 
 
 @pytest.mark.parametrize(("ppm", "reason"), [((6.0, 9.0), "no metabolite"), ((2.0, 2.1), "widen the range")])

@@ -6,7 +6,8 @@ import pytest
 from scipy import integrate
 
 from mrsflow.errors import InputError
-from mrsflow.fitting import dynamic, fitters, uncertainty
+from mrsflow.fitting import dynamic, uncertainty
+from mrsflow.quantification import fitters
 
 NAMES = ("NAA", "NAAG", "Cr", "PCr", "GPC", "PCho", "Glu", "Gln")
 

@@ -8,8 +8,8 @@ from mrsflow.axes import time_axis
 from mrsflow.basis_sets import sequences
 from mrsflow.basis_sets.basis_formats import write_basis
 from mrsflow.files import read_table
-from mrsflow.fitting.fit_files import fit_by_hand
 from mrsflow.nifti_mrs import Scan
+from mrsflow.quantification.fit_files import fit_by_hand
 
 MHZ, DWELL, POINTS = 123.25, 5e-4, 1024
 METABOLITES = ("NAA", "Cr", "PCh", "Glu", "Gln", "Ins")

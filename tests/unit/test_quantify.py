@@ -6,8 +6,8 @@ import pytest
 from mrsflow.axes import ppm_to_hz, time_axis
 from mrsflow.basis_sets.basis import Basis
 from mrsflow.errors import InputError
-from mrsflow.fitting import quantify
 from mrsflow.nifti_mrs import Scan
+from mrsflow.quantification import quantify
 
 DWELL, N, MHZ = 0.25e-3, 2048, 123.25
 TIME = time_axis(N, DWELL)

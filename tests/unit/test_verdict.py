@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mrsflow.fitting import fit_tables
+from mrsflow.quantification import fit_tables
 
 
 def result_of(problems=("", "", "no signal"), doubts=("", "negative Glu; residual 5 times the noise", "")):

@@ -13,9 +13,9 @@ from mrsflow.basis_sets import basis as basis_sets
 from mrsflow.basis_sets import basis_formats, sequences
 from mrsflow.files import read_table
 from mrsflow.fitting import fit, uncertainty
-from mrsflow.fitting.fit_files import fit_by_hand
 from mrsflow.fitting.fit_model import Model
 from mrsflow.nifti_mrs import Scan
+from mrsflow.quantification.fit_files import fit_by_hand
 
 MM = 0.829
 """The truth's signals are 0.829 times the basis for each mM."""

@@ -25,7 +25,7 @@ from mrsflow.fitting.fit_model import (
     Model,
 )
 from mrsflow.fitting.fit_solver import Session, State
-from mrsflow.fitting.fit_start import Place, problem_with, random_start, recognised_start
+from mrsflow.fitting.fit_start import Alignment, problem_with, random_start, recognised_start
 
 __all__ = ["FitError", "FitResult", "fit_session", "noise_sd", "problem_with", "random_start", "recognised_start"]
 
@@ -42,13 +42,13 @@ EMPTY = {"tNAA": 0.01, "tCr": 0.1}
 MINIMUM_SNR = 3.0
 APART_MISFIT, APART_STRENGTH = 1.5, 1.6
 """A block stands apart when it leaves this much more than the others leave, or is so much stronger or weaker."""
-CAUTION = 4.0
+PRIOR_WEIGHT = 4.0
 """A spectrum fitted alone holds every prior this much more tightly (in variance) than what it describes varies.
 
 Such spectra are compared with others of the same voxel. What line shapes and baseline add to the error is common to
 them, noise is not: of all estimates, those with the priors times c have the least sum of the variance by noise and 1/c
 of that by the rest (ridge regression: Hoerl and Kennard 1970, doi:10.1080/00401706.1970.10488634). Blocks fitted
-together determine their shape well and need no caution. Standard deviations count both."""
+together determine their shape well and need no more. Standard deviations count both."""
 
 
 class FitError(InputError):
@@ -189,15 +189,15 @@ def _unlike(fids: NDArray, blocks: list[int], model: Model) -> dict[int, str]:
     """Blocks whose singlets are much stronger or weaker than those of the others, or turned the other way."""
     if len(blocks) < 3:
         return {}
-    places = {block: fit_start.recognise(fids[block], model)[0] for block in blocks}
-    usual = np.median([place.strength for place in places.values()])
-    common = verdict.middle_phase([place.phase for place in places.values()])
+    alignments = {block: fit_start.recognise(fids[block], model)[0] for block in blocks}
+    usual = np.median([alignment.strength for alignment in alignments.values()])
+    common = verdict.middle_phase([alignment.phase for alignment in alignments.values()])
     reasons = {}
-    for block, place in places.items():
-        if not 1 / APART_STRENGTH < place.strength / usual < APART_STRENGTH:
-            reasons[block] = f"its signal is {place.strength / usual:.2g} times theirs"
-        elif np.cos(place.phase - common) < 0:
-            turned = np.degrees(np.angle(np.exp(1j * (place.phase - common))))
+    for block, alignment in alignments.items():
+        if not 1 / APART_STRENGTH < alignment.strength / usual < APART_STRENGTH:
+            reasons[block] = f"its signal is {alignment.strength / usual:.2g} times theirs"
+        elif np.cos(alignment.phase - common) < 0:
+            turned = np.degrees(np.angle(np.exp(1j * (alignment.phase - common))))
             reasons[block] = f"its phase is {abs(turned):.0f}° off theirs"
     return reasons
 
@@ -223,58 +223,58 @@ def _fit_together(fids: NDArray, model: Model, terms: Terms | None, start: NDArr
     fids = model.with_whole_first_point(fids * np.exp(rates[:, np.newaxis] * model.time))
     sd = np.array([noise_sd(fid, model) for fid in fids])
     unit, alone = float(np.mean(sd**-2.0) ** -0.5), len(fids) == 1
-    places, theta = _places(fids, model, start)
+    alignments, theta = _alignments(fids, model, start)
     weight = unit / sd
     of_mean = np.array([np.sqrt(np.sum(weight**2))])
-    matrix, caution = None if terms is None else terms.matrix, CAUTION if alone else 1.0
+    matrix, prior_weight = None if terms is None else terms.matrix, PRIOR_WEIGHT if alone else 1.0
     terms_alone, (common, own) = matrix if alone else None, np.split(theta, [model.shape.n_common])
-    mean = _mean(fids, model, places, weight) / unit
-    stiff = Session(model, mean, of_mean, unit, terms_alone, caution=caution, stiff=own)
+    mean = _mean(fids, model, alignments, weight) / unit
+    stiff = Session(model, mean, of_mean, unit, terms_alone, prior_weight=prior_weight, stiff=own)
     stiff, first = _best_start(stiff, common)
-    rivals = [] if start is not None else _rivals(stiff, first, fids, places, weight)
+    rivals = [] if start is not None else _rivals(stiff, first, fids, alignments, weight)
     single = replace(stiff, stiff=None)
     _expect(single, first)
     shared = np.zeros(single.n_shared)
     shared[single.coefficients], shared[single.own] = first.shared[stiff.coefficients], stiff.stiff
     known = first.shared[stiff.nuisance]
     shared[single.nuisance.start : single.nuisance.start + known.size] = known
-    nearly, _ = fit_solver.climb(single, first.local, shared, FIRST_STEPS, FIRST_STEPS, _expect)
-    places = _moved(places, nearly.local[0, single.common], model)
-    single.spectra = _mean(fids, model, places, weight) / unit
+    nearly, _ = fit_solver.maximise(single, first.local, shared, FIRST_STEPS, FIRST_STEPS, _expect)
+    alignments = _realigned(alignments, nearly.local[0, single.common], model)
+    single.spectra = _mean(fids, model, alignments, weight) / unit
     state = _settled(single, nearly.local, nearly.shared)
     session, mean_state = single, state
     if not alone:
-        spectra = _placed(fids, model, places) / unit
+        spectra = _aligned(fids, model, alignments) / unit
         session = Session(model, spectra, weight.copy(), unit, matrix, single.amounts, single.profile)
         state = _settled(session, *_spread(session, single, state))
-    result = _result(session, state, sd, places)
+    result = _result(session, state, sd, alignments)
     if terms is not None:
         result = replace(result, terms=tuple(terms.names))
     return _judged(result, session, single, mean_state, rivals)
 
 
-def _places(fids: NDArray, model: Model, start: NDArray | None) -> tuple[list[Place], NDArray[np.floating]]:
+def _alignments(fids: NDArray, model: Model, start: NDArray | None) -> tuple[list[Alignment], NDArray[np.floating]]:
     """Where each spectrum lies, and its shape there; blocks are brought to one place before their mean is taken."""
     if start is None:
         return [fit_start.recognise(fid, model)[0] for fid in fids], fit_start.usual_shape(model)
     shape, theta = model.shape, start.copy()
-    place = Place(float(start[shape.shift]), float(start[shape.phase0]), 1.0)
+    alignment = Alignment(float(start[shape.shift]), float(start[shape.phase0]), 1.0)
     theta[[shape.shift, shape.phase0]] = 0.0
-    return [place] * len(fids), theta
+    return [alignment] * len(fids), theta
 
 
-def _placed(fids: NDArray, model: Model, places: list[Place]) -> NDArray[np.complexfloating]:
+def _aligned(fids: NDArray, model: Model, alignments: list[Alignment]) -> NDArray[np.complexfloating]:
     """Fitted points of spectra whose shift and phase are taken out."""
-    shifts, phases = (np.array([getattr(one, name) for one in places])[:, np.newaxis] for name in ("shift", "phase"))
+    shifts, phases = np.array([(one.shift, one.phase) for one in alignments]).T[..., np.newaxis]
     return model.spectrum(fids * np.exp(-2j * np.pi * shifts * model.time - 1j * phases))
 
 
-def _mean(fids: NDArray, model: Model, places: list[Place], weight: NDArray) -> NDArray[np.complexfloating]:
+def _mean(fids: NDArray, model: Model, alignments: list[Alignment], weight: NDArray) -> NDArray[np.complexfloating]:
     """Fitted points (1, P) of the weighted mean of spectra, each at its place."""
-    return (weight**2 @ _placed(fids, model, places) / np.sum(weight**2))[np.newaxis]
+    return (weight**2 @ _aligned(fids, model, alignments) / np.sum(weight**2))[np.newaxis]
 
 
-def _moved(places: list[Place], common: NDArray, model: Model) -> list[Place]:
+def _realigned(alignments: list[Alignment], common: NDArray, model: Model) -> list[Alignment]:
     """Places at which a fit's shift and phase, in its common shape parameters, are 0; these are set to 0 in place.
 
     What lies at a fixed place beside the metabolites, and where the fitted range ends, then does not depend on where
@@ -282,16 +282,17 @@ def _moved(places: list[Place], common: NDArray, model: Model) -> list[Place]:
     """
     shift, phase = common[model.shape.shift], common[model.shape.phase0]
     common[[model.shape.shift, model.shape.phase0]] = 0.0
-    return [replace(one, shift=one.shift + shift, phase=one.phase + phase) for one in places]
+    return [replace(one, shift=one.shift + shift, phase=one.phase + phase) for one in alignments]
 
 
-def _rivals(stiff: Session, best: State, fids: NDArray, places: list[Place], weight: NDArray) -> list[float]:
+def _rivals(stiff: Session, best: State, fids: NDArray, alignments: list[Alignment], weight: NDArray) -> list[float]:
     """Shifts (Hz) from the chosen place at which the singlets fit nearly as well."""
     model, strongest = stiff.model, int(np.argmax(weight))
     found = []
     for other in fit_start.recognise(fids[strongest], model)[1:]:
-        moved = other.shift - places[strongest].shift
-        there = [Place(one.shift + moved, one.phase + other.phase - places[strongest].phase, 1.0) for one in places]
+        moved = other.shift - alignments[strongest].shift
+        turned = other.phase - alignments[strongest].phase
+        there = [Alignment(one.shift + moved, one.phase + turned, 1.0) for one in alignments]
         mean = _mean(fids, model, there, weight) / stiff.unit
         state = _first_steps(replace(stiff, spectra=mean), fit_start.usual_shape(model)[: model.shape.n_common])
         if state.objective < verdict.RIVAL_OBJECTIVE * best.objective:
@@ -302,14 +303,14 @@ def _rivals(stiff: Session, best: State, fids: NDArray, places: list[Place], wei
 def _settled(session: Session, local: NDArray, shared: NDArray) -> State:
     """Climb until variances stand, and what the model still leaves counts as noise of its block."""
     expect = _expect if session.n_blocks == 1 else None
-    state, _ = fit_solver.climb(session, local, shared, evidence=fit_solver.EVIDENCE_STEPS, expect=expect)
+    state, _ = fit_solver.maximise(session, local, shared, evidence=fit_solver.EVIDENCE_STEPS, expect=expect)
     for _ in range(MISFIT_ROUNDS):
         data = fit_solver.normal_equations(session, state)
         more = np.maximum(fit_solver.misfit(session, state, data, session.prior()), 1.0)
         if np.all(more < MISFIT_SETTLED):
             break
         session.weight /= more
-        state, _ = fit_solver.climb(
+        state, _ = fit_solver.maximise(
             session, state.local, state.shared, evidence=fit_solver.EVIDENCE_STEPS, expect=expect
         )
     return state
@@ -344,7 +345,7 @@ def _best_start(stiff: Session, common: NDArray) -> tuple[Session, State]:
 def _first_steps(stiff: Session, common: NDArray) -> State:
     local = np.zeros((1, stiff.n_local))
     local[0, stiff.common] = common
-    return fit_solver.climb(stiff, local, np.zeros(stiff.n_shared), FIRST_STEPS)[0]
+    return fit_solver.maximise(stiff, local, np.zeros(stiff.n_shared), FIRST_STEPS)[0]
 
 
 def _expect(session: Session, state: State) -> None:
@@ -381,7 +382,7 @@ def _problem_of(amplitudes: NDArray, quality: dict[str, Any], names: tuple[str, 
     return ""
 
 
-def _result(session: Session, state: State, sd: NDArray, places: list[Place]) -> FitResult:
+def _result(session: Session, state: State, sd: NDArray, alignments: list[Alignment]) -> FitResult:
     model = session.model
     prior, data = session.prior(), fit_solver.normal_equations(session, state)
     joint, own = fit_solver.amplitude_covariance(session, data, prior)
@@ -394,10 +395,10 @@ def _result(session: Session, state: State, sd: NDArray, places: list[Place]) ->
         components = amplitude[:, np.newaxis] * state.signals[block].real * session.unit
         smooth = session.columns @ session.nuisance_of(state.local, state.shared, block)
         baseline = smooth[:half] * session.unit
-        turned = (session.spectra[block] * model.turn(theta)).real * session.unit
+        turned = (session.spectra[block] * model.phase_factor(theta)).real * session.unit
         rows.append(amplitude)
         curves.append((turned, components.sum(axis=0) + baseline, baseline, components))
-        quality.append(fit_quality.describe(session, state, block, sd[block], places[block]))
+        quality.append(fit_quality.describe(session, state, block, sd[block], alignments[block]))
         quality[-1]["baseline_dimension"] = dimension
     shown, fitted, baseline, components = (np.array(part) for part in zip(*curves, strict=True))
     return FitResult(
@@ -410,7 +411,7 @@ def _result(session: Session, state: State, sd: NDArray, places: list[Place]) ->
         fit=fitted,
         baseline=baseline,
         components=components,
-        constraints=constraints(model, session.caution),
+        constraints=constraints(model, session.prior_weight),
         coefficients=np.array(rows).ravel() if session.terms is None else state.shared[session.coefficients],
         coefficient_covariance=own,
     )
@@ -429,7 +430,7 @@ def _judged(result: FitResult, session: Session, single: Session, mean_state: St
     findings = []
     if single.terms is None:
         findings = fit_search.search(single, mean_state, float(np.median([row["linewidth_hz"] for row in quality])))
-    elsewhere = verdict.of_places(np.array([row["shift_hz"] for row in quality]))
+    elsewhere = verdict.of_shifts(np.array([row["shift_hz"] for row in quality]))
     doubts = []
     for block, row in enumerate(quality):
         covariance = result.covariance[block]
@@ -486,8 +487,8 @@ def _on(ppm: NDArray, values: NDArray, wanted: NDArray) -> NDArray[np.floating]:
     return np.array(rows).reshape(*values.shape[:-1], wanted.size)
 
 
-def constraints(model: Model, caution: float = 1.0) -> str:
-    """Every prior in use, in words; `caution` as in `Session`."""
+def constraints(model: Model, prior_weight: float = 1.0) -> str:
+    """Every prior in use, in words; `prior_weight` as in `Session`."""
     names = [name for name, broad in zip(model.names, model.broad, strict=True) if broad]
     shifts = f"{SD_BROAD_SHIFT_PPM:g} ppm, all together {SD_BROAD_REFERENCE_PPM:g} ppm"
     broad = f" ({', '.join(names)}: {SD_BROAD_BROADENING_HZ:g} Hz and {shifts})" if names else ""
@@ -501,7 +502,7 @@ def constraints(model: Model, caution: float = 1.0) -> str:
     ]
     if names:
         parts.append(f"amplitudes of {', '.join(names)} not negative")
-    if caution == 1:
+    if prior_weight == 1:
         parts.append(
             "phase, frequency, widths and skew of a block about the session's mean with variance from the data"
         )
@@ -510,8 +511,7 @@ def constraints(model: Model, caution: float = 1.0) -> str:
         parts.append("glycine, which the basis lacks, a line of usual width with variance from the data")
     parts.append("no other constraint on amplitudes or ratios")
     text = "; ".join(parts)
-    if caution == 1:
+    if prior_weight == 1:
         return text
-    return (
-        f"{text}; all of these held {np.sqrt(caution):.3g} times as tightly as said, as the spectrum was fitted alone"
-    )
+    tighter = np.sqrt(prior_weight)
+    return f"{text}; all of these held {tighter:.3g} times as tightly as said, as the spectrum was fitted alone"

@@ -111,7 +111,7 @@ class Model:
                 f"{len(self.names)} metabolites needs more than {n_parameters // 2}: widen the range (--ppm)"
             )
         middle = (self.ppm[0] + self.ppm[-1]) / 2
-        self.tilt = (middle - self.ppm) / (self.ppm[0] - middle)
+        self.first_order_ramp = (middle - self.ppm) / (self.ppm[0] - middle)
         sampling = (self.dwell_time, self.spectrometer_frequency)
         fids = [singlets.without_reference(fid, *sampling) for fid in basis.fids]
         self.fids = np.array([self.with_whole_first_point(fid) for fid in fids])  # their origins can differ
@@ -215,9 +215,9 @@ class Model:
         """Fitted points of the spectrum of an FID, high ppm first."""
         return fft.fft(fid, axis=-1)[..., self.points]
 
-    def turn(self, theta: NDArray) -> NDArray[np.complexfloating]:
+    def phase_factor(self, theta: NDArray) -> NDArray[np.complexfloating]:
         """Factor that takes the phase out of the data."""
-        return np.exp(-1j * (theta[self.shape.phase0] + theta[self.shape.phase1] * self.tilt))
+        return np.exp(-1j * (theta[self.shape.phase0] + theta[self.shape.phase1] * self.first_order_ramp))
 
     def shaped(self, theta: NDArray) -> NDArray[np.complexfloating]:
         """Decimated FIDs (M, samples) of the shaped basis signals."""
@@ -260,8 +260,8 @@ class Model:
         bent, *skewed = self._spectra(total * np.array([self._time**2, *self._eddy_times]))
         summed = by_time.sum(axis=0)
         common = [
-            1j * everything, 1j * everything * self.tilt, 2j * np.pi * summed, -np.pi * summed, -GAUSS * bent,
-            *(2j * np.pi * part for part in skewed),
+            1j * everything, 1j * everything * self.first_order_ramp, 2j * np.pi * summed, -np.pi * summed,
+            -GAUSS * bent, *(2j * np.pi * part for part in skewed),
         ]  # fmt: skip
         own = np.concatenate([-np.pi * by_time, 2j * np.pi * by_time])
         return stacked(np.array(common).T), stacked(own.T)

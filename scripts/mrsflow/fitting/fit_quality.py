@@ -8,7 +8,7 @@ from scipy import special
 
 from mrsflow.fitting.fit_model import Model
 from mrsflow.fitting.fit_solver import Session, State
-from mrsflow.fitting.fit_start import Place
+from mrsflow.fitting.fit_start import Alignment
 
 SNR_DEFINITION = "height of the highest fitted singlet (NAA in healthy brain) / SD of the noise of the real spectrum"
 LAGS = 10
@@ -17,8 +17,8 @@ SINGLETS = ("NAA", "tNAA", "Cr", "tCr", "PCr", "GPC", "PCh", "PCho")
 """Signals of which the highest gives SNR and linewidth; without any of them, the highest of all."""
 
 
-def describe(session: Session, state: State, block: int, noise: float, place: Place) -> dict[str, Any]:
-    """Quality of the fit of one block; `place` is what was taken out of its data.
+def describe(session: Session, state: State, block: int, noise: float, alignment: Alignment) -> dict[str, Any]:
+    """Quality of the fit of one block; `alignment` is what was taken out of its data.
 
     Returns
     -------
@@ -43,8 +43,8 @@ def describe(session: Session, state: State, block: int, noise: float, place: Pl
     return {
         "snr": float(heights[reference] / counted),
         "linewidth_hz": linewidth(model.full_fid(theta, reference), model),
-        "shift_hz": float(theta[model.shape.shift] + place.shift),
-        "phase_deg": float(np.degrees(np.angle(np.exp(1j * (theta[model.shape.phase0] + place.phase))))),
+        "shift_hz": float(theta[model.shape.shift] + alignment.shift),
+        "phase_deg": float(np.degrees(np.angle(np.exp(1j * (theta[model.shape.phase0] + alignment.phase))))),
         "residual_ratio": float(np.sqrt(np.mean(residual**2)) / counted),
         "misfit": session.unit / session.weight[block] / noise,
         "lacking": float(np.abs(lacking).max() / heights[reference]),

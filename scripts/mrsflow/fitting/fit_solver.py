@@ -150,7 +150,7 @@ class Session:
     amounts : Amounts or None
     profile : (P) float or None
         Height of the metabolites, by which what the basis lacks is expected.
-    caution : float
+    prior_weight : float
         The fit holds every prior this much more tightly (in variance) than what it describes varies.
     stiff : (2M) float or None
         Own widths and shifts that the signals keep, of a basis that lacks nothing: enough to find a start. None: both
@@ -164,7 +164,7 @@ class Session:
     terms: NDArray[np.floating] | None = None
     amounts: Amounts | None = None
     profile: NDArray[np.floating] | None = None
-    caution: float = 1.0
+    prior_weight: float = 1.0
     stiff: NDArray[np.floating] | None = None
 
     def __post_init__(self) -> None:
@@ -336,13 +336,13 @@ def evaluate(session: Session, local: NDArray, shared: NDArray, prior: Normal) -
         smooth = session.columns @ session.nuisance_of(local, shared, block)
         half = spectrum.size
         fitted = session.amplitudes_of(local, shared, block) @ signals + smooth[:half] + 1j * smooth[half:]
-        residual = spectrum * model.turn(theta) - fitted
+        residual = spectrum * model.phase_factor(theta) - fitted
         state.fids.append(fids)
         state.signals.append(signals)
         state.fitted.append(fitted)
         state.residual.append(residual)
         squares += session.weight[block] ** 2 * np.vdot(residual, residual).real
-    state.objective = 0.5 * squares + session.caution * energy(prior, local, shared)
+    state.objective = 0.5 * squares + session.prior_weight * energy(prior, local, shared)
     return state
 
 
@@ -392,7 +392,7 @@ def normal_equations(session: Session, state: State) -> Normal:
 
 def with_prior(session: Session, data: Normal, prior: Normal, state: State | None = None) -> Normal:
     """Add the prior, held as tightly as the fit does, to the normal equations of a step from `state` (None: from 0)."""
-    c = session.caution
+    c = session.prior_weight
     local_right = data.local_right + c * prior.local_right
     shared_right = data.shared_right + c * prior.shared_right
     if state is not None:
@@ -521,7 +521,7 @@ def _right_of(
     return np.where(fixed, step, right), np.where(fixed_shared, shared_step, shared)
 
 
-def climb(
+def maximise(
     session: Session,
     local: NDArray,
     shared: NDArray,
@@ -568,7 +568,7 @@ def climb(
 
 def _objective(session: Session, state: State, prior: Normal) -> float:
     squares = [w**2 * np.vdot(r, r).real for w, r in zip(session.weight, state.residual, strict=True)]
-    return 0.5 * float(np.sum(squares)) + session.caution * energy(prior, state.local, state.shared)
+    return 0.5 * float(np.sum(squares)) + session.prior_weight * energy(prior, state.local, state.shared)
 
 
 def _attempt(session: Session, state: State, normal: Normal, damping: float, prior: Normal) -> State | None:
@@ -594,9 +594,9 @@ def linear_solution(session: Session, local: NDArray, shared: NDArray, prior: No
 def estimate_variances(session: Session, data: Normal, state: State) -> bool:
     """Improve the variances of the groups by the evidence of the linearised model; True when they have settled."""
     at = Normal(data.local, data.mixed, data.shared, *_total_right(data, state))
-    uncautious = replace(session, caution=1.0) if session.caution != 1 else session
+    unweighted = replace(session, prior_weight=1.0) if session.prior_weight != 1 else session
     prior = session.prior()
-    factor = Factor(with_prior(uncautious, at, prior))
+    factor = Factor(with_prior(unweighted, at, prior))
     mean, shared_mean = factor.solve(*_with_means(at, prior))
     covariance = factor.covariance()
     settled = True
@@ -649,15 +649,13 @@ def effective_number(session: Session, data: Normal, prior: Normal, names: tuple
     """How many parameters the data determine (MacKay 1992): all, or those of some groups."""
     local, mixed, shared = Factor(with_prior(session, data, prior)).covariance()
     if names:
-        members = [session.groups[name] for name in names]
-        spread = [
-            group.precision * group.relative * shared[group.shared, group.shared] for group in members
-        ]  # diagonal
-        return float(
-            sum(group.shared.size - session.caution * one.sum() for group, one in zip(members, spread, strict=True))
-        )
+        total = 0.0
+        for group in (session.groups[name] for name in names):
+            variances = shared[group.shared, group.shared]
+            total += group.shared.size - session.prior_weight * np.sum(group.precision * group.relative * variances)
+        return float(total)
     held = np.sum(local * prior.local) + 2 * np.sum(mixed * prior.mixed) + np.sum(shared * prior.shared)
-    return float(session.n_blocks * session.n_local + session.n_shared - session.caution * held)
+    return float(session.n_blocks * session.n_local + session.n_shared - session.prior_weight * held)
 
 
 def amplitude_covariance(session: Session, data: Normal, prior: Normal) -> tuple[NDArray, NDArray]:
@@ -667,8 +665,8 @@ def amplitude_covariance(session: Session, data: Normal, prior: Normal) -> tuple
     that is the inverse Fisher information, the priors' included.
     """
     n_b, m = session.n_blocks, len(session.model.names)
-    if session.caution != 1:
-        covariance = _cautious_covariance(session, data, prior)
+    if session.prior_weight != 1:
+        covariance = _weighted_prior_covariance(session, data, prior)
         n = m if session.terms is None else session.terms.shape[1]
         at = 0 if session.terms is None else session.n_local
         own = covariance[at : at + n, at : at + n]
@@ -686,7 +684,7 @@ def amplitude_covariance(session: Session, data: Normal, prior: Normal) -> tuple
     return joint, joint
 
 
-def _cautious_covariance(session: Session, data: Normal, prior: Normal) -> NDArray[np.floating]:
+def _weighted_prior_covariance(session: Session, data: Normal, prior: Normal) -> NDArray[np.floating]:
     """Covariance of the errors of all parameters of one block that the fit holds more tightly than they vary."""
 
     def dense(local: NDArray, mixed: NDArray, shared: NDArray) -> NDArray:
@@ -694,8 +692,8 @@ def _cautious_covariance(session: Session, data: Normal, prior: Normal) -> NDArr
 
     gram = dense(data.local[0], data.mixed[0], data.shared)
     known = dense(prior.local, prior.mixed, prior.shared)
-    inner = inverse(gram + session.caution * known)
-    return inner @ (gram + COUNTED * session.caution**2 * known) @ inner
+    inner = inverse(gram + session.prior_weight * known)
+    return inner @ (gram + COUNTED * session.prior_weight**2 * known) @ inner
 
 
 def inverse(matrix: NDArray) -> NDArray[np.floating]:

@@ -23,7 +23,7 @@ WRONG_WAY = 1.5
 
 
 @dataclass(frozen=True)
-class Place:
+class Alignment:
     """Shift (Hz) and phase (rad) of the singlets in a spectrum, and how strong they are there."""
 
     shift: float
@@ -31,7 +31,7 @@ class Place:
     strength: float
 
 
-def recognise(fid: NDArray, model: Model) -> list[Place]:
+def recognise(fid: NDArray, model: Model) -> list[Alignment]:
     """Places of the singlets of the basis in a spectrum, by correlation, the strongest first."""
     weights = np.array([TEMPLATE.get(name, 0.0) for name in model.names])
     if not weights.any():
@@ -45,12 +45,12 @@ def recognise(fid: NDArray, model: Model) -> list[Place]:
     lags = np.arange(-largest, largest + 1)
     match = fft.fft(product, fine)[lags]
     strength, hz = np.abs(match), lags / (fine * model.dwell_time)
-    found: list[Place] = []
+    found: list[Alignment] = []
     left = strength.copy()
     while len(found) < PLACES and left.max() > RIVAL * strength.max():
         best = int(np.argmax(left))
         if not found or (0 < best < lags.size - 1 and strength[best] >= strength[best - 1 : best + 2].max()):
-            found.append(Place(float(hz[best]), float(np.angle(match[best])), float(strength[best])))
+            found.append(Alignment(float(hz[best]), float(np.angle(match[best])), float(strength[best])))
         left[np.abs(hz - hz[best]) < APART_HZ] = 0.0
     return found
 
@@ -77,8 +77,8 @@ def usual_shape(model: Model) -> NDArray[np.floating]:
 
 def recognised_start(fid: NDArray, model: Model) -> NDArray[np.floating]:
     """Shape parameters to start from: shift and phase of the recognised singlets, usual widths."""
-    theta, place = usual_shape(model), recognise(fid, model)[0]
-    theta[model.shape.shift], theta[model.shape.phase0] = place.shift, place.phase
+    theta, found = usual_shape(model), recognise(fid, model)[0]
+    theta[model.shape.shift], theta[model.shape.phase0] = found.shift, found.phase
     return theta
 
 

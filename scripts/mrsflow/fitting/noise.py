@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow import axes
+from mrsflow.constants import MAD_TO_SD
 
 SIGNALS_PPM = ((-0.5, 5.5), (0.2, 5.0), (0.5, 4.2))
 """Noise is measured outside these ranges: the first that leaves enough."""
@@ -41,7 +42,7 @@ def noise_sd(fid: NDArray, dwell_time: float, spectrometer_frequency: float) -> 
     steps = np.diff(axes.to_spectrum(fid))[free[1:] & free[:-1]] / np.sqrt(2)
     if not steps.size:
         return 0.0
-    return float(1.4826 * np.median(np.abs(np.concatenate([steps.real, steps.imag]))))
+    return float(MAD_TO_SD * np.median(np.abs(np.concatenate([steps.real, steps.imag]))))
 
 
 def recorded(fids: NDArray) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from mrsflow import axes
+from mrsflow.constants import GAUSSIAN
 
 BASELINE_LENGTH_PPM = 0.8
 """Correlation length (ppm) of the baseline: broader than any resonance."""
@@ -29,7 +30,7 @@ KEPT = 2e-3
 """Columns that add less than this part of the largest are left out."""
 KEPT_PER_BLOCK = 3e-2
 """The same for what may differ between the blocks of a session."""
-GAUSS = np.pi**2 / (4 * np.log(2))
+GAUSS = np.pi**2 / GAUSSIAN
 """A Gaussian line of FWHM G (Hz) decays as exp(-GAUSS·(G·t)²)."""
 
 

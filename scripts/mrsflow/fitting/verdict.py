@@ -77,7 +77,7 @@ def middle_phase(phases: ArrayLike) -> float:
     return float(np.angle(np.median(turning.real) + 1j * np.median(turning.imag)))
 
 
-def of_places(shifts: NDArray[np.floating]) -> list[list[str]]:
+def of_shifts(shifts: NDArray[np.floating]) -> list[list[str]]:
     """Say which blocks of a session, (B) Hz, lie elsewhere than the others."""
     if len(shifts) < 3:
         return [[] for _ in shifts]

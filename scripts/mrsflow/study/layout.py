@@ -16,6 +16,7 @@ SESSION_QUALITY, CONVERT_QUALITY = "desc-session_quality.json", "desc-convert_qu
 PICTURES = "desc-preproc_figure.npz"
 MACROMOLECULES, MACROMOLECULES_SIDECAR = "desc-macromolecules_svs.nii.gz", "desc-macromolecules_svs.json"
 FIT, FIT_QUALITY, FIT_CURVES = "desc-blocks_mrsfit.tsv", "desc-blocks_fitquality.tsv", "desc-blocks_mrsfit.npz"
+FIT_TERMS = "desc-blocks_terms.tsv"
 VOXEL_QUALITY = "desc-voxel_quality.tsv"
 NULLED = "acq-mm"
 """What names a metabolite-nulled scan beside a metabolite scan."""

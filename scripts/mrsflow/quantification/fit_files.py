@@ -12,12 +12,14 @@ from mrsflow.basis_sets import basis_formats
 from mrsflow.basis_sets import macromolecules as broad
 from mrsflow.errors import InputError
 from mrsflow.files import read_table, write_table, written_whole
-from mrsflow.fitting import dynamic, fit_tables, fitters, quantify
+from mrsflow.fitting import dynamic
 from mrsflow.fitting.dynamic import Terms
 from mrsflow.fitting.fit import FitResult
-from mrsflow.fitting.fitters import Fitter, Request
-from mrsflow.fitting.quantify import Scaling
 from mrsflow.nifti_mrs import Scan
+from mrsflow.quantification import fit_tables, fitters, quantify
+from mrsflow.quantification.fitters import Fitter, Request
+from mrsflow.quantification.quantify import Scaling
+from mrsflow.study import layout
 
 
 def fit_by_hand(
@@ -148,7 +150,7 @@ def fit_session_files(
         basis = broad.chosen(basis, str(macromolecules))
     fitter = fitters.make(config["fitter"])
     made = []
-    for path in sorted(file for file in written if file.name.endswith("_desc-blocks_svs.nii.gz")):
+    for path in sorted(file for file in written if file.name.endswith(f"_{layout.BLOCKS}")):
         try:
             made += _fit_one_file(path, written, basis, fitter, config)
         except InputError as error:
@@ -167,17 +169,18 @@ def _fit_one_file(
     terms = _terms(config, basis, described, len(fids)) if config["model"] == "dynamic" else None
     result = _with_source(fitter(_request(fids, scan, basis, config["ppm"], terms)), basis)
     spectra = list(range(len(fids)))
-    stem = path.name.removesuffix("_desc-blocks_svs.nii.gz")
-    water = [file for file in written if file.name == f"{stem}_desc-preproc_mrsref.nii.gz"]
+    beginning = path.with_name(path.name.removesuffix(f"_{layout.BLOCKS}"))
+    stem = beginning.name
+    water = [file for file in written if file.name == f"{stem}_{layout.REFERENCE}"]
     scaling = _scaling(water[0], scan, basis, config["constants"]) if water else None
-    paths = [path.with_name(f"{stem}_desc-blocks_{kind}") for kind in ("mrsfit.tsv", "fitquality.tsv", "mrsfit.npz")]
+    paths = [layout.result(beginning, name) for name in (layout.FIT, layout.FIT_QUALITY, layout.FIT_CURVES)]
     quality = fit_tables.quality(result, spectra, scaling)
     table = fit_tables.judged(fit_tables.amplitudes(result, spectra, scaling), quality)
     write_table(_with_blocks(table, stem, described), paths[0])
     write_table(_with_blocks(quality, stem, described), paths[1])
     _write_arrays(result, spectra, paths[2])
     if terms is not None:
-        paths.append(path.with_name(f"{stem}_desc-blocks_terms.tsv"))
+        paths.append(layout.result(beginning, layout.FIT_TERMS))
         write_table(fit_tables.changes(result, stem), paths[-1])
     return paths
 
@@ -194,7 +197,7 @@ def _terms(config: dict[str, Any], basis: basis_sets.Basis, described: dict[str,
 def _with_blocks(table: Any, stem: str, described: dict[str, Any]) -> Any:
     """Put what belongs to a block before its rows: participant, session, and what the dimension header says."""
     spectrum = table["spectrum"].to_numpy()
-    participant, session = (part.split("-", 1)[1] for part in stem.split("_")[:2])
+    participant, session = layout.SessionKey.of(stem)
     table.insert(0, "participant", participant)
     table.insert(1, "session", session)
     for place, name in enumerate(("block", "phase", "onset_s", "duration_s", "n_transients", "n_rejected"), start=2):

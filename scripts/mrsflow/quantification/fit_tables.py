@@ -6,7 +6,7 @@ import numpy as np
 
 from mrsflow.fitting import uncertainty
 from mrsflow.fitting.fit import FitResult
-from mrsflow.fitting.quantify import Scaling
+from mrsflow.quantification.quantify import Scaling
 
 if TYPE_CHECKING:
     import pandas as pd

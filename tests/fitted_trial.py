@@ -14,7 +14,7 @@ BINS = {"baseline": [-8, 0], **{f"infusion{i}": [8 * (i - 1), 8 * i] for i in ra
 SHAPE = np.array([0.0, 0.4, 0.9, 1.0, 1.0, 1.0])
 FIT_COLUMNS = (
     "participant", "session", "block", "phase", "onset_s", "duration_s", "n_transients", "n_rejected", "spectrum",
-    "metabolite", "amplitude", "sd", "crlb_percent", "per_tcr", "per_tcr_sd", "per_tnaa", "per_tnaa_sd", "molar_mM",
+    "metabolite", "amplitude", "sd", "sd_percent", "per_tcr", "per_tcr_sd", "per_tnaa", "per_tnaa_sd", "molar_mM",
     "molar_sd",
 )  # fmt: skip
 

@@ -79,7 +79,7 @@ def fit_tables(head: pd.DataFrame, amplitudes: pd.DataFrame) -> tuple[pd.DataFra
                     "metabolite": name,
                     "amplitude": a,
                     "sd": sd,
-                    "crlb_percent": 5.0,
+                    "sd_percent": 5.0,
                     "per_tcr": a / values.loc[n, "tCr"],
                     "per_tcr_sd": sd / values.loc[n, "tCr"],
                     "per_tnaa": a / values.loc[n, "tNAA"],

@@ -155,9 +155,9 @@ def test_table_of_metabolites_changes_its_measure(browser, report):
     with Opened(browser, report / PAGES[1]) as opened:
         visible = "table[data-measure]:visible"
         assert opened.page.locator(visible).get_attribute("data-measure") == "per_tcr"
-        opened.page.locator("select[data-measure]").select_option("crlb_percent")
+        opened.page.locator("select[data-measure]").select_option("sd_percent")
         assert opened.page.locator(visible).count() == 1
-        assert opened.page.locator(visible).get_attribute("data-measure") == "crlb_percent"
+        assert opened.page.locator(visible).get_attribute("data-measure") == "sd_percent"
 
 
 def test_sessions_can_be_searched_and_filtered(browser, report):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
-    "spectrum", "metabolite", "amplitude", "sd", "crlb_percent", "per_tcr", "per_tcr_sd", "per_tnaa", "per_tnaa_sd",
+    "spectrum", "metabolite", "amplitude", "sd", "sd_percent", "per_tcr", "per_tcr_sd", "per_tnaa", "per_tnaa_sd",
     "molar_mM", "molar_sd",
 )  # fmt: skip
 QUALITY = (
@@ -64,7 +64,7 @@ def amplitudes(result: FitResult, spectra: list[int], scaling: Scaling | None = 
         for name, weights in quantities.items():
             value, sd = uncertainty.total(weights, values, covariance)
             row: dict[str, Any] = {"spectrum": spectrum, "metabolite": name, "amplitude": value, "sd": sd}
-            row["crlb_percent"] = 100 * sd / value if value > 0 else np.nan
+            row["sd_percent"] = 100 * sd / value if value > 0 else np.nan
             for key, denominator in below.items():
                 positive = denominator is not None and denominator @ values > 0
                 ratio = uncertainty.ratio(weights, denominator, values, covariance) if positive else (np.nan, np.nan)

@@ -23,7 +23,7 @@ MEASURES = {
     "per_tnaa": ("Ratio to tNAA", "per_tnaa_sd", 3),
     "molar_mM": ("Concentration (mM)", "molar_sd", 2),
     "amplitude": ("Amplitude (units of the basis)", "sd", 3),
-    "crlb_percent": ("Relative Cramér–Rao bound (%)", None, 1),
+    "sd_percent": ("SD (%)", None, 1),
 }
 SHOWN_PPM = (0.2, 4.2)
 SUMS = ("Glx", "tNAA", "tCr", "tCho")

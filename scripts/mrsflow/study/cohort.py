@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BATCH = 500  # sessions parsed together
 COLUMN_OF = {"tCr": "per_tcr", "tNAA": "per_tnaa", "water": "molar_mM"}
 SD_OF = {"tCr": "per_tcr_sd", "tNAA": "per_tnaa_sd", "water": "molar_sd"}
-MEASURES = ("amplitude", "sd", "crlb_percent", *COLUMN_OF.values(), *SD_OF.values())
+MEASURES = ("amplitude", "sd", "sd_percent", *COLUMN_OF.values(), *SD_OF.values())
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import numpy as np
 import yaml
 
 from mrsflow import files
+from mrsflow.statistics import group as group_stage
+from mrsflow.study import config as study_config
 
 METABOLITES = ("Glu", "Gln", "NAA", "Cr", "PCr", "GPC", "tNAA", "tCr", "tCho", "Glx")
 BINS = {"baseline": [-8, 0], **{f"infusion{i}": [8 * (i - 1), 8 * i] for i in range(1, 6)}}
@@ -126,3 +128,27 @@ def write_session(output: Path, key: str, glx: np.ndarray, metabolites: tuple[st
             json.dumps({"session": key, "stage": stage, "status": "ok", "reason": "", "outputs": outputs}),
             output / "status" / stage / f"{key}.json",
         )
+
+
+def run(made, status=True):
+    """Run the group stage, from the batch table or from the records."""
+    return group_stage.run(study_config.load(str(made.config)), [made.status] if status else None)
+
+
+def read(made, name):
+    """Read a table of the group stage."""
+    return files.read_table(made.output / "group" / f"{name}.tsv")
+
+
+def row_of(made, analysis, name="contrasts"):
+    """First row of an analysis."""
+    found = read(made, name)
+    return found[found["analysis"] == analysis].iloc[0]
+
+
+def change_sessions(made, change):
+    """Edit the sessions table."""
+    path = made.config.parent / "sessions.tsv"
+    content = files.read_table(path, text_columns=True)
+    change(content)
+    table(path, content.columns, content.to_numpy())

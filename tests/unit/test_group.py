@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from fitted_trial import table, write
+from fitted_trial import change_sessions, read, row_of, run, write
 from scipy import optimize, stats
 
 from mrsflow import files
@@ -18,19 +18,6 @@ from mrsflow.study import config as study_config
 from mrsflow.study import layout, masking
 
 NAMES = ["placebo", "naltrexone"]
-
-
-def run(made, status=True):
-    return group.run(study_config.load(str(made.config)), [made.status] if status else None)
-
-
-def read(made, name):
-    return files.read_table(made.output / "group" / f"{name}.tsv")
-
-
-def row_of(made, analysis, name="contrasts"):
-    found = read(made, name)
-    return found[found["analysis"] == analysis].iloc[0]
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +66,8 @@ def test_every_row_of_contrasts_tells_what_it_used(trial):
     changes = done["analysis"].str.startswith("clinical")
     assert (done.loc[changes, "n_blocks"] == 48).all()
     every = done["analysis"].str.contains("condition x")  # the baseline blocks too, or both scores
+    every |= done["analysis"] == "baseline by arm"
+    assert (done.loc[done["analysis"] == "baseline by arm", "n_blocks"] == 48).all()
     assert (done.loc[~changes & ~every, "n_blocks"] == 48 * 5).all()
     found = read(trial, "sensitivity").set_index("analysis")
     assert list(found.loc["period 1 only", ["n_participants", "n_sessions", "n_blocks"]]) == [24, 24, 120]
@@ -115,13 +104,29 @@ def test_period_1_and_change_score_by_hand(trial):
     x = np.column_stack([first["arm"] == "naltrexone", np.ones(24), first["bl"]]).astype(float)
     known = sm.OLS(first["y"].to_numpy(), x).fit()
     row = row_of(trial, "period 1 only", "sensitivity")
-    np.testing.assert_allclose([row["estimate"], row["se"]], [known.params[0], known.bse[0]], rtol=1e-6)
+    se, _ = by_group(x, first["y"].to_numpy(), first["arm"].to_numpy(), np.array([1.0, 0, 0]))
+    np.testing.assert_allclose([row["estimate"], row["se"]], [known.params[0], se], rtol=1e-6)
     change = means.assign(change=means["y"] - means["bl"]).pivot(index="participant", columns="period", values="change")
     treated_second = means[means["period"] == 2].set_index("participant")["arm"] == "naltrexone"
     difference = change[2] - change[1]
     known_t = stats.ttest_ind(difference[treated_second], difference[~treated_second])
     row = row_of(trial, "change score", "sensitivity")
     np.testing.assert_allclose([row["t"], row["p"]], [known_t.statistic, known_t.pvalue], rtol=1e-6)
+
+
+def by_group(x, y, groups, weights):
+    """Standard error and degrees of freedom with a variance for each group, written out element by element."""
+    names = sorted(set(groups))
+    rest = np.eye(len(y)) - x @ np.linalg.inv(x.T @ x) @ x.T
+    expected, squares, left = np.zeros((len(names),) * 2), np.zeros(len(names)), np.zeros(len(names))
+    for i, g in enumerate(groups):
+        squares[names.index(g)] += (rest @ y)[i] ** 2
+        left[names.index(g)] += rest[i, i]
+        for j, h in enumerate(groups):
+            expected[names.index(g), names.index(h)] += rest[i, j] ** 2
+    pull = weights @ np.linalg.inv(x.T @ x) @ x.T
+    parts = np.linalg.solve(expected, squares) * [np.sum(pull[groups == g] ** 2) for g in names]
+    return np.sqrt(parts.sum()), parts.sum() ** 2 / np.sum(parts**2 / left)
 
 
 def crossover_ancova(means):
@@ -218,19 +223,18 @@ def test_a_set_without_bounds_is_said(tmp_path):
 
 
 def test_attenuation_is_the_ratio_of_the_mean_changes(trial):
-    means = session_means(trial)
-    change = (means["y"] - means["bl"]).groupby(means["arm"]).mean()
-    row = read(trial, "attenuation").iloc[0]
-    assert row["fraction"] == pytest.approx(1 - change["naltrexone"] / change["placebo"], rel=1e-6)
+    """Complete and balanced: the adjusted means lie half the contrast to either side of the mean of all."""
+    means, row = session_means(trial), read(trial, "attenuation").iloc[0]
+    contrast = crossover_ancova(means).params[0]
+    reference = means["y"].mean() - means["bl"].mean() - contrast / 2
+    assert row["fraction"] == pytest.approx(1 - (reference + contrast) / reference, rel=1e-6)
     assert row["ci_low"] < row["fraction"] < row["ci_high"]
 
 
 def test_effect_sizes_and_percent(trial):
     means = session_means(trial)
-    change = means.assign(change=means["y"] - means["bl"]).pivot(index="participant", columns="arm", values="change")
-    difference = change["naltrexone"] - change["placebo"]
     row = row_of(trial, "primary")
-    assert row["d_z"] == pytest.approx(difference.mean() / difference.std(ddof=1), rel=1e-6)
+    assert row["d_z"] == pytest.approx(crossover_ancova(means).tvalues[0] / np.sqrt(24), rel=1e-6)
     assert row["percent_of_baseline"] == pytest.approx(100 * row["estimate"] / means["bl"].mean(), rel=1e-6)
 
 
@@ -545,26 +549,31 @@ def test_parallel_groups_are_the_ancova_of_participants(tmp_path):
     values = np.array([made.values[f"sub-{i + 1:03d}_ses-1"] for i in range(20)])
     x = np.column_stack([np.ones(20), arm, values[:, 0]])
     known = sm.OLS(values[:, 1:].mean(axis=1), x).fit()
+    y, groups, weights = values[:, 1:].mean(axis=1), np.where(arm, "b", "a"), np.array([0.0, 1, 0])
     row = row_of(made, "primary")
+    found = [row["estimate"], row["se"], row["df"]]
+    np.testing.assert_allclose(found, [known.params[1], *by_group(x, y, groups, weights)], rtol=1e-6)
+    row = row_of(made, "equal variances")
     np.testing.assert_allclose([row["estimate"], row["se"], row["df"]], [known.params[1], known.bse[1], 17], rtol=1e-6)
     robust = row_of(made, "HC3 standard error", "sensitivity")
     assert robust["se"] == pytest.approx(sm.OLS(known.model.endog, x).fit(cov_type="HC3").bse[1], rel=1e-6)
-    assert row_of(made, "clinical outcome")["df"] == 17
+    assert row_of(made, "clinical outcome")["df_method"] == "Welch-Satterthwaite"
 
 
 def test_attenuation_between_groups_of_unequal_size_is_bounded_where_t_is_critical(tmp_path):
     """Fieller's limits are the ratios r at which treated - r reference is just significant."""
-    made = write(tmp_path, n=25, design="parallel")
+    made = write(tmp_path, n=25, design="parallel", group={"estimand": "response"})
     change_sessions(made, lambda t: t.__setitem__("arm", np.where(np.arange(25) < 8, "naltrexone", "placebo")))
     run(made)
     change = np.array([v[1:].mean() - v[0] for v in made.values.values()])
     treated, reference = change[:8], change[8:]
+    parts = treated.var(ddof=1) / 8, (treated.mean() / reference.mean()) ** 2 * reference.var(ddof=1) / 17
+    df = sum(parts) ** 2 / (parts[0] ** 2 / 7 + parts[1] ** 2 / 16)
 
     def beyond(fraction):
-        a, b = treated, (1 - fraction) * reference  # pooled as in the model: one variance of changes in both groups
-        pooled = (7 * treated.var(ddof=1) + 16 * reference.var(ddof=1)) / 23
-        error = np.sqrt(pooled * (1 / 8 + (1 - fraction) ** 2 / 17))
-        return abs(a.mean() - b.mean()) / error - stats.t.ppf(0.975, 23)
+        a, b = treated, (1 - fraction) * reference  # each group has a variance of its own, as in the model
+        error = np.sqrt(a.var(ddof=1) / 8 + b.var(ddof=1) / 17)
+        return abs(a.mean() - b.mean()) / error - stats.t.ppf(0.975, df)
 
     row = read(made, "attenuation").iloc[0]
     assert row["fraction"] == pytest.approx(1 - treated.mean() / reference.mean(), rel=1e-6)
@@ -618,13 +627,6 @@ def test_three_conditions_have_named_contrasts_and_attenuation_by_the_control(tm
     assert fraction["contrast"] == "block"
     drug = primary.loc["drug", "estimate"]
     assert fraction["fraction"] == pytest.approx(1 - (drug + primary.loc["block", "estimate"]) / drug, rel=1e-6)
-
-
-def change_sessions(made, change):
-    path = made.config.parent / "sessions.tsv"
-    content = files.read_table(path, text_columns=True)
-    change(content)
-    table(path, content.columns, content.to_numpy())
 
 
 def test_condition_aliased_with_period_is_not_estimated(tmp_path):

@@ -30,7 +30,7 @@ def crossover_table(seed, n=14, k=2):
 def test_crossover_is_least_squares_with_participant_dummies(k):
     table, conditions = crossover_table(0, k=k)
     table = table[:-1]  # the last participant lacks a condition and is left out
-    fit = session_models.crossover(table, conditions, "b", "a", "y", baseline=True)
+    fit = session_models.crossover(table, conditions, {"b": 1.0, "a": -1.0}, "y", ["bl"])
     used = table[table["participant"] != table["participant"].max()] if k > 1 else table
     dummies = pd.get_dummies(used[["participant", "condition", "period"]].astype(str), drop_first=True).astype(float)
     known = sm.OLS(used["y"], sm.add_constant(dummies.assign(bl=used["bl"]))).fit()
@@ -42,12 +42,58 @@ def test_crossover_is_least_squares_with_participant_dummies(k):
     assert fit.n_participants == used["participant"].nunique()
 
 
-def test_parallel_without_baseline_is_the_t_test():
+WEIGHTS = {"b": 1.0, "a": -1.0}
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_parallel_without_baseline_is_the_t_test_of_student_or_welch(equal):
     rng = np.random.default_rng(1)
     table = pd.DataFrame({"participant": range(20), "condition": ["a", "b"] * 10, "y": rng.normal(size=20), "bl": 0.0})
-    fit = session_models.parallel(table, "b", "a", "y", baseline=False)
-    known = stats.ttest_ind(table["y"][1::2], table["y"][::2])
-    np.testing.assert_allclose([fit.test.t, fit.test.p], [known.statistic, known.pvalue], rtol=1e-10)
+    table = table[:15].assign(y=lambda t: t["y"] * np.where(t["condition"] == "a", 3, 1))
+    variance = "equal" if equal else "by condition"
+    fit = session_models.parallel(table, ("a", "b"), WEIGHTS, "y", variance=variance)
+    known = stats.ttest_ind(table["y"][1::2], table["y"][::2], equal_var=equal)
+    found = [fit.test.t, fit.test.df, fit.test.p]
+    np.testing.assert_allclose(found, [known.statistic, known.df, known.pvalue], rtol=1e-10)
+
+
+def test_variances_of_groups_with_a_covariate_by_loops_and_by_simulation():
+    """Expected squares of residuals written out element by element; over data sets the variances are unbiased."""
+    rng = np.random.default_rng(11)
+    groups = np.array(["a"] * 5 + ["b"] * 9)
+    x = np.column_stack([groups == "a", groups == "b", rng.normal(size=14)]).astype(float)
+    projection = np.eye(14) - x @ np.linalg.inv(x.T @ x) @ x.T
+    expected = np.zeros((2, 2))
+    for i, j in np.ndindex(14, 14):
+        expected["ab".index(groups[i]), "ab".index(groups[j])] += projection[i, j] ** 2
+    found = []
+    for _ in range(800):
+        y = x @ [1, 2, 3] + rng.normal(size=14) * np.where(groups == "a", 2, 1)
+        squares = (projection @ y) ** 2
+        known = np.linalg.solve(expected, [squares[groups == g].sum() for g in "ab"])
+        variances = session_models.group_variances(x, y, groups)
+        own = np.array([variances[g][0] for g in "ab"])
+        if (known > 0).all():
+            np.testing.assert_allclose(own, known, rtol=1e-8)
+        found.append(known)
+    np.testing.assert_allclose(np.mean(found, axis=0), [4, 1], atol=4 * np.std(found, axis=0).max() / 800**0.5)
+    assert variances["a"][1] == pytest.approx(sum(projection[i, i] for i in range(5)))
+
+
+def test_contrast_with_unequal_variances_by_loops():
+    rng = np.random.default_rng(12)
+    groups = np.array(["a"] * 6 + ["b"] * 10 + ["c"] * 4)
+    x = np.column_stack([groups == g for g in "abc"] + [rng.normal(size=20)]).astype(float)
+    y = rng.normal(size=20) * np.array([2 if g == "b" else 1 for g in groups])
+    weights = np.array([-1.0, 0.5, 0.5, 0.0])
+    test = session_models.unequal_variances(x, y, groups, weights)
+    pull = weights @ np.linalg.inv(x.T @ x) @ x.T
+    variances = session_models.group_variances(x, y, groups)
+    total, squares = 0.0, 0.0
+    for g in "abc":
+        part = sum(pull[i] ** 2 * variances[g][0] for i in range(20) if groups[i] == g)
+        total, squares = total + part, squares + part**2 / variances[g][1]
+    np.testing.assert_allclose([test.estimate, test.se, test.df], [pull @ y, total**0.5, total**2 / squares])
 
 
 def test_hc3_by_its_formula():
@@ -59,15 +105,17 @@ def test_hc3_by_its_formula():
     residual = y - x @ inverse @ x.T @ y
     meat = x.T @ ((residual / (1 - leverage)) ** 2 * x.T).T
     np.testing.assert_allclose(
-        session_models.least_squares(x, y, 1, robust=True).se, np.sqrt((inverse @ meat @ inverse)[1, 1]), rtol=1e-10
+        session_models.least_squares(x, y, [0, 1], robust=True).se,
+        np.sqrt((inverse @ meat @ inverse)[1, 1]),
+        rtol=1e-10,
     )
 
 
 def test_too_little_data_is_said():
     with pytest.raises(InputError, match="more participants"):
-        session_models.least_squares(np.eye(2), np.ones(2), 0)
+        session_models.least_squares(np.eye(2), np.ones(2), [1, 0])
     with pytest.raises(InputError, match="depend on one another"):
-        session_models.least_squares(np.ones((5, 2)), np.arange(5.0), 0)
+        session_models.least_squares(np.ones((5, 2)), np.arange(5.0), [1, 0])
 
 
 @pytest.mark.parametrize(("b", "bounded"), [(1.0, True), (0.35, False)])
@@ -89,10 +137,11 @@ def test_effect_sizes_by_their_formulas():
     rng = np.random.default_rng(3)
     b = rng.normal(10, 2, 15)
     a = b + rng.normal(1, 1, 15)
-    found = session_models.paired_sizes(a, b)
+    spread = np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
+    found = session_models.effect_sizes(session_models.one_sample(a - b), 15, spread, 14)
     d = (a - b).mean() / (a - b).std(ddof=1)
     assert found["d_z"] == pytest.approx(d)
-    g = (1 - 3 / (4 * 14 - 1)) * (a - b).mean() / np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
+    g = (1 - 3 / (4 * 14 - 1)) * (a - b).mean() / spread
     assert found["g_av"] == pytest.approx(g)
     t = d * np.sqrt(15)
     assert stats.nct.cdf(t, 14, found["d_z_low"] * np.sqrt(15)) == pytest.approx(0.975, abs=1e-8)
@@ -102,10 +151,11 @@ def test_effect_sizes_by_their_formulas():
 
 def test_group_size_by_its_formula():
     rng = np.random.default_rng(4)
-    a, b = rng.normal(1, 1, 9), rng.normal(0, 1, 12)
-    found = session_models.group_sizes(a, b)
-    t = stats.ttest_ind(a, b).statistic
-    assert found["g_av"] == pytest.approx((1 - 3 / (4 * 19 - 1)) * t * np.sqrt(1 / 9 + 1 / 12))
+    table = pd.DataFrame({"participant": range(24), "condition": ["a", "b"] * 12, "y": rng.normal(size=24)})
+    test = session_models.parallel(table, ("a", "b"), WEIGHTS, "y", variance="equal").test
+    a, b = table["y"][::2], table["y"][1::2]
+    found = session_models.effect_sizes(test, 0, np.sqrt((a.var() + b.var()) / 2), 22)
+    assert found["g_av"] == pytest.approx((1 - 3 / (4 * 22 - 1)) * stats.ttest_ind(b, a).statistic * np.sqrt(2 / 12))
     assert np.isnan(found["d_z"])
 
 
@@ -113,8 +163,7 @@ def test_interval_of_d_z_covers_the_truth():
     rng = np.random.default_rng(5)
     inside = 0
     for _ in range(400):
-        difference = rng.normal(0.5, 1, 12)
-        found = session_models.paired_sizes(difference + (other := rng.normal(size=12)), other)
+        found = session_models.effect_sizes(session_models.one_sample(rng.normal(0.5, 1, 12)), 12, 1.0, 11)
         inside += found["d_z_low"] <= 0.5 <= found["d_z_high"]
     assert 0.92 <= inside / 400 <= 0.98
 

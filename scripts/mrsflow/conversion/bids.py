@@ -14,6 +14,7 @@ from mrsflow.errors import InputError
 from mrsflow.files import write_json, write_table, write_text
 from mrsflow.nifti_mrs import Scan
 from mrsflow.study import layout
+from mrsflow.study.clock import seconds_between
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from mrsflow.study.study import Study
 
 BIDS_VERSION = "1.11.0"
-SECONDS_PER_DAY = 86_400
 SIDECAR_KEYS = {  # of the NIfTI-MRS header, where BIDS has another name for them
     "EchoTime": "EchoTime",
     "RepetitionTime": "RepetitionTime",
@@ -81,26 +81,6 @@ def sidecar(
     if task:
         content["TaskName"] = task
     return content
-
-
-def clock(text: str) -> float:
-    """Seconds since midnight of a clock time.
-
-    >>> clock("10:30:02.5")
-    37802.5
-    """
-    hours, minutes, seconds = text.split(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-
-
-def seconds_between(start: str, end: str) -> float:
-    """Seconds from one clock time to another, at most half a day either way.
-
-    >>> seconds_between("23:50:00", "00:10:00"), seconds_between("10:45:00", "10:00:00")
-    (1200.0, -2700.0)
-    """
-    half = SECONDS_PER_DAY / 2
-    return (clock(end) - clock(start) + half) % SECONDS_PER_DAY - half
 
 
 def events(session: dict[str, Any], start_time: str) -> list[dict[str, Any]]:

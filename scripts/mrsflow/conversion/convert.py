@@ -14,6 +14,7 @@ from mrsflow.errors import InputError
 from mrsflow.files import checksum, write_json, write_table, written_whole
 from mrsflow.nifti_mrs import Scan
 from mrsflow.study import layout
+from mrsflow.study.clock import seconds_between
 from mrsflow.study.records import Work
 from mrsflow.study.study import Study
 
@@ -258,7 +259,7 @@ def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> lis
 def _with_start(row: dict[str, Any], converted: vendors.Converted) -> tuple[dict[str, Any], list[str]]:
     """Row with the start of the scan that the raw file states, where the table does not; notes where they differ."""
     notes, stated, found = list(converted.notes), row.get("start_time"), converted.start
-    if found and stated and (apart := abs(bids.seconds_between(stated, found))) > START_TOLERANCE:
+    if found and stated and (apart := abs(seconds_between(stated, found))) > START_TOLERANCE:
         notes.append(f"start_time of the samples table holds, though the raw file's clock differs by {apart:.0f} s")
     if stated or not found:
         return row, notes

@@ -1,7 +1,8 @@
 """Classical analyses of one value per session: ordinary least squares, effect sizes, Fieller, reliability."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,10 @@ from mrsflow.models.mixed import Inference, two_sided
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+ROUNDING = 1e-9  # within which a covariate counts as constant in a participant
+DF_LEFT = 0.5  # degrees of freedom that a group needs for a variance of its own
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,28 @@ class Fraction:
 
 @dataclass(frozen=True)
 class SessionFit:
-    """Least squares of session values: the test, who was in it, and its covariates."""
+    """Least squares of session values: the test, the sessions in it, and its covariates.
+
+    Attributes
+    ----------
+    test : Inference
+    sessions : DataFrame
+        Rows that were fitted.
+    covariates : tuple of str
+        In the model, period included.
+    cancelled : tuple of str
+        Covariates that are constant within participants and so have no part in a comparison within them.
+    """
 
     test: Inference
-    n_participants: int
-    covariates: tuple[str, ...]
+    sessions: "pd.DataFrame"
+    covariates: tuple[str, ...] = ()
+    cancelled: tuple[str, ...] = ()
+
+    @property
+    def n_participants(self) -> int:
+        """Participants in the fit."""
+        return int(self.sessions["participant"].nunique())
 
 
 def complete(sessions: "pd.DataFrame", conditions: tuple[str, ...]) -> "pd.DataFrame":
@@ -44,58 +66,113 @@ def dummies(values: ArrayLike, levels: tuple) -> NDArray[np.float64]:
     return (np.asarray(values)[:, np.newaxis] == np.asarray(levels[1:], dtype=object)).astype(float)
 
 
-def crossover(
-    sessions: "pd.DataFrame", conditions: tuple[str, ...], treated: str, reference: str, y: str, baseline: bool
-) -> SessionFit:
-    """Compare two conditions within participants: least squares with participant, period and, on request, baseline.
+def coded(table: "pd.DataFrame", names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Columns of covariates in a design matrix, (n, k) each: numbers centred, factors as indicators of their levels."""
+    import pandas as pd
 
-    With two periods this is the crossover analysis of the differences (with `baseline`, its analysis of covariance).
+    found = {}
+    for name in names:
+        values = table[name]
+        if not pd.api.types.is_numeric_dtype(values):
+            order = values.cat.categories if hasattr(values, "cat") else sorted(values.dropna().unique())
+            present = set(values)
+            found[name] = dummies(values.to_numpy(object), tuple(v for v in order if v in present))
+        else:
+            found[name] = (values - values.mean()).to_numpy(float)[:, np.newaxis]
+    return found
+
+
+def crossover(
+    sessions: "pd.DataFrame",
+    conditions: tuple[str, ...],
+    weights: Mapping[str, float],
+    y: str,
+    covariates: Sequence[str] = (),
+) -> SessionFit:
+    """Compare conditions within participants: least squares with participant, period and covariates.
+
+    With two periods this is the crossover analysis of the differences (with the baseline, its analysis of covariance).
 
     Parameters
     ----------
     sessions : DataFrame
-        participant, condition, period, bl and the column `y`.
+        participant, condition, period, the covariates and the column `y`.
     conditions : tuple of str
         All conditions; participants that lack one are left out.
-    treated, reference : str
+    weights : mapping
+        Of the conditions in the contrast, sum 0.
     y : str
         Column to compare.
-    baseline : bool
-        Adjust for the session's baseline.
+    covariates : sequence of str
+        Columns; those that are constant within every participant cancel.
     """
     used = complete(sessions, conditions)
     n = used["participant"].nunique()
     if n < 2:
         raise InputError(f"{n} participants have every condition; at least two are needed")
     periods = tuple(sorted(used["period"].unique()))
-    columns = [dummies(used["condition"], (reference, *(c for c in conditions if c != reference)))]
-    others = [c for c in conditions if c != reference]
-    columns.append(dummies(used["period"], periods))
-    names = ["period"] if len(periods) > 1 else []
-    if baseline:
-        columns.append(used[["bl"]].to_numpy(float))
-        names.append("baseline")
-    x = within(np.column_stack(columns), used["participant"])
-    test = least_squares(x, within(used[y].to_numpy(float), used["participant"]), others.index(treated), absorbed=n)
-    return SessionFit(test, n, tuple(names))
+    columns = {"condition": dummies(used["condition"], conditions), "period": dummies(used["period"], periods)}
+    columns = {name: within(x, used["participant"]) for name, x in (columns | coded(used, covariates)).items()}
+    cancelled = tuple(name for name in covariates if not np.abs(columns[name]).max(initial=0) > ROUNDING)
+    kept = [name for name in columns if name not in cancelled and columns[name].shape[1]]
+    x = np.column_stack([columns[name] for name in kept])
+    combination = np.zeros(x.shape[1])
+    combination[: len(conditions) - 1] = [weights.get(c, 0.0) for c in conditions[1:]]
+    test = least_squares(x, within(used[y].to_numpy(float), used["participant"]), combination, absorbed=n)
+    return SessionFit(test, used, tuple(kept[1:]), cancelled)
 
 
 def parallel(
-    sessions: "pd.DataFrame", treated: str, reference: str, y: str, baseline: bool, robust: bool = False
+    sessions: "pd.DataFrame",
+    conditions: tuple[str, ...],
+    weights: Mapping[str, float],
+    y: str,
+    covariates: Sequence[str] = (),
+    variance: Literal["by condition", "equal", "HC3"] = "by condition",
 ) -> SessionFit:
-    """Compare two groups by least squares of participant values; `robust`: HC3 standard errors."""
-    used = sessions[sessions["condition"].isin([treated, reference])]
-    columns = [used["condition"].to_numpy() == treated, np.ones(len(used))]
-    if baseline:
-        columns.append(used["bl"].to_numpy(float) - used["bl"].mean())
-    test = least_squares(np.column_stack(columns).astype(float), used[y].to_numpy(float), 0, robust=robust)
-    return SessionFit(test, used["participant"].nunique(), ("baseline",) if baseline else ())
+    """Compare groups by least squares of participant values; the variance is that of each condition by default.
+
+    Parameters
+    ----------
+    sessions : DataFrame
+        condition, the covariates and the column `y`; rows of other conditions are left out.
+    conditions : tuple of str
+    weights : mapping
+        Of the conditions in the contrast, sum 0.
+    y : str
+    covariates : sequence of str
+    variance : "by condition", "equal" or "HC3"
+        By condition: Welch's test where there are no covariates, see `unequal_variances`.
+    """
+    used = sessions[sessions["condition"].isin(conditions)].reset_index(drop=True)
+    present = tuple(c for c in conditions if c in set(used["condition"]))
+    if gone := [c for c in weights if c not in present]:
+        raise InputError(f"condition {gone[0]!r} has no values")
+    x, combination = parallel_design(used, present, weights, covariates)
+    values = used[y].to_numpy(float)
+    if variance == "by condition":
+        test = unequal_variances(x, values, used["condition"].to_numpy(object), combination)
+    else:
+        test = least_squares(x, values, combination, robust=variance == "HC3")
+    return SessionFit(test, used, tuple(covariates))
+
+
+def parallel_design(
+    sessions: "pd.DataFrame", conditions: tuple[str, ...], weights: Mapping[str, float], covariates: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cell means and covariates at their mean, (n, p), and the weights of a contrast of the cell means, (p,)."""
+    cells = (sessions["condition"].to_numpy(object)[:, np.newaxis] == np.array(conditions, object)).astype(float)
+    others = coded(sessions, covariates)
+    x = np.column_stack([cells, *others.values()])
+    combination = np.zeros(x.shape[1])
+    combination[: len(conditions)] = [weights.get(c, 0.0) for c in conditions]
+    return x, combination
 
 
 def one_sample(values: ArrayLike) -> Inference:
     """Test a mean against zero (Student)."""
     values = np.asarray(values, float)
-    return least_squares(np.ones((values.size, 1)), values, 0)
+    return least_squares(np.ones((values.size, 1)), values, [1.0])
 
 
 def within(values: NDArray, participants: ArrayLike) -> NDArray[np.float64]:
@@ -107,15 +184,15 @@ def within(values: NDArray, participants: ArrayLike) -> NDArray[np.float64]:
     return (columns - (sums / np.bincount(code)[:, np.newaxis])[code]).reshape(values.shape)
 
 
-def least_squares(x: NDArray, y: NDArray, which: int, absorbed: int = 0, robust: bool = False) -> Inference:
-    """Fit by least squares and test one coefficient.
+def least_squares(x: NDArray, y: NDArray, weights: ArrayLike, absorbed: int = 0, robust: bool = False) -> Inference:
+    """Fit by least squares and test a combination of the coefficients.
 
     Parameters
     ----------
     x : (n, p)
     y : (n,)
-    which : int
-        Column to test.
+    weights : (p,)
+        Of the coefficients.
     absorbed : int
         Parameters already taken out of `x` and `y` (participants' means).
     robust : bool
@@ -127,7 +204,6 @@ def least_squares(x: NDArray, y: NDArray, which: int, absorbed: int = 0, robust:
         No degrees of freedom, or columns that depend on one another.
     """
     import statsmodels.api as sm
-    from scipy.special import stdtrit
 
     df = len(y) - x.shape[1] - absorbed
     if df < 1:
@@ -139,10 +215,76 @@ def least_squares(x: NDArray, y: NDArray, which: int, absorbed: int = 0, robust:
     model = sm.OLS(y, x)
     model.df_resid = df
     result = model.fit(cov_type="HC3" if robust else "nonrobust")
-    estimate, se = result.params[which], result.bse[which]
-    half = stdtrit(df, 0.975) * se
-    t = estimate / se
-    return Inference(estimate, se, np.float64(df), t, two_sided(t, df), estimate - half, estimate + half)
+    w = np.asarray(weights, float)
+    return inference(w @ result.params, w @ result.cov_params() @ w, df)
+
+
+def inference(estimate: float, variance: float, df: float) -> Inference:
+    """Test an estimate with its variance against zero by Student's t.
+
+    Raises
+    ------
+    InputError
+        There is no variance.
+    """
+    from scipy.special import stdtrit
+
+    if not variance > 0:
+        raise InputError("the values do not vary, so that there is no standard error")
+    se = np.sqrt(variance)
+    half, t = stdtrit(df, 0.975) * se, estimate / se
+    return Inference(*map(np.float64, (estimate, se, df, t, two_sided(t, df), estimate - half, estimate + half)))
+
+
+def unequal_variances(x: NDArray, y: NDArray, groups: NDArray, weights: ArrayLike) -> Inference:
+    """Fit by least squares and test a combination of coefficients, each group having a variance of its own.
+
+    Parameters
+    ----------
+    x : (n, p)
+    y : (n,)
+    groups : (n,)
+        Group of each value.
+    weights : (p,)
+
+    Raises
+    ------
+    InputError
+        Columns that depend on one another, or a group that leaves no degrees of freedom.
+
+    Notes
+    -----
+    Without covariates this is Welch 1947, doi:10.1093/biomet/34.1-2.28. The variances solve E[RSS_g] = sum_h B_gh s_h^2
+    with B_gh the squared elements of the residual matrix (Rao's MINQUE, doi:10.1080/01621459.1970.10481070); the
+    degrees of freedom are Satterthwaite's.
+    """
+    variance_of = group_variances(x, y, groups)
+    w = np.asarray(weights, float)
+    a = x @ np.linalg.solve(x.T @ x, w)
+    parts = {g: float(np.sum(a[groups == g] ** 2) * s2) for g, (s2, _) in variance_of.items()}
+    total = sum(parts.values())
+    df = total**2 / sum(v**2 / variance_of[g][1] for g, v in parts.items()) if total > 0 else np.nan
+    return inference(float(a @ y), total, df)
+
+
+def group_variances(x: NDArray, y: NDArray, groups: NDArray) -> dict[str, tuple[float, float]]:
+    """Estimate the variance of each group, and its degrees of freedom, from the residuals of a common fit."""
+    if np.linalg.matrix_rank(x) < x.shape[1]:
+        raise InputError("an effect cannot be estimated: the columns depend on one another (factors change together)")
+    basis = np.linalg.qr(x)[0]
+    names = list(dict.fromkeys(groups))
+    gram = np.array([basis[groups == g].T @ basis[groups == g] for g in names])
+    count = np.array([np.sum(groups == g) for g in names])
+    df = count - np.trace(gram, axis1=1, axis2=2)
+    for name, value, n in zip(names, df, count, strict=True):
+        if value < DF_LEFT:
+            raise InputError(f"condition {name!r} has {n} values, too few for a variance of its own")
+    residual = y - basis @ (basis.T @ y)
+    rss = np.array([np.sum(residual[groups == g] ** 2) for g in names])
+    expected = np.einsum("gij,hji->gh", gram, gram) + np.diag(count - 2 * np.trace(gram, axis1=1, axis2=2))
+    found = np.linalg.solve(expected, rss)
+    found = np.where(found > 0, found, rss / df)
+    return {name: (float(v), float(d)) for name, v, d in zip(names, found, df, strict=True)}
 
 
 def fieller(numerator: float, denominator: float, covariance: ArrayLike, df: float, level: float = 0.95) -> Fraction:
@@ -196,45 +338,34 @@ def noncentral_interval(t: float, df: float, level: float = 0.95) -> tuple[float
     return limit(1 - tail), limit(tail)
 
 
-def paired_sizes(treated: ArrayLike, reference: ArrayLike) -> dict[str, float]:
-    """Effect sizes of paired values: d_z and Hedges' g_av, with intervals from the noncentral t.
+SIZES = ("d_z", "d_z_low", "d_z_high", "g_av", "g_ci_low", "g_ci_high")
+
+
+def effect_sizes(test: Inference, pairs: int, spread: float, df: float) -> dict[str, float]:
+    """Effect sizes of a fitted contrast, with intervals from the noncentral t: they agree with its p.
 
     Parameters
     ----------
-    treated, reference : (n,)
+    test : Inference
+    pairs : int
+        Participants that have every condition of the contrast; 0 where nobody has, and there is no d_z.
+    spread : float
+        Root of the mean variance of the conditions' session values.
+    df : float
+        Of `spread`, for the correction of small samples.
 
     Notes
     -----
-    d_z is the mean over the SD of the differences; g_av = J (mean difference) / sqrt((s1^2 + s2^2)/2) with
-    J = 1 - 3/(4(n - 1) - 1): Lakens 2013, doi:10.3389/fpsyg.2013.00863. The interval of g_av takes the ratio of the two
-    standard deviations as known.
+    d_z = t / sqrt(pairs), the mean over the SD of the differences as the model has them; g_av = J estimate / spread
+    with J = 1 - 3/(4 df - 1): Lakens 2013, doi:10.3389/fpsyg.2013.00863. The interval of g_av takes the ratio of the
+    standard error to `spread` as known.
     """
-    a, b = np.asarray(treated, float), np.asarray(reference, float)
-    n, difference = len(a), np.asarray(treated, float) - np.asarray(reference, float)
-    names = ("d_z", "d_z_low", "d_z_high", "g_av", "g_ci_low", "g_ci_high")
-    spread = difference.std(ddof=1) if n > 1 else 0.0
-    average = np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2) if n > 1 else 0.0
-    if not (spread > 0 and average > 0):
-        return dict.fromkeys(names, np.nan)
-    d = difference.mean() / spread
-    d_values = np.array([d, *np.divide(noncentral_interval(d * np.sqrt(n), n - 1), np.sqrt(n))])
-    g_values = (1 - 3 / (4 * (n - 1) - 1)) * d_values * spread / average
-    return dict(zip(names, map(float, [*d_values, *g_values]), strict=True))
-
-
-def group_sizes(treated: ArrayLike, reference: ArrayLike) -> dict[str, float]:
-    """Hedges' g of two groups, as g_av with its noncentral-t interval; d_z does not exist there."""
-    a, b = np.asarray(treated, float), np.asarray(reference, float)
-    names = ("d_z", "d_z_low", "d_z_high", "g_av", "g_ci_low", "g_ci_high")
-    df = len(a) + len(b) - 2
-    pooled = (
-        np.sqrt((a.var(ddof=1) * (len(a) - 1) + b.var(ddof=1) * (len(b) - 1)) / df) if min(len(a), len(b)) > 1 else 0
-    )
-    if not pooled > 0:
-        return dict.fromkeys(names, np.nan)
-    d, scale = (a.mean() - b.mean()) / pooled, np.sqrt(1 / len(a) + 1 / len(b))
-    g = (1 - 3 / (4 * df - 1)) * np.array([d, *np.multiply(noncentral_interval(d / scale, df), scale)])
-    return dict(zip(names, [np.nan] * 3 + [float(v) for v in g], strict=True))
+    if not np.isfinite(test.t):
+        return dict.fromkeys(SIZES, np.nan)
+    t = np.array([test.t, *noncentral_interval(float(test.t), float(test.df))])
+    d = t / np.sqrt(pairs) if pairs > 1 else np.full(3, np.nan)
+    g = (1 - 3 / (4 * df - 1)) * t * test.se / spread if spread > 0 and df >= 1 else np.full(3, np.nan)
+    return dict(zip(SIZES, map(float, [*d, *g]), strict=True))
 
 
 def reliability(table: NDArray[np.float64]) -> dict[str, float]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 OTHER_QUESTIONS = ("carry-over",)
 """Rows of the sensitivity table that are not about the primary contrast."""
 
-SHOWN_CONTRASTS = ("primary", "secondary", "moderator", "subgroup")
+SHOWN_CONTRASTS = ("primary", "baseline by arm", "secondary", "moderator", "subgroup")
 
 
 def draw_forest(axes: "Axes", rows: pd.DataFrame, label: str, emphasis: int = 1) -> None:
@@ -99,6 +99,8 @@ def sensitivity(trial: "TrialResults") -> "Figure | None":
         return None
     table = table[~table["analysis"].isin(OTHER_QUESTIONS)]
     names = table["analysis"].where(table["df_method"] != "range", table["analysis"] + " (range)")
+    own = table["estimand"].fillna(table["estimand"].iloc[0])
+    names = names.where(own == own.iloc[0], names + " [" + own + "]")
     figure, axes = new_figure(24 + 5.5 * len(table))
     contrast = plain(table["contrast"].iloc[0])
     draw_forest(axes, forest_rows(table, names), f"{plain(trial.outcome)}, {contrast} (% of mean baseline)")
@@ -113,6 +115,7 @@ def contrasts(trial: "TrialResults") -> "Figure | None":
     table = pd.concat([table[table["analysis"] == kind] for kind in SHOWN_CONTRASTS])
     named = table["outcome"] + ", " + table["contrast"]
     names = named.where(~table["analysis"].isin(["moderator", "subgroup"]), table["contrast"])
+    names = names.where(table["analysis"] != "baseline by arm", named + " (baseline)")
     figure, axes = new_figure(24 + 5.5 * len(table))
     primary = int((table["analysis"] == "primary").sum())
     draw_forest(axes, forest_rows(table, names), "Difference (% of mean baseline)", primary)

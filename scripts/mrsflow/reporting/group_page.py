@@ -14,6 +14,9 @@ from mrsflow.reporting.group_figures import read_index
 from mrsflow.reporting.group_read import load, sidecars_of
 from mrsflow.reporting.report import render
 from mrsflow.reporting.session_page import number
+from mrsflow.statistics import multiplicity
+from mrsflow.statistics.clinical import has_scores
+from mrsflow.statistics.plan import plan_of
 from mrsflow.study import layout
 
 if TYPE_CHECKING:
@@ -31,12 +34,14 @@ RESULTS = (
 RESULT_COLUMNS = {
     "analysis": ("Analysis", 0),
     "outcome": ("Outcome", 0),
+    "estimand": ("Estimand", 0),
     "contrast": ("Contrast", 0),
     "n": ("Participants / sessions / blocks", 0),
     "estimate": ("Estimate", 4),
     "interval": ("95 % interval", 0),
     "df": ("df", 1),
     "df_method": ("df method", 0),
+    "adjusted_for": ("Adjusted for", 0),
     "p": ("p", 4),
     "p_adjusted": ("p adjusted", 4),
     "remark": ("Remark", 0),
@@ -64,6 +69,9 @@ LOSS_COLUMNS = {
     "remark": ("Remark", 0),
 }
 
+AS_IT_IS = ("Contrast", "p", "p adjusted", "Adjusted for", "Remark")
+"""Entries of the headline whose hyphens are not minus signs."""
+
 SESSION_COLUMNS = ("Session", "Convert", "Preprocess", "Fit", "Blocks used", "SNR", "Linewidth (Hz)")
 
 
@@ -84,7 +92,9 @@ def write(config: dict[str, Any]) -> Path:
     folder, trial = output / "report", load(config)
     sidecars = sidecars_of(output, trial.keys)
     checklist = methods.mrsinmrs(config, sidecars, trial.quality["block"], trial.quality["session"].to_dict("records"))
-    paragraphs = methods.methods_text(config, sidecars, _primary(trial))
+    headline = read_json(output / "group" / "headline.json")
+    families = _families(trial)
+    paragraphs = methods.methods_text(config, sidecars, _primary(trial), headline["question"], families)
     keys = [key for _, found in paragraphs for key in found] + ["schulz2010"]
     bibtex, references = methods.references(keys)
     numbers = {reference["key"]: n for n, reference in enumerate(references, start=1)}
@@ -97,7 +107,9 @@ def write(config: dict[str, Any]) -> Path:
         "failures": _failures(trial),
         "doubtful": _doubtful(trial),
         "pictures": _pictures(output / "figures"),
-        "headline": _headline(read_json(output / "group" / "headline.json")),
+        "question": _question(headline),
+        "families": families,
+        "headline": _headline(headline),
         "results": [(title, _results(trial.tables.get(name))) for title, name in RESULTS],
         "losses": _shown(trial.tables.get("loss_by_condition"), LOSS_COLUMNS),
         "reliability": _shown(trial.tables["reliability"], RELIABILITY_COLUMNS),
@@ -216,6 +228,28 @@ def _unmasked(folder: Path, trial: "TrialResults") -> str:
     return "Arms were first unmasked " + ", then again ".join(times) + "."
 
 
+def _question(content: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """State the estimand by its attributes, and where the baseline lies."""
+    where = {
+        "before": "before every drug", "both": "scans before the dose and after it", "none": "none",
+        "after": "after the dose: a difference of baselines between arms may be an effect of the dose",
+    }[content["baseline"]]  # fmt: skip
+    return [*((name.capitalize(), text) for name, text in content["question"].items()), ("Baseline", where)]
+
+
+def _families(trial: "TrialResults") -> list[str]:
+    """Say which tests are read in which order; while arms are masked their contrasts have no names."""
+    config, group = trial.config, trial.config["group"]
+    plan = plan_of(config)
+    names = (
+        [c.name for c in plan.contrasts] if trial.frozen else [f"contrast {i + 1}" for i in range(len(plan.contrasts))]
+    )
+    scored = has_scores(config, trial.sessions)
+    mood = f"{group['mood_scale']} {group['mood_followup']} - {group['mood_baseline']}" if scored else None
+    secondary = [name for name in group["secondary"] if name != plan.outcome]
+    return multiplicity.in_words(names, mood, secondary, group["moderators"])
+
+
 def _headline(content: dict[str, Any]) -> list[tuple[str, str | None]]:
     """Give the primary result as label and value."""
     counts = "{n_participants} participants, {n_sessions} sessions, {n_blocks} blocks, {n_doubtful} of them doubtful"
@@ -229,12 +263,18 @@ def _headline(content: dict[str, Any]) -> list[tuple[str, str | None]]:
         ("In percent of the mean baseline", percent),
         ("p", f"{content['p']:.4f} ({content['df_method']}, df {content['df']:.1f})"),
     ]
+    if content["p_adjusted"] is not None and content["p_adjusted"] != content["p"]:
+        rows.append(("p adjusted", f"{content['p_adjusted']:.4f} ({content['family']})"))
+    if content["adjusted_for"]:
+        rows.append(("Adjusted for", content["adjusted_for"]))
+    if content["remark"]:
+        rows.append(("Remark", content["remark"]))
     rows += [(label, f"{content[key]:.2f}") for label, key in SIZES if content[key] is not None]
     found = content.get("attenuation") or {}
     if found.get("fraction") is not None:
         interval = "[{ci_low:.2f}, {ci_high:.2f}]".format(**found) if found["bounded"] else "not bounded"
         rows.append(("Attenuation (fraction)", f"{found['fraction']:.2f} {interval}"))
-    return [(label, value.replace("-", "−") if label not in ("Contrast", "p") else value) for label, value in rows]
+    return [(label, value.replace("-", "−") if label not in AS_IT_IS else value) for label, value in rows]
 
 
 def _results(table: pd.DataFrame | None) -> dict[str, Any] | None:

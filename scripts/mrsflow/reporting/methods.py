@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +248,11 @@ def _reference(key: str, entry: str) -> dict[str, str]:
 
 
 def methods_text(
-    config: dict[str, Any], sidecars: list[dict[str, Any]], primary: dict[str, Any] | None
+    config: dict[str, Any],
+    sidecars: list[dict[str, Any]],
+    primary: dict[str, Any] | None,
+    question: dict[str, str] | None = None,
+    families: Sequence[str] = (),
 ) -> list[tuple[str, list[str]]]:
     """Paragraphs for a methods section, each with the keys of its references.
 
@@ -259,6 +264,10 @@ def methods_text(
         Of the processed scans, with ``ProcessingApplied``.
     primary : dict, optional
         ``model`` and ``df_method`` of the primary analysis as the table of contrasts gives them; None while masked.
+    question : dict, optional
+        The estimand by its attributes.
+    families : sequence of str
+        Families of tests in their order.
     """
     steps = [STEPS.get(step, (f"{step.lower()} was done", None)) for step in steps_of(sidecars)]
     event, bins = config["blocks"]["event"], config["blocks"]["bins"]
@@ -287,6 +296,9 @@ def methods_text(
             ["kreis2021", "lin2021"],
         ),
     ]  # fmt: skip
+    if question:
+        named = "; ".join(f"{name}: {text}" for name, text in question.items())
+        paragraphs.append((f"Estimand by the attributes of ICH E9(R1). {named}. {' '.join(families)}".strip(), []))
     if primary is not None:
         mixed = primary["df_method"] == "kenward-roger"
         how = ", fitted by restricted maximum likelihood with Kenward–Roger degrees of freedom" if mixed else ""

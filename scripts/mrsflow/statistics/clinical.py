@@ -1,5 +1,6 @@
 """The clinical outcome: mood by arm and time, its test, attenuation of a change, and the link to glutamate."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -8,17 +9,20 @@ import pandas as pd
 
 from mrsflow.errors import InputError
 from mrsflow.models import session_models
-from mrsflow.models.table_models import fit_table
+from mrsflow.models.formula import quoted
+from mrsflow.models.table_models import Model, fit_table
 from mrsflow.statistics import design_checks
-from mrsflow.statistics.contrasts import attempt, compare, model_row, primary_model, session_row
-from mrsflow.statistics.outcomes import Rows, add_baseline, split_within
-from mrsflow.statistics.plan import Contrast, Plan, references
+from mrsflow.statistics.contrasts import attempt, compare, complete_row, model_row, primary_model, session_row
+from mrsflow.statistics.outcomes import Rows, add_baseline, complete_sessions, split_within
+from mrsflow.statistics.plan import Contrast, Plan, references, several_sessions
 
 Row = dict[str, Any]
 FRACTION_COLUMNS = (
-    "outcome", "contrast", "model", "fraction", "ci_low", "ci_high", "method", "bounded", "change_reference",
+    "outcome", "estimand", "contrast", "model", "adjusted_for", "fraction", "ci_low", "ci_high", "method",
+    "bounded", "change_reference",
     "change_treated", "df", "n_participants", "n_sessions", "remark",
 )  # fmt: skip
+MOOD_COLUMNS = ("scale", "time_point", "condition", "n", "mean", "sd", "ci_low", "ci_high")
 UNBOUNDED = "not bounded (reference change not different from 0)"
 
 
@@ -31,6 +35,13 @@ def mood_columns(config: dict[str, Any], sessions: "pd.DataFrame") -> list[str]:
     first = [f"{scale}_{group['mood_baseline']}", f"{scale}_{group['mood_followup']}"]
     others = [c for c in sessions.columns if c.startswith(f"{scale}_") and c not in first]
     return [c for c in first if c in sessions] + others
+
+
+def has_scores(config: dict[str, Any], sessions: "pd.DataFrame") -> bool:
+    """Whether any session has both scores of the clinical outcome."""
+    group = config["group"]
+    pair = [f"{group['mood_scale']}_{group[k]}" for k in ("mood_baseline", "mood_followup")]
+    return set(pair) <= set(sessions) and bool(sessions[pair].notna().all(axis=1).any())
 
 
 def as_numbers(sessions: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
@@ -70,35 +81,39 @@ def mood_rows(config: dict[str, Any], sessions: "pd.DataFrame") -> Rows:
     used = sessions[sessions[[before, after]].notna().all(axis=1)].reset_index(drop=True)
     if used.empty:
         raise InputError(f"no session has both {before} and {after}")
+    used, left_out = complete_sessions(used.assign(bl=used[before]), group["adjust_for"], baseline=True)
+    if used.empty:
+        raise InputError(f"no session has every value of {', '.join(group['adjust_for'])}")
     change = used[after] - used[before]
     used = add_baseline(used.assign(bl=used[before], y=change, change=change))
     blocks = used.assign(outcome=change, block="session", phase="infusion")
-    return Rows(blocks, used, len(sessions) - len(used), float(used["bl"].mean()))
+    lost, name = len(sessions) - len(used), f"change of mood, adjusted for {before}"
+    return Rows(blocks, used, lost, float(used["bl"].mean()), left_out, change=True, adjusts=True, estimand=name)
+
+
+NAMED = {
+    "primary": "clinical outcome", "primary (Satterthwaite)": "clinical outcome (Satterthwaite)",
+    "pair means": "clinical outcome, pair means", "re-randomisation": "clinical outcome, re-randomisation",
+    "equal variances": "clinical outcome, equal variances", "baseline by arm": "clinical outcome, score before by arm",
+}  # fmt: skip
+"""Rows of a comparison that the clinical outcome has, under its name."""
 
 
 def clinical_rows(plan: Plan, rows: Rows, outcome: str) -> list[Row]:
     """Test the change of mood, adjusted for the score before, by every contrast."""
-    own = replace(plan, outcome=outcome, adjust_for=())
+    own = replace(plan, outcome=outcome)
     if plan.design == "single_arm":
-        return attempt(lambda: [_mean_change(rows, outcome)], "clinical outcome", "follow-up - before", outcome=outcome)
-    found = []
-    for contrast in plan.contrasts:
-        made = compare(own, rows, contrast)
-        for row in made:
-            row["analysis"] = row["analysis"].replace("primary", "clinical outcome")
-            row["analysis"] = {
-                "pair means": "clinical outcome, pair means",
-                "re-randomisation": "clinical outcome, re-randomisation",
-            }.get(row["analysis"], row["analysis"])
-        found += [row for row in made if row["analysis"] != "blocks treated as independent"]
-    return found
+        name = "follow-up - before"
+        made = attempt(lambda: [_mean_change(rows)], "clinical outcome", name)
+        return [complete_row(row, replace(rows, estimand="change of mood"), own) for row in made]
+    found = [row for contrast in plan.contrasts for row in compare(own, rows, contrast)]
+    return [row | {"analysis": NAMED[row["analysis"]]} for row in found if row["analysis"] in NAMED]
 
 
-def _mean_change(rows: Rows, outcome: str) -> Row:
-    test = session_models.one_sample(rows.sessions["y"])
-    fit = session_models.SessionFit(test, rows.sessions["participant"].nunique(), ())
-    more = {"outcome": outcome, "n_dropped": rows.n_dropped}
-    return session_row(fit, rows.blocks, "clinical outcome", "change ~ 1", "follow-up - before", **more)
+def _mean_change(rows: Rows) -> Row:
+    people = rows.sessions.groupby("participant")["y"].mean()
+    fit = session_models.SessionFit(session_models.one_sample(people), rows.sessions)
+    return session_row(fit, rows, "clinical outcome", "participant's mean change", "follow-up - before", terms=("1",))
 
 
 def mood_time_rows(plan: Plan, rows: Rows, before: str, after: str, outcome: str) -> list[Row]:
@@ -109,32 +124,19 @@ def mood_time_rows(plan: Plan, rows: Rows, before: str, after: str, outcome: str
     long = pd.concat(
         [sessions.assign(time=name, outcome=sessions[c]) for name, c in (("before", before), ("follow-up", after))]
     )
-    contrast = plan.contrasts[0]
+    contrast, own = plan.contrasts[0], replace(plan, outcome=outcome)
+    name = "scores treated as independent (condition x time)"
 
     def make() -> list[Row]:
         text = "outcome ~ condition*time + period + (1|participant)"
         model = fit_table(
             long.reset_index(drop=True), text, references(plan, long.assign(block="session")) | {"time": "before"}
         )
-        late, early = (
-            model.difference("condition", contrast.treated, contrast.reference, time=t) for t in ("follow-up", "before")
-        )
+        late, early = (contrast.difference(model, time=t) for t in ("follow-up", "before"))
         remark = "not a valid test where people differ in their response: sessions are not told apart"
-        return [
-            model_row(
-                model,
-                late - early,
-                "scores treated as independent (condition x time)",
-                contrast.name,
-                "satterthwaite",
-                remark=remark,
-            )
-        ]
+        return [model_row(model, late - early, name, contrast.name, "satterthwaite", remark=remark)]
 
-    return [
-        row | {"outcome": outcome, "n_dropped": rows.n_dropped}
-        for row in attempt(make, "scores treated as independent (condition x time)", contrast.name)
-    ]
+    return [complete_row(row, rows, own) for row in attempt(make, name, contrast.name)]
 
 
 def mood_change(config: dict[str, Any], sessions: "pd.DataFrame") -> "pd.Series | None":
@@ -170,79 +172,92 @@ def mood_table(config: dict[str, Any], sessions: "pd.DataFrame", columns: list[s
                 "scale": scale, "time_point": column.removeprefix(f"{scale}_"), "condition": condition, "n": n,
                 "mean": mean, "sd": sd, "ci_low": mean - half, "ci_high": mean + half,
             })  # fmt: skip
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, columns=MOOD_COLUMNS)
 
 
 def attenuation_rows(plan: Plan, rows: Rows, outcome: str, control: str | None) -> list[Row]:
     """Give the part of the response that a treatment takes away, with Fieller's interval.
 
-    Without a control condition the response is the change from baseline of the session; with one (a placebo infusion)
-    it is the difference from that condition in the primary model.
+    Numerator and denominator are means of the model that gives the contrast itself, so that the two agree. Without a
+    control condition the response is the change from the baseline; with one (a placebo infusion) it is the difference
+    from that condition.
     """
     found = []
     for contrast in plan.contrasts:
-        if control in (contrast.treated, contrast.reference):
+        if contrast.pair is None or control in contrast.pair:
             continue
         try:
             made = _attenuation(plan, rows, contrast, control)
         except InputError as error:
             made = {"remark": f"not estimated: {error}"}
-        found.append({"outcome": outcome, "contrast": contrast.name, **made})
+        found.append({"outcome": outcome, "estimand": rows.estimand, "contrast": contrast.name, **made})
     return found
 
 
 def _attenuation(plan: Plan, rows: Rows, contrast: Contrast, control: str | None) -> Row:
     design_checks.check_comparison(plan, rows.sessions)
-    if control is None and not rows.has_baseline:
+    if control is None and not (rows.change or rows.adjusts):
         raise InputError("there is no baseline to take the change from; name a control condition in group.control")
-    if plan.design == "parallel":
-        return _parallel_attenuation(rows, contrast)
-    if control is None:
-        text = (
-            "outcome ~ condition"
-            + (" + period" if rows.sessions["period"].nunique() > 1 else "")
-            + " + (1|participant)"
-        )
-        table = rows.sessions.assign(outcome=rows.sessions["change"], block="session")
-        model = fit_table(table, text, {k: v for k, v in references(plan, table).items() if k != "block"})
-        weights = np.array([model.mean_weights(condition=c) for c in (contrast.treated, contrast.reference)])
-        method = "Fieller, session changes, Kenward-Roger covariance"
-    else:
-        model = primary_model(plan, rows)
-        weights = np.array([model.difference("condition", c, control) for c in (contrast.treated, contrast.reference)])
-        method = f"Fieller, differences from {control} in the primary model, Kenward-Roger covariance"
-    treated, reference = weights @ model.fit.beta
+    # an adjusted level is at the mean baseline, and its change is what lies above that
+    above = rows.sessions["bl"].mean() if control is None and rows.adjusts and not rows.change else 0.0
+    taken = ((control, -1.0),) if control else ()
+    parts = [Contrast("", ((c, 1.0), *taken)) for c in contrast.pair or ()]
+    against = f"differences from {control}" if control else "changes from baseline"
+    if plan.design == "parallel" or not rows.blocks.duplicated("participant").any():
+        return _of_sessions(plan, rows, parts, above, against)
+    model = primary_model(plan, rows)
+    weights = np.array([part.difference(model) for part in parts])
+    treated, reference = weights @ model.fit.beta - _at_mean(model, rows, above)
     df = float(model.test(weights[0] - treated / reference * weights[1]).df)
     found = session_models.fieller(treated, reference, weights @ model.fit.covariance_kr @ weights.T, df)
-    return _fraction_cells(found, treated, reference, df, method, model.formula, model.table)
+    method = f"Fieller, {against} in the model of the contrast, Kenward-Roger covariance"
+    return _fraction_cells(found, (treated, reference), df, method, model.formula, plan, model.table)
 
 
-def _parallel_attenuation(rows: Rows, contrast: Contrast) -> Row:
-    by = {c: part["change"].to_numpy(float) for c, part in rows.sessions.groupby("condition")}
-    a, b = by[contrast.treated], by[contrast.reference]
-    df = len(a) + len(b) - 2
-    if df < 1 or min(len(a), len(b)) < 1:
-        raise InputError("too few participants")
-    pooled = (np.sum((a - a.mean()) ** 2) + np.sum((b - b.mean()) ** 2)) / df
-    found = session_models.fieller(a.mean(), b.mean(), np.diag([pooled / len(a), pooled / len(b)]), df)
-    return _fraction_cells(
-        found, a.mean(), b.mean(), df, "Fieller, session changes", "change ~ condition", rows.sessions
-    )
+def _at_mean(model: Model, rows: Rows, above: float) -> float:
+    """Mean baseline at which the means of a model stand: that of its participants, each counted as in the model."""
+    if not above:
+        return 0.0
+    people = rows.sessions.groupby("participant")["bl"].mean()
+    return float(people.mean() + model.table["bl_dev"].mean() + model.table["bl_mean"].mean())
+
+
+def _of_sessions(plan: Plan, rows: Rows, parts: list[Contrast], above: float, against: str) -> Row:
+    """Attenuation between groups, each with a variance of its own."""
+    covariates = (*(("bl",) if rows.adjusts else ()), *plan.adjust_for)
+    sessions = rows.sessions[rows.sessions["condition"].isin(plan.conditions)].reset_index(drop=True)
+    x, _ = session_models.parallel_design(sessions, plan.conditions, {}, covariates)
+    y, arms = sessions[rows.value].to_numpy(float), sessions["condition"].to_numpy(object)
+    cells = np.zeros((2, x.shape[1]))
+    for row, part in zip(cells, parts, strict=True):
+        row[: len(plan.conditions)] = [part.of.get(c, 0.0) for c in plan.conditions]
+    variance = session_models.group_variances(x, y, arms)
+    a = x @ np.linalg.solve(x.T @ x, cells.T)  # (n, 2)
+    by = {g: s2 * a[arms == g].T @ a[arms == g] for g, (s2, _) in variance.items()}
+    treated, reference = a.T @ y - above
+    direction = np.array([1.0, -treated / reference])
+    own = {g: direction @ v @ direction for g, v in by.items()}
+    df = sum(own.values()) ** 2 / sum(v**2 / variance[g][1] for g, v in own.items())
+    found = session_models.fieller(treated, reference, sum(by.values()), df)
+    text = f"session {'change' if rows.change else 'mean'} ~ {' + '.join(['condition', *covariates])}"
+    method = f"Fieller, {against}, a variance for each condition"
+    return _fraction_cells(found, (treated, reference), df, method, text, plan, sessions)
 
 
 def _fraction_cells(
     found: session_models.Fraction,
-    treated: float,
-    reference: float,
+    changes: tuple[float, float],
     df: float,
     method: str,
     model: str,
+    plan: Plan,
     table: "pd.DataFrame",
 ) -> Row:
+    used = [c for c in ("bl_dev", "bl_mean", "bl", *plan.adjust_for) if c in re.split(r"[ +`]+", model)]
     return {
         "fraction": found.value, "ci_low": found.low, "ci_high": found.high, "method": method, "bounded": found.bounded,
-        "change_reference": reference, "change_treated": treated, "model": model, "df": df,
-        "n_participants": table["participant"].nunique(),
+        "change_reference": changes[1], "change_treated": changes[0], "model": model, "df": df,
+        "adjusted_for": ", ".join(used), "n_participants": table["participant"].nunique(),
         "n_sessions": len(table.drop_duplicates(["participant", "session"])),
         "remark": "" if found.bounded else UNBOUNDED,
     }  # fmt: skip
@@ -254,37 +269,29 @@ def link_rows(plan: Plan, rows: Rows, mood: Rows, outcome: str) -> list[Row]:
     if not rows.has_baseline:
         raise InputError("there are no baseline blocks, so there is no change of the outcome")
     glx = rows.sessions[keys].assign(glx=100 * rows.sessions["change"] / rows.baseline)
-    table = mood.blocks[[*keys, "condition", "period", "outcome"]].merge(glx, on=keys)
+    table = mood.blocks[[*keys, "condition", "period", "outcome", *plan.adjust_for]].merge(glx, on=keys)
     table["glx_within"], table["glx_between"] = split_within(table, "glx")
-    if plan.design == "crossover":
-        text = "outcome ~ glx_within + glx_between + condition" + (" + period" if table["period"].nunique() > 1 else "")
-        made = references(plan, table.assign(block="session"))
-        model = fit_table(table, f"{text} + (1|participant)", {k: v for k, v in made.items() if k != "block"})
+    names = ["glx_within", "glx_between"]
+    if several_sessions(table):
+        terms = ["condition"] * (plan.design != "single_arm") + ["period"] * (table["period"].nunique() > 1)
+        text = " + ".join([*names, *terms, *map(quoted, plan.adjust_for), "(1|participant)"])
+        known = references(plan, table.assign(block="session"))
+        model = fit_table(table, f"outcome ~ {text}", {k: v for k, v in known.items() if k in terms})
         found = [
             model_row(model, np.array([float(n == name) for n in model.design.names]), "link", f"{kind} slope")
-            for name, kind in (("glx_within", "within participants"), ("glx_between", "between participants"))
+            for name, kind in zip(names, ("within participants", "between participants"), strict=True)
         ]
     else:
-        columns = [
-            table["glx_between"],
-            np.ones(len(table)),
-            *session_models.dummies(table["condition"], plan.conditions).T,
-        ]
-        test = session_models.least_squares(np.column_stack(columns), table["outcome"].to_numpy(float), 0)
-        fit = session_models.SessionFit(test, table["participant"].nunique(), ())
-        found = [session_row(fit, table, "link", "outcome ~ glx_between + condition", "between participants slope")]
-    spread = {
-        "within participants slope": table["glx_within"].std(),
-        "between participants slope": table["glx_between"].std(),
-    }
+        x, _ = session_models.parallel_design(table, plan.conditions, {}, ["glx_between", *plan.adjust_for])
+        weights = np.eye(x.shape[1])[len(plan.conditions)]
+        test = session_models.least_squares(x, table["outcome"].to_numpy(float), weights)
+        fit = session_models.SessionFit(test, table, ("glx_between", *plan.adjust_for))
+        found = [session_row(fit, mood, "link", "outcome", "between participants slope")]
+    spread = {f"{kind} participants slope": table[f"glx_{kind}"].std() for kind in ("within", "between")}
     remark = "points of mood per 1 % of baseline; exploratory, no claim of mediation"
+    own = replace(plan, outcome=outcome)
     return [
-        row
-        | {
-            "outcome": outcome,
-            "n_dropped": mood.n_dropped,
-            "per_sd": row["estimate"] * float(spread[row["contrast"]]),
-            "remark": remark,
-        }
+        complete_row(row | {"remark": remark}, replace(mood, estimand="link of two changes"), own)
+        | {"per_sd": row["estimate"] * float(spread[row["contrast"]])}
         for row in found
     ]

@@ -1,9 +1,12 @@
 """The comparison of conditions: the primary model of each design, what is shown beside it, and rows of results."""
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mrsflow.errors import InputError
@@ -14,12 +17,11 @@ from mrsflow.statistics import design_checks
 from mrsflow.statistics.plan import Contrast, Plan, formula, references
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from mrsflow.statistics.outcomes import Rows
 
 COLUMNS = (
-    "analysis", "outcome", "model", "contrast", "n_participants", "n_sessions", "n_blocks", "n_dropped", "random",
+    "analysis", "outcome", "estimand", "model", "adjusted_for", "contrast", "n_participants", "n_sessions",
+    "n_blocks", "n_dropped", "random",
     "estimate", "se", "df", "df_method", "t", "p", "ci_low", "ci_high", "percent_of_baseline", "percent_ci_low",
     "percent_ci_high", "d_z", "d_z_low", "d_z_high", "g_av", "g_ci_low", "g_ci_high", "p_adjusted", "family",
     "singular", "converged", "sd_participant", "sd_session", "sd_residual", "seed", "remark",
@@ -70,7 +72,7 @@ def model_row(
     return row | more
 
 
-def counts(blocks: "pd.DataFrame") -> dict[str, int]:
+def counts(blocks: pd.DataFrame) -> dict[str, int]:
     """Cells that tell whose blocks a row used."""
     sessions = blocks.drop_duplicates(["participant", "session"])
     return {
@@ -86,19 +88,33 @@ def numbers(test: Inference) -> dict[str, float]:
 
 
 def session_row(
-    fit: session_models.SessionFit, blocks: "pd.DataFrame", analysis: str, model: str, contrast: str, **more: Any
+    fit: session_models.SessionFit, rows: "Rows", analysis: str, value: str, contrast: str, **more: Any
 ) -> dict[str, Any]:
-    """Make the row of a least-squares test of session values that summarise `blocks`."""
+    """Make the row of a least-squares test of session values: `value` says what they are."""
+    keys = ["participant", "session"]
+    here = pd.MultiIndex.from_frame(rows.blocks[keys]).isin(pd.MultiIndex.from_frame(fit.sessions[keys]))
     return {
         "analysis": analysis,
-        "model": model,
+        "model": f"{value} ~ {' + '.join(more.pop('terms', ('condition', *fit.covariates)))}",
         "contrast": contrast,
-        **counts(blocks),
+        **counts(rows.blocks[here]),
         "random": "none",
         "df_method": "residual",
+        "remark": _cancelled(fit),
         **numbers(fit.test),
         **more,
     }
+
+
+def _cancelled(fit: session_models.SessionFit) -> str:
+    return f"{', '.join(fit.cancelled)}: constant within participants, and so without a part in it" * bool(
+        fit.cancelled
+    )
+
+
+def joined(*remarks: str) -> str:
+    """Put remarks in one cell, each once."""
+    return "; ".join(dict.fromkeys(r for r in remarks if r))
 
 
 def attempt(
@@ -111,87 +127,152 @@ def attempt(
         return [{"analysis": analysis, "contrast": contrast, "remark": f"not estimated: {error}", **more}]
 
 
-def sizes(plan: Plan, rows: "Rows", contrast: Contrast) -> dict[str, float]:
-    """Effect sizes of session changes (of infusion means where there is no baseline)."""
-    value = "change" if rows.has_baseline else "y"
-    by = {c: part.set_index("participant")[value] for c, part in rows.sessions.groupby("condition")}
-    if plan.design == "single_arm":
-        changes = rows.sessions
-        return session_models.paired_sizes(changes["y"], changes["bl"]) if rows.has_baseline else {}
-    treated, reference = by[contrast.treated], by[contrast.reference]
+def sizes(plan: Plan, rows: "Rows", contrast: Contrast, test: Inference) -> dict[str, float]:
+    """Effect sizes of a fitted contrast; `rows` give the spread of the session values and who has every condition."""
+    used = rows.sessions
+    if not contrast.weights:
+        spread = float(used.groupby("period")[rows.value].var().mean() ** 0.5)
+        people = used["participant"].nunique()
+        return session_models.effect_sizes(test, people, spread, people - 1)
+    by = used[used["condition"].isin(contrast.of)].groupby("condition")[rows.value]
+    spread = float(by.var().mean() ** 0.5)
     if plan.design == "parallel":
-        return session_models.group_sizes(treated, reference)
-    both = treated.index.intersection(reference.index)
-    return session_models.paired_sizes(treated[both], reference[both]) if len(both) > 1 else {}
+        return session_models.effect_sizes(test, 0, spread, float(by.size().sum() - by.ngroups))
+    pairs = session_models.complete(used, tuple(contrast.of))["participant"].nunique()
+    return session_models.effect_sizes(test, pairs, spread, pairs - 1)
 
 
-def complete_row(row: dict[str, Any], rows: "Rows", outcome: str) -> dict[str, Any]:
-    """Add what every row has: outcome, dropped rows, and the estimate as percent of the baseline."""
+def complete_row(row: dict[str, Any], rows: "Rows", plan: Plan) -> dict[str, Any]:
+    """Add what every row has: outcome, estimand, covariates, dropped rows, the estimate in percent of the baseline."""
     names = {"estimate": "percent_of_baseline", "ci_low": "percent_ci_low", "ci_high": "percent_ci_high"}
     found = {new: 100 * row[old] / rows.baseline for old, new in names.items() if old in row}
-    return {"outcome": outcome} | row | found | {"n_dropped": rows.n_dropped + row.get("n_dropped", 0)}
+    found |= {"n_dropped": rows.n_dropped + row.get("n_dropped", 0)}
+    if "model" in row:
+        terms = {t.strip("` ") for t in re.split(r"[+*:~]", row["model"].partition("~")[2])}
+        missing = [c for c in plan.adjust_for if c not in terms]
+        cancelled = [c for c in missing if f"{c}" in row.get("remark", "") and "constant within" in row["remark"]]
+        missing = [c for c in missing if c not in cancelled]
+        found["adjusted_for"] = ", ".join(t for t in ("bl_dev", "bl_mean", "bl", *plan.adjust_for) if t in terms)
+        if missing:
+            found["remark"] = joined(row.get("remark", ""), f"not adjusted for {', '.join(missing)}")
+    return {"outcome": plan.outcome, "estimand": rows.estimand} | row | found
+
+
+def primary_row(
+    plan: Plan, rows: "Rows", contrast: Contrast, analysis: str = "primary", extra: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Make the row of the primary analysis of a design.
+
+    Groups of a parallel trial, and single values of participants, are compared by least squares of session values with
+    a variance for each condition; everything else by the mixed model of the blocks.
+    """
+    if plan.design == "parallel":
+        return session_test(plan, rows, contrast, analysis=analysis, extra=extra)
+    if plan.design == "single_arm" and not rows.change:
+        raise InputError("there is no usable baseline, and a single arm is its change from it; name blocks.baseline")
+    if not rows.blocks.duplicated("participant").any():  # one value each: nothing is random
+        return session_test(plan, rows, contrast, analysis=analysis, extra=extra)
+    model = primary_model(plan, rows, extra)
+    return model_row(model, contrast.difference(model), analysis, contrast.name, remark=_at_zero(model))
+
+
+def _at_zero(model: Model) -> str:
+    return "a variance is at zero" if model.fit.singular else ""
+
+
+def with_sizes(plan: Plan, rows: "Rows", contrast: Contrast, row: dict[str, Any]) -> dict[str, Any]:
+    """Add the effect sizes of a row's own test."""
+    test = Inference(*(np.float64(row[name]) for name in ("estimate", "se", "df", "t", "p", "ci_low", "ci_high")))
+    return row | sizes(plan, rows, contrast, test)
 
 
 def compare(plan: Plan, rows: "Rows", contrast: Contrast, beside: bool = True) -> list[dict[str, Any]]:
-    """Make every row of the primary comparison: the model by both methods and, `beside`, what must stand with it."""
+    """Make every row of the primary comparison: the primary analysis and, `beside`, what must stand with it."""
 
-    def mixed_rows(session: bool) -> list[dict[str, Any]]:
-        if not rows.blocks.duplicated("participant").any():  # one value each: nothing is random
-            row = pair_means(plan, rows, contrast, analysis="primary")
-            return [row | sizes(plan, rows, contrast)]
+    def primary() -> list[dict[str, Any]]:
+        row = with_sizes(plan, rows, contrast, primary_row(plan, rows, contrast))
+        return [row | {"remark": joined(*rows.notes, row["remark"])}]
+
+    def mixed(analysis: str, session: bool = True, **more: Any) -> list[dict[str, Any]]:
+        if not rows.blocks.duplicated("participant").any():
+            return []
         model = primary_model(plan, rows, session=session)
-        weights = model.difference("condition", contrast.treated, contrast.reference)
-        if not session:
+        return [model_row(model, contrast.difference(model), analysis, contrast.name, **more)]
+
+    found = attempt(primary, "primary", contrast.name)
+    if beside:
+        name, independent = contrast.name, "blocks treated as independent"
+        if plan.design == "parallel":
+            remark = "assumes the same variance in every condition"
+            found += attempt(lambda: mixed("equal variances", remark=remark), "equal variances", name)
+        else:
+            satterthwaite = "primary (Satterthwaite)"
+            found += attempt(lambda: mixed(satterthwaite, method="satterthwaite"), satterthwaite, name)
+            found += attempt(lambda: [session_test(plan, rows, contrast)], "pair means", name)
+        if contrast.weights:
+            found += attempt(lambda: [rerandomised(plan, rows, contrast)], "re-randomisation", name)
+        if plan.design == "crossover":
             remark = "not a valid test where visits differ: participants' sessions are not told apart"
-            return [
-                model_row(
-                    model, weights, "blocks treated as independent", contrast.name, "satterthwaite", remark=remark
-                )
-            ]
-        remark = "; ".join([*rows.notes, *(["a variance is at zero"] if model.fit.singular else [])])
-        return [
-            model_row(model, weights, "primary", contrast.name, remark=remark, **sizes(plan, rows, contrast)),
-            model_row(model, weights, "primary (Satterthwaite)", contrast.name, "satterthwaite", remark=remark),
-        ]
-
-    found = attempt(lambda: mixed_rows(True), "primary", contrast.name)
-    if not beside:
-        return [complete_row(row, rows, plan.outcome) for row in found[:1]]
-    found += attempt(lambda: [pair_means(plan, rows, contrast)], "pair means", contrast.name)
-    found += attempt(lambda: [rerandomised(plan, rows, contrast)], "re-randomisation", contrast.name)
-    if plan.design == "crossover":
-        found += attempt(lambda: mixed_rows(False), "blocks treated as independent", contrast.name)
-    return [complete_row(row, rows, plan.outcome) for row in found]
+            more = {"session": False, "method": "satterthwaite", "remark": remark}
+            found += attempt(lambda: mixed(independent, **more), independent, name)
+        found += attempt(lambda: baseline_row(plan, rows, contrast), "baseline by arm", name)
+    return [complete_row(row, rows, plan) for row in found]
 
 
-def pair_means(
-    plan: Plan, rows: "Rows", contrast: Contrast, y: str = "y", analysis: str = "pair means"
+def session_test(
+    plan: Plan,
+    rows: "Rows",
+    contrast: Contrast,
+    y: str | None = None,
+    analysis: str = "pair means",
+    extra: Sequence[str] = (),
+    variance: Literal["by condition", "equal", "HC3"] = "by condition",
 ) -> dict[str, Any]:
-    """Make the row of the classical analysis of session means: crossover or parallel analysis of covariance."""
+    """Make the row of the classical analysis of session means: crossover or parallel, one sample in a single arm.
+
+    Parameters
+    ----------
+    y : str, optional
+        y, change or bl: what is compared; by default what the estimand says, adjusted for the baseline if it says so.
+    """
     design_checks.check_comparison(plan, rows.sessions)
-    adjusted = rows.has_baseline and y == "y"
-    blocks = rows.blocks
+    y = y or rows.value
+    covariates = (*(("bl",) if rows.adjusts and y == rows.value else ()), *plan.adjust_for, *extra)
+    named = {"y": "session mean", "change": "session change", "bl": "session baseline"}[y]
+    sessions = rows.sessions[rows.sessions[y].notna()]
+    if plan.design == "single_arm":
+        people = sessions.groupby("participant")[y].mean()
+        fit = session_models.SessionFit(session_models.one_sample(people), sessions)
+        return session_row(fit, rows, analysis, f"participant's mean {named}", contrast.name, terms=("1",))
     if plan.design == "parallel":
-        fit = session_models.parallel(rows.sessions, contrast.treated, contrast.reference, y, adjusted)
-        blocks = blocks[blocks["condition"].isin([contrast.treated, contrast.reference])]
-        text = " + ".join(["condition", *fit.covariates])
-    else:
-        fit = session_models.crossover(
-            rows.sessions, plan.conditions, contrast.treated, contrast.reference, y, adjusted
-        )
-        blocks = blocks[
-            blocks["participant"].isin(session_models.complete(rows.sessions, plan.conditions)["participant"])
-        ]
-        text = " + ".join(["participant", "condition", *fit.covariates])
+        fit = session_models.parallel(sessions, plan.conditions, contrast.of, y, covariates, variance)
+        method = {"by condition": "Welch-Satterthwaite", "equal": "residual", "HC3": "residual"}[variance]
+        how = "a variance for each condition" if variance == "by condition" else ""
+        return session_row(fit, rows, analysis, named, contrast.name, df_method=method, remark=how)
+    fit = session_models.crossover(sessions, plan.conditions, contrast.of, y, covariates)
     left = rows.sessions["participant"].nunique() - fit.n_participants
     remark = f"{left} participant(s) without every condition left out" if left else ""
-    named = "session mean" if y == "y" else "session change"
-    return session_row(fit, blocks, analysis, f"{named} ~ {text}", contrast.name, remark=remark)
+    row = session_row(fit, rows, analysis, named, contrast.name, terms=("participant", "condition", *fit.covariates))
+    return row | {"remark": joined(remark, row["remark"])}
+
+
+def baseline_row(plan: Plan, rows: "Rows", contrast: Contrast) -> list[dict[str, Any]]:
+    """Compare the baselines of the arms: a difference says what a dose before them did, or chance."""
+    if not rows.has_baseline or not contrast.weights:
+        return []
+    more = {"estimand": "baseline", "remark": "difference of the baselines, not of the response"}
+    sessions = rows.sessions[rows.sessions["bl"].notna()].reset_index(drop=True)
+    if plan.design == "parallel":
+        row = session_test(plan, rows, contrast, y="bl", analysis="baseline by arm")
+        return [row | more]
+    blocks = sessions.assign(outcome=sessions["bl"], block="baseline", phase="baseline", onset_s=0.0)
+    own = replace(rows, blocks=blocks, sessions=sessions, adjusts=False, change=False)
+    return [primary_row(plan, own, contrast, "baseline by arm") | more]
 
 
 def rerandomised(plan: Plan, rows: "Rows", contrast: Contrast) -> dict[str, Any]:
-    """Make the row of the randomisation test of the analysis of covariance."""
-    row = pair_means(plan, rows, contrast, analysis="re-randomisation")
+    """Make the row of the randomisation test of the analysis of session means."""
+    row = session_test(plan, rows, contrast, analysis="re-randomisation", variance="equal")
     p, t, exact = randomisation_of(plan, rows, contrast)
     unknown = ("se", "df", "ci_low", "ci_high")
     kept = {name: value for name, value in row.items() if name not in unknown}
@@ -201,34 +282,36 @@ def rerandomised(plan: Plan, rows: "Rows", contrast: Contrast) -> dict[str, Any]
 
 def randomisation_of(plan: Plan, rows: "Rows", contrast: Contrast) -> tuple[float, NDArray[np.float64], bool]:
     """Run the randomisation test: p, its distribution of t, and whether every assignment was taken."""
-    levels = (contrast.reference, *(c for c in plan.conditions if c != contrast.reference))
-    crossed = plan.design == "crossover"
-    if crossed:
+    if contrast.pair is None:
+        raise InputError("the randomisation test is of differences of two conditions")
+    treated, reference = contrast.pair
+    levels = (reference, *(c for c in plan.conditions if c != reference))
+    covariates = (*(("bl",) if rows.adjusts else ()), *plan.adjust_for)
+    if plan.design == "crossover":
         used = session_models.complete(rows.sessions, plan.conditions)
-        periods = tuple(sorted(used["period"].unique()))
-        fixed = [session_models.dummies(used["period"], periods)]
+        fixed = [session_models.dummies(used["period"], tuple(sorted(used["period"].unique())))]
+        coded = session_models.coded(used, covariates)
+        inside = {name: session_models.within(x, used["participant"]) for name, x in coded.items()}
+        fixed += [coded[name] for name, x in inside.items() if np.abs(x).max(initial=0) > session_models.ROUNDING]
     else:
         used = rows.sessions.sort_values("participant").reset_index(drop=True)
-        fixed = [np.ones((len(used), 1))]
-    if rows.has_baseline:
-        fixed.append(used[["bl"]].to_numpy(float) - rows.sessions["bl"].mean())
+        fixed = [np.ones((len(used), 1)), *session_models.coded(used, covariates).values()]
     labels = used["condition"].to_numpy(object).reshape(used["participant"].nunique(), -1)
-    return permutation.rerandomise(
-        used["y"], np.column_stack(fixed), labels, used["participant"], levels, contrast.treated, plan.draws, plan.seed
-    )
+    y, columns = used[rows.value], np.column_stack(fixed)
+    return permutation.rerandomise(y, columns, labels, used["participant"], levels, treated, plan.draws, plan.seed)
 
 
-def participant_only_time(plan: Plan, blocks: "pd.DataFrame") -> dict[str, Any]:
+def participant_only_time(plan: Plan, blocks: pd.DataFrame) -> dict[str, Any]:
     """Make the row of condition x time with a participant intercept only, as it is common in published trials."""
     contrast = plan.contrasts[0]
     model = fit_table(blocks, "outcome ~ condition*block + (1|participant)", references(plan, blocks))
-    weights = model.difference("condition", contrast.treated, contrast.reference)
     remark = "not a valid test where visits differ; all blocks, condition averaged over time"
     name = "blocks treated as independent (condition x time)"
-    return model_row(model, weights, name, contrast.name, "satterthwaite", remark=remark, outcome=plan.outcome)
+    more = {"remark": remark, "estimand": "level, all blocks"}
+    return model_row(model, contrast.difference(model), name, contrast.name, "satterthwaite", **more)
 
 
-def phase_model(plan: Plan, blocks: "pd.DataFrame") -> Model:
+def phase_model(plan: Plan, blocks: pd.DataFrame) -> Model:
     """Fit condition x phase to all blocks, with every random intercept that the design has."""
     keys = ["participant", "session", "phase"]
     terms = ["condition*phase", *(["period"] if blocks["period"].nunique() > 1 else []), "(1|participant)"]
@@ -239,41 +322,3 @@ def phase_model(plan: Plan, blocks: "pd.DataFrame") -> Model:
     return fit_table(
         blocks, "outcome ~ " + " + ".join(terms), {k: found[k] for k in ("condition", "period")} | {"phase": "baseline"}
     )
-
-
-def single_arm(plan: Plan, rows: "Rows", blocks: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Make the rows of infusion against baseline within participants, without a second condition."""
-    contrast = plan.contrasts[0]
-
-    def make() -> list[dict[str, Any]]:
-        design_checks.check_comparison(plan, rows.sessions)
-        model = fit_table(blocks, "outcome ~ block + (1|participant) + (1|participant:phase)", references(plan, blocks))
-        phase = blocks.drop_duplicates("block").set_index("block")["phase"]
-        late = [b for b in model.design.levels["block"] if phase[b] != "baseline"]
-        early = [b for b in model.design.levels["block"] if phase[b] == "baseline"]
-        weights = np.mean([model.mean_weights(block=b) for b in late], axis=0)
-        weights = weights - np.mean([model.mean_weights(block=b) for b in early], axis=0)
-        extra = sizes(plan, rows, contrast)
-        return [
-            model_row(model, weights, "primary", contrast.name, **extra),
-            model_row(model, weights, "primary (Satterthwaite)", contrast.name, "satterthwaite"),
-        ]
-
-    def changes() -> list[dict[str, Any]]:
-        test = session_models.one_sample(rows.sessions["change"])
-        fit = session_models.SessionFit(test, rows.sessions["participant"].nunique(), ())
-        return [session_row(fit, rows.blocks, "pair means", "session change ~ 1", contrast.name)]
-
-    found = attempt(make, "primary", contrast.name) + attempt(changes, "pair means", contrast.name)
-    return [complete_row(row, rows, plan.outcome) for row in found]
-
-
-def adjust(rows: list[dict[str, Any]], family: str, method: str) -> list[dict[str, Any]]:
-    """Adjust the p-values of a family (Holm or Benjamini-Hochberg); rows without p stay without."""
-    from statsmodels.stats.multitest import multipletests
-
-    tested = [row for row in rows if np.isfinite(row.get("p", np.nan))]
-    if tested:
-        for row, p in zip(tested, multipletests([row["p"] for row in tested], method=method)[1], strict=True):
-            row |= {"p_adjusted": float(p), "family": family}
-    return rows

@@ -17,6 +17,7 @@ from mrsflow.statistics import (
     contrasts,
     design_checks,
     moderators,
+    multiplicity,
     outcomes,
     participant_flow,
     timecourse,
@@ -25,10 +26,12 @@ from mrsflow.statistics import sensitivity as sensitivity_set
 from mrsflow.statistics.contrasts import COLUMNS
 from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Plan, plan_of
-from mrsflow.study import cohort, layout, masking, quality_rules
+from mrsflow.study import cohort, covariates, layout, masking, quality_rules
+from mrsflow.study.estimand import in_words
 from mrsflow.study.study import Study, read_study
 from mrsflow.study.trial import TrialData, conditions_of, planned
 
+MASKED = "the first contrast of the configuration (arms are masked)"
 logger = logging.getLogger(__name__)
 Tables = dict[str, pd.DataFrame]
 
@@ -61,7 +64,7 @@ def run(config: dict[str, Any], status: list[Path] | None = None) -> dict[str, A
     tables = describe(everyone, plan, rows, verdicts, lost)
     if config["study"]["freeze"]:
         tables |= analyse(everyone, plan, rows)
-    headline = headline_of(config, plan, rows, tables)
+    headline = headline_of(everyone, plan, rows, tables)
     write(Path(config["output"]) / "group", tables, headline, everyone, located)
     return headline
 
@@ -113,6 +116,10 @@ def design_of(config: dict[str, Any], study: Study, located: list[cohort.Session
     design_checks.check_arms(config["study"]["design"], sessions)
     if "vendor" not in sessions and (vendors := cohort.vendors(located)):
         sessions["vendor"] = sessions["key"].map(vendors)
+        sessions = covariates.typed(config, sessions)
+    for column in config["group"]["adjust_for"]:
+        if column not in sessions:
+            raise InputError(f"group.adjust_for: {column!r} is in no table and no scan says it; take it out")
     return sessions
 
 
@@ -165,9 +172,8 @@ def models_of(config: dict[str, Any]) -> dict[str, Model]:
         found["participant only"] = contrasts.primary_model(plan, rows, session=False)
         usable = everyone.blocks[everyone.blocks[plan.outcome].notna() & ~everyone.blocks["excluded"]]
         found["condition x phase"] = contrasts.phase_model(plan, usable.rename(columns={plan.outcome: "outcome"}))
-        if config["group"]["mood_scale"] is not None:
-            mood = clinical.mood_rows(config, everyone.sessions)
-            found["clinical outcome"] = contrasts.primary_model(replace(plan, adjust_for=()), mood)
+        if clinical.has_scores(config, everyone.sessions):
+            found["clinical outcome"] = contrasts.primary_model(plan, clinical.mood_rows(config, everyone.sessions))
     return found
 
 
@@ -202,25 +208,22 @@ def analyse(everyone: TrialData, plan: Plan, rows: Rows) -> Tables:
     config, group = everyone.config, everyone.config["group"]
     usable = everyone.blocks[everyone.blocks[plan.outcome].notna() & ~everyone.blocks["excluded"]]
     all_blocks = usable.rename(columns={plan.outcome: "outcome"}).reset_index(drop=True)
-    if plan.design == "single_arm":
-        found = contrasts.single_arm(plan, rows, all_blocks)
-        sensitivity: list[dict[str, Any]] = []
-    else:
-        found = primary_rows(plan, rows, all_blocks)
+    found, primary = primary_rows(plan, rows, all_blocks)
+    sensitivity: list[dict[str, Any]] = []
+    if plan.design != "single_arm":
         sensitivity = beside(found) + sensitivity_set.sensitivity_rows(
             everyone, plan, rows, group["other_denominators"]
         )
     found += secondary_rows(everyone, plan, group["secondary"])
     found += moderators.moderator_rows(plan, rows, group["moderators"])
     tables: Tables = {}
-    attenuated = (
-        clinical.attenuation_rows(plan, rows, plan.outcome, group["control"]) if plan.design != "single_arm" else []
-    )
+    attenuated = clinical.attenuation_rows(plan, rows, plan.outcome, group["control"])
+    attenuated += response_attenuation(everyone, plan, rows)
     if group["mood_scale"] is not None:
-        made, more, tables["link"] = mood_results(everyone, plan, rows, found[0].get("p"))
+        made, more, tables["link"] = mood_results(everyone, plan, rows, primary)
         found, attenuated = found + made, attenuated + more
         columns = clinical.mood_columns(config, everyone.sessions)
-        tables["mood"] = clinical.mood_table(config, everyone.sessions, [c for c in columns if c in everyone.sessions])
+        tables["mood"] = clinical.mood_table(config, everyone.sessions, columns)
     tables["contrasts"] = as_table(found, plan)
     tables["sensitivity"] = as_table(sensitivity, plan)
     tables["attenuation"] = pd.DataFrame(attenuated, columns=clinical.FRACTION_COLUMNS)
@@ -229,34 +232,42 @@ def analyse(everyone: TrialData, plan: Plan, rows: Rows) -> Tables:
     return tables
 
 
-def primary_rows(plan: Plan, rows: Rows, all_blocks: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of every named contrast of the primary outcome, Holm over them where there are several."""
-    found = [contrasts.compare(plan, rows, contrast) for contrast in plan.contrasts]
-    if len(found) > 1:
-        contrasts.adjust([made[0] for made in found], "named contrasts (Holm)", "holm")
-    found = [row for made in found for row in made]
+def response_attenuation(everyone: TrialData, plan: Plan, rows: Rows) -> list[dict[str, Any]]:
+    """Attenuation of the response, where the primary rows are of something else and a baseline follows the dose."""
+    if rows.change or not rows.has_baseline or everyone.estimand.placement not in ("after", "both"):
+        return []
+    config = everyone.config
+    own = replace(everyone, config=config | {"group": config["group"] | {"estimand": "response"}})
+    return clinical.attenuation_rows(plan, outcomes.prepare(own, plan.outcome), plan.outcome, None)
+
+
+def primary_rows(plan: Plan, rows: Rows, all_blocks: pd.DataFrame) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of every named contrast of the primary outcome, and those of them that are the primary family."""
+    made = [contrasts.compare(plan, rows, contrast) for contrast in plan.contrasts]
+    family = multiplicity.primary_family([own[0] for own in made])
+    found = [row for own in made for row in own]
     if plan.design != "crossover":
-        return found
+        return found, family
     first, more = plan.contrasts[0].name, []
     name = "blocks treated as independent (condition x time)"
     more += contrasts.attempt(lambda: [contrasts.participant_only_time(plan, all_blocks)], name, first)
     if rows.has_baseline:
         name = "condition x phase, all blocks"
         more += contrasts.attempt(lambda: [phase_row(plan, all_blocks)], name, first)
-    return found + [contrasts.complete_row(row, rows, plan.outcome) for row in more]
+    return found + [contrasts.complete_row(row, rows, plan) for row in more], family
 
 
 def phase_row(plan: Plan, all_blocks: pd.DataFrame) -> dict[str, Any]:
     """Row of the secondary model: difference of the changes from baseline, all blocks in one model."""
     model, first = contrasts.phase_model(plan, all_blocks), plan.contrasts[0]
-    weights = model.difference("condition", first.treated, first.reference, phase="infusion")
-    weights = weights - model.difference("condition", first.treated, first.reference, phase="baseline")
-    return contrasts.model_row(model, weights, "condition x phase, all blocks", first.name)
+    weights = first.difference(model, phase="infusion") - first.difference(model, phase="baseline")
+    return contrasts.model_row(model, weights, "condition x phase, all blocks", first.name, estimand="response")
 
 
 def beside(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """First rows of the sensitivity table: the primary analysis and what always stands beside it."""
-    wanted = ("primary", "primary (Satterthwaite)", "pair means", "re-randomisation", "blocks treated as independent")
+    wanted = ("primary", "primary (Satterthwaite)", "equal variances", "pair means", "re-randomisation")
+    wanted += ("blocks treated as independent",)
     first = found[0].get("contrast")
     return [dict(row) for row in found if row["analysis"] in wanted and row["contrast"] == first]
 
@@ -268,23 +279,17 @@ def secondary_rows(everyone: TrialData, plan: Plan, names: list[str]) -> list[di
         own = replace(plan, outcome=name)
 
         def make(own: Plan = own, name: str = name) -> list[dict[str, Any]]:
-            rows = outcomes.prepare(everyone, name)
-            if plan.design == "single_arm":
-                usable = everyone.blocks[everyone.blocks[name].notna() & ~everyone.blocks["excluded"]]
-                return contrasts.single_arm(own, rows, usable.rename(columns={name: "outcome"}).reset_index(drop=True))[
-                    :1
-                ]
-            return contrasts.compare(own, rows, contrast, beside=False)
+            return contrasts.compare(own, outcomes.prepare(everyone, name), contrast, beside=False)
 
         tested += [
             row | {"analysis": "secondary", "outcome": name}
             for row in contrasts.attempt(make, "secondary", contrast.name)
         ]
-    return contrasts.adjust(tested, "secondary outcomes (Benjamini-Hochberg)", "fdr_bh")
+    return multiplicity.adjust(tested, multiplicity.SECONDARY, multiplicity.benjamini_hochberg)
 
 
 def mood_results(
-    everyone: TrialData, plan: Plan, rows: Rows, primary_p: float | None
+    everyone: TrialData, plan: Plan, rows: Rows, primary: list[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], pd.DataFrame]:
     """Rows of the clinical outcome, its attenuation and the table of its link to the primary outcome."""
     group = everyone.config["group"]
@@ -297,9 +302,8 @@ def mood_results(
         row = {"analysis": "clinical outcome", "outcome": name, "contrast": first, "remark": f"not estimated: {error}"}
         return [row], [], as_table([], plan, extra=("per_sd",))
     found = clinical.clinical_rows(plan, mood, name) + clinical.mood_time_rows(plan, mood, before, after, name)
-    if np.isfinite(found[0].get("p", np.nan)) and primary_p is not None:
-        found[0] |= {"p_adjusted": max(found[0]["p"], primary_p), "family": "fixed sequence after the primary outcome"}
-    attenuated = clinical.attenuation_rows(plan, mood, name, None) if plan.design != "single_arm" else []
+    multiplicity.gated([row for row in found if row["analysis"] == "clinical outcome"], primary)
+    attenuated = clinical.attenuation_rows(plan, mood, name, group["control"])
     linked = contrasts.attempt(lambda: clinical.link_rows(plan, rows, mood, name), "link", "slopes")
     return found, attenuated, as_table(linked, plan, extra=("per_sd",))
 
@@ -312,14 +316,16 @@ def as_table(rows: list[dict[str, Any]], plan: Plan, extra: tuple[str, ...] = ()
     return table.astype(counts)
 
 
-def headline_of(config: dict[str, Any], plan: Plan, rows: Rows, tables: Tables) -> dict[str, Any]:
+def headline_of(everyone: TrialData, plan: Plan, rows: Rows, tables: Tables) -> dict[str, Any]:
     """Give the primary result for people and pages that want one line."""
-    masked = not config["study"]["freeze"]
+    config, masked = everyone.config, not everyone.frozen
     found: dict[str, Any] = {
         "design": plan.design, "outcome": plan.outcome, "masked": masked,
         "config_digest": masking.analysis_digest(config),
-        "n_participants": int(rows.sessions["participant"].nunique()), "n_sessions": len(rows.sessions),
-        "n_blocks": len(rows.blocks), "n_doubtful": int((rows.blocks["fit_status"] == "doubtful").sum()),
+        "question": in_words(config, everyone.estimand, plan.contrasts[0].name if everyone.frozen else MASKED),
+        "estimand": everyone.estimand.kind, "baseline": everyone.estimand.placement,
+        "adjusted_for": covariates.text_of(everyone.sessions, plan.adjust_for),
+        **contrasts.counts(rows.blocks), "n_doubtful": int((rows.blocks["fit_status"] == "doubtful").sum()),
         "n_dropped": rows.n_dropped, "notes": rows.notes, "estimate": None,
     }  # fmt: skip
     if masked:
@@ -327,7 +333,8 @@ def headline_of(config: dict[str, Any], plan: Plan, rows: Rows, tables: Tables) 
     row = tables["contrasts"].iloc[0]
     if not np.isfinite(row["estimate"]):
         return found | {"contrast": row["contrast"], "reason": row["remark"]}
-    names = ("contrast", "model", "df_method", "remark", "estimate", "se", "df", "p", "ci_low", "ci_high")
+    names = ("n_participants", "n_sessions", "n_blocks", "n_dropped", "contrast", "model", "df_method", "remark")
+    names += ("p_adjusted", "family", "estimate", "se", "df", "p", "ci_low", "ci_high")
     names += ("percent_of_baseline", "percent_ci_low", "percent_ci_high", "d_z", "g_av", "singular", "converged")
     found |= {name: _plain(row[name]) for name in names}
     first = tables["attenuation"].head(1).to_dict("records")

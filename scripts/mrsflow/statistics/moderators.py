@@ -1,6 +1,5 @@
 """Does the contrast depend on who is treated: interactions with estimate and interval first."""
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -8,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from mrsflow.errors import InputError
-from mrsflow.models.formula import NAME
 from mrsflow.statistics import design_checks
-from mrsflow.statistics.contrasts import SMALL_CELL, adjust, attempt, complete_row, model_row, primary_model
+from mrsflow.statistics.contrasts import SMALL_CELL, attempt, complete_row, joined, model_row, primary_model
+from mrsflow.statistics.multiplicity import MODERATORS, adjust
 from mrsflow.statistics.outcomes import Rows, split_within
 from mrsflow.statistics.plan import Contrast, Plan
+from mrsflow.study.covariates import is_factor
 
 if TYPE_CHECKING:
     from mrsflow.models.table_models import Model
@@ -35,28 +35,32 @@ def moderator_rows(plan: Plan, rows: Rows, moderators: list[str]) -> list[dict[s
         made = attempt(lambda c=column: _rows_of(plan, rows, contrast, c), "moderator", f"{contrast.name} x {column}")
         tests += [r for r in made if r["analysis"] == "moderator"]
         beside += [r for r in made if r["analysis"] != "moderator"]
-    found = adjust(tests, "moderators (Holm, exploratory)", "holm") + beside
-    return [complete_row(row, rows, plan.outcome) for row in found]
+    equal = "assumes the same variance in every condition" if plan.design == "parallel" else ""
+    found = adjust(tests, MODERATORS) + beside
+    found = [row | {"remark": joined(row["remark"], equal * ("p" in row))} for row in found]
+    return [complete_row(row, rows, plan) for row in found]
 
 
 def _rows_of(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[dict[str, Any]]:
-    if plan.design == "single_arm":
-        raise InputError("a single-arm trial has no contrast of conditions to moderate")
     if column not in rows.sessions:
         raise InputError(f"moderator {column!r} is in neither the participants nor the sessions table")
-    if not re.fullmatch(NAME, column):
-        raise InputError(f"moderator {column!r}: a column name of letters, digits and '_' is needed")
+    if column in plan.adjust_for:
+        plan = replace(plan, adjust_for=tuple(c for c in plan.adjust_for if c != column))  # its main effect is in
+    whole, rows = rows, _where(rows, column)
+    design_checks.check_comparison(plan, rows.sessions)
     design_checks.check_moderator(plan, rows.sessions, column)
     values = rows.sessions[column]
-    numbers = pd.to_numeric(values, errors="coerce")
-    if numbers.notna().sum() == values.notna().sum():
-        changes = rows.sessions.assign(value=numbers).groupby("participant")["value"].nunique() > 1
-        return (
-            _session_level(plan, rows, contrast, column, numbers)
-            if changes.any()
-            else _numeric(plan, rows, contrast, column, numbers)
-        )
-    return _categorical(plan, rows, contrast, column)
+    changes = (rows.sessions.groupby("participant")[column].nunique() > 1).any()
+    own = _categorical if is_factor(values) else _session_level if changes else _numeric
+    lost = len(whole.blocks) - len(rows.blocks)
+    return [row | {"n_dropped": lost + row["n_dropped"]} for row in own(plan, rows, contrast, column, values)]
+
+
+def _where(rows: Rows, column: str) -> Rows:
+    """Rows of the sessions that have a value of a moderator."""
+    keys = ["participant", "session"]
+    sessions = rows.sessions[rows.sessions[column].notna()].reset_index(drop=True)
+    return replace(rows, sessions=sessions, blocks=rows.blocks.merge(sessions[keys], on=keys))
 
 
 def _with(rows: Rows, **columns: Any) -> Rows:
@@ -67,10 +71,15 @@ def _with(rows: Rows, **columns: Any) -> Rows:
     return replace(rows, blocks=blocks.merge(sessions[[*keys, *columns]], on=keys), sessions=sessions)
 
 
+def _terms(plan: Plan, names: list[str]) -> list[str]:
+    """Give main effects, and where conditions are compared their interactions."""
+    return names if plan.design == "single_arm" else [*names, *(f"condition:{name}" for name in names)]
+
+
 def _numeric(plan: Plan, rows: Rows, contrast: Contrast, column: str, values: "pd.Series") -> list[dict[str, Any]]:
     centre = values[~rows.sessions["participant"].duplicated()].mean()
-    name = f"{column}_centred"
-    model = primary_model(plan, _with(rows, **{name: values - centre}), extra=[name, f"condition:{name}"])
+    name = f"{column} (centred)"
+    model = primary_model(plan, _with(rows, **{name: values - centre}), extra=_terms(plan, [name]))
     weights = _slope(model, contrast, name)
     return [model_row(model, weights, "moderator", f"{contrast.name} x {column} (per unit)", remark="exploratory")]
 
@@ -79,9 +88,8 @@ def _session_level(
     plan: Plan, rows: Rows, contrast: Contrast, column: str, values: "pd.Series"
 ) -> list[dict[str, Any]]:
     inside, between = split_within(rows.sessions.assign(**{column: values}), column)
-    names = {f"{column}_within": inside, f"{column}_between": between}
-    extra = [*names, *(f"condition:{name}" for name in names)]
-    model = primary_model(plan, _with(rows, **names), extra=extra)
+    names = {f"{column} (within)": inside, f"{column} (between)": between}
+    model = primary_model(plan, _with(rows, **names), extra=_terms(plan, [*names]))
     return [
         model_row(
             model,
@@ -97,21 +105,24 @@ def _session_level(
 def _slope(model: "Model", contrast: Contrast, name: str) -> np.ndarray:
     """Weights of the change of the contrast per unit of a covariate."""
 
-    def of(condition: str) -> np.ndarray:
-        return np.array([float(set(e) == {("condition", condition), (name, None)}) for e in model.design.effects])
+    def of(*condition: str) -> np.ndarray:
+        wanted = {(name, None), *(("condition", c) for c in condition)}
+        return np.array([float(set(e) == wanted) for e in model.design.effects])
 
-    return of(contrast.treated) - of(contrast.reference)
+    if not contrast.weights:
+        return of()
+    return np.sum([w * of(condition) for condition, w in contrast.weights], axis=0)
 
 
-def _categorical(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[dict[str, Any]]:
-    model = primary_model(plan, rows, extra=[column, f"condition:{column}"])
+def _categorical(plan: Plan, rows: Rows, contrast: Contrast, column: str, _: "pd.Series") -> list[dict[str, Any]]:
+    model = primary_model(plan, rows, extra=_terms(plan, [column]))
     levels = model.design.levels[column]
     cells = rows.sessions.drop_duplicates("participant")[column].value_counts()
     few = [f"{level} has {int(cells[level])}" for level in levels if cells[level] < SMALL_CELL]
     warning = f"; few participants ({', '.join(few)})" if few else ""
 
     def effect(level: str) -> np.ndarray:
-        return model.difference("condition", contrast.treated, contrast.reference, **{column: level})
+        return contrast.difference(model, **{column: level})
 
     found = []
     for level in levels[1:]:

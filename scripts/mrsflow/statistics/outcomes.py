@@ -1,5 +1,6 @@
 """From blocks to what the models are fitted to: baselines as covariates, session summaries, named losses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from mrsflow.constants import MAD_TO_SD
 from mrsflow.errors import InputError
+from mrsflow.study.estimand import TITLES, baseline_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,24 +36,40 @@ class Rows:
         Infusion blocks that the study has and the model does not.
     baseline : float
         Mean over sessions of the baseline (of the reference condition where there is none); percentages refer to it.
-    left_out : tuple of (str, str)
-        Participant and session of those without a usable baseline block, where others have one.
+    left_out : tuple of (str, str, str)
+        Participant, session and reason of those that the models leave out although they have usable blocks.
+    change : bool
+        Whether `outcome` of the blocks is the change from the baseline, and `change` of the sessions what is compared.
+    adjusts : bool
+        Whether models adjust for the baseline.
+    estimand : str
+        Name of what is estimated.
     """
 
     blocks: "pd.DataFrame"
     sessions: "pd.DataFrame"
     n_dropped: int
     baseline: float
-    left_out: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[tuple[str, str, str], ...] = ()
+    change: bool = False
+    adjusts: bool = True
+    estimand: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know of sessions that were left out."""
-        return [f"session {session} of {participant} left out: {NO_BASELINE}" for participant, session in self.left_out]
+        """What a reader must know of the baseline and of sessions that were left out."""
+        gone = [f"session {session} of {participant} left out: {why}" for participant, session, why in self.left_out]
+        return [*self.warnings, *gone]
+
+    @property
+    def value(self) -> str:
+        """Column of the sessions that is compared."""
+        return "change" if self.change else "y"
 
     @property
     def has_baseline(self) -> bool:
-        """Whether there are baseline blocks to adjust for."""
+        """Whether there are baseline blocks."""
         return bool(self.sessions["bl"].notna().any())
 
 
@@ -75,25 +93,52 @@ def prepare(trial: "TrialData", outcome: str, summary: Summary = "mean", exclude
     """
     if outcome not in trial.blocks:
         raise InputError(f"the outcome {outcome} is not in the fits (or n/a throughout); choose another group.outcome")
-    every = trial.blocks
+    every, estimand = trial.blocks, trial.estimand
     usable = every[outcome].notna() & (excluded | ~every["excluded"])
     used = every[usable].rename(columns={outcome: "outcome", f"{outcome} sd": "sd"})
     keys = ["participant", "session"]
-    rest = used["phase"] == "baseline"
-    y = summarise(used[~rest], summary).rename("y")
+    if "dose_s" in trial.sessions:
+        rest = baseline_rows(estimand, used, trial.sessions.set_index("key")["dose_s"])
+    else:
+        rest = used["phase"] == "baseline"
+    late = used["phase"] != "baseline"
+    y = summarise(used[late], summary).rename("y")
     bl = summarise(used[rest], summary).rename("bl")
     extra = [c for c in trial.sessions.columns if c not in ("key", "line", "y", "bl", "change")]
     sessions = trial.sessions[extra].merge(y.reset_index(), on=keys).merge(bl.reset_index(), on=keys, how="left")
-    left_out: tuple[tuple[str, str], ...] = ()
-    if len(bl):
-        left_out = tuple(sessions.loc[sessions["bl"].isna(), keys].itertuples(index=False, name=None))
-        sessions = sessions[sessions["bl"].notna()].reset_index(drop=True)
+    needs = len(bl) > 0 and (estimand.change or estimand.adjusted)
+    sessions, left_out = complete_sessions(sessions, trial.config["group"]["adjust_for"], baseline=needs)
     sessions = add_baseline(sessions)
     sessions["change"] = sessions["y"] - sessions["bl"]
     carried = [c for c in sessions.columns if c not in {*used.columns, "y", "change"}]
-    blocks = used[~rest].merge(sessions[[*keys, *carried]], on=keys).reset_index(drop=True)
-    base = sessions["bl"].mean() if len(bl) else sessions.loc[sessions["condition"] == trial.reference, "y"].mean()
-    return Rows(blocks, sessions, int((every["phase"] != "baseline").sum() - len(blocks)), float(base), left_out)
+    blocks = used[late].merge(sessions[[*keys, *carried]], on=keys).reset_index(drop=True)
+    if estimand.change and len(bl):
+        blocks["outcome"] = blocks["outcome"] - blocks["bl"]
+    own = sessions
+    if trial.frozen and (not len(bl) or estimand.placement in ("after", "both")):
+        own = sessions[sessions["condition"] == trial.reference]  # a baseline after the dose may differ between arms
+    base = own["bl" if len(bl) else "y"].mean()
+    return Rows(
+        blocks, sessions, int((every["phase"] != "baseline").sum() - len(blocks)), float(base), left_out,
+        estimand.change and len(bl) > 0, estimand.adjusted and len(bl) > 0, TITLES[estimand.kind],
+        tuple(estimand.notes),
+    )  # fmt: skip
+
+
+def complete_sessions(
+    sessions: "pd.DataFrame", covariates: Sequence[str], baseline: bool
+) -> tuple["pd.DataFrame", tuple[tuple[str, str, str], ...]]:
+    """Keep the sessions that have every value the models need, and name the others with the reason."""
+    import pandas as pd
+
+    why = pd.Series("", index=sessions.index)
+    for column in [c for c in covariates if c in sessions]:
+        why[sessions[column].isna()] = f"no value of {column}, which the models adjust for"
+    if baseline:
+        why[sessions["bl"].isna()] = NO_BASELINE
+    gone = sessions.assign(why=why)[why != ""]
+    left_out = tuple(gone[["participant", "session", "why"]].itertuples(index=False, name=None))
+    return sessions[why == ""].reset_index(drop=True), left_out
 
 
 def change_table(rows: Rows, mood_change: "pd.Series | None") -> "pd.DataFrame":

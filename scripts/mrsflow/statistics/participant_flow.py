@@ -9,9 +9,9 @@ from mrsflow.errors import InputError
 from mrsflow.models import session_models
 from mrsflow.models.permutation import rerandomise
 from mrsflow.statistics.contrasts import attempt
-from mrsflow.statistics.outcomes import NO_BASELINE
 from mrsflow.statistics.plan import Plan
 from mrsflow.study.cohort import Loss
+from mrsflow.study.estimand import baseline_rows
 from mrsflow.study.layout import SessionKey
 
 if TYPE_CHECKING:
@@ -29,9 +29,8 @@ def exclusion_table(verdicts: "pd.DataFrame", lost: dict[str, Loss], rows: "Rows
         for key, loss in lost.items()
     ]  # fmt: skip
     gone += [
-        {"participant": participant, "session": session, "level": "session", "action": "left out",
-         "reason": NO_BASELINE}
-        for participant, session in rows.left_out
+        {"participant": participant, "session": session, "level": "session", "action": "left out", "reason": reason}
+        for participant, session, reason in rows.left_out
     ]  # fmt: skip
     columns = list(verdicts.columns)
     columns.insert(columns.index("reason"), "stage")
@@ -46,7 +45,8 @@ def flow_table(trial: "TrialData", lost: dict[str, Loss], rows: "Rows") -> "pd.D
     """
     sessions, blocks = trial.sessions, trial.blocks
     stage = sessions["key"].map({key: loss.stage for key, loss in lost.items()})
-    baseline = (blocks["phase"] == "baseline") & ~blocks["excluded"] & blocks[trial.outcome].notna()
+    baseline = baseline_rows(trial.estimand, blocks, trial.sessions.set_index("key")["dose_s"])
+    baseline &= ~blocks["excluded"] & blocks[trial.outcome].notna() & (rows.change | rows.adjusts)
     used = pd.concat([rows.blocks, blocks[baseline].merge(rows.sessions[["participant", "session"]])])
     converted, preprocessed = (~stage.isin(gone) for gone in (["", "convert"], ["", "convert", "preprocess"]))
     steps: list[tuple[str, pd.DataFrame, bool]] = [
@@ -104,7 +104,10 @@ def loss_by_condition(trial: "TrialData", plan: Plan, verdicts: "pd.DataFrame", 
 
 def _loss_test(plan: Plan, sessions: "pd.DataFrame", contrast: Any) -> Row:
     """Compare the fraction of blocks lost by drawing the assignment again."""
-    levels = (contrast.reference, *(c for c in plan.conditions if c != contrast.reference))
+    if contrast.pair is None:
+        raise InputError("the randomisation test is of differences of two conditions")
+    treated, reference = contrast.pair
+    levels = (reference, *(c for c in plan.conditions if c != reference))
     used = (
         session_models.complete(sessions, plan.conditions)
         if plan.design == "crossover"
@@ -118,8 +121,6 @@ def _loss_test(plan: Plan, sessions: "pd.DataFrame", contrast: Any) -> Row:
         return {"contrast": name, "p": 1.0, "remark": "the same loss everywhere"}
     fixed = np.ones((len(used), 1)) if plan.design == "parallel" else np.zeros((len(used), 0))
     labels = used["condition"].to_numpy(object).reshape(people, -1)
-    p, t, exact = rerandomise(
-        used["lost"], fixed, labels, used["participant"], levels, contrast.treated, plan.draws, plan.seed
-    )
+    p, t, exact = rerandomise(used["lost"], fixed, labels, used["participant"], levels, treated, plan.draws, plan.seed)
     remark = f"re-randomisation, {'all' if exact else 'random'} {len(t)} assignments, fraction of blocks lost"
     return {"contrast": name, "p": p, "remark": remark}

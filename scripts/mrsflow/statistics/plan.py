@@ -4,21 +4,43 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mrsflow.errors import InputError
+from mrsflow.models.formula import quoted
+from mrsflow.study.config import weights_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mrsflow.models.table_models import Model
     from mrsflow.statistics.outcomes import Rows
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """A named comparison of two conditions."""
+    """A named comparison of conditions: their weights, sum 0; none in a single arm, whose mean is tested."""
 
     name: str
-    treated: str
-    reference: str
+    weights: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def of(self) -> dict[str, float]:
+        """Weight of each condition that has one."""
+        return dict(self.weights)
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """Treated and reference condition of a difference of two; None of other contrasts."""
+        by = {weight: condition for condition, weight in self.weights}
+        return (by[1.0], by[-1.0]) if len(self.weights) == 2 and set(by) == {1.0, -1.0} else None
+
+    def difference(self, model: "Model", **fixed: str) -> NDArray[np.float64]:
+        """Weights of the contrast among the fixed effects of a model."""
+        if not self.weights:
+            return model.mean_weights(**fixed)
+        return np.sum([w * model.mean_weights(condition=c, **fixed) for c, w in self.weights], axis=0)
 
 
 @dataclass(frozen=True)
@@ -49,25 +71,14 @@ class Plan:
 
 
 def plan_of(config: dict[str, Any]) -> Plan:
-    """Read the plan from a configuration.
-
-    Raises
-    ------
-    InputError
-        A contrast of conditions that do not exist.
-    """
+    """Read the plan from a checked configuration."""
     group, study = config["group"], config["study"]
     conditions = tuple(study["conditions"])
-    found = [Contrast(c["name"], c["treated"], c["reference"]) for c in group["contrasts"]]
-    found = found or [Contrast(f"{c} - {conditions[0]}", c, conditions[0]) for c in conditions[1:]]
-    for contrast in found:
-        for code in (contrast.treated, contrast.reference):
-            if code not in conditions:
-                raise InputError(
-                    f"group.contrasts: {contrast.name!r} names {code!r}; study.conditions has {', '.join(conditions)}"
-                )
+    found = [Contrast(c["name"], tuple(weights_of(c).items())) for c in group["contrasts"]]
+    first = conditions[0]
+    found = found or [Contrast(f"{c} - {first}", ((c, 1.0), (first, -1.0))) for c in conditions[1:]]
     if study["design"] == "single_arm":
-        found = [Contrast("infusion - baseline", conditions[0], conditions[0])]
+        found = [Contrast("infusion - baseline")]
     return Plan(
         study["design"],
         conditions,
@@ -104,15 +115,25 @@ def formula(plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool =
         With the random intercept of the session; without it blocks count as independent.
     """
     blocks = rows.blocks
-    terms = ["condition"]
+    terms = [] if plan.design == "single_arm" else ["condition"]
     if blocks["block"].nunique() > 1:
         terms.append("block")
-    if plan.design == "crossover" and blocks["period"].nunique() > 1:
+    if plan.design != "parallel" and blocks["period"].nunique() > 1:
         terms.append("period")
-    if rows.has_baseline:
+    if rows.adjusts:
         terms += ["bl_dev", "bl_mean"] if plan.design == "crossover" else ["bl_mean"]
-    terms += [*plan.adjust_for, *extra, "(1|participant)"]
+    terms += [*map(_term, (*plan.adjust_for, *extra)), "(1|participant)"]
     keys = ["participant", "session"]
-    if session and plan.design == "crossover" and blocks.duplicated(keys).any():
+    if session and several_sessions(blocks) and blocks.duplicated(keys).any():
         terms.append("(1|participant:session)")
     return "outcome ~ " + " + ".join(terms)
+
+
+def _term(columns: str) -> str:
+    """Write a column, or columns joined by a colon, as formulas have them."""
+    return ":".join(map(quoted, columns.split(":")))
+
+
+def several_sessions(blocks: "pd.DataFrame") -> bool:
+    """Whether a participant has more than one session."""
+    return bool((blocks.groupby("participant")["session"].nunique() > 1).any())

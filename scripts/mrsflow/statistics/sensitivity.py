@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mrsflow.errors import InputError
 from mrsflow.models import mixed, session_models
@@ -12,12 +13,14 @@ from mrsflow.statistics import design_checks
 from mrsflow.statistics.contrasts import (
     attempt,
     complete_row,
+    joined,
     model_row,
-    pair_means,
     primary_model,
+    primary_row,
     session_row,
+    session_test,
 )
-from mrsflow.statistics.outcomes import Rows, prepare
+from mrsflow.statistics.outcomes import Rows, add_baseline, prepare
 from mrsflow.statistics.plan import Contrast, Plan
 
 if TYPE_CHECKING:
@@ -28,7 +31,10 @@ Row = dict[str, Any]
 
 
 def sensitivity_rows(trial: "TrialData", plan: Plan, rows: Rows, denominators: list[str]) -> list[Row]:
-    """Make the sensitivity set of the primary contrast; what cannot be done is a row that says why."""
+    """Make the sensitivity set of the primary contrast; what cannot be done is a row that says why.
+
+    It has the row of the other estimands too: change score, adjusted level, unadjusted level.
+    """
     contrast = plan.contrasts[0]
     numerator = plan.outcome.partition("/")[0]
     other = [f"{numerator}/{d}" for d in denominators if f"{numerator}/{d}" != plan.outcome]
@@ -54,6 +60,8 @@ def sensitivity_rows(trial: "TrialData", plan: Plan, rows: Rows, denominators: l
         **{f"denominator {n.partition('/')[2]}": lambda n=n: refit(outcome=n) for n in other},
         **(crossed if plan.design == "crossover" else {"HC3 standard error": one(_hc3)}),
         "change score": one(_change),
+        "adjusted level": lambda: _other(trial, plan, contrast, "adjusted_level"),
+        "level, not adjusted": one(_level),
         "Huber summary": lambda: _huber(trial, plan, contrast),
         "log scale": lambda: _log(plan, rows, contrast),
         "CRLB-weighted": one(_weighted),
@@ -64,23 +72,30 @@ def sensitivity_rows(trial: "TrialData", plan: Plan, rows: Rows, denominators: l
     named = {f"denominator {n.partition('/')[2]}": n for n in other}
     found = []
     for analysis, make in set_up.items():
-        found += _named(analysis, named.get(analysis, plan.outcome), contrast, make)
+        found += _named(analysis, replace(plan, outcome=named.get(analysis, plan.outcome)), contrast, make)
     return found
 
 
-def _named(analysis: str, outcome: str, contrast: Contrast, make: Callable[[], tuple[Rows, list[Row]]]) -> list[Row]:
+def _named(analysis: str, plan: Plan, contrast: Contrast, make: Callable[[], tuple[Rows, list[Row]]]) -> list[Row]:
     def finish() -> list[Row]:
         own, made = make()
-        return [complete_row(row | {"analysis": analysis}, own, outcome) for row in made]
+        return [complete_row(row | {"analysis": analysis}, own, plan) for row in made]
 
-    return [row | {"outcome": outcome} for row in attempt(finish, analysis, contrast.name)]
+    return [row | {"outcome": plan.outcome} for row in attempt(finish, analysis, contrast.name)]
 
 
 def _refit(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
-    model = primary_model(plan, rows)
-    return rows, [
-        model_row(model, model.difference("condition", contrast.treated, contrast.reference), "", contrast.name)
-    ]
+    return rows, [primary_row(plan, rows, contrast, "")]
+
+
+def _other(trial: "TrialData", plan: Plan, contrast: Contrast, kind: str) -> tuple[Rows, list[Row]]:
+    """Answer another question with the same data; a baseline after the dose is said."""
+    group = trial.config["group"] | {"estimand": kind}
+    own = prepare(replace(trial, config=trial.config | {"group": group}), plan.outcome)
+    if not own.has_baseline:
+        raise InputError("there are no baseline blocks")
+    row = primary_row(plan, own, contrast, "")
+    return own, [row | {"remark": joined(*own.warnings, row["remark"])}]
 
 
 def _without_doubtful(trial: "TrialData", plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
@@ -113,11 +128,10 @@ def _linewidth(matched: bool, plan: Plan, rows: Rows, contrast: Contrast) -> tup
     centred = blocks.assign(linewidth_centred=blocks["linewidth_hz"] - blocks["linewidth_hz"].mean())
     own = replace(rows, blocks=centred)
     model = primary_model(plan, own, extra=["linewidth_centred"])
-    weights = model.difference("condition", contrast.treated, contrast.reference)
     remark = (
         "linewidth of each block as covariate; for matched spectra set preprocess.match_linewidth in another output"
     )
-    return own, [model_row(model, weights, "", contrast.name, remark=remark)]
+    return own, [model_row(model, contrast.difference(model), "", contrast.name, remark=remark)]
 
 
 def _complete(plan: Plan, rows: Rows) -> Rows:
@@ -130,7 +144,12 @@ def _complete(plan: Plan, rows: Rows) -> Rows:
 def _change(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
     if not rows.has_baseline:
         raise InputError("there are no baseline blocks")
-    return pair_means(plan, rows, contrast, y="change")
+    return session_test(plan, rows, contrast, y="change") | {"estimand": "response"}
+
+
+def _level(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
+    own = replace(rows, adjusts=False)
+    return session_test(plan, own, contrast, y="y") | {"estimand": "level"}
 
 
 def _first_period(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
@@ -138,10 +157,8 @@ def _first_period(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
     first = rows.sessions[rows.sessions["period"] == period]
     if first["condition"].nunique() < 2:
         raise InputError("the first visit has a single condition")
-    fit = session_models.parallel(first, contrast.treated, contrast.reference, "y", rows.has_baseline)
-    blocks = rows.blocks[rows.blocks["period"] == period]
-    blocks = blocks[blocks["condition"].isin([contrast.treated, contrast.reference])]
-    return session_row(fit, blocks, "", "session mean ~ " + " + ".join(["condition", *fit.covariates]), contrast.name)
+    own = replace(rows, sessions=first, blocks=rows.blocks[rows.blocks["period"] == period])
+    return session_test(replace(plan, design="parallel"), own, contrast, analysis="")
 
 
 def _carry_over(plan: Plan, rows: Rows, _: Contrast) -> Row:
@@ -150,35 +167,41 @@ def _carry_over(plan: Plan, rows: Rows, _: Contrast) -> Row:
     if orders.nunique() != 2:
         raise InputError(f"the sequences of complete participants are {orders.nunique()}; a comparison needs two")
     first, second = sorted(orders.unique())
-    means = rows.sessions.groupby("participant")[["y", "bl"]].mean().join(orders, how="inner").reset_index()
-    fit = session_models.parallel(means, second, first, "y", baseline=False)
+    means = rows.sessions.groupby("participant")[[rows.value]].mean().join(orders, how="inner").reset_index()
+    fit = session_models.parallel(means, (first, second), {second: 1.0, first: -1.0}, rows.value)
+    own = _complete(plan, rows)
     name = f"sequence {second} - {first}"
     remark = "difference between sequences, not between conditions; no pre-test: low power, never decides the analysis"
-    return session_row(fit, _complete(plan, rows).blocks, "", "participant mean ~ sequence", name, remark=remark)
+    fit = replace(fit, sessions=own.sessions)
+    row = session_row(fit, own, "", "participant mean", name, remark=remark, terms=("sequence",))
+    return row | {"df_method": "Welch-Satterthwaite", "estimand": "carry-over"}
 
 
 def _huber(trial: "TrialData", plan: Plan, contrast: Contrast) -> tuple[Rows, list[Row]]:
     rows = prepare(trial, plan.outcome, summary="huber")
-    row = pair_means(plan, rows, contrast)
+    row = session_test(plan, rows, contrast)
     return rows, [row | {"model": "Huber " + row["model"]}]
 
 
 def _log(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
     """Fit the logarithm; the estimate is a log ratio, which in percent is nearly a percentage of the baseline."""
-    if (rows.blocks["outcome"] <= 0).any():
-        raise InputError("the outcome has values of zero or below")
-    base = rows.sessions["bl"] if rows.has_baseline else None
-    sessions = rows.sessions if base is None else rows.sessions.assign(bl=np.log(base))
-    if base is not None:
-        from mrsflow.statistics.outcomes import add_baseline
-
-        sessions = add_baseline(sessions)
     keys = ["participant", "session"]
-    blocks = rows.blocks.drop(columns=["bl_dev", "bl_mean"]).merge(sessions[[*keys, "bl_dev", "bl_mean"]], on=keys)
-    own = replace(rows, blocks=blocks.assign(outcome=np.log(blocks["outcome"])), sessions=sessions, baseline=1.0)
+    levels = rows.blocks["outcome"] + (rows.blocks["bl"] if rows.change else 0.0)
+    if (levels <= 0).any() or (rows.sessions["bl"] <= 0).any():
+        raise InputError("the outcome has values of zero or below")
+    logs = np.log(levels)
+    sessions = add_baseline(rows.sessions.assign(bl=np.log(rows.sessions["bl"].astype(float))))
+    y = logs.groupby([rows.blocks[key] for key in keys]).mean().rename("y")
+    sessions = sessions.drop(columns="y").merge(y.reset_index(), on=keys)
+    sessions["change"] = sessions["y"] - sessions["bl"]
+    covariates = ["bl", "bl_dev", "bl_mean"]
+    blocks = rows.blocks.drop(columns=covariates).assign(outcome=logs).merge(sessions[[*keys, *covariates]], on=keys)
+    if rows.change:
+        blocks["outcome"] -= blocks["bl"]
+    own = replace(rows, blocks=blocks, sessions=sessions, baseline=1.0)
     row = _refit(plan, own, contrast)[1][0]
-    text = row["model"].replace("outcome", "log(outcome)")
-    return own, [row | {"model": text, "remark": "estimate is a difference of logarithms"}]
+    text = row["model"].replace("outcome", "log(outcome)").replace("session mean", "session mean of logarithms")
+    return own, [row | {"model": text, "remark": joined("estimate is a difference of logarithms", row["remark"])}]
 
 
 def _weighted(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
@@ -186,41 +209,45 @@ def _weighted(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
     if sd.isna().any() or (sd <= 0).any():
         raise InputError("the fits do not have an uncertainty of this outcome for every block")
     weight = 1 / sd**2
-    own = replace(rows, blocks=rows.blocks.assign(weight=weight / weight.mean()))
-    model = primary_model(plan, own, weights="weight")
-    weights = model.difference("condition", contrast.treated, contrast.reference)
-    return model_row(model, weights, "", contrast.name, remark="blocks weighted by 1/CRLB variance")
+    own = replace(rows, blocks=rows.blocks.assign(crlb_weight=weight / weight.mean()))
+    model = primary_model(plan, own, weights="crlb_weight")
+    return model_row(model, contrast.difference(model), "", contrast.name, remark="blocks weighted by 1/CRLB variance")
 
 
 def _leave_one_out(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
     """Fit without each participant in turn; the interval of the row is the range of the estimates."""
-    model = primary_model(plan, rows)
-    people = model.table["participant"].to_numpy()
-    names = sorted(set(people))
+    names = sorted(rows.sessions["participant"].unique())
     if len(names) > MOST_LEFT_OUT:
         raise InputError(f"not run for more than {MOST_LEFT_OUT} participants (there are {len(names)})")
-    weights = model.difference("condition", contrast.treated, contrast.reference)
-    present = np.array([people != name for name in names])
-    design = model.design
-    stack = np.broadcast_to(design.x, (len(names), *design.x.shape))
-    fit = mixed.fit(stack, np.broadcast_to(design.y, present.shape), design.groups, design.names, present)
-    test = fit.contrast(weights)
-    row = model_row(model, weights, "", contrast.name)
-    far = int(np.argmax(np.abs(test.estimate - row["estimate"])))
+    row = primary_row(plan, rows, contrast, "")
+    estimate, p = _without_each(plan, rows, contrast, names)
+    far = int(np.argmax(np.abs(estimate - row["estimate"])))
     remark = (
-        f"ci_low and ci_high are the range of the estimates; p from {test.p.min():.3g} to {test.p.max():.3g}; "
+        f"ci_low and ci_high are the range of the estimates; p from {p.min():.3g} to {p.max():.3g}; "
         f"the estimate changes most without {names[far]}"
     )
-    low, high = float(test.estimate.min()), float(test.estimate.max())
-    return row | {
-        "se": np.nan,
-        "t": np.nan,
-        "p": np.nan,
-        "ci_low": low,
-        "ci_high": high,
-        "df_method": "range",
-        "remark": remark,
-    }
+    limits = {"ci_low": float(estimate.min()), "ci_high": float(estimate.max())}
+    return row | dict.fromkeys(("se", "t", "p"), np.nan) | limits | {"df_method": "range", "remark": remark}
+
+
+def _without_each(
+    plan: Plan, rows: Rows, contrast: Contrast, names: list[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Estimate and p of the primary analysis without each participant; mixed models all at once."""
+    if plan.design == "parallel" or not rows.blocks.duplicated("participant").any():
+        found = []
+        for name in names:
+            sessions = rows.sessions[rows.sessions["participant"] != name].reset_index(drop=True)
+            blocks = rows.blocks[rows.blocks["participant"] != name]
+            found.append(primary_row(plan, replace(rows, sessions=sessions, blocks=blocks), contrast))
+        return np.array([row["estimate"] for row in found]), np.array([row["p"] for row in found])
+    model = primary_model(plan, rows)
+    design, people = model.design, model.table["participant"].to_numpy()
+    present = np.array([people != name for name in names])
+    stack = np.broadcast_to(design.x, (len(names), *design.x.shape))
+    fit = mixed.fit(stack, np.broadcast_to(design.y, present.shape), design.groups, design.names, present)
+    test = fit.contrast(contrast.difference(model))
+    return test.estimate, test.p
 
 
 def _with_factor(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> Row:
@@ -228,13 +255,12 @@ def _with_factor(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> Row
         raise InputError(f"there is no column {column!r} with two values or more")
     if column in plan.adjust_for:
         raise InputError(f"{column} is already in the primary model")
-    model = primary_model(plan, rows, extra=[column])
-    return model_row(model, model.difference("condition", contrast.treated, contrast.reference), "", contrast.name)
+    if rows.sessions[column].isna().any():
+        raise InputError(f"{column} has no value in {int(rows.sessions[column].isna().sum())} sessions")
+    return primary_row(plan, rows, contrast, "", extra=[column])
 
 
 def _hc3(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
-    fit = session_models.parallel(
-        rows.sessions, contrast.treated, contrast.reference, "y", rows.has_baseline, robust=True
-    )
-    blocks = rows.blocks[rows.blocks["condition"].isin([contrast.treated, contrast.reference])]
-    return session_row(fit, blocks, "", "session mean ~ " + " + ".join(["condition", *fit.covariates]), contrast.name)
+    if plan.design != "parallel":
+        raise InputError("it is an analysis of parallel groups")
+    return session_test(plan, rows, contrast, variance="HC3")

@@ -33,7 +33,7 @@ ALL = "all"
 """Condition of a course over all sessions."""
 
 
-def course_table(trial: "TrialData", names: list[str], left_out: tuple[tuple[str, str], ...]) -> "pd.DataFrame":
+def course_table(trial: "TrialData", names: list[str], left_out: tuple[tuple[str, str, str], ...]) -> "pd.DataFrame":
     """Give the course of every outcome, and of what could pass for a change of it: denominator, linewidth, SNR.
 
     The denominator is in percent of the session's mean, as amplitudes of sessions differ by the units of their
@@ -44,11 +44,12 @@ def course_table(trial: "TrialData", names: list[str], left_out: tuple[tuple[str
     trial : TrialData
     names : list of str
         Outcomes.
-    left_out : tuple of (str, str)
-        Participant and session of those that the models leave out.
+    left_out : tuple of (str, str, str)
+        Participant, session and reason of those that the models leave out.
     """
     found = pd.MultiIndex.from_frame(trial.blocks[["participant", "session"]])
-    blocks = trial.blocks[~found.isin(left_out)] if left_out else trial.blocks
+    gone = [(participant, session) for participant, session, _ in left_out]
+    blocks = trial.blocks[~found.isin(gone)] if left_out else trial.blocks
     blocks = blocks.assign(snr=pd.to_numeric(blocks["snr"]))
     controls, denominator = ["linewidth_hz", "snr"], trial.denominator
     if denominator in blocks:
@@ -131,15 +132,13 @@ def _per_block(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
     design_checks.check_comparison(plan, rows.sessions)
     used = session_models.complete(rows.sessions, plan.conditions)[["participant", "session"]]
     blocks = rows.blocks.merge(used, on=["participant", "session"])
-    value = blocks["outcome"] - blocks["bl"] if rows.has_baseline else blocks["outcome"]
+    value = blocks["outcome"] - blocks["bl"] if rows.adjusts else blocks["outcome"]
     wide = blocks.assign(value=value).pivot(index="participant", columns=["condition", "block"], values="value")
     order = blocks.groupby("block")["onset_s"].mean().sort_values(kind="stable").index
-    names = [b for b in order if {(contrast.treated, b), (contrast.reference, b)} <= set(wide.columns)]
+    names = [b for b in order if {(c, b) for c in contrast.of} <= set(wide.columns)]
     if not names:
-        raise InputError("no block was measured under both conditions in complete participants")
-    differences = np.column_stack([wide[(contrast.treated, b)] - wide[(contrast.reference, b)] for b in names]).astype(
-        float
-    )
+        raise InputError("no block was measured under every condition of the contrast in complete participants")
+    differences = np.column_stack([sum(w * wide[(c, b)] for c, w in contrast.weights) for b in names]).astype(float)
     n = np.sum(~np.isnan(differences), axis=0)
     enough = n > 2
     if not enough.any():
@@ -147,10 +146,11 @@ def _per_block(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
     differences, n, names = differences[:, enough], n[enough], [b for b, e in zip(names, enough, strict=True) if e]
     t, p, adjusted = sign_flip_max_t(differences, plan.draws, plan.seed)
     mean = np.nanmean(differences, axis=0)
+    what = "changes from baseline" if rows.adjusts or rows.change else "levels"
     return [
         {"analysis": "block", "block": name, "n_participants": int(n[i]), "estimate": float(mean[i]),
          "statistic": float(t[i]), "p": float(p[i]), "p_adjusted": float(adjusted[i]), "seed": plan.seed,
-         "remark": "within-participant difference of changes from baseline; sign flips, maximum over blocks"}
+         "remark": f"within-participant difference of {what}; sign flips, maximum over blocks"}
         for i, name in enumerate(names)
     ]  # fmt: skip
 

@@ -13,6 +13,10 @@ from mrsflow.errors import InputError
 SCHEMAS = Path(__file__).resolve().parents[3] / "config" / "schemas"
 MACROMOLECULES = ("default", "none", "measured", "cohort", None)
 """What `macromolecules` of a protocol can say beside a file; None: what its basis file has."""
+TOTALS = ("tNAA", "tCr", "tCho", "Glx")
+"""Sums that the fit reports beside the metabolites of the basis set."""
+WEIGHTS_SUM = 1e-9
+"""Rounding that the weights of a contrast may have in their sum."""
 
 
 @cache
@@ -82,7 +86,75 @@ def checked(content: Any, source: str = "config") -> dict[str, Any]:
         raise InputError(f"{source}: blocks.baseline names {unknown[0]!r}, which is not in blocks.bins")
     if content["study"]["design"] != "single_arm" and len(content["study"]["conditions"]) < 2:
         raise InputError(f"{source}: study.conditions has one code; a {content['study']['design']} needs two or more")
+    _check_question(content, source)
+    _check_outcomes(content, source)
     return content
+
+
+def _check_question(content: dict[str, Any], source: str) -> None:
+    """Refuse a question that the trial cannot answer: conditions, contrasts, control and estimand."""
+    study, group = content["study"], content["group"]
+    known = study["conditions"]
+    if study["design"] == "single_arm" and len(known) > 1:
+        raise InputError(
+            f"{source}: study.conditions has {', '.join(known)}; a single_arm has one condition. Set study.design to "
+            "crossover or parallel to compare them"
+        )
+    names = [contrast["name"] for contrast in group["contrasts"]]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{source}: group.contrasts has {twice[0]!r} twice; give each a name of its own")
+    for contrast in group["contrasts"]:
+        where, pair = f"{source}: group.contrasts: {contrast['name']!r}", ("treated", "reference")
+        if ("weights" in contrast) == any(key in contrast for key in pair) or (
+            "weights" not in contrast and not all(key in contrast for key in pair)
+        ):
+            raise InputError(f"{where} needs treated and reference, or weights")
+        weights = weights_of(contrast)
+        if unknown := [code for code in weights if code not in known]:
+            raise InputError(f"{where} names {unknown[0]!r}; study.conditions has {', '.join(known)}")
+        if len(weights) < 2:
+            raise InputError(f"{where} compares {next(iter(weights), 'nothing')!r} with itself; name two conditions")
+        if abs(sum(weights.values())) > WEIGHTS_SUM or not all(weights.values()):
+            raise InputError(f"{where}: the weights are {weights}; none may be 0 and their sum must be 0")
+    if group["control"] is not None and group["control"] not in known:
+        raise InputError(f"{source}: group.control is {group['control']!r}; study.conditions has {', '.join(known)}")
+    if group["estimand"] in ("response", "adjusted_level") and not content["blocks"]["baseline"]:
+        raise InputError(
+            f"{source}: group.estimand is {group['estimand']!r} and blocks.baseline is empty; name the bins before the "
+            "drug, or set group.estimand to total"
+        )
+
+
+def _check_outcomes(content: dict[str, Any], source: str) -> None:
+    """Refuse outcomes of metabolites that no simulated basis set has; what given files have is not known here."""
+    group, protocols = content["group"], content["protocols"].values()
+    if content["fit"]["fitter"] != "mrsflow" or any(protocol["basis"] for protocol in protocols):
+        return
+    from mrsflow.basis_sets.spins import table
+
+    known = {*table()["metabolites"], *TOTALS, *(name for p in protocols for name in p["extra_signals"])}
+    asked = [("group.outcome", group["outcome"]), *(("group.secondary", name) for name in group["secondary"])]
+    asked += [("group.other_denominators", f"/{name}") for name in group["other_denominators"]]
+    for key, outcome in asked:
+        numerator, _, denominator = outcome.partition("/")
+        parts = [numerator] * (not outcome.startswith("/")) + [denominator] * (denominator not in ("", "water"))
+        for name in parts:
+            if name not in known and not name.startswith(("MM", "Lip")):
+                raise InputError(
+                    f"{source}: {key}: {outcome.lstrip('/')!r} names {name!r}, which the basis set does not have; it "
+                    f"has {', '.join(sorted(known))}"
+                )
+
+
+def weights_of(contrast: dict[str, Any]) -> dict[str, float]:
+    """Weights of the conditions in a contrast of the configuration.
+
+    >>> weights_of({"name": "x", "treated": "b", "reference": "a"})
+    {'b': 1.0, 'a': -1.0}
+    """
+    if "weights" in contrast:
+        return {code: float(weight) for code, weight in contrast["weights"].items()}
+    return {contrast["treated"]: 1.0} | {contrast["reference"]: -1.0}
 
 
 def macromolecules_of(protocol: dict[str, Any]) -> str | None:

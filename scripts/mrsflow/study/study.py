@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsflow.errors import InputError
-from mrsflow.study import bids_reader, tables
+from mrsflow.study import bids_reader, covariates, tables
 from mrsflow.study.config import needs_mean, schema
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def read_study(config: dict[str, Any], keys: Collection[str] | None = None) -> S
     study = validated(study, config)
     if keys is None:
         _refuse_mean_of_nothing(study.samples, config["protocols"])
+        covariates.check(config, study.sessions, study.participants)
     raw = [[root / part for part in text.split(" | ")] for text in study.samples["raw"]]
     return replace(study, samples=study.samples.assign(raw=raw))
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrsflow.study import masking
+from mrsflow.study import covariates, masking
+from mrsflow.study.estimand import Estimand, dose_seconds, estimand_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,16 +67,24 @@ class TrialData:
         """Name of the denominator of the primary outcome, empty where it is an amplitude."""
         return self.outcome.partition("/")[2]
 
+    @property
+    def estimand(self) -> Estimand:
+        """What is estimated, and from which baseline."""
+        return estimand_of(self.config, self.sessions)
+
     def leave_out(self, mask: Any) -> "TrialData":
         """Exclude more of the blocks."""
         return replace(self, blocks=self.blocks.assign(excluded=self.blocks["excluded"] | np.asarray(mask, bool)))
 
 
 def planned(config: dict[str, Any], study: "Study") -> "pd.DataFrame":
-    """Sessions table with the columns of participants, ``period`` and ``condition`` for visit and (masked) arm."""
-    own = study.sessions.rename(columns={"visit": "period"})
-    shared = [c for c in study.participants.columns if c not in own.columns or c == "participant"]
-    sessions = own.merge(study.participants[shared], on="participant", how="left")
+    """Sessions table with the columns of participants, ``period`` and ``condition`` for visit and (masked) arm.
+
+    Covariates have their type (`mrsflow.study.covariates`), ``dose_s`` is the onset of the dose from the event. Other
+    columns with names that models use are left aside.
+    """
+    sessions = covariates.joined(study.sessions, study.participants).rename(columns={"visit": "period"})
+    sessions = covariates.typed(config, sessions).assign(dose_s=dose_seconds(config, study))
     names = {name: name for name in config["study"]["conditions"]}
     if not config["study"]["freeze"]:
         names = masking.codes(config["study"]["conditions"], config["group"]["seed"])

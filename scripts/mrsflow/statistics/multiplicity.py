@@ -1,0 +1,87 @@
+"""Families of tests and the order in which they are read, in one place.
+
+The named contrasts of the primary outcome are one family (Holm). The clinical outcome is tested after it: its contrasts
+are a second family (Holm) behind a gate that opens when every primary contrast is significant. Its adjusted p is the
+larger of the two, which holds the familywise error over both (serial gatekeeping). Secondary outcomes
+(Benjamini-Hochberg) and moderators (Holm) are exploratory and stand beside.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Row = dict[str, Any]
+SECONDARY = "secondary outcomes (Benjamini-Hochberg)"
+MODERATORS = "moderators (Holm, exploratory)"
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """Adjust p-values by Holm 1979, http://www.jstor.org/stable/4615733.
+
+    >>> holm([0.03, 0.02, 0.5]).tolist()
+    [0.06, 0.06, 0.5]
+    """
+    values = np.asarray(p, float)
+    order = np.argsort(values)
+    found = np.empty_like(values)
+    found[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1)
+    return found
+
+
+def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
+    """Adjust p-values for the false discovery rate.
+
+    Benjamini & Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x.
+
+    >>> benjamini_hochberg([0.03, 0.02, 0.5]).tolist()
+    [0.045, 0.045, 0.5]
+    """
+    values = np.asarray(p, float)
+    order = np.argsort(values)[::-1]
+    found = np.empty_like(values)
+    scale = len(values) / np.arange(len(values), 0, -1)
+    found[order] = np.minimum.accumulate(values[order] * scale).clip(max=1)
+    return found
+
+
+def adjust(rows: list[Row], family: str, method: Callable[[ArrayLike], NDArray[np.float64]] = holm) -> list[Row]:
+    """Adjust the p-values of a family; rows without p stay without."""
+    tested = [row for row in rows if np.isfinite(row.get("p", np.nan))]
+    for row, p in zip(tested, method([row["p"] for row in tested]), strict=True):
+        row |= {"p_adjusted": float(p), "family": family}
+    return rows
+
+
+def primary_family(rows: list[Row]) -> list[Row]:
+    """Adjust the named contrasts of the primary outcome; a single one keeps its p."""
+    return adjust(rows, "primary contrasts (Holm)" if len(rows) > 1 else "primary contrast")
+
+
+def gated(rows: list[Row], primary: list[Row]) -> list[Row]:
+    """Adjust the contrasts of the clinical outcome behind the gate of the primary family."""
+    family = "clinical outcome after the primary contrasts (fixed sequence)"
+    adjust(rows, family if len(rows) == 1 else family.replace("fixed sequence", "fixed sequence, Holm"))
+    gate = max((row.get("p_adjusted", 1.0) for row in primary), default=1.0)
+    for row in rows:
+        if "p_adjusted" in row:
+            row["p_adjusted"] = max(row["p_adjusted"], gate)
+    return rows
+
+
+def in_words(contrasts: list[str], mood: str | None, secondary: list[str], moderators: list[str]) -> list[str]:
+    """Say the families in their order, for methods text and analysis plan."""
+    several = len(contrasts) > 1
+    names = "; ".join(contrasts)
+    found = [f"Primary: {names}" + (" (Holm over the contrasts)." if several else ", at its own level.")]
+    if mood:
+        found.append(
+            f"Then, only where {'every primary contrast' if several else 'the primary contrast'} is significant: "
+            f"{mood}" + (", the same contrasts (Holm)." if several else ", the same contrast.")
+        )
+    if secondary:
+        found.append(f"Beside, by the false discovery rate (Benjamini-Hochberg): {', '.join(secondary)}.")
+    if moderators:
+        found.append(f"Exploratory (Holm): moderation of the first contrast by {', '.join(moderators)}.")
+    return found

@@ -1,0 +1,74 @@
+"""Trials of known truth as tables in memory: what the models see, without files."""
+
+import numpy as np
+import pandas as pd
+
+from mrsflow.study import config as study_config
+from mrsflow.study import covariates
+from mrsflow.study.trial import TrialData, conditions_of
+
+BINS = {"baseline": [-8, 0], **{f"infusion{i}": [8 * (i - 1), 8 * i] for i in range(1, 4)}}
+DOSE_S = -2700.0
+
+
+def configuration(design, conditions, **group):
+    """Checked configuration of a trial."""
+    settings = {"mood_scale": None, "secondary": [], "draws": 99} | group
+    return study_config.checked({
+        "study": {"design": design, "conditions": list(conditions), "freeze": True},
+        "protocols": {"p": {"sequence": "press", "preset": "ideal", "echo_time_ms": 30, "repetition_time_ms": 2000}
+                      | {"spectrometer_frequency_mhz": 123.2}},
+        "blocks": {"bins": BINS, "baseline": ["baseline"]},
+        "group": settings,
+    })  # fmt: skip
+
+
+def make(
+    arms, levels, responses, seed=1, design="crossover", dose=DOSE_S, sd=(0.08, 0.03, 0.04, 0.0), spread=None, extra=(),
+    people=None, **group,
+):  # fmt: skip
+    """Make a trial.
+
+    Parameters
+    ----------
+    arms : list of list of str
+        Condition of each session of each participant.
+    levels, responses : dict
+        By condition: level before the infusion and rise with it, as fractions of 1.
+    dose : float
+        Onset of the dose in all sessions (s from the infusion); NaN without one.
+    sd : tuple of float
+        Between participants, between their sessions, between blocks; of the response between participants.
+    spread : dict, optional
+        Factor on every SD, by condition.
+    extra : dict of list
+        Further columns of the participants.
+    """
+    rng = np.random.default_rng(seed)
+    sessions, blocks = [], []
+    for i, own in enumerate(arms):
+        person = rng.standard_normal()
+        own_response = rng.standard_normal() * (*sd, 0.0)[3]
+        for visit, arm in enumerate(own, start=1):
+            key = f"sub-{i:03d}_ses-{visit}"
+            factor = (spread or {}).get(arm, 1.0)
+            level = levels[arm] + factor * (sd[0] * person + sd[1] * rng.standard_normal())
+            base = {"key": key, "participant": f"{i:03d}", "session": str(visit), "condition": arm, "period": visit}
+            sessions.append(base | {"line": "", "dose_s": dose, **{c: v[i] for c, v in dict(extra).items()}})
+            for block, (start, end) in BINS.items():
+                rise = 0.0 if block == "baseline" else responses[arm] + own_response
+                value = level + rise + factor * sd[2] * rng.standard_normal()
+                blocks.append(base | {
+                    "block": block, "phase": "baseline" if block == "baseline" else "infusion", "onset_s": 60.0 * start,
+                    "duration_s": 60.0 * (end - start), "spectrum": 0, "linewidth_hz": 5 + rng.standard_normal(),
+                    "snr": 50.0, "fit_status": "ok", "fit_reason": "", "excluded": False, "warned": False, "reason": "",
+                    "Glx/tNAA": value, "Glx/tNAA sd": 0.02,
+                })  # fmt: skip
+    config = configuration(design, list(levels), **group)
+    sessions = covariates.typed(config, pd.DataFrame(sessions))
+    return TrialData(config, sessions, pd.DataFrame(blocks), conditions_of(config))
+
+
+def sequences(n, *orders):
+    """Deal participants to orders of conditions in turn."""
+    return [list(orders[i % len(orders)]) for i in range(n)]

@@ -6,6 +6,7 @@ from mrsflow.study import layout
 rule group:
     input:
         fits=tables_of("fit"),
+        described=rules.describe_dataset.output,  # refuses a scan under two names
         participants=config["inputs"]["participants"],
         sessions=config["inputs"]["sessions"],
         script=script("group"),

@@ -23,8 +23,12 @@ def main(raw: list[Path], out: Path, set: dict[str, str] | None = None, keep_hea
     keep_header : list of str
         Header keys to keep although they are listed as identifying.
     """
+    import logging
+
     from mrsflow.conversion.convert import convert_by_hand
 
+    logging.getLogger("mrsflow.conversion.convert").addHandler(remarks := logging.StreamHandler())
+    remarks.setLevel(logging.WARNING)
     for path in convert_by_hand(raw, out, set or {}, keep_header):
         print(path)
 

@@ -23,6 +23,7 @@ def main(config: str) -> None:
     settings = load(config)
     study = masking.mask_study(read_study(settings), settings)
     output = Path(settings["output"])
+    voxels.refuse_same_scan(study, output)
     written = bids.describe(study, settings["study"]["name"], output)
     written += voxels.write_overlap(study, output, settings["convert"]["minimum_voxel_dice"])
     records.record_step(output, "describe_dataset", written)

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from mrsflow import __version__
 from mrsflow.errors import InputError
-from mrsflow.files import written_whole
+from mrsflow.files import read_json, written_whole
 
 EXTENSION_CODE = 44
 FORMAT_NAME = "mrs_v0_9"
+ONSET_MEANING = "Start of the frame's first excitation (s)"
+SPACING_TOLERANCE = 0.05
+"""Part of the expected time between frames by which that of their stamps may differ: ticks of the clock, jitter."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +107,103 @@ class Scan:
     def dimension_header(self, dim: str) -> dict[str, Any]:
         """Values along a dimension, ``{key: list}``."""
         entries = self.header.get(f"dim_{self.dims.index(dim) + 5}_header", {}) if dim in self.dims else {}
-        return {key: value["Value"] if isinstance(value, dict) else value for key, value in entries.items()}
+        return {key: _values(value, self.size(dim)) for key, value in entries.items()}
+
+    def with_values(self, dim: str, **entries: Any) -> Self:
+        """Copy whose dimension header has these entries, one value for each place along the dimension."""
+        key = f"dim_{self.dims.index(dim) + 5}_header"
+        return replace(self, header={**self.header, key: {**self.header.get(key, {}), **entries}})
+
+    def with_onsets(self, seconds: Any) -> Self:
+        """Copy whose dimension header says when each frame began, counted from the first excitation of the file."""
+        values = [round(float(t), 6) for t in seconds]
+        return self.with_values("DIM_DYN", FrameOnset={"Value": values, "Description": ONSET_MEANING})
+
+    def selected(self, dim: str, chosen: NDArray) -> Self:
+        """Entries of a dimension (indices, or true for each to keep), with the values of its header for them."""
+        axis, places = self.dims.index(dim), np.arange(self.size(dim))[chosen]
+        key = f"dim_{axis + 5}_header"
+        kept = {
+            name: {**entry, "Value": part} if isinstance(entry, dict) and "Value" in entry else part
+            for name, entry in self.header.get(key, {}).items()
+            for part in [[_values(entry, self.size(dim))[place] for place in places]]
+        }
+        part = self.with_data(np.take(self.fid, places, axis=axis), self.dims)
+        return replace(part, header={**part.header, key: kept} if kept else part.header)
 
 
 def _is_dim_key(key: str) -> bool:
     return key.startswith("dim_") and key[4:5].isdigit()
+
+
+def _values(entry: Any, size: int) -> list[Any]:
+    """Values along a dimension, in any form of the standard: a list, start and increment, or either as ``Value``.
+
+    >>> _values({"Value": {"start": 0.03, "increment": 0.01}, "Description": "TE"}, 3)
+    [0.03, 0.04, 0.05]
+    """
+    value = entry["Value"] if isinstance(entry, dict) and "Value" in entry else entry
+    if isinstance(value, dict):
+        return [round(value["start"] + place * value["increment"], 12) for place in range(size)]
+    return list(value)
+
+
+def as_standard(header: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Header in the forms that are used here, from any that files have: lists where they belong, tags in capitals.
+
+    Parameters
+    ----------
+    header : dict
+        Of a NIfTI-MRS extension, or a BIDS sidecar.
+    shape : tuple of int
+        Lengths of dimensions 5, 6, ...
+
+    Raises
+    ------
+    InputError
+        No mapping, or a key whose value is of no form that the standard has; names it.
+
+    >>> as_standard({"SpectrometerFrequency": 127.75, "dim_5": "dim_dyn"}, (10,))
+    {'SpectrometerFrequency': [127.75], 'dim_5': 'DIM_DYN'}
+    """
+    if not isinstance(header, dict):
+        raise InputError("the NIfTI-MRS header extension is no JSON object of keys and values; convert the scan again")
+    made = dict(header)
+    for key in ("SpectrometerFrequency", "ResonantNucleus"):
+        value = made.get(key)
+        if isinstance(value, int | float | str) and value:
+            made[key] = [value]
+    for key in [key for key in made if _is_dim_key(key)]:
+        number, _, suffix = key[4:].partition("_")
+        if not suffix:
+            if isinstance(made[key], str) and made[key].strip():
+                made[key] = made[key].strip().upper()
+            else:  # null and the empty string are no tag
+                del made[key]
+        elif suffix == "header":
+            place = int(number) - 5 if number.isdigit() else -1
+            _refuse_strange(key, made[key], shape[place] if 0 <= place < len(shape) else 1)
+            if made[key] is None:
+                del made[key]
+    return made
+
+
+def _refuse_strange(key: str, entries: Any, size: int) -> None:
+    """Refuse a dimension header that has none of the forms of the standard, or values of another number."""
+    if entries is not None and not isinstance(entries, dict):
+        raise InputError(f"header key {key} is no object of keys and values; correct it, or leave it out")
+    for name, entry in (entries or {}).items():
+        value = entry["Value"] if isinstance(entry, dict) and "Value" in entry else entry
+        if isinstance(value, dict):
+            good = all(isinstance(value.get(part), int | float) for part in ("start", "increment"))
+        else:
+            good = isinstance(value, list) and len(value) == size
+        if not good:
+            found = f"{len(value)} values" if isinstance(value, list) else f"a {type(value).__name__}"
+            raise InputError(
+                f"header key {key}: {name} is {found}; a list of {size} values, or start and increment, is needed "
+                "(one per entry of the dimension): correct it, or leave it out"
+            )
 
 
 def read(path: Path | str, given: Mapping[str, Any] | None = None) -> Scan:
@@ -134,24 +229,26 @@ def read(path: Path | str, given: Mapping[str, Any] | None = None) -> Scan:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{path}: cannot be read as NIfTI ({reason})") from error
-    texts = [e.get_content() for e in image.header.extensions if e.get_code() == EXTENSION_CODE]
-    if not texts:
-        raise InputError(f"{path}: has no NIfTI-MRS header extension (code {EXTENSION_CODE}); convert it with spec2nii")
     try:
-        text = texts[0] if isinstance(texts[0], str) else bytes(texts[0]).rstrip(b"\0").decode()
-        header = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{path}: the NIfTI-MRS header extension is not valid JSON ({error})") from error
-    for key in ("SpectrometerFrequency", "ResonantNucleus"):
-        if given and key in given:
-            header[key] = [given[key]]
-        value = header.get(key)
-        if not isinstance(value, list) or not value or not value[0]:
-            raise InputError(f"{path}: header key {key} is missing or empty; give it with --set {key}=VALUE")
+        header = as_standard(_header(image, path), data.shape[4:])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     if data.ndim < 4 or data.shape[:3] != (1, 1, 1):
         raise InputError(f"{path}: holds an array of shape {data.shape}; one voxel (1, 1, 1, points, ...) is needed")
     if not np.iscomplexobj(data):
         raise InputError(f"{path}: holds {data.dtype} values; complex FIDs are needed")
+    for key, kind, column in (
+        ("SpectrometerFrequency", int | float, "spectrometer_frequency_mhz"),
+        ("ResonantNucleus", str, "nucleus"),
+    ):
+        if given and key in given:
+            header[key] = [given[key]]
+        value = header.get(key)
+        if not isinstance(value, list) or not value or not isinstance(value[0], kind) or not value[0]:
+            raise InputError(
+                f"{path}: header key {key} is missing, empty or no list of {'texts' if kind is str else 'numbers'}; "
+                f"give it in column {column} of the samples table, or with --set {key}=VALUE"
+            )
     array = data[0, 0, 0]
     dims = tuple(header.get(f"dim_{n}", f"DIM_USER_{n - 5}") for n in range(5, 4 + array.ndim))
     fid = np.moveaxis(array, 0, -1)
@@ -163,6 +260,36 @@ def read(path: Path | str, given: Mapping[str, Any] | None = None) -> Scan:
         raise InputError(f"{path}: has {length} as unit of space; mm are needed")
     dwell *= {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
     return Scan(fid=fid, dims=dims, dwell_time=dwell, header=header, affine=image.affine)
+
+
+def sidecar_of(path: Path) -> Path:
+    """BIDS sidecar beside a NIfTI file, whether it is there or not."""
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
+def has_extension(path: Path) -> bool:
+    """Whether a NIfTI file holds a NIfTI-MRS header extension."""
+    return bool(_extensions(nibabel.load(path)))
+
+
+def _extensions(image: Any) -> list[Any]:
+    return [e.get_content() for e in image.header.extensions if e.get_code() == EXTENSION_CODE]
+
+
+def _header(image: Any, path: Path) -> Any:
+    """Header extension of a NIfTI-MRS file; where it has none, its BIDS sidecar."""
+    texts = _extensions(image)
+    if texts:
+        try:
+            return json.loads(texts[0] if isinstance(texts[0], str) else bytes(texts[0]).rstrip(b"\0").decode())
+        except ValueError as error:
+            raise InputError(f"the NIfTI-MRS header extension is not valid JSON ({error})") from error
+    if sidecar_of(path).is_file():
+        return read_json(sidecar_of(path))
+    raise InputError(
+        f"has no NIfTI-MRS header extension (code {EXTENSION_CODE}), and there is no {sidecar_of(path).name} beside it "
+        "that says SpectrometerFrequency, ResonantNucleus, EchoTime and RepetitionTime; add it, or convert the raw file"
+    )
 
 
 def write(scan: Scan, path: Path | str) -> None:

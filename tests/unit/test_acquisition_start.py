@@ -10,6 +10,7 @@ from pydicom.dataset import FileMetaDataset
 from mrsflow.conversion import acquisition_start, convert
 from mrsflow.conversion.formats import Raw
 from mrsflow.conversion.vendors import Converted
+from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
 from mrsflow.simulation import rawfiles
 
@@ -62,17 +63,40 @@ def test_other_files_do_not_say_it(tmp_path, form):
 
 
 @pytest.mark.parametrize(
-    ("table", "found", "start", "said"),
+    ("table", "found", "lead", "start", "said"),
     [
-        ("10:47:12", "10:47:40.000", "10:47:12", None),
-        ("10:47:12", "11:47:12.000", "10:47:12", "differs by 3600 s"),
-        (None, "10:47:12.500", "10:47:12.500", "from the raw file"),
-        ("23:59:50", "00:00:10.000", "23:59:50", None),
-        (None, None, None, None),
+        ("10:47:12", "10:47:40.000", 0.0, "10:47:12", "differs by 28 s"),
+        ("10:47:12", "10:47:13.900", 0.0, "10:47:12", None),
+        ("23:59:50", "00:00:10.000", 0.0, "23:59:50", "differs by 20 s"),
+        ("10:47:12", "10:45:12.000", 120.0, "10:47:12", None),
+        (None, "10:47:12.500", 0.0, "10:47:12.500", "from the raw file"),
+        (None, "23:59:50.000", 16.5, "00:00:06.500", "from the raw file"),
+        (None, None, 0.0, None, None),
     ],
 )
-def test_the_table_comes_before_the_file(table, found, start, said):
-    converted = Converted(Scan(np.ones(64, complex), (), 5e-4, {}), start=found)
-    row, notes = convert._with_start({"start_time": table} if table else {}, converted)
+def test_the_table_comes_before_the_file(table, found, lead, start, said):
+    converted = Converted(Scan(np.ones(64, complex), (), 5e-4, {}), start=found, lead_s=lead)
+    row, notes = convert._with_start({"start_time": table} if table else {}, converted, 60.0)
     assert row.get("start_time") == start
     assert [said in note for note in notes] == ([True] if said else [])
+
+
+def test_two_starts_far_apart_are_refused():
+    converted = Converted(Scan(np.ones(64, complex), (), 5e-4, {}), start="11:47:12.000")
+    with pytest.raises(InputError, match=r"start_time is 10:47:12, and the raw file says 11:47:12; .* above that"):
+        convert._with_start({"start_time": "10:47:12"}, converted, 60.0)
+    assert convert._with_start({"start_time": "10:47:12"}, converted, 3600.0)[0]["start_time"] == "10:47:12"
+
+
+@pytest.mark.parametrize(
+    ("times", "onsets"),
+    [
+        (["235958.5", "000002.5", "001002.5"], [0.0, 4.0, 604.0]),
+        (["104712", "104712", "104712"], None),
+        (["104714", "104712", "104716"], None),
+        (["104712", "", "104716"], None),
+    ],
+)
+def test_files_of_a_dicom_series_say_how_far_apart_they_are(tmp_path, times, onsets):
+    paths = [dicom(tmp_path / f"{n}.dcm", AcquisitionTime=time) for n, time in enumerate(times)]
+    assert acquisition_start.onsets_of(Raw("dicom", paths)) == onsets

@@ -26,7 +26,7 @@ def water_scan(amplitude, width=6.0, header=None):
 
 def test_constants_of_the_fitting_challenge():
     """Its description gives 29697 mM and 1.206."""
-    constants = quantify.CONSTANTS["challenge"]
+    constants = quantify.CONSTANTS["challenge"][0]
     assert constants.water_mM(0.03, None) == pytest.approx(29697, rel=1e-3)
     assert constants.correction(0.03, None) == pytest.approx(1.206, abs=5e-4)
 
@@ -38,7 +38,7 @@ def test_constants_of_fsl_mrs():
     """
     grey = 0.6 * 0.78 * np.exp(-30 / 88) * (1 - np.exp(-2000 / 1500))
     white = 0.4 * 0.65 * np.exp(-30 / 73) * (1 - np.exp(-2000 / 970))
-    constants = quantify.CONSTANTS["fsl"]
+    constants = quantify.CONSTANTS["fsl"][0]
     assert constants.water_mM(0.03, 2.0) == pytest.approx(55_510 * (grey + white), rel=1e-9)
     assert 1 / constants.correction(0.03, 2.0) == pytest.approx(
         np.exp(-30 / 194) * (1 - np.exp(-2000 / 1290)), rel=1e-9
@@ -76,7 +76,7 @@ def test_integral_of_a_singlet_lacks_its_feet():
 
 def test_known_solution_comes_out_right():
     """10 mM of a metabolite in tissue whose water shows as the constants say."""
-    constants = quantify.CONSTANTS["fsl"]
+    constants = quantify.CONSTANTS["fsl"][0]
     visible = constants.water_mM(0.03, 2.0)
     left = quantify.relaxation(0.03, 2.0, constants.metabolite_t1_s, constants.metabolite_t2_s)
     scaling = quantify.scaling(water_scan(0.7 * 2 * visible), singlet_basis(), constants)
@@ -84,7 +84,7 @@ def test_known_solution_comes_out_right():
 
 
 def test_missing_times_and_singlets_are_named():
-    constants = quantify.CONSTANTS["fsl"]
+    constants = quantify.CONSTANTS["fsl"][0]
     with pytest.raises(InputError, match="EchoTime"):
         quantify.scaling(water_scan(1.0, header={}), singlet_basis(), constants)
     with pytest.raises(InputError, match="RepetitionTime"):

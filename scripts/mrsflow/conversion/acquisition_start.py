@@ -1,22 +1,17 @@
-"""When the first excitation of a scan was, where its raw file says it beyond doubt: a clock time, never a date.
+"""When a scan and its frames were measured, where the raw file says it beyond doubt: clock times, never a date.
 
 Siemens twix stamps each readout with its time since midnight; the DICOM standard defines ``AcquisitionDateTime`` as the
 start. Other headers hold times whose meaning differs between scanners (end of the scan, of the export, minutes only);
-there the samples table must say.
+there the samples table must say. From file to file of a DICOM series they still tell how far apart frames are.
 """
 
 import re
 from pathlib import Path
 
-import numpy as np
+from mrsflow.conversion import twix
+from mrsflow.conversion.formats import Raw
 
-from mrsflow.conversion.formats import Raw, head_of
-from mrsflow.conversion.repairs import twix_measurements
-
-TICK = 2.5e-3
-"""Unit (s) of the time stamps of twix readouts."""
-NO_SIGNAL = 1 << 0 | 1 << 5 | 1 << 25
-"""Flags of twix readouts that are not of the scan: end of acquisition, synchronisation data, noise adjustment."""
+DICOM = ("dicom", "philips_dcm", "uih")
 
 
 def start_of(raw: Raw) -> str | None:
@@ -26,46 +21,49 @@ def start_of(raw: Raw) -> str | None:
     ----------
     raw : Raw
     """
+    seconds = None
     if raw.format == "twix":
-        seconds = _twix_start(raw.files[0])
-    elif raw.format in ("dicom", "philips_dcm", "uih"):
-        seconds = _dicom_start(raw.files)
-    else:
-        seconds = None
-    if seconds is None or not 0 < seconds < 86_400:
+        read = twix.readouts(raw.files[0])
+        seconds = None if read is None else float(read.seconds.min())
+    elif raw.format in DICOM:
+        stamps = [dicom_seconds(path, ("AcquisitionDateTime",)) for path in raw.files]
+        seconds = None if None in stamps else min(stamps)
+    if not seconds:  # zero: a clock that was not set
         return None
+    seconds %= twix.DAY
     return f"{int(seconds // 3600):02d}:{int(seconds // 60 % 60):02d}:{seconds % 60:06.3f}"
 
 
-def _dicom_start(files: list[Path]) -> float | None:
+def onsets_of(raw: Raw) -> list[float] | None:
+    """Start of each file of a DICOM series since the first (s), None where its files do not say their own.
+
+    Scanners that cut a series of transients into files after it ended give all the same time.
+    """
+    if raw.format not in DICOM or len(raw.files) < 2:
+        return None
+    stamps = [dicom_seconds(path) for path in raw.files]
+    if None in stamps or len(set(stamps)) < len(stamps):
+        return None
+    apart = [(stamp - stamps[0]) % twix.DAY if stamps[0] < twix.DAY else stamp - stamps[0] for stamp in stamps]
+    return apart if apart == sorted(apart) else None
+
+
+def dicom_seconds(
+    path: Path, names: tuple[str, ...] = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime")
+) -> float | None:
+    """Time (s) of a DICOM file by the first of some tags that it has: since midnight, with a date since the year 1."""
+    import datetime
+
     import pydicom
 
-    texts = [str(pydicom.dcmread(f, specific_tags=["AcquisitionDateTime"]).get("AcquisitionDateTime")) for f in files]
-    found = [re.match(r"\d{8}(\d\d)(\d\d)(\d\d(?:\.\d+)?)", text) for text in sorted(texts)]
-    if not found or not all(found):
-        return None
-    hours, minutes, seconds = found[0].groups()
-    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-
-
-def _twix_start(path: Path) -> float | None:
-    """Time stamp of the first readout of the scan, the last measurement of the file (s since midnight)."""
-    head = head_of(path, 10_240)
-    count = twix_measurements(head)
-    place = int(np.frombuffer(head[8 + 152 * (count - 1) + 8 :][:8], "<u8")[0]) if count else 0
-    flags = 40 if count else 20
-    with path.open("rb") as file:
-        file.seek(place)
-        place += int(np.frombuffer(file.read(4).ljust(4, b"\0"), "<u4")[0])
-        for _ in range(10_000):
-            file.seek(place)
-            readout = file.read(48)
-            if len(readout) < 48:
-                return None
-            length, stamp = np.frombuffer(readout[:16], "<u4")[[0, 3]]
-            if not int(np.frombuffer(readout[flags : flags + 8], "<u8")[0]) & NO_SIGNAL:
-                return float(stamp) * TICK
-            if int(length) & 0x1FFFFFF < 48:
-                return None
-            place += int(length) & 0x1FFFFFF
+    header = pydicom.dcmread(path, specific_tags=list(names), stop_before_pixels=True)
+    for name in names:
+        found = re.match(r"(\d{8})?(\d\d)(\d\d)(\d\d(?:\.\d+)?)", str(header.get(name) or ""))
+        if found and bool(found.group(1)) == name.endswith("DateTime"):
+            date, hours, minutes, seconds = found.groups()
+            try:
+                days = 0 if date is None else datetime.datetime.strptime(date, "%Y%m%d").toordinal()
+            except ValueError:  # no date of the calendar
+                continue
+            return twix.DAY * days + 3600 * int(hours) + 60 * int(minutes) + float(seconds)
     return None

@@ -37,6 +37,8 @@ LINE_TIME = 0.05
 WATER_RATIO = 1e4
 """Power of water's line over that of any metabolite above which a scan is unsuppressed water."""
 
+LEAST_ALIKE = 0.5
+"""How alike (`alike`) FIDs along a dimension without a tag are, if they are frames; coils are near 0."""
 
 SEQUENCES = {
     "edited": r"svs_ed|mega|(?<![a-z])m(e_?)?(press|slaser)|hermes|hercules",
@@ -196,55 +198,97 @@ def metabolite_side(scan: Scan) -> int:
     return 1 if right > left else -1
 
 
+SINGLETS_PPM = {"NAA": 2.01, "Cr": 3.03, "Cho": 3.21, "MM": 0.92}
+"""Lines by which a spectrum is known, before it is referenced: singlets, and the highest of the macromolecules."""
+SHIFT_PPM = 0.09
+"""Half the range in which a line is looked for; creatine and choline are 0.18 ppm apart."""
+SURE = 10.0
+"""Power of a line over noise (`line_power`) from which it proves something."""
+
+
+def singlet_heights(scan: Scan, mirror: bool = False) -> dict[str, float]:
+    """Height of each of `SINGLETS_PPM` over noise in the mean of all frames, summed over coils whatever their phase.
+
+    Parameters
+    ----------
+    scan : Scan
+    mirror : bool
+        Look on the other side of water, at the mirror images of the lines.
+    """
+    axes = tuple(i for i, dim in enumerate(scan.dims) if dim != "DIM_COIL")
+    coils = ("DIM_COIL",) if "DIM_COIL" in scan.dims else ()
+    ppm, power = line_power(scan.with_data(scan.fid.mean(axis=axes) if axes else scan.fid, coils))
+    shift = 2 * WATER_PPM - ppm if mirror else ppm
+    near = {name: power[np.abs(shift - place) <= SHIFT_PPM] for name, place in SINGLETS_PPM.items()}
+    return {name: float(np.sqrt(max(part.max(initial=0.0), 0.0))) for name, part in near.items()}
+
+
+def mirrored(scan: Scan) -> bool:
+    """Whether a spectrum is mirrored beyond doubt: its lines lie left of water, and NAA's at its mirror image there.
+
+    Something at 5 to 6 ppm that should not be there proves nothing.
+    """
+    if metabolite_side(scan) >= 0:
+        return False
+    right, left = (singlet_heights(scan, mirror)["NAA"] for mirror in (False, True))
+    ppm, power = line_power(scan)
+    others = power[(ppm > 2 * WATER_PPM - METABOLITES_PPM[1]) & (ppm < 2 * WATER_PPM - METABOLITES_PPM[0])]
+    return left**2 > SURE and left > 2 * right and left**2 > 0.1 * others.max(initial=0.0)
+
+
+def looks_nulled(scan: Scan) -> bool:
+    """Whether macromolecules stand out and NAA, creatine and choline do not, as after an inversion that nulls these.
+
+    Lipids from the scalp stand above NAA as well, but leave choline where it was.
+    """
+    height = singlet_heights(scan)
+    metabolites = max(height["NAA"], height["Cr"])
+    return height["MM"] > max(SURE, 1.2 * metabolites) and height["Cho"] < 0.35 * metabolites
+
+
 def looks_like_water(scan: Scan) -> bool:
     """Whether water's line stands out and no metabolite comes near it."""
     right, left, water = _strongest(scan)
     return water > 100 and (water > WATER_RATIO * max(right, left) or max(right, left) < 10)
 
 
-def split_water(scan: Scan, rule: str) -> tuple[Scan, Scan | None]:
-    """Part the frames that a protocol declares as unsuppressed water.
+def water_frames(rule: str, n_frames: int) -> NDArray[np.bool_] | None:
+    """Frames that a protocol declares as unsuppressed water, None where it leaves that to the header.
 
-    Parameters
-    ----------
-    scan : Scan
-    rule : str
-        ``header`` or ``none`` (nothing to part), ``first N``, ``last N``, ``every N`` (the first of each N frames).
-
-    Raises
-    ------
-    InputError
-        The rule leaves no frame on one side.
-
-    Examples
-    --------
-    >>> scan = Scan(np.ones((6, 64), complex), ("DIM_DYN",), 5e-4, {})
-    >>> [part.size("DIM_DYN") for part in split_water(scan, "every 3")]
-    [4, 2]
+    >>> np.flatnonzero(water_frames("every 5 from 3", 12)) + 1
+    array([ 3,  8])
     """
     if rule in ("header", "none"):
-        return scan, None
-    kind, text = rule.split()
-    n_frames, number = scan.size("DIM_DYN"), int(text)
-    index = np.arange(n_frames)
-    water = {"first": index < number, "last": index >= n_frames - number, "every": index % max(number, 1) == 0}[kind]
-    if "DIM_DYN" not in scan.dims or water.all() or not water.any():
-        raise InputError(f"water_frames: {rule!r} leaves nothing of {n_frames} frames; correct it in the protocol")
-    return select_frames(scan, ~water), select_frames(scan, water)
+        return None
+    kind, number, *start = rule.replace(" from", "").split()
+    count, index = int(number), np.arange(n_frames)
+    first = int(start[0]) if start else 1
+    return {
+        "first": index < count,
+        "last": index >= n_frames - count,
+        "every": (index + 1 - first) % max(count, 1) == 0,
+    }[kind]
 
 
-def select_frames(scan: Scan, chosen: NDArray[np.bool_]) -> Scan:
-    """Frames of a scan, with the values that its dimension header gives for them."""
-    axis = scan.dims.index("DIM_DYN")
-    values = {
-        key: {**entry, "Value": [v for v, keep in zip(entry["Value"], chosen, strict=True) if keep]}
-        for key, entry in scan.header.get(f"dim_{axis + 5}_header", {}).items()
-    }
-    part = scan.with_data(np.compress(chosen, scan.fid, axis=axis), scan.dims)
-    return Scan(part.fid, part.dims, part.dwell_time, {**part.header, f"dim_{axis + 5}_header": values}, part.affine)
+def water_rule(numbers: NDArray[np.integer], n_frames: int) -> str | None:
+    """Rule of ``water_frames`` that gives just these frames, None where there is none.
+
+    >>> water_rule(np.array([5, 10]), 10), water_rule(np.array([1, 2]), 10), water_rule(np.array([3, 4, 9]), 10)
+    ('every 5 from 5', 'first 2', None)
+    """
+    count, first = len(numbers), int(numbers[0])
+    rules = [f"first {count}", f"last {count}"]
+    if count > 1:
+        rules.append(f"every {int(numbers[1]) - first} from {first}")
+    for rule in rules:
+        if np.array_equal(np.flatnonzero(water_frames(rule, n_frames)) + 1, numbers):
+            return rule
+    return None
 
 
-def check_scan(scan: Scan, role: str, protocol: dict[str, Any], name: str) -> list[Check]:
+def check_scan(
+    scan: Scan, role: str, protocol: dict[str, Any], name: str, numbers: NDArray[np.integer] | None = None
+) -> list[Check]:
     """Check a converted scan against its protocol and against what any spectrum is.
 
     Parameters
@@ -255,24 +299,39 @@ def check_scan(scan: Scan, role: str, protocol: dict[str, Any], name: str) -> li
         Entry of ``protocols`` of the configuration.
     name : str
         Name of that entry, for the messages.
+    numbers : (n_frames,) int, optional
+        Of the frames in the raw file, from 1; by default all of them.
     """
     key = f"protocols.{name}"
+    numbers = np.arange(1, scan.size("DIM_DYN") + 1) if numbers is None else numbers
     rows = [
-        *_check_header(scan, protocol, key),
+        *_check_header(scan, protocol, key, numbers),
         *(_check_sequence(scan, protocol, key) if role != "mrsref" else []),
         *_check_dimensions(scan, role, protocol, key),
-        *_check_frames(scan, role, protocol, key),
+        *_check_frames(scan, role, protocol, key, numbers),
     ]
     return [*rows, _check_sense(scan, role, key), *_check_voxel(scan, protocol, key)]
 
 
-def _check_header(scan: Scan, protocol: dict[str, Any], key: str) -> list[Check]:
-    rows = []
+def _check_header(scan: Scan, protocol: dict[str, Any], key: str, numbers: NDArray[np.integer]) -> list[Check]:
+    rows, along = [], scan.dimension_header("DIM_DYN")
     for check, header, unit, column in (
         ("echo_time", "EchoTime", "echo_time_ms", "echo_time_ms"),
         ("repetition_time", "RepetitionTime", "repetition_time_ms", "repetition_time_ms"),
     ):
         found, expected = scan.header.get(header), protocol[unit]
+        own = np.array([v for v in along.get(header, []) if isinstance(v, int | float)], dtype=float)
+        if own.size == len(numbers):
+            differing = np.abs(own * 1e3 - expected) > max(0.01 * expected, 0.1)
+            if differing.any():
+                values = ", ".join(f"{value * 1e3:g}" for value in np.unique(own))
+                message = (
+                    f"frames {_listed(numbers[differing])} have another one than {key}.{unit}; name frames of one "
+                    f"{header} in a file of their own, with a protocol of their own"
+                )
+                rows.append(Check(check, f"{values} ms", f"{expected:g} ms", "fail", message))
+                continue
+            found = found if found is not None else float(own[0])
         if found is None:
             message = f"the header does not say {header}; give column {column} of the samples table"
             rows.append(Check(check, "none", f"{expected:g} ms", "fail", message))
@@ -348,7 +407,15 @@ def _check_dimensions(scan: Scan, role: str, protocol: dict[str, Any], key: str)
         status, message = "fail", f"there is no coil dimension; set {key}.coils to combined or any"
     elif declared == "combined" and n_coils > 1:
         status, message = "fail", f"coils are separate; set {key}.coils to uncombined or any"
-    elif n_coils > 1 and scan.size("DIM_DYN") > 1 and _alike(scan, "DIM_COIL") > 0.9 > 2 * _alike(scan, "DIM_DYN"):
+    elif extra := [d for d in scan.dims if d not in ("DIM_COIL", "DIM_DYN") and scan.size(d) > 1]:
+        status = "fail"
+        message = (
+            f"set {key}.use_frames to edit off or edit on"
+            if extra == ["DIM_EDIT"]
+            else f"{' and '.join(extra)} can be neither frames nor coils here, and their order in time is not known; "
+            "convert the scan to NIfTI-MRS with DIM_DYN for its frames in the order of time, and name that file"
+        )
+    elif n_coils > 1 and scan.size("DIM_DYN") > 1 and alike(scan, "DIM_COIL") > 0.9 > 2 * alike(scan, "DIM_DYN"):
         status = "fail"
         message = "what is tagged as coils looks like frames and the reverse; correct the tags in the NIfTI-MRS file"
     elif n_frames not in (None, scan.size("DIM_DYN")):
@@ -357,33 +424,43 @@ def _check_dimensions(scan: Scan, role: str, protocol: dict[str, Any], key: str)
     return [Check("dimensions", found, expected, status, message)]
 
 
-def _alike(scan: Scan, dim: str) -> float:
-    """How alike the FIDs along a dimension are in phase and size: 1 the same, 0 not at all."""
-    early = scan.fid[..., : max(scan.n_points // 16, 8)]
-    along = np.moveaxis(early, scan.dims.index(dim), 0)
-    mean = np.linalg.norm(along.mean(axis=0)) ** 2
-    return float(mean / np.mean(np.linalg.norm(along.reshape(along.shape[0], -1), axis=1) ** 2))
+def alike(scan: Scan, dim: str) -> float:
+    """How alike the FIDs along a dimension are in phase and shape: 1 the same, 0 not at all."""
+    early = scan.fid[..., : max(scan.n_points // 16, 8)].astype(complex)
+    along = np.moveaxis(early, scan.dims.index(dim), 0).reshape(scan.size(dim), -1)
+    size = np.linalg.norm(along, axis=1, keepdims=True)
+    return float(np.linalg.norm(np.mean(along / np.where(size > 0, size, 1), axis=0)) ** 2)
 
 
-def check_frames(scan: Scan) -> list[Check]:
-    """Check that no frame is empty and none the exact copy of another."""
-    frames = _frames(scan)
-    empty = np.flatnonzero(~np.any(frames, axis=1))
-    message = f"frames {_listed(empty)} hold only zeros; export the scan again" if empty.size else ""
-    rows = [Check("empty_frames", str(empty.size), "0", "fail" if empty.size else "pass", message)]
-    copies = len(frames) - len({frame.tobytes() for frame in frames})
-    message = f"{copies} frames repeat another one exactly; export the scan again" if copies else ""
+def check_frames(scan: Scan, numbers: NDArray[np.integer] | None = None) -> list[Check]:
+    """Check that no frame is empty and none the exact copy of another; `numbers` as in `check_scan`."""
+    frames = frames_of(scan)
+    numbers = np.arange(1, len(frames) + 1) if numbers is None else numbers
+    filled = np.any(frames, axis=1)
+    lost = numbers[~filled]
+    message = (
+        f"frames {_listed(lost)} hold only zeros with signal after them; export the scan again, or leave this row out"
+        if lost.size
+        else ""
+    )
+    rows = [Check("empty_frames", str(lost.size), "0", "fail" if lost.size else "pass", message)]
+    copies = int(filled.sum()) - len({frame.tobytes() for frame in frames[filled]})
+    message = (
+        f"{copies} frames repeat another one exactly; export the scan again, or leave this row out" if copies else ""
+    )
     return [*rows, Check("duplicated_frames", str(copies), "0", "fail" if copies else "pass", message)]
 
 
-def _frames(scan: Scan) -> NDArray[np.complexfloating]:
+def frames_of(scan: Scan) -> NDArray[np.complexfloating]:
     """Frames (n, everything else)."""
     frames = np.moveaxis(scan.fid, scan.dims.index("DIM_DYN"), 0) if "DIM_DYN" in scan.dims else scan.fid[np.newaxis]
     return frames.reshape(frames.shape[0], -1)
 
 
-def _check_frames(scan: Scan, role: str, protocol: dict[str, Any], key: str) -> list[Check]:
-    frames, rows = _frames(scan), check_frames(scan)
+def _check_frames(
+    scan: Scan, role: str, protocol: dict[str, Any], key: str, numbers: NDArray[np.integer]
+) -> list[Check]:
+    frames, rows = frames_of(scan), check_frames(scan, numbers)
     cycle = protocol["phase_cycle"]
     rest = len(frames) % cycle if role == "svs" else 0
     message = f"{rest} frames are left over; set {key}.phase_cycle to 1 if the scan was stopped early" if rest else ""
@@ -391,8 +468,16 @@ def _check_frames(scan: Scan, role: str, protocol: dict[str, Any], key: str) -> 
         Check("phase_cycle", f"{len(frames)} frames", f"a multiple of {cycle}", "fail" if rest else "pass", message)
     )
     strength = np.linalg.norm(frames, axis=1)
-    odd = np.flatnonzero(strength > 10 * np.median(strength)) if role == "svs" else np.array([])
-    message = f"frames {_listed(odd)} look like unsuppressed water; set {key}.water_frames" if odd.size else ""
+    odd = numbers[strength > 10 * np.median(strength)] if role == "svs" else np.array([])
+    message = ""
+    if odd.size:
+        by_place = protocol.get("water_frames", "header").split()[0] in (
+            "first",
+            "last",
+        )  # took its part of the water already
+        rule = None if by_place else water_rule(odd, int(numbers[-1]))
+        to = f" to {rule!r}" if rule else " to the frames that are (first N, last N, every N from K)"
+        message = f"frames {_listed(odd)} of the file look like unsuppressed water; set {key}.water_frames{to}"
     rows.append(Check("water_frames", str(odd.size), "0", "fail" if odd.size else "pass", message))
     remains = growth(scan)
     undecayed = remains > 0.95 and line_power(scan)[1].max() > 100
@@ -402,13 +487,13 @@ def _check_frames(scan: Scan, role: str, protocol: dict[str, Any], key: str) -> 
     return rows
 
 
-def _listed(index: NDArray) -> str:
-    """Frame numbers from 1, at most five.
+def _listed(numbers: NDArray) -> str:
+    """Frame numbers, at most five.
 
-    >>> _listed(np.arange(7))
+    >>> _listed(np.arange(1, 8))
     '1, 2, 3, 4, 5, ...'
     """
-    return ", ".join(str(i + 1) for i in index[:5]) + (", ..." if len(index) > 5 else "")
+    return ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
 
 
 def _check_sense(scan: Scan, role: str, key: str) -> Check:
@@ -417,14 +502,20 @@ def _check_sense(scan: Scan, role: str, key: str) -> Check:
         good = looks_like_water(scan)
         message = "" if good else "metabolites stand out; is the role of this row svs, or was the wrong file named?"
         return Check("reference", "water" if good else "other signals", "water", "pass" if good else "fail", message)
+    if role == "svs" and looks_nulled(scan):
+        message = (
+            "macromolecules stand out and the lines of metabolites do not: this is a metabolite-nulled scan; give the "
+            "row role mm with its inversion time (column inversion_time_ms), or leave it out"
+        )
+        return Check("sense", "metabolite-nulled", "metabolites", "fail", message)
     side = metabolite_side(scan)
-    if side < 0:
+    if mirrored(scan):
         message = (
             "the spectrum is mirrored (lines lie above 4.65 ppm, none below); conjugate the data before it is named, "
             "or correct column format of the samples table"
         )
         return Check("sense", "mirrored", "lines below 4.65 ppm", "fail", message)
-    if side == 0:
+    if side <= 0:
         water = looks_like_water(scan)
         message = (
             "water alone; is the role of this row mrsref?" if water else "no metabolite lines stand out; look at it"

@@ -1,20 +1,22 @@
 """Conversion at the door: the raw files of a session to checked BIDS files without identities."""
 
+import hashlib
 import logging
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mrsflow import nifti_mrs
-from mrsflow.conversion import bids, checks, formats, identity, vendors
+from mrsflow.conversion import bids, checks, formats, frames, identity, vendors
 from mrsflow.errors import InputError
 from mrsflow.files import checksum, write_json, write_table, written_whole
 from mrsflow.nifti_mrs import Scan
 from mrsflow.study import layout
-from mrsflow.study.clock import seconds_between
+from mrsflow.study.clock import clock, clock_time, seconds_between
 from mrsflow.study.records import Work
 from mrsflow.study.study import Study
 
@@ -29,21 +31,26 @@ GIVEN_COLUMNS = {  # of the samples table: header key, factor to its unit
     "nucleus": ("ResonantNucleus", None),
 }
 
-START_TOLERANCE = 60.0
-"""Seconds by which the clock of a raw file may differ from column start_time without a remark."""
+REMARKABLE = 2.0
+"""Seconds by which a raw file's clock may differ from column start_time without a remark: both may be whole ones."""
 
 EVENT_COLUMNS = ("key", "dose_time", "infusion_start", "infusion_stop")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One file to be written: a scan, what it is, and the row of the samples table that it came from."""
+    """One file to be written: a scan, what it is, and the row of the samples table that it came from.
+
+    `excitations` is how many each frame averages; `numbers` are those of its frames in the raw file, from 1.
+    """
 
     name: str
     role: str
     scan: Scan
     row: dict[str, Any]
     notes: tuple[str, ...] = ()
+    excitations: int = 1
+    numbers: NDArray[np.integer] | None = None
 
 
 def convert_by_hand(paths: list[Path], out: Path, given: dict[str, str], keep: list[str] | None = None) -> list[Path]:
@@ -74,7 +81,9 @@ def convert_by_hand(paths: list[Path], out: Path, given: dict[str, str], keep: l
     if ending is None:
         raise InputError(f"{out}: the name of the output must end in .nii.gz or .nii")
     converted = vendors.convert(paths, given=given)
-    if checks.metabolite_side(converted.scan) < 0:
+    for note in converted.notes:
+        logger.warning("%s: %s", paths[0].name, note)
+    if checks.mirrored(converted.scan):
         raise InputError(
             f"{paths[0]}: the spectrum is mirrored (lines lie above 4.65 ppm, none below); it was not written, as it "
             "would be read wrongly: conjugate the data first"
@@ -170,7 +179,7 @@ def _read_items(key: str, study: Study, config: dict[str, Any]) -> list[Item]:
         if row["role"] == "T1w":
             continue
         try:
-            items += _convert_row(key, row, config["protocols"][row["protocol"]])
+            items += _convert_row(key, row, config)
         except InputError as error:
             raise InputError(f"{row['line']}: {error}") from None
     return _without_doubles(items)
@@ -181,7 +190,7 @@ def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Pa
     results = []
     for item in items:
         name = item.row["protocol"]
-        found = checks.check_scan(item.scan, item.role, config["protocols"][name], name)
+        found = checks.check_scan(item.scan, item.role, config["protocols"][name], name, item.numbers)
         found += [checks.Check("read", "put right", "", "warn", note) for note in item.notes]
         results.append((item, found))
     folder = layout.session_folder(layout.derivatives(output), key) / "mrs"
@@ -191,7 +200,36 @@ def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Pa
     for item, found in results:
         if problem := checks.failure(found):
             raise InputError(f"{item.row['line']}: {problem}")
+    _refuse_unlike_runs(items, config["convert"]["minimum_voxel_dice"])
     return path
+
+
+def _refuse_unlike_runs(items: list[Item], minimum_dice: float) -> None:
+    """Refuse the same frames in two rows of a session, and runs of one series that do not lie in one voxel."""
+    seen: dict[bytes, Item] = {}
+    first: dict[str, Item] = {}
+    for item in (item for item in items if item.role in ("svs", "mm")):
+        line = item.row["line"]
+        frames = {frame.tobytes() for frame in checks.frames_of(item.scan)}
+        if shared := frames & set(seen):
+            other = seen[next(iter(shared))]
+            raise InputError(
+                f"{line}: {len(shared)} of its {len(frames)} frames are those of {other.row['line']}; name each scan "
+                "once: correct column raw of one of the rows, or remove it"
+            )
+        seen |= dict.fromkeys(frames, item)
+        series = re.sub(r"_run-\d+", "", item.name)
+        other = first.setdefault(series, item)
+        if checks.voxel_size(item.scan) is None or checks.voxel_size(other.scan) is None:
+            continue
+        dice = checks.voxel_dice(other.scan.affine, item.scan.affine)
+        if dice < minimum_dice:
+            apart = float(np.linalg.norm(item.scan.affine[:3, 3] - other.scan.affine[:3, 3]))
+            raise InputError(
+                f"{line}: its voxel overlaps that of {other.row['line']} by {dice:.2f} (Dice; {apart:.0f} mm apart), "
+                "and runs of one series need one voxel: give the rows of each voxel a session of their own in the "
+                "tables, or set convert.minimum_voxel_dice lower where the voxel was moved on purpose"
+            )
 
 
 def _write_session(key: str, items: list[Item], study: Study, config: dict[str, Any], root: Path) -> list[Path]:
@@ -219,13 +257,14 @@ def plain_paths(error: object) -> str:
     return re.sub(r"(?<![\w.])/(?:[^\s:;,]+/)+(?=[^\s/])", "", text)
 
 
-def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> list[Item]:
+def _convert_row(key: str, row: dict[str, Any], config: dict[str, Any]) -> list[Item]:
     given = {}
     for column, (header, factor) in GIVEN_COLUMNS.items():
         value = row.get(column)
         if value is not None and value == value:
             given[header] = str(value) if factor is None else repr(float(value) * factor)
     converted = vendors.convert(row["raw"], row.get("format") or None, given)
+    protocol, name = config["protocols"][row["protocol"]], f"protocols.{row['protocol']}"
     labels = {"task": row.get("task"), "run": row.get("run")}
     role = row["role"]
     if role == "mm":
@@ -235,47 +274,54 @@ def _convert_row(key: str, row: dict[str, Any], protocol: dict[str, Any]) -> lis
                 "a scan of role mm needs its inversion time, and the header does not say InversionTime; give column "
                 "inversion_time_ms"
             )
-    name = f"{layout.entities(key, **labels)}_{'svs' if role == 'mm' else role}"
-    if row["role"] == "mrsref":
-        return [Item(name, "mrsref", converted.scan, row, tuple(converted.notes))]
-    row, notes = _with_start(row, converted)
-    scan = _with_onsets(converted.scan, protocol["excitations_per_frame"])
-    scan, water = checks.split_water(scan, protocol["water_frames"])
-    if protocol["use_frames"] != "all" and "DIM_DYN" in scan.dims:
-        first = 0 if protocol["use_frames"] == "odd" else 1
-        scan = checks.select_frames(scan, np.arange(scan.size("DIM_DYN")) % 2 == first)
-    references = {**converted.references} if water is None else {**converted.references, "ecc": water}
+    stem = f"{layout.entities(key, **labels)}_{'svs' if role == 'mm' else role}"
+    if role == "mrsref":
+        number = next(iter(converted.excitations), protocol["excitations_per_frame"] or 1)
+        return [Item(stem, "mrsref", converted.scan, row, tuple(converted.notes), number)]
+    row, notes = _with_start(row, converted, config["convert"]["maximum_clock_difference_s"])
+    excitations = frames.excitations(converted, protocol["excitations_per_frame"], name)
+    scan = frames.placed(converted, excitations, name, notes)
+    parts = frames.parted(scan, protocol, name, notes)
+    references = {**converted.references} if parts.water is None else {**converted.references, "ecc": parts.water}
     if protocol["water_frames"] == "none":
         references = {}
-    items = [Item(name, role, scan, row, tuple(notes))]
+    items = [Item(stem, role, parts.scan, row, tuple(notes), excitations, parts.numbers)]
     if role == "mm":  # its own water only: for scaling there is that of the metabolites
         references = {use: reference for use, reference in references.items() if use == "ecc"}
     for use, reference in references.items():
-        stem = layout.entities(key, **{"acq": None if use == "ecc" else use, **labels})
-        items.append(Item(f"{stem}_mrsref", "mrsref", reference, row))
+        other = layout.entities(key, **{"acq": None if use == "ecc" else use, **labels})
+        items.append(Item(f"{other}_mrsref", "mrsref", reference, row, excitations=excitations))
     return items
 
 
-def _with_start(row: dict[str, Any], converted: vendors.Converted) -> tuple[dict[str, Any], list[str]]:
-    """Row with the start of the scan that the raw file states, where the table does not; notes where they differ."""
+def _with_start(
+    row: dict[str, Any], converted: vendors.Converted, tolerance: float
+) -> tuple[dict[str, Any], list[str]]:
+    """Row with the start of the scan that the raw file states, where the table does not; a remark where they differ.
+
+    Raises
+    ------
+    InputError
+        They differ by more than `tolerance` (s).
+    """
     notes, stated, found = list(converted.notes), row.get("start_time"), converted.start
-    if found and stated and (apart := abs(seconds_between(stated, found))) > START_TOLERANCE:
-        notes.append(f"start_time of the samples table holds, though the raw file's clock differs by {apart:.0f} s")
+    if found and stated:
+        later = -seconds_between(stated, found)  # an inline reference may or may not be counted
+        apart = max(-later, later - converted.lead_s, 0.0)
+        if apart > tolerance:
+            raise InputError(
+                f"start_time is {stated}, and the raw file says {found.partition('.')[0]}; leave start_time empty to "
+                f"take that of the file, correct it, or, where the two clocks differ by {apart:.0f} s, set "
+                "convert.maximum_clock_difference_s above that"
+            )
+        if apart > REMARKABLE:
+            notes.append(f"start_time of the samples table holds, though the raw file's clock differs by {apart:.0f} s")
     if stated or not found:
         return row, notes
-    return {**row, "start_time": found}, [*notes, "start of the scan from the raw file, as the samples table has none"]
-
-
-def _with_onsets(scan: Scan, excitations_per_frame: int) -> Scan:
-    """Write into the dimension header when each frame began, counted from the first excitation of the file (s)."""
-    repetition_time = scan.header.get("RepetitionTime")
-    if "DIM_DYN" not in scan.dims or repetition_time is None or scan.dimension_header("DIM_DYN").get("FrameOnset"):
-        return scan
-    onsets = np.arange(scan.size("DIM_DYN")) * excitations_per_frame * repetition_time
-    number = scan.dims.index("DIM_DYN") + 5
-    entry = {"Value": [round(float(t), 6) for t in onsets], "Description": "Start of the frame's first excitation (s)"}
-    values = {**scan.header.get(f"dim_{number}_header", {}), "FrameOnset": entry}
-    return replace(scan, header={**scan.header, f"dim_{number}_header": values})
+    return {**row, "start_time": clock_time(clock(found) + converted.lead_s)}, [
+        *notes,
+        "start of the scan from the raw file, as the samples table has none",
+    ]
 
 
 def _without_doubles(items: list[Item]) -> list[Item]:
@@ -300,7 +346,8 @@ def _write_item(item: Item, reference: str | None, config: dict[str, Any], root:
     logger.info("%s: removed header keys %s", item.name, ", ".join(removed))
     protocol = config["protocols"][item.row["protocol"]]
     task = item.row.get("task") or None
-    content = bids.sidecar(scan, protocol["excitations_per_frame"], protocol["sequence"], task)
+    content = bids.sidecar(scan, item.excitations, protocol["sequence"], task)
+    content["SignalChecksum"] = hashlib.sha256(np.ascontiguousarray(scan.fid).astype(np.complex64)).hexdigest()[:16]
     content["OriginalChecksum"] = [checksum(path) for path in formats.files_of(item.row["raw"])]
     if reference:
         content["ReferenceSignal"] = f"bids::{(folder / reference).relative_to(root).as_posix()}.nii.gz"

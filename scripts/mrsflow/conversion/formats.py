@@ -1,21 +1,27 @@
 """Which format raw files have, and which files belong to one scan."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mrsflow.conversion import ge
 from mrsflow.errors import InputError
 
+if TYPE_CHECKING:
+    import pydicom
+
 
 @dataclass(frozen=True)
 class Raw:
-    """Raw data of one scan: its format and the files that belong to it."""
+    """Raw data of one scan: its format, the files that belong to it, and what had to be settled to find them."""
 
     format: str
     files: list[Path]
+    notes: tuple[str, ...] = ()
 
 
 def detect(paths: list[Path]) -> list[Raw]:
@@ -161,31 +167,90 @@ def _detect_folder(folder: Path) -> Raw:
 
 def _dicom_series(files: list[Path], named: Path) -> Raw:
     """DICOM files of one series in the order of acquisition."""
-    import pydicom
-
-    numbered, series, maker = [], set(), ""
-    for path in files:
-        try:
-            header = pydicom.dcmread(
-                path, specific_tags=["SeriesInstanceUID", "InstanceNumber", "Manufacturer"], stop_before_pixels=True
-            )
-            number = header.get("InstanceNumber")
-            numbered.append((0 if number is None else int(number), path))
-            series.add(str(header.get("SeriesInstanceUID")))
-            maker = str(header.get("Manufacturer") or "")
-        except Exception as error:
-            raise InputError(f"{path}: is a damaged DICOM file ({type(error).__name__}); copy it again") from error
-    if len(series) > 1:
-        raise InputError(f"{named}: holds {len(series)} DICOM series; name a folder or files of one series")
-    if len({number for number, _ in numbered}) < len(numbered):
-        raise InputError(f"{named}: two of its {len(files)} DICOM files have the same instance number; remove copies")
-    numbers = sorted(number for number, _ in numbered)
-    if len(set(np.diff(numbers))) > 1:
+    headers = {path: _dicom_header(path) for path in files}
+    series = {str(header.get("SeriesInstanceUID")) for header in headers.values()}
+    if len(series) > 1 and len({_scan_of(header) for header in headers.values()}) > 1:
+        numbers = sorted({str(header.get("SeriesNumber")) for header in headers.values()})
         raise InputError(
-            f"{named}: instances are missing between {numbers[0]} and {numbers[-1]}; copy the whole series"
+            f"{named}: holds {len(series)} DICOM series (series number {', '.join(numbers)}) of different protocols, "
+            "numbers or voxels; name the files of one series, and give each other one a row of its own"
         )
+    first = next(iter(headers.values()))
+    maker = str(first.get("Manufacturer") or "").lower()
     formats = {"siemens": "dicom", "philips": "philips_dcm", "uih": "uih", "united": "uih"}
-    known = [name for prefix, name in formats.items() if maker.lower().startswith(prefix)]
+    known = [name for prefix, name in formats.items() if maker.startswith(prefix)]
     if not known:
         raise InputError(f"{named}: DICOM files whose Manufacturer is not Siemens, Philips or UIH cannot be read")
-    return Raw(known[0], [path for _, path in sorted(numbered)])
+    numbers = [int(n) for header in headers.values() if (n := header.get("InstanceNumber")) is not None]
+    notes = (
+        [f"{len(series)} series UIDs in one scan: series number, protocol and voxel agree"] if len(series) > 1 else []
+    )
+    if len(set(numbers)) < len(files):
+        _refuse_copies(files, named)
+        ordered, by = _without_numbers(headers)
+        if len(files) > 1:
+            notes.append(f"DICOM files without an instance number of their own: in the order of their {by}")
+        return Raw(known[0], ordered, tuple(notes))
+    if len(set(np.diff(sorted(numbers)))) > 1:
+        raise InputError(
+            f"{named}: instances are missing between {min(numbers)} and {max(numbers)}; copy the whole series, or name "
+            "the files of each whole stretch in a row of its own"
+        )
+    return Raw(known[0], sorted(files, key=lambda path: int(headers[path]["InstanceNumber"].value)), tuple(notes))
+
+
+_SERIES = ("SeriesInstanceUID", "InstanceNumber", "Manufacturer", "SeriesNumber", "ProtocolName", "AcquisitionTime",
+           "AcquisitionDateTime", "ContentTime", "ImagePositionPatient", "ImageOrientationPatient")  # fmt: skip
+_VOXEL = r"(?:VoiPosition|VoiOrientation|VoiThickness|VoiReadoutFoV|VoiPhaseFoV)"
+
+
+def _dicom_header(path: Path) -> "pydicom.Dataset":
+    import pydicom
+
+    try:
+        header = pydicom.dcmread(path, specific_tags=list(_SERIES), stop_before_pixels=True)
+        number = header.get("InstanceNumber")
+        int(0 if number is None else number)
+    except Exception as error:
+        raise InputError(f"{path}: is a damaged DICOM file ({type(error).__name__}); copy it again") from error
+    return header
+
+
+def _scan_of(header: "pydicom.Dataset") -> tuple[str, ...]:
+    """Give what files of one scan have in common, whatever their series is called: number, protocol and voxel."""
+    import pydicom
+    from nibabel.nicom import csareader
+
+    place = [str(header.get(key)) for key in ("ImagePositionPatient", "ImageOrientationPatient")]
+    content = pydicom.dcmread(header.filename, stop_before_pixels=True)
+    image = csareader.get_csa_header(content, "image") or {"tags": {}}
+    place += [str(tag["items"]) for name, tag in sorted(image["tags"].items()) if re.fullmatch(_VOXEL, name)]
+    slabs = content.get("VolumeLocalizationSequence") or []
+    place += [str((slab.get("MidSlabPosition"), slab.get("SlabThickness"))) for slab in slabs]
+    return (str(header.get("SeriesNumber")), str(header.get("ProtocolName")), *place)
+
+
+def _refuse_copies(files: list[Path], named: Path) -> None:
+    """Refuse files whose content is the same; to delete one is safe then."""
+    sizes = [path.stat().st_size for path in files]
+    seen: dict[bytes, Path] = {}
+    for path, size in zip(files, sizes, strict=True):
+        if sizes.count(size) > 1:
+            other = seen.setdefault(hashlib.sha256(path.read_bytes()).digest(), path)
+            if other is not path:
+                raise InputError(f"{named}: {path.name} and {other.name} are copies of each other; take one away")
+
+
+def _without_numbers(headers: "dict[Path, pydicom.Dataset]") -> tuple[list[Path], str]:
+    """DICOM files by the time of their acquisition where each has its own, else by their names."""
+    names = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime")
+    for name in names:
+        times = [str(header.get(name) or "") for header in headers.values()]
+        if all(times) and len(set(times)) == len(times):
+            return sorted(headers, key=lambda path: str(headers[path].get(name))), "acquisition times"
+    return sorted(headers, key=_natural), "file names"
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Key that sorts names with numbers in them by these: a2 before a10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mrsflow.conversion import checks, ge
+from mrsflow.conversion import checks, ge, twix
 from mrsflow.conversion.formats import Raw, head_of
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
@@ -51,15 +51,9 @@ def refuse_truncated(raw: Raw) -> None:
         raise InputError(f"{path}: holds {size} bytes where its header says {expected}; copy it from the scanner again")
 
 
-def twix_measurements(head: bytes) -> int:
-    """Measurements in a multi-RAID twix file, 0 for the older layout that holds one without a directory."""
-    first, count = np.frombuffer(head[:8].ljust(8, b"\0"), "<u4")
-    return int(count) if first < 10_000 and 1 <= count <= 64 else 0
-
-
 def _twix_size(head: bytes) -> int | None:
     """Bytes that the directory of a multi-RAID twix file says there are."""
-    count = twix_measurements(head)
+    count = twix.measurements(head)
     entries = np.frombuffer(head[8 : 8 + 152 * count], "<u8")
     if not count or entries.size < 19 * count:
         return None
@@ -110,6 +104,15 @@ def _number(text: str | None) -> bool:
         return False
 
 
+def _with_point(text: str) -> str:
+    """Write a number with a decimal comma, as some language settings have it, with a point.
+
+    >>> _with_point("-30,5"), _with_point("1,2,3")
+    ('-30.5', '1,2,3')
+    """
+    return text.replace(",", ".") if re.fullmatch(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?", text) else text
+
+
 def _refuse_contradiction(path: Path, one: str, other: str, values: tuple[float, float]) -> None:
     if abs(values[0] - values[1]) > 0.01 * abs(values[1]):
         raise InputError(
@@ -127,10 +130,15 @@ def _spar_values(path: Path) -> dict[str, str]:
     for line in text.splitlines():
         key, colon, value = (part.strip() for part in line.partition(":"))
         if colon and not line.startswith("!"):
-            key, value = key.lower(), value.strip('"').strip()
+            key, value = key.lower(), _with_point(value.strip('"').strip())
             if found.setdefault(key, value) != value and key in (*SETTABLE, "samples", "rows", "sample_frequency"):
                 raise InputError(f"{path}: states {key} twice, differently; export the scan again")
     return found
+
+
+def spar_value(path: Path, key: str) -> str | None:
+    """Value of a key of a SPAR file, None where it is not there."""
+    return _spar_values(path).get(key)
 
 
 def mended_spar(path: Path, given: Mapping[str, Any], notes: list[str]) -> str:
@@ -177,7 +185,13 @@ _RDA_KEPT = re.compile(
 
 
 def _rda_values(head: bytes) -> dict[str, str]:
-    return {k: v.strip() for k, v in re.findall(r"(?m)^([\w\[\],]+):([^\r\n]*)", head.decode("latin-1"))}
+    found = re.findall(r"(?m)^([\w\[\],]+):([^\r\n]*)", head.decode("latin-1"))
+    return {key: _with_point(value.strip()) for key, value in found}
+
+
+def rda_value(path: Path, key: str) -> str | None:
+    """Value of a key of an RDA header, None where it is not there."""
+    return _rda_values(_RDA_END.split(path.read_bytes())[0]).get(key)
 
 
 def mended_rda(path: Path, given: Mapping[str, Any]) -> bytes:
@@ -189,9 +203,6 @@ def mended_rda(path: Path, given: Mapping[str, Any]) -> bytes:
     stated = _with_given(
         _rda_values(content[: end.start()]), ("TE", "TR", "TM", "TI", "DwellTime", "MRFrequency"), given
     )
-    stated = {
-        key: value.replace(",", ".") if re.fullmatch(r"-?\d+,\d+", value) else value for key, value in stated.items()
-    }
     _refuse_missing(path, stated, ("TE", "TR", "DwellTime", "MRFrequency"))
     stated["Nucleus"] = given.get("ResonantNucleus") or stated.get("Nucleus") or "unknown"
     empty = dict.fromkeys(
@@ -239,15 +250,23 @@ def mend_dicom(source: Path, form: str, notes: list[str]) -> None:
     import pydicom
     from pydicom.dataset import Dataset
 
-    for number, path in enumerate(sorted(source.iterdir()), start=1):
-        content = pydicom.dcmread(path)
+    paths = sorted(source.iterdir())
+    contents = [pydicom.dcmread(path) for path in paths]
+    series = str(contents[0].get("SeriesInstanceUID", "1"))
+    numbers = [content.get("InstanceNumber") for content in contents]
+    unnumbered = None in numbers or len(set(numbers)) < len(numbers)
+    for number, (path, content) in enumerate(zip(paths, contents, strict=True), start=1):
         lacking = [name for name in _ABOUT if name not in content]
+        if str(content.get("SeriesInstanceUID")) != series:
+            lacking.append("SeriesInstanceUID")
+        if unnumbered:
+            lacking.append("InstanceNumber")
         slabs = content.get("VolumeLocalizationSequence") if form == "philips_dcm" else None
         few = slabs is not None and len(slabs) < 3
         if not lacking and not few:
             continue
         for name in lacking:
-            value = {"InstanceNumber": number, "SeriesNumber": 1, "SeriesInstanceUID": "1"}.get(name, "")
+            value = {"InstanceNumber": number, "SeriesNumber": 1, "SeriesInstanceUID": series}.get(name, "")
             setattr(content, name, value)
         if few:
             slabs.clear()
@@ -258,6 +277,23 @@ def mend_dicom(source: Path, form: str, notes: list[str]) -> None:
             notes.append("fewer than three localisation slabs: size and position of the voxel are unknown")
         path.unlink()
         content.save_as(path)
+
+
+def times_of_files(files: list[Path]) -> dict[str, list[float]]:
+    """Echo and repetition times (s) of the files of a DICOM series, those that are not the same in all of them."""
+    import pydicom
+    from nibabel.nicom import csareader
+
+    found: dict[str, list[float]] = {"EchoTime": [], "RepetitionTime": []}
+    for path in files:
+        content = pydicom.dcmread(path, stop_before_pixels=True)
+        image = csareader.get_csa_header(content, "image")
+        for name, values in found.items():
+            items = image["tags"].get(name, {}).get("items") if image else None
+            value = items[0] if items else content.get(name)
+            if value is not None and _number(str(value)):
+                values.append(float(value) * 1e-3)
+    return {name: values for name, values in found.items() if len(values) == len(files) and len(set(values)) > 1}
 
 
 def mended_procpar(raw: Raw, given: Mapping[str, Any]) -> str:
@@ -362,13 +398,3 @@ REPAIRS: dict[str, Callable[[Scan, Raw, list[str]], Scan]] = {
     "varian": _mend_varian,
     "dicom": _mend_siemens_dicom,
 }
-
-
-def split_reference_phase(scan: Scan, raw: Raw, notes: list[str]) -> tuple[Scan, dict[str, Scan]]:
-    """Siemens svs_se stores its unsuppressed reference as the first of two phases."""
-    first, second = (scan.with_data(scan.fid[..., i, :], scan.dims[:-1]) for i in (0, 1))
-    strength = [float(np.linalg.norm(s.fid[..., : s.n_points // 8])) for s in (first, second)]
-    if scan.size("DIM_USER_0") != 2 or strength[0] < 3 * strength[1]:
-        return scan, {}
-    notes.append("twix: the first phase is the unsuppressed water reference")
-    return second, {"ecc": first}

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mrsflow import nifti_mrs
-from mrsflow.conversion import acquisition_start, checks, ge, repairs, text_formats
+from mrsflow.conversion import acquisition_start, checks, excitations, ge, repairs, text_formats, twix
 from mrsflow.conversion.formats import Raw, detect, head_of, refuse_unreadable
 from mrsflow.errors import InputError
 from mrsflow.files import full_disk, read_json
@@ -54,13 +54,22 @@ class Converted:
     notes : list of str
         What was put right, in words.
     start : str or None
-        Clock time of the first excitation (HH:MM:SS.s), where the raw file says it.
+        Clock time of the first excitation of the file (HH:MM:SS.s), where the raw file says it.
+    excitations : tuple of int
+        Excitations that each stored frame may average, see `excitations.stated`.
+    first_frame : int
+        Stored frames of the file before the first of the scan: an unsuppressed reference that came before.
+    lead_s : float
+        Seconds from `start` to the first frame of the scan, where its frames have times of their own.
     """
 
     scan: Scan
     references: dict[str, Scan] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     start: str | None = None
+    excitations: tuple[int, ...] = ()
+    first_frame: int = 0
+    lead_s: float = 0.0
 
 
 def convert(paths: list[Path], form: str | None = None, given: Mapping[str, str] | None = None) -> Converted:
@@ -167,9 +176,10 @@ def parse_given(given: Mapping[str, str]) -> dict[str, Any]:
 
 def _convert_one(raw: Raw, values: dict[str, Any], named: Path) -> Converted:
     if raw.format == "nifti":
-        return _finished(_read_nifti(raw.files[0], values), {}, raw, values, [])
-    if raw.format in text_formats.READERS:
         notes: list[str] = []
+        return _finished(_read_nifti(raw.files[0], values, notes), {}, raw, values, notes)
+    if raw.format in text_formats.READERS:
+        notes = []
         scans = text_formats.read(raw.format, raw.files[0], values, notes)
     else:
         repairs.refuse_truncated(raw)
@@ -188,27 +198,44 @@ def _convert_one(raw: Raw, values: dict[str, Any], named: Path) -> Converted:
     return _finished(next(iter(mains.values())), references, raw, values, notes)
 
 
-def _read_nifti(path: Path, given: Mapping[str, Any]) -> Scan:
+def _read_nifti(path: Path, given: Mapping[str, Any], notes: list[str]) -> Scan:
     """NIfTI-MRS file; what its header lacks is taken from the BIDS sidecar beside it, which must not contradict it."""
-    scan = nifti_mrs.read(path, given)
-    for number, dim in enumerate(scan.dims, start=5):
-        if scan.size(dim) > 1 and (f"dim_{number}" not in scan.header or scan.dims.count(dim) > 1):
-            raise InputError(
-                f"{path}: dimension {number} has no tag of its own (dim_{number}); write it into the header"
-            )
-    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    scan = _tagged(nifti_mrs.read(path, given), path, notes)
+    sidecar = nifti_mrs.sidecar_of(path)
     stated = {"SpectralWidth": 1 / scan.dwell_time}
     content = read_json(sidecar) if sidecar.is_file() else {}
+    if not isinstance(content, dict):
+        raise InputError(f"{sidecar}: is no JSON object of keys and values; correct it, or take it away")
     for key in ("EchoTime", "RepetitionTime", "MixingTime", "SpectralWidth"):
         values = [v for v in (stated.get(key), scan.header.get(key), content.get(key)) if isinstance(v, int | float)]
         settled = {"SpectralWidth": "DwellTime"}.get(key, key) in given
         if not settled and any(not np.isclose(v, values[0], rtol=1e-3) for v in values[1:]):
             raise InputError(
                 f"{path}: {key} is {' and '.join(f'{v:g}' for v in values)} in its header and its sidecar; give the "
-                f"true one with --set {key}=VALUE"
+                f"true one with --set {key}=VALUE or in the samples table"
             )
     lacking = {k: content[k] for k in ("EchoTime", "RepetitionTime", "MixingTime", "Manufacturer") if k in content}
     return replace(scan, header={**lacking, **scan.header})
+
+
+def _tagged(scan: Scan, path: Path, notes: list[str]) -> Scan:
+    """Scan whose dimensions each have a tag of their own, those of length one that have none left out."""
+    tags = [scan.header.get(f"dim_{number}") for number in range(5, 5 + len(scan.dims))]
+    kept = [i for i, n in enumerate(scan.fid.shape[:-1]) if n > 1 or (tags[i] and tags.count(tags[i]) == 1)]
+    if len(kept) == 1 and tags[kept[0]] is None and not nifti_mrs.has_extension(path):
+        lone = scan.with_data(scan.fid.reshape(scan.fid.shape[kept[0]], -1), ("DIM_DYN",))
+        if checks.alike(lone, "DIM_DYN") > checks.LEAST_ALIKE:
+            notes.append(f"the header extension is missing; dimension {kept[0] + 5} is taken as frames, which it holds")
+            return lone
+    tags = [tags[i] for i in kept]
+    for i, tag in zip(kept, tags, strict=True):
+        if tag is None or tags.count(tag) > 1:
+            found = "has no tag" if tag is None else f"shares its tag {tag} with another"
+            raise InputError(
+                f"{path}: dimension {i + 5} {found} (dim_{i + 5}); write one of its own into the header, such as "
+                "DIM_DYN for frames or DIM_COIL for coils"
+            )
+    return scan.with_data(scan.fid.reshape([scan.fid.shape[i] for i in kept] + [scan.n_points]), tuple(tags))
 
 
 def _run_spec2nii(raw: Raw, folder: Path, values: dict[str, Any], named: Path) -> tuple[dict[str, Scan], list[str]]:
@@ -308,7 +335,7 @@ def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -
         options["in_files"] = [link(first, "scan" + simple[raw.format])]
     if raw.format == "twix":
         options |= {"evalinfo": "image", "quiet": True}
-        if measurements := repairs.twix_measurements(head_of(first, 8)):
+        if measurements := twix.measurements(head_of(first, 8)):
             options["multiraid"] = measurements  # adjustments come first, the scan last
     elif raw.format == "philips_sdat":
         (source / "scan.spar").write_text(repairs.mended_spar(raw.files[1], values, notes), encoding="utf-8")
@@ -339,19 +366,51 @@ def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -
 def _finished(scan: Scan, references: dict[str, Scan], raw: Raw, values: dict[str, Any], notes: list[str]) -> Converted:
     """Put right what spec2nii left wrong, set what was given, and part unsuppressed water that the format marks."""
     mend = repairs.REPAIRS.get(raw.format)
-    notes = list(notes)
+    notes, lead = list(notes), 0.0
     if mend:
         scan = mend(scan, raw, notes)
         references = {name: mend(reference, raw, notes) for name, reference in references.items()}
-    if raw.format == "twix" and scan.dims[-1:] == ("DIM_USER_0",):
-        scan, references = repairs.split_reference_phase(scan, raw, notes)
+    if raw.format == "twix" and (read := twix.readouts(raw.files[0])) is not None:
+        scan, found, lead = twix.in_time(scan, read, notes)
+        references |= found
+    elif raw.format in acquisition_start.DICOM and len(raw.files) == scan.size("DIM_DYN") > 1:
+        if times := repairs.times_of_files(raw.files):
+            scan = scan.with_values("DIM_DYN", **times)
+        if (onsets := acquisition_start.onsets_of(raw)) is not None:
+            scan = scan.with_onsets(onsets)
+    scan = _without_empty_end(scan, notes)
     notes += _replaced(scan, values)
     field = repairs.field_strength(raw)
     scan, *waters = [_with_given(s, values) for s in (scan, *references.values())]
     for item in (scan, *waters):
         checks.refuse_implausible(item, str(raw.files[0]), field)
     references = dict(zip(references, waters, strict=True))
-    return Converted(scan, references, list(dict.fromkeys(notes)), acquisition_start.start_of(raw))
+    n_frames = int(np.prod([n for dim, n in zip(scan.dims, scan.fid.shape, strict=False) if dim != "DIM_COIL"]))
+    before = sum(reference.size("DIM_DYN") for reference in references.values()) if raw.format == "ge" else 0
+    return Converted(
+        scan,
+        references,
+        list(dict.fromkeys([*raw.notes, *notes])),
+        acquisition_start.start_of(raw),
+        excitations.stated(raw, n_frames),
+        before,
+        lead,
+    )
+
+
+def _without_empty_end(scan: Scan, notes: list[str]) -> Scan:
+    """Scan without the frames of zeros at its end, which files of scans have that were stopped early."""
+    if "DIM_DYN" not in scan.dims or not np.any(scan.fid):
+        return scan
+    others = tuple(axis for axis in range(scan.fid.ndim) if axis != scan.dims.index("DIM_DYN"))
+    filled = int(np.flatnonzero(np.any(scan.fid, axis=others))[-1]) + 1
+    if filled == scan.size("DIM_DYN"):
+        return scan
+    notes.append(
+        f"the last {scan.size('DIM_DYN') - filled} of {scan.size('DIM_DYN')} frames hold only zeros, as in a scan that "
+        "was stopped early; they are left out"
+    )
+    return scan.selected("DIM_DYN", np.arange(filled))
 
 
 def _replaced(scan: Scan, values: dict[str, Any]) -> list[str]:

@@ -1,11 +1,12 @@
-"""Where a participant's voxels lie from one visit to the next."""
+"""Scans of a study beside each other: no scan under two names, and where voxels lie from one visit to the next."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsflow import nifti_mrs
 from mrsflow.conversion.checks import voxel_dice, voxel_size
-from mrsflow.files import write_json, write_table
+from mrsflow.errors import InputError
+from mrsflow.files import read_json, write_json, write_table
 from mrsflow.study import layout
 from mrsflow.study.layout import SessionKey
 
@@ -19,6 +20,28 @@ COLUMNS = {
     "dice": "Overlap of the two voxels in scanner space, 2 |A and B| / (|A| + |B|); repositioning lowers it too",
     "status": "pass, or warn where the overlap is below convert.minimum_voxel_dice",
 }
+
+
+def refuse_same_scan(study: "Study", output: Path) -> None:
+    """Refuse a scan that two sessions share.
+
+    Raises
+    ------
+    InputError
+        The signals of two metabolite scans, or of two nulled ones, are the same to the last digit.
+    """
+    seen: dict[tuple[bool, str], Path] = {}
+    for key in study.keys:
+        folder = layout.session_folder(output / "bids", key) / "mrs"
+        for path in sorted(folder.glob("*_svs.nii.gz")):
+            signal = read_json(layout.sidecar(path)).get("SignalChecksum")
+            other = seen.setdefault((layout.is_nulled(path), signal), path) if signal else path
+            if other is not path:
+                lines = study.samples.loc[study.samples["key"] == key, "line"]
+                raise InputError(
+                    f"{lines.iloc[0]}: {layout.stem(path)} is the same scan as {layout.stem(other)}, signal by signal; "
+                    "correct column raw of one of them, or remove its rows, so that no scan counts twice"
+                )
 
 
 def write_overlap(study: "Study", output: Path, minimum: float) -> list[Path]:

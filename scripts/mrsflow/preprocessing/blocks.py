@@ -8,6 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow.errors import InputError
+from mrsflow.nifti_mrs import SPACING_TOLERANCE
+
+CLOCK_S = 1.0
+"""Seconds by which two runs may overlap: each start may have been cut to a whole second."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def frames(
     onset = np.arange(n_frames) * length if frame_onset is None else np.asarray(frame_onset, dtype=float)
     if onset.shape != (n_frames,):
         raise InputError(f"FrameOnset has {onset.size} values and the scan {n_frames} frames; convert it again")
-    if np.any(np.diff(onset) < length - 1e-6 * max(length, 1)):
+    if np.any(np.diff(onset) < (1 - SPACING_TOLERANCE) * length):
         raise InputError(
             f"FrameOnset has frames closer than {excitations} excitations of {repetition_time:g} s; "
             "correct excitations_per_frame or the repetition time"
@@ -80,7 +84,7 @@ def joined(runs: list[Frames]) -> Frames:
     """
     spans = sorted((run.onset_s[0], run.onset_s[-1] + run.duration_s[-1]) for run in runs)
     for (_, end), (start, _) in pairwise(spans):
-        if start < end - 1e-6:
+        if start < end - CLOCK_S - 1e-6:
             raise InputError(
                 f"two runs of the session overlap in time: one ends {end:.0f} s after the event and another begins at "
                 f"{start:.0f} s; correct their start times (column start_time of the samples table)"

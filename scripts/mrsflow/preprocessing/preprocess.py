@@ -18,6 +18,10 @@ from mrsflow.nifti_mrs import Scan
 from mrsflow.preprocessing import align, blocks, coils, referencing
 from mrsflow.preprocessing.blocks import Frames
 
+SAME_CARRIER = 10e-6
+"""Part of the carrier frequency (10 ppm) by which runs may differ: a scanner adjusts it anew before each."""
+SAME_SAMPLING = 1e-5
+"""Part of the dwell time by which runs may differ: digits of a header. Over an FID that is far less than a point."""
 WATER_WINDOW_PPM = (WATER_PPM - 0.5, WATER_PPM + 0.5)
 
 
@@ -170,14 +174,22 @@ def in_time(runs: list[Run]) -> list[Run]:
                 "averaged together; convert one of them alone, e.g. edit-off"
             )
     for run in runs[1:]:
-        for name, one, other in (
-            ("number of points", first.n_points, run.scan.n_points),
-            ("number of coils", first.size("DIM_COIL"), run.scan.size("DIM_COIL")),
-            ("dwell time (s)", round(first.dwell_time, 9), round(run.scan.dwell_time, 9)),
-            ("spectrometer frequency (MHz)", *(round(s.spectrometer_frequency, 2) for s in (first, run.scan))),
+        for name, one, other, tolerance in (
+            ("number of points", first.n_points, run.scan.n_points, 0.0),
+            ("number of coils", first.size("DIM_COIL"), run.scan.size("DIM_COIL"), 0.0),
+            ("dwell time (s)", first.dwell_time, run.scan.dwell_time, SAME_SAMPLING),
+            (
+                "spectrometer frequency (MHz)",
+                first.spectrometer_frequency,
+                run.scan.spectrometer_frequency,
+                SAME_CARRIER,
+            ),
         ):
-            if one != other:
-                raise InputError(f"two runs of the session differ in {name} ({one} and {other}); they cannot be joined")
+            if abs(one - other) > tolerance * abs(one):
+                raise InputError(
+                    f"two runs of the session differ in {name} ({one:.10g} and {other:.10g}); they cannot be joined: "
+                    "give them tasks or sessions of their own, or leave one out"
+                )
     return runs
 
 
@@ -251,7 +263,10 @@ def combined_reference(references: list[Scan], weights: coils.Weights | None = N
             parts.append(coils.combine(fids, own))
         else:
             parts.append(fids[0])
-    if len({(part.shape[-1], scan.dwell_time) for part, scan in zip(parts, references, strict=True)}) > 1:
+    if any(
+        part.shape[-1] != first.n_points or abs(scan.dwell_time / first.dwell_time - 1) > SAME_SAMPLING
+        for part, scan in zip(parts, references, strict=True)
+    ):
         raise InputError("the water references of the session differ in points or dwell time; keep one of them")
     fids = np.concatenate(parts)
     result = first.with_data(fids[0], ())

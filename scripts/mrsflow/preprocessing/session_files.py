@@ -15,7 +15,9 @@ from mrsflow.preprocessing.preprocess import Run, Session, Settings
 from mrsflow.study import layout
 from mrsflow.study.layout import SessionKey
 
-OWN_KEYS = ("OriginalChecksum", "FrameOnset", "NumberOfTransients", "ExcitationsPerFrame", "ReferenceSignal")
+OWN_KEYS = (
+    "OriginalChecksum", "SignalChecksum", "FrameOnset", "NumberOfTransients", "ExcitationsPerFrame", "ReferenceSignal",
+)  # fmt: skip
 """Sidecar keys of the converted file that do not hold for the blocks."""
 
 

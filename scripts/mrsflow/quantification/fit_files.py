@@ -109,11 +109,10 @@ def _with_source(result: FitResult, basis: basis_sets.Basis) -> FitResult:
 
 def _scaling(reference: Path, scan: Scan, basis: basis_sets.Basis, constants: str) -> Scaling:
     water = nifti_mrs.read(reference)
-    if constants not in quantify.CONSTANTS:
-        raise InputError(f"constants {constants!r} are not known; choose one of {', '.join(quantify.CONSTANTS)}")
+    known = quantify.constants_at(constants, scan.spectrometer_frequency)
     sampled = basis_sets.match(basis, scan.spectrometer_frequency, scan.nucleus, scan.dwell_time, scan.n_points)
     try:
-        return quantify.scaling(water, sampled, quantify.CONSTANTS[constants])
+        return quantify.scaling(water, sampled, known, scan)
     except InputError as error:
         raise InputError(f"{reference}: {error}") from None
 
@@ -172,9 +171,13 @@ def _fit_one_file(
     beginning = path.with_name(path.name.removesuffix(f"_{layout.BLOCKS}"))
     stem = beginning.name
     water = [file for file in written if file.name == f"{stem}_{layout.REFERENCE}"]
-    scaling = _scaling(water[0], scan, basis, config["constants"]) if water else None
+    scaling, unscaled = None, ""
+    try:  # a fit without molar amounts is worth more than none
+        scaling = _scaling(water[0], scan, basis, config["constants"]) if water else None
+    except InputError as error:
+        unscaled = f"no molar amounts: {str(error).replace(str(water[0]), water[0].name)}"
     paths = [layout.result(beginning, name) for name in (layout.FIT, layout.FIT_QUALITY, layout.FIT_CURVES)]
-    quality = fit_tables.quality(result, spectra, scaling)
+    quality = fit_tables.quality(result, spectra, scaling, unscaled)
     table = fit_tables.judged(fit_tables.amplitudes(result, spectra, scaling), quality)
     write_table(_with_blocks(table, stem, described), paths[0])
     write_table(_with_blocks(quality, stem, described), paths[1])

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrsflow.fitting import uncertainty
+from mrsflow.fitting import quantify, uncertainty
 from mrsflow.fitting.fit import FitResult
 from mrsflow.quantification.quantify import Scaling
 
@@ -75,14 +75,21 @@ def amplitudes(result: FitResult, spectra: list[int], scaling: Scaling | None = 
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def quality(result: FitResult, spectra: list[int], scaling: Scaling | None = None) -> "pd.DataFrame":
-    """Give the table of fit quality: a row for each spectrum; ``status`` and ``reason`` as `verdict` gives them."""
+def quality(result: FitResult, spectra: list[int], scaling: Scaling | None = None, remark: str = "") -> "pd.DataFrame":
+    """Give the table of fit quality: a row for each spectrum; ``status`` and ``reason`` as `verdict` gives them.
+
+    A fit that is ``ok`` has a reason all the same where its molar amounts cannot be, or there are none and `remark`
+    says why; that touches no ratio.
+    """
     import pandas as pd
 
     glu, gln, naa = (uncertainty.weights_of(result.names, name) for name in ("Glu", "Gln", "tNAA"))
     rows = []
     for block, spectrum in enumerate(spectra):
         status, reason = verdict(result, block)
+        if status != "failed":
+            amount = np.nan if naa is None or scaling is None else scaling.factor * naa @ result.amplitudes[block]
+            reason = "; ".join(filter(None, [reason, remark, quantify.remark_on_amounts(float(amount))]))
         row: dict[str, Any] = {"spectrum": spectrum, **result.quality[block], "status": status, "reason": reason}
         row["constraints"] = result.constraints
         row["constants"] = "none" if scaling is None else scaling.constants.name

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mrsflow import axes
 from mrsflow.basis_sets.basis import Basis
+from mrsflow.constants import GAMMA_1H
 from mrsflow.errors import InputError
 from mrsflow.fitting import singlets
 from mrsflow.nifti_mrs import Scan
@@ -32,6 +33,8 @@ class Constants:
     Attributes
     ----------
     name, source : str
+    field_t : float
+        Field strength (T) that the relaxation times are of.
     fractions : dict of str to float
         Volume fractions of the voxel's compartments.
     density : dict of str to float
@@ -46,6 +49,7 @@ class Constants:
 
     name: str
     source: str
+    field_t: float
     fractions: dict[str, float]
     density: dict[str, float]
     water_t1_s: dict[str, float]
@@ -78,30 +82,93 @@ def relaxation(echo_time_s: float, repetition_time_s: float | None, t1_s: float,
     return left * float(1 - np.exp(-repetition_time_s / t1_s))
 
 
+_FSL = "relaxation at {} T and densities as in FSL-MRS (doi:10.1002/mrm.28630); 60 % grey, 40 % white matter"
+_MATTER, _DENSITY = {"GM": 0.6, "WM": 0.4}, {"GM": 0.78, "WM": 0.65}
 CONSTANTS = {
-    "fsl": Constants(
-        "fsl",
-        "relaxation at 3 T and densities as in FSL-MRS (doi:10.1002/mrm.28630); 60 % grey, 40 % white matter",
-        {"GM": 0.6, "WM": 0.4},
-        {"GM": 0.78, "WM": 0.65},
-        {"GM": 1.50, "WM": 0.97},
-        {"GM": 0.088, "WM": 0.073},
-        1.29,
-        0.194,
+    "fsl": (
+        Constants(
+            "fsl",
+            _FSL.format(3),
+            3.0,
+            _MATTER,
+            _DENSITY,
+            {"GM": 1.50, "WM": 0.97},
+            {"GM": 0.088, "WM": 0.073},
+            1.29,
+            0.194,
+        ),
+        Constants(
+            "fsl",
+            _FSL.format(7),
+            7.0,
+            _MATTER,
+            _DENSITY,
+            {"GM": 2.05, "WM": 1.21},
+            {"GM": 0.050, "WM": 0.055},
+            1.43,
+            0.131,
+        ),
     ),
-    "challenge": Constants(
-        "challenge",
-        "ISMRM fitting challenge 2016: 60 % grey, 40 % white matter, TR far longer than T1, areas as in LCModel",
-        {"GM": 0.6, "WM": 0.4},
-        {"GM": 0.78, "WM": 0.65},
-        {"GM": 0.0, "WM": 0.0},
-        {"GM": 0.110, "WM": 0.080},
-        0.0,
-        0.160,
-        "integral",
+    "challenge": (
+        Constants(
+            "challenge",
+            "ISMRM fitting challenge 2016: 60 % grey, 40 % white matter, TR far longer than T1, areas as in LCModel",
+            3.0,
+            _MATTER,
+            _DENSITY,
+            {"GM": 0.0, "WM": 0.0},
+            {"GM": 0.110, "WM": 0.080},
+            0.0,
+            0.160,
+            "integral",
+        ),
     ),
 }
-"""The sets that can be named."""
+"""The sets that can be named, each for the field strengths at which it is known."""
+SAME_FIELD = 0.1
+"""Part by which a scanner's field may differ from that of constants: 2.89 T and 3 T are one."""
+NAA_MM = (3.0, 30.0)
+"""What brain tissue can hold of tNAA (mM); beyond it the scaling by water is wrong, not the tissue."""
+
+
+def constants_at(name: str, spectrometer_frequency: float) -> Constants:
+    """Set of constants for the field of a scan (1H, MHz).
+
+    Raises
+    ------
+    InputError
+        No such set, or none for this field.
+
+    >>> constants_at("fsl", 297.2).metabolite_t1_s
+    1.43
+    """
+    if name not in CONSTANTS:
+        raise InputError(f"constants {name!r} are not known; choose one of {', '.join(CONSTANTS)}")
+    field = spectrometer_frequency / GAMMA_1H
+    found = [one for one in CONSTANTS[name] if abs(field / one.field_t - 1) <= SAME_FIELD]
+    if not found:
+        known = " and ".join(f"{one.field_t:g}" for one in CONSTANTS[name])
+        raise InputError(
+            f"constants {name!r} hold at {known} T, and this scan is of {field:.2g} T; take another set "
+            "(fit.constants), or use ratios, which need none"
+        )
+    return found[0]
+
+
+def remark_on_amounts(naa_mM: float) -> str:
+    """Say whether tissue can hold an amount of tNAA; empty where it can, or where there is no amount.
+
+    >>> remark_on_amounts(10.0), remark_on_amounts(float("nan"))
+    ('', '')
+    """
+    low, high = NAA_MM
+    if np.isnan(naa_mM) or low <= naa_mM <= high:
+        return ""
+    return (
+        f"tNAA is {naa_mM:.2g} mM, and brain holds {low:g} to {high:g} mM: molar amounts are wrong, as where water is "
+        "stored as a sum and metabolites as a mean (or the other way), or with another gain; ratios to tNAA and tCr "
+        "are not touched"
+    )
 
 
 @dataclass(frozen=True)
@@ -118,8 +185,7 @@ def scaling(
     water: Scan,
     basis: Basis,
     constants: Constants,
-    echo_time_s: float | None = None,
-    repetition_time_s: float | None = None,
+    metabolites: Scan | None = None,
 ) -> Scaling:
     """Find the factor from amplitudes in units of a basis to molar concentrations.
 
@@ -130,23 +196,31 @@ def scaling(
     basis : Basis
         As it was fitted.
     constants : Constants
-    echo_time_s, repetition_time_s : float, optional
-        None: from the header of `water`.
+    metabolites : Scan, optional
+        The scan whose amplitudes are scaled, for its echo and repetition time; None: those of `water`, which has its
+        own relaxation with its own times in any case.
 
     Raises
     ------
     InputError
         No echo time, no water signal, or no singlet in the basis by which to tell the signal of a proton.
     """
-    echo = water.header.get("EchoTime") if echo_time_s is None else echo_time_s
-    repetition = water.header.get("RepetitionTime") if repetition_time_s is None else repetition_time_s
-    if not isinstance(echo, int | float):
-        raise InputError("water scaling needs EchoTime (s), which the header of the reference does not have")
+    (echo, repetition), own = (_times(scan) for scan in (water, water if metabolites is None else metabolites))
     fids = water.fid.reshape(-1, water.n_points)
     signal = float(np.mean([water_signal(fid, water.dwell_time) for fid in fids]))
-    visible, correction = constants.water_mM(echo, repetition), constants.correction(echo, repetition)
+    visible, correction = constants.water_mM(echo, repetition), constants.correction(*own)
     factor = proton_signal(basis, constants.area) * 2 * visible / signal * correction
     return Scaling(factor, constants, visible, correction)
+
+
+def _times(scan: Scan) -> tuple[float, float | None]:
+    """Echo and repetition time (s) of a scan."""
+    echo = scan.header.get("EchoTime")
+    if not isinstance(echo, int | float):
+        raise InputError(
+            "water scaling needs EchoTime (s), which the header of the reference or the scan does not have"
+        )
+    return echo, scan.header.get("RepetitionTime")
 
 
 def proton_signal(basis: Basis, area: str = "line") -> float:

@@ -185,6 +185,8 @@ def _sessions(trial: "TrialResults", folder: Path) -> list[dict[str, Any]]:
         reasons += [f"{row.block}: {row.reason}" for row in own[gone].itertuples()]
         doubtful = own[~gone & (own["fit_status"] == "doubtful")]
         reasons += [f"{row.block}: fit doubtful: {row.fit_reason}" for row in doubtful.itertuples()]
+        remarked = own[~gone & (own["fit_status"] == "ok") & own["fit_reason"].fillna("").ne("")]
+        reasons += [f"{row.block}: {row.fit_reason}" for row in remarked.itertuples()]
         used = own[~gone]
         values = [number(float(used[c].mean()) if len(used) else np.nan, 1) for c in ("snr", "linewidth_hz")]
         rows.append(

@@ -70,6 +70,12 @@ class SessionTask:
         return str(SessionKey(self.plan["participant"], self.plan["session"]))
 
     @property
+    def file_start(self) -> datetime.datetime:
+        """First excitation of the raw file: GE acquires its unsuppressed water in it, before the metabolites."""
+        lead = rawfiles.GE_REFERENCE_EXCITATIONS * REPETITION_TIME if self.plan["vendor"] == "ge" else 0.0
+        return self.start - datetime.timedelta(seconds=lead)
+
+    @property
     def digest(self) -> str:
         """Changes with anything that changes the files: plan, settings, seed, basis, code."""
         package = Path(__file__).parent
@@ -253,7 +259,7 @@ def raw_header(task: SessionTask, excitations_per_frame: int, start: datetime.da
 
 
 def _write_ge(session: simulate.SimulatedSession, task: SessionTask, paths: list[Path]) -> None:
-    header = raw_header(task, session.acquisition.excitations_per_frame, task.start)
+    header = raw_header(task, session.acquisition.excitations_per_frame, task.file_start)
     rawfiles.write_ge_pfile(paths[0], session.fid, session.water_reference, header)
 
 
@@ -330,7 +336,7 @@ def _sample_rows(task: SessionTask) -> list[dict[str, Any]]:
     rows = []
     for number, name in enumerate(names):
         svs = number < n_svs
-        begin = task.start + datetime.timedelta(seconds=number * EXCITATIONS_PER_BLOCK * REPETITION_TIME)
+        begin = task.file_start + datetime.timedelta(seconds=number * EXCITATIONS_PER_BLOCK * REPETITION_TIME)
         rows.append(
             {
                 **common,

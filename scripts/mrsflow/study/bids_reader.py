@@ -132,7 +132,7 @@ def _protocol(path: Path, name: str, protocols: dict[str, Any] | None) -> str | 
         if abs(content.get("EchoTime", 0) * 1e3 / protocol["echo_time_ms"] - 1) < 0.01
         and abs(content.get("RepetitionTime", 0) * 1e3 / protocol["repetition_time_ms"] - 1) < 0.01
         and abs(content["SpectrometerFrequency"][0] / protocol["spectrometer_frequency_mhz"] - 1) < 0.01
-        and averaged in (None, protocol["excitations_per_frame"])
+        and (averaged == protocol["excitations_per_frame"] or None in (averaged, protocol["excitations_per_frame"]))
     ]
     if len(fitting) != 1:
         raise InputError(

@@ -13,6 +13,16 @@ def clock(text: str) -> float:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
+def clock_time(seconds: float) -> str:
+    """Clock time of seconds since midnight, of any day.
+
+    >>> clock_time(86_400 + 37802.5)
+    '10:30:02.500'
+    """
+    seconds %= SECONDS_PER_DAY
+    return f"{int(seconds // 3600):02d}:{int(seconds // 60 % 60):02d}:{seconds % 60:06.3f}"
+
+
 def seconds_between(start: str, end: str) -> float:
     """Seconds from one clock time to another, at most half a day either way.
 

@@ -89,7 +89,10 @@ def judge_block(rules: list[dict[str, Any]], block: dict[str, Any]) -> list[dict
         return [{**row, "metric": "fit_status", **verdict} for verdict in _judge_fit(always, block)]
     reason = block.get("reason")
     if not isinstance(reason, str) or not reason:
-        return judge(rules, "block", block)
+        remark = block.get("fit_reason")
+        remarked = block.get("fit_status") == "ok" and isinstance(remark, str) and remark != ""
+        own = [{**row, "metric": "fit_status", "action": "warn", "reason": remark}] if remarked else []
+        return [*judge(rules, "block", block), *own]
     value = float(block.get("n_transients", float("nan")))
     return [{**row, "metric": "n_transients", "value": value, "action": "exclude", "reason": reason}]
 

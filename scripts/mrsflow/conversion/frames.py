@@ -1,0 +1,157 @@
+"""Frames of a raw file: how many excitations each holds, when each began, and which are wanted.
+
+What the file says is used; where a protocol says something else, the scan stops here.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrsflow.conversion import checks, editing
+from mrsflow.conversion.vendors import Converted
+from mrsflow.errors import InputError
+from mrsflow.nifti_mrs import SPACING_TOLERANCE, Scan
+
+
+def excitations(converted: Converted, declared: int | None, key: str) -> int:
+    """Find the excitations that each stored frame averages: those declared, which the file must not contradict.
+
+    Parameters
+    ----------
+    converted : Converted
+    declared : int or None
+        Of the protocol; None: what the file says, by its header or by the times of its frames.
+    key : str
+        Of the protocol, for messages.
+
+    Raises
+    ------
+    InputError
+        The header says another number, or leaves two and none is declared.
+    """
+    stated, scan = converted.excitations, converted.scan
+    if declared is not None:
+        if stated and declared not in stated:
+            found = " or ".join(map(str, stated))
+            raise InputError(
+                f"the header says that each frame averages {found} excitations, and {key}.excitations_per_frame is "
+                f"{declared}; correct it, leave it out to take that of the file, or give this scan another protocol"
+            )
+        return declared
+    if len(stated) > 1:
+        raise InputError(
+            f"the header counts {stated[0]} averages beside {scan.size('DIM_DYN')} frames, of each or of all together; "
+            f"set {key}.excitations_per_frame to {stated[0]} or {stated[1]}"
+        )
+    return stated[0] if stated else _by_the_clock(scan) or 1
+
+
+def _by_the_clock(scan: Scan) -> int | None:
+    """Excitations of a frame by the usual time between frames, None where the file does not tell."""
+    onsets, repetition_time = scan.dimension_header("DIM_DYN").get("FrameOnset"), scan.header.get("RepetitionTime")
+    if not repetition_time or onsets is None or len(onsets) < 2:
+        return None
+    count = float(np.median(np.diff(onsets))) / repetition_time
+    return round(count) if round(count) > 0 and abs(count / round(count) - 1) <= SPACING_TOLERANCE else None
+
+
+def placed(converted: Converted, count: int, key: str, notes: list[str]) -> Scan:
+    """Write into the dimension header when each frame began, counted from the first excitation of the file (s).
+
+    Parameters
+    ----------
+    converted : Converted
+        Times that the file states hold; without them frames follow each other.
+    count : int
+        Excitations of each frame.
+    key : str
+        Of the protocol, for messages.
+    notes : list of str
+        Pauses are added.
+
+    Raises
+    ------
+    InputError
+        Most frames are as far apart as other numbers of excitations would be, or two overlap.
+    """
+    scan, lead = converted.scan, converted.first_frame
+    if "DIM_DYN" not in scan.dims and lead:
+        scan = scan.with_data(scan.fid[..., np.newaxis, :], (*scan.dims, "DIM_DYN"))
+    if "DIM_DYN" not in scan.dims:
+        return scan
+    values, n_frames = scan.dimension_header("DIM_DYN"), scan.size("DIM_DYN")
+    times = values.get("RepetitionTime") or [scan.header.get("RepetitionTime")] * n_frames
+    if not all(isinstance(time, int | float) and time > 0 for time in times):
+        return scan
+    lengths = count * np.asarray(times, dtype=float)
+    if "FrameOnset" not in values:
+        return scan.with_onsets(lead * lengths[0] + np.cumsum(lengths) - lengths)
+    _hold_against(np.diff(np.asarray(values["FrameOnset"], dtype=float)), lengths[:-1], count, key, notes)
+    return scan
+
+
+def _hold_against(gaps: NDArray, lengths: NDArray, count: int, key: str, notes: list[str]) -> None:
+    """Compare the times between frames with how long each takes."""
+    off = gaps / lengths - 1
+    wrong = np.abs(off) > SPACING_TOLERANCE
+    if 2 * wrong.sum() > wrong.size:
+        raise InputError(
+            f"by the times in the file frames begin {np.median(gaps):g} s apart, and {count} excitations of "
+            f"{np.median(lengths) / count:g} s take {np.median(lengths):g} s; correct {key}.excitations_per_frame, or "
+            "the repetition time (repetition_time_ms of the protocol, and of the samples table if the header is wrong)"
+        )
+    if np.any(off < -SPACING_TOLERANCE):
+        first = int(np.argmin(off))
+        raise InputError(
+            f"by the times in the file frame {first + 2} begins {gaps[first]:g} s after the one before, which takes "
+            f"{lengths[first]:g} s; convert the raw file again, or leave this row out"
+        )
+    for place in np.flatnonzero(wrong):
+        notes.append(
+            f"a pause of {gaps[place] - lengths[place]:.0f} s before frame {place + 2}, by the times in the file"
+        )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Frames of a file: those to be analysed with their numbers in the file (from 1), and unsuppressed water."""
+
+    scan: Scan
+    water: Scan | None
+    numbers: NDArray[np.integer]
+
+
+def parted(scan: Scan, protocol: dict[str, Any], key: str, notes: list[str]) -> Parts:
+    """Part the frames as a protocol says: keys ``water_frames`` and ``use_frames``.
+
+    Raises
+    ------
+    InputError
+        A rule leaves nothing, or the frames that it chooses are not of one editing condition.
+    """
+    n_frames = scan.size("DIM_DYN")
+    numbers = np.arange(1, n_frames + 1)
+    is_water = checks.water_frames(protocol["water_frames"], n_frames)
+    water = None
+    if is_water is not None:
+        if "DIM_DYN" not in scan.dims or is_water.all() or not is_water.any():
+            raise InputError(
+                f"water_frames: {protocol['water_frames']!r} leaves nothing of {n_frames} frames; correct it in {key}"
+            )
+        water, scan, numbers = (
+            scan.selected("DIM_DYN", is_water),
+            scan.selected("DIM_DYN", ~is_water),
+            numbers[~is_water],
+        )
+    rule = protocol["use_frames"]
+    if rule == "all":
+        return Parts(scan, water, numbers)
+    scan, chosen = editing.chosen(scan, rule, key, notes)
+    if protocol["sequence"] != "other" and editing.condition(editing.naa_share(scan)) == "edit on":
+        raise InputError(
+            f"the frames that {key}.use_frames {rule!r} chooses hold no NAA: they are edit-on, which no basis set of "
+            f"{protocol['sequence']} fits; set use_frames to 'edit off', or sequence to other with its own basis file"
+        )
+    return Parts(scan, water, numbers[chosen])

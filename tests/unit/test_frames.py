@@ -1,0 +1,279 @@
+"""Time and number of excitations of frames, from files made so that the answer is known."""
+
+import datetime
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mrsflow import axes, files, nifti_mrs
+from mrsflow.conversion import checks, convert, excitations, frames, vendors, voxels
+from mrsflow.conversion.formats import detect
+from mrsflow.conversion.vendors import Converted
+from mrsflow.errors import InputError
+from mrsflow.nifti_mrs import Scan
+from mrsflow.simulation import rawfiles
+from mrsflow.study import config
+from mrsflow.study.study import read_study
+
+START = datetime.datetime(2030, 1, 7, 23, 59, 30)
+HEADER = rawfiles.RawHeader(127.73, 5e-4, 0.03, 2.0, 8, START)
+WATER, NAA = 1000.0, 10.0
+
+
+def line(size: float, ppm: float, seed: int, n_points: int = 512) -> np.ndarray:
+    t = axes.time_axis(n_points, HEADER.dwell_time)
+    noise = np.random.default_rng(seed).normal(size=(n_points, 2)) @ [1, 1j]
+    return size * np.exp((2j * np.pi * axes.ppm_to_hz(ppm, HEADER.spectrometer_frequency) - 20) * t) + 0.05 * noise
+
+
+def write_twix(path, counters: list[dict[str, int]], seconds: list[float], sizes: list[float]) -> np.ndarray:
+    """Write a twix file whose readouts have these counters and times; gives the signals (readouts, points)."""
+    fids = np.stack([line(size, 4.65 if size == WATER else 2.008, n) for n, size in enumerate(sizes)])
+    rawfiles.write_siemens_twix(path, np.stack([fids, 1j * fids]), HEADER)
+    content = bytearray(path.read_bytes())
+    channel = rawfiles.TWIX_CHANNEL_HEADER.itemsize + 8 * fids.shape[-1]
+    size = rawfiles.TWIX_SCAN_HEADER.itemsize + 2 * channel
+    begin = rawfiles.TWIX_OFFSET + int.from_bytes(content[rawfiles.TWIX_OFFSET :][:4], "little")
+    names = ("Lin", "Ave", "Sli", "Par", "Eco", "Phs", "Rep", "Set", "Seg", "Ida", "Idb", "Idc", "Idd", "Ide")
+    for n, (own, at) in enumerate(zip(counters, seconds, strict=True)):
+        header = np.frombuffer(content, rawfiles.TWIX_SCAN_HEADER, 1, begin + n * size)
+        header["loop_counter"][0] = [own.get(name, 0) for name in names]
+        header["time_stamp"] = round((START.hour * 3600 + START.minute * 60 + START.second + at) % 86_400 / 2.5e-3)
+    path.write_bytes(content)
+    return fids
+
+
+TWO = {"Ave": 3, "Rep": 2}
+
+
+@pytest.mark.parametrize("second", ["Rep", "Set"])
+@pytest.mark.parametrize("inner", ["Ave", "second"])
+def test_two_counters_of_frames_are_one_series_in_the_order_of_time(tmp_path, second, inner):
+    counters = [{"Ave": n % 3, second: n // 3} if inner == "Ave" else {second: n % 2, "Ave": n // 2} for n in range(6)]
+    fids = write_twix(tmp_path / "a.dat", counters, [16.0 * n for n in range(6)], [NAA] * 6)
+    found = vendors.convert([tmp_path / "a.dat"])
+    assert found.scan.dims == ("DIM_COIL", "DIM_DYN")
+    np.testing.assert_allclose(found.scan.fid[0], fids, rtol=1e-5)
+    assert found.scan.dimension_header("DIM_DYN")["FrameOnset"] == [16.0 * n for n in range(6)]  # midnight passes
+    assert found.start == "23:59:30.000"
+
+
+@pytest.mark.parametrize("n_references", [1, 2])
+def test_inline_references_fewer_than_averages_are_not_filled_up(tmp_path, n_references):
+    counters = [{"Ave": n, "Phs": 0} for n in range(n_references)] + [{"Ave": n, "Phs": 1} for n in range(4)]
+    seconds = [2.0 * n for n in range(n_references)] + [2.0 * n_references + 16.0 * n for n in range(4)]
+    fids = write_twix(tmp_path / "a.dat", counters, seconds, [WATER] * n_references + [NAA] * 4)
+    found = vendors.convert([tmp_path / "a.dat"])
+    np.testing.assert_allclose(found.scan.fid[1], 1j * fids[n_references:], rtol=1e-5)
+    np.testing.assert_allclose(found.references["ecc"].fid[0].reshape(-1, 512), fids[:n_references], rtol=1e-5)
+    assert found.scan.dimension_header("DIM_DYN")["FrameOnset"] == [0.0, 16.0, 32.0, 48.0]
+    assert found.lead_s == 2.0 * n_references
+
+
+def test_phases_that_are_no_reference_are_refused_by_name(tmp_path):
+    counters = [{"Ave": n // 2, "Phs": n % 2} for n in range(6)]
+    write_twix(tmp_path / "a.dat", counters, [16.0 * n for n in range(6)], [NAA] * 6)
+    rows = checks.check_scan(vendors.convert([tmp_path / "a.dat"]).scan, "svs", PROTOCOL, "p")
+    assert "DIM_USER_0 can be neither frames nor coils here" in checks.failure(rows)
+
+
+PROTOCOL = config.checked(
+    {
+        "study": {"design": "single_arm", "conditions": ["a"]},
+        "protocols": {
+            "p": {
+                "sequence": "press",
+                "preset": "ideal",
+                "echo_time_ms": 30,
+                "repetition_time_ms": 2000,
+                "spectrometer_frequency_mhz": 127.73,
+            }
+        },
+        "blocks": {"bins": {"all": [0, 60]}},
+    }
+)["protocols"]["p"]
+
+
+def series(n_frames: int = 6, **header) -> Scan:
+    fid = np.stack([line(NAA, 2.008, n) for n in range(n_frames)])
+    keys = {"SpectrometerFrequency": [127.73], "ResonantNucleus": ["1H"], "EchoTime": 0.03, "RepetitionTime": 2.0}
+    return Scan(
+        fid, ("DIM_DYN",), HEADER.dwell_time, {**keys, "dim_5": "DIM_DYN", **header}, np.diag([20, 20, 20, 1.0])
+    )
+
+
+def test_most_frames_elsewhere_contradict_and_one_is_a_pause():
+    notes: list[str] = []
+    for onsets, wrong in (([0, 16, 32, 200, 216, 232], False), ([0, 32, 64, 96, 128, 160], True)):
+        scan = Converted(series().with_onsets(onsets))
+        if wrong:
+            with pytest.raises(InputError, match="frames begin 32 s apart, and 8 excitations of 2 s take 16 s"):
+                frames.placed(scan, 8, "protocols.p", notes)
+        else:
+            frames.placed(scan, 8, "protocols.p", notes)
+    assert notes == ["a pause of 152 s before frame 4, by the times in the file"]
+    with pytest.raises(InputError, match="frame 4 begins 5 s after the one before, which takes 16 s"):
+        frames.placed(Converted(series().with_onsets([0, 16, 32, 37, 53, 69])), 8, "protocols.p", notes)
+
+
+def test_times_of_each_frame_in_the_header_place_the_frames():
+    """Two frames of 8 excitations at TR 2 s, then four at 4 s."""
+    times = [2.0, 2.0, 4.0, 4.0, 4.0, 4.0]
+    scan = series(dim_5_header={"RepetitionTime": {"Value": times, "Description": "s"}})
+    placed = frames.placed(Converted(scan), 8, "protocols.p", [])
+    assert placed.dimension_header("DIM_DYN")["FrameOnset"] == [0.0, 16.0, 32.0, 64.0, 96.0, 128.0]
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "said"),
+    [
+        ("RepetitionTime", [2.0, 2.0, 2.0, 4.0, 4.0, 4.0], "repetition_time is 2000, 4000 ms.*frames 4, 5, 6 have"),
+        ("EchoTime", {"start": 0.03, "increment": 0.005}, "echo_time is 30, 35, .*frames 2, 3, 4, 5, 6 have"),
+        ("EchoTime", {"Value": [0.03, 0.068] * 3}, "echo_time is 30, 68 ms.*frames 2, 4, 6 have"),
+    ],
+)
+def test_times_that_change_along_a_series_are_not_one_course(key, values, said):
+    rows = checks.check_scan(series(dim_5_header={key: values}), "svs", PROTOCOL, "p")
+    with pytest.raises(AssertionError, match=said):
+        raise AssertionError(checks.failure(rows))
+
+
+def spar(folder, averages, rows=1):
+    rawfiles.write_philips_sdat(folder / "a.SDAT", line(NAA, 2.008, 1), HEADER)
+    text = (folder / "a.SPAR").read_text().replace("averages : 8", f"averages : {averages}")
+    (folder / "a.SPAR").write_text(text.replace("rows : 1", f"rows : {rows}"))
+    return folder / "a.SDAT"
+
+
+@pytest.mark.parametrize(
+    ("averages", "n_frames", "expected"),
+    [
+        ("32", 1, (32,)),
+        ("32,0", 1, (32,)),
+        ("16", 64, (16,)),
+        ("64", 32, (64, 2)),
+        ("1", 5, (1,)),
+        ("0", 1, ()),
+        ("x", 1, ()),
+    ],
+)
+def test_averages_of_a_spar_file(tmp_path, averages, n_frames, expected):
+    assert excitations.stated(detect([spar(tmp_path, averages)])[0], n_frames) == expected
+
+
+def test_averages_of_other_formats(tmp_path, shared):
+    rawfiles.write_ge_pfile(tmp_path / "a.7", line(NAA, 2, 1)[None, None], np.ones((1, 2, 512)), HEADER)
+    nifti_mrs.write(series(), tmp_path / "b.nii.gz")
+    (tmp_path / "b.json").write_text(json.dumps({"NumberOfTransients": 192}))
+    data = shared / "data"
+    stated = {
+        tmp_path / "a.7": (8,),
+        tmp_path / "b.nii.gz": (32,),
+        data / "siemens-rda-press30/ACC_PRESS.rda": (32,),
+        data / "siemens-dicom-rda-svs30-anat/SVS_30.IMA": (64,),
+        data / "siemens-dicom-xa60-phantom/SVS_XA60.dcm": (80,),
+        data / "philips-sdat-press35/sub-01_PRESS_35_act.sdat": (64,),
+        data / "siemens-dicom-megapress-te68-pair/edit_on": (1,),
+        data / "siemens-steam-7t-raw/steam_metab.nii.gz": (),
+    }
+    for path, expected in stated.items():
+        assert vendors.convert([path]).excitations == expected, path
+
+
+@pytest.mark.parametrize(
+    ("stated", "declared", "found"),
+    [((32,), None, 32), ((32,), 32, 32), ((64, 2), 2, 2), ((), 8, 8), ((), None, 1)],
+)
+def test_excitations_are_those_of_the_file_or_of_the_protocol(stated, declared, found):
+    assert frames.excitations(Converted(series(), excitations=stated), declared, "protocols.p") == found
+
+
+def test_excitations_that_the_header_contradicts_or_leaves_open_are_asked_for():
+    with pytest.raises(InputError, match=r"averages 32 excitations, and .*_per_frame is 16; .*leave it"):
+        frames.excitations(Converted(series(), excitations=(32,)), 16, "protocols.p")
+    with pytest.raises(InputError, match=r"64 averages beside 6 frames.*excitations_per_frame to 64 or 2"):
+        frames.excitations(Converted(series(), excitations=(64, 2)), None, "protocols.p")
+    assert frames.excitations(Converted(series().with_onsets(16.0 * np.arange(6))), None, "protocols.p") == 8
+
+
+@pytest.mark.parametrize("averaged", [1, 4, 8])
+def test_frames_of_a_ge_file_begin_after_its_sixteen_excitations_of_water(tmp_path, averaged):
+    header = replace(HEADER, excitations_per_frame=averaged)
+    fid = np.stack([line(NAA, 2.008, n) for n in range(3)])[np.newaxis]
+    water = np.stack([line(WATER, 4.65, n) for n in range(16 // averaged)])[np.newaxis]
+    rawfiles.write_ge_pfile(tmp_path / "a.7", fid, water, header)
+    found = vendors.convert([tmp_path / "a.7"])
+    placed = frames.placed(found, averaged, "protocols.p", [])
+    expected = [2.0 * (16 + averaged * n) for n in range(3)]
+    assert placed.dimension_header("DIM_DYN")["FrameOnset"] == expected
+
+
+def study(folder, rows: list[dict], voxel_mm: float = 0.0) -> dict:
+    """Two NIfTI-MRS files, the second's voxel moved, and the tables that name them in rows."""
+    first = series()
+    moved = first.affine.copy()
+    moved[0, 3] += voxel_mm
+    nifti_mrs.write(first, folder / "a.nii.gz")
+    other = np.stack([line(NAA, 2.008, 100 + n) for n in range(6)])
+    nifti_mrs.write(replace(first, fid=other, affine=moved), folder / "b.nii.gz")
+    shutil.copy(folder / "a.nii.gz", folder / "copy.nii.gz")
+    names = ("participant", "session", "role", "protocol", "run", "raw")
+    lines = ["\t".join(names)]
+    for row in rows:
+        full = {"participant": "01", "session": "1", "role": "svs", "protocol": "p", "run": "n/a", **row}
+        lines.append("\t".join(full[name] for name in names))
+    (folder / "samples.tsv").write_text("\n".join(lines) + "\n")
+    (folder / "participants.tsv").write_text("participant\tsex\n01\tF\n")
+    (folder / "sessions.tsv").write_text("participant\tsession\tvisit\tarm\n01\t1\t1\ta\n01\t2\t2\ta\n")
+    return config.checked(
+        {
+            "study": {"design": "single_arm", "conditions": ["a"]},
+            "inputs": {name: str(folder / f"{name}.tsv") for name in ("samples", "participants", "sessions")},
+            "protocols": {"p": PROTOCOL | {"excitations_per_frame": 8}},
+            "blocks": {"event": "start", "bins": {"all": [0, 60]}},
+        }
+    )
+
+
+def converted(settings: dict, folder, *keys: str) -> list:
+    read = read_study(settings)
+    return [path for key in keys for path in convert.convert_session(key, read, settings, folder / "out")]
+
+
+@pytest.mark.parametrize(("apart", "fits"), [(0.0, True), (5.0, True), (95.0, False)])
+def test_runs_of_one_series_lie_in_one_voxel(tmp_path, apart, fits):
+    settings = study(tmp_path, [{"run": "1", "raw": "a.nii.gz"}, {"run": "2", "raw": "b.nii.gz"}], apart)
+    if fits:
+        assert len(converted(settings, tmp_path, "sub-01_ses-1")) == 5
+        return
+    with pytest.raises(InputError, match=r"line 3: its voxel overlaps that of .*line 2 by 0.00 \(Dice; 95 mm apart\)"):
+        converted(settings, tmp_path, "sub-01_ses-1")
+
+
+def test_a_copy_of_a_scan_is_no_second_run(tmp_path):
+    settings = study(tmp_path, [{"run": "1", "raw": "a.nii.gz"}, {"run": "2", "raw": "copy.nii.gz"}])
+    with pytest.raises(InputError, match=r"line 3: 6 of its 6 frames are those of .*line 2"):
+        converted(settings, tmp_path, "sub-01_ses-1")
+
+
+@pytest.mark.parametrize(("second", "same"), [("copy.nii.gz", True), ("b.nii.gz", False)])
+def test_a_copy_of_a_scan_is_no_second_visit(tmp_path, second, same):
+    settings = study(tmp_path, [{"raw": "a.nii.gz"}, {"session": "2", "raw": second}])
+    converted(settings, tmp_path, "sub-01_ses-1", "sub-01_ses-2")
+    if not same:
+        voxels.refuse_same_scan(read_study(settings), tmp_path / "out")
+        return
+    with pytest.raises(InputError, match="line 3: sub-01_ses-2_svs is the same scan as sub-01_ses-1_svs"):
+        voxels.refuse_same_scan(read_study(settings), tmp_path / "out")
+
+
+def test_the_sidecar_holds_the_excitations_that_were_found(tmp_path):
+    settings = study(tmp_path, [{"raw": "a.nii.gz"}])
+    settings["protocols"]["p"]["excitations_per_frame"] = None
+    nifti_mrs.write(series(), tmp_path / "a.nii.gz")
+    (tmp_path / "a.json").write_text(json.dumps({"NumberOfTransients": 24}))
+    written = converted(settings, tmp_path, "sub-01_ses-1")
+    assert files.read_json(next(p for p in written if p.suffix == ".json"))["ExcitationsPerFrame"] == 4

@@ -107,8 +107,9 @@ def refuse_implausible(scan: Scan, name: str, field: float | None = None) -> Non
             continue
         number = value if isinstance(value, int | float) else np.nan
         if not plausible(key, number):
+            found = f"{number:.6g} {unit}" if isinstance(value, int | float) else f"{value!r}, no number,"
             raise InputError(
-                f"{name}: {key} is {number:.6g} {unit} in the header, and {low:g} to {high:g} {unit} is plausible; "
+                f"{name}: {key} is {found} in the header, and {low:g} to {high:g} {unit} is plausible; "
                 f"give the true one with --set {key}=VALUE or in the samples table"
             )
     times = values["EchoTime"], values["RepetitionTime"]

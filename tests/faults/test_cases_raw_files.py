@@ -181,7 +181,7 @@ def test_a_null_tag_is_a_missing_one_and_small_letters_are_read(shared, tmp_path
 
 
 def test_water_as_a_sum_and_metabolites_as_a_mean_make_amounts_impossible(case, shared, tmp_path):
-    from mrsflow.fitting import quantify
+    from mrsflow.quantification import quantify
 
     written = case("water-summed-metabolites-averaged")
     assert excitations(written) == IN_EACH_BLOCK

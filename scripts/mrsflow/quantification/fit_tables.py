@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrsflow.fitting import quantify, uncertainty
+from mrsflow.fitting import uncertainty
 from mrsflow.fitting.fit import FitResult
+from mrsflow.quantification import quantify
 from mrsflow.quantification.quantify import Scaling
 
 if TYPE_CHECKING:

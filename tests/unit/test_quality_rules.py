@@ -53,6 +53,13 @@ def test_a_doubtful_fit_is_what_the_rule_makes_of_it_and_a_failed_one_excluded(w
         quality_rules.judge([rule], "block", {"fit_status": "tNAA is -1, which is not positive"})
 
 
+@pytest.mark.parametrize(("status", "remark", "found"), [("ok", "tNAA is 0.6 mM", 1), ("ok", "", 0), ("ok", np.nan, 0)])
+def test_a_remark_on_a_fit_that_is_ok_warns_and_excludes_nothing(status, remark, found):
+    block = {"linewidth_ppm": 0.05, "snr": 50, "fit_status": status, "fit_reason": remark, "reason": np.nan}
+    rows = quality_rules.judge_block(RULES, block)
+    assert [(row["action"], row["reason"]) for row in rows] == [("warn", remark)] * found
+
+
 def test_limits_of_rules_in_words():
     assert [quality_rules.limit_text(rule, "exclude") for rule in RULES] == ["> 0.12", "< 10", "> 20"]
     rule = {"metric": "fit_status", "warn": "doubtful", "exclude": None}

@@ -93,3 +93,33 @@ def test_missing_times_and_singlets_are_named():
         quantify.scaling(water_scan(1.0), singlet_basis("Lac"), constants)
     with pytest.raises(InputError, match="zero or not finite"):
         quantify.water_signal(np.zeros(64), DWELL)
+
+
+@pytest.mark.parametrize(("water_tr", "scan_tr"), [(10.0, 2.0), (2.0, 10.0)])
+def test_water_and_metabolites_relax_with_times_of_their_own(water_tr, scan_tr):
+    """10 mM again, the water measured at another TE and TR than the metabolites."""
+    constants = quantify.CONSTANTS["fsl"][0]
+    left = quantify.relaxation(0.068, scan_tr, constants.metabolite_t1_s, constants.metabolite_t2_s)
+    water = water_scan(
+        0.7 * 2 * constants.water_mM(0.03, water_tr), header={"EchoTime": 0.03, "RepetitionTime": water_tr}
+    )
+    scan = water_scan(1.0, header={"EchoTime": 0.068, "RepetitionTime": scan_tr})
+    scaling = quantify.scaling(water, singlet_basis(), constants, scan)
+    assert scaling.factor * 10 * left == pytest.approx(10.0, rel=1e-3)
+
+
+def test_constants_know_their_field():
+    """Relaxation times of FSL-MRS (its table of constants, doi:10.1002/mrm.28630) at 3 T and 7 T."""
+    times = {123.25: (0.088, 0.073, 0.194), 127.7: (0.088, 0.073, 0.194), 297.2: (0.050, 0.055, 0.131)}
+    for frequency, (grey, white, metabolite) in times.items():
+        found = quantify.constants_at("fsl", frequency)
+        assert (found.water_t2_s["GM"], found.water_t2_s["WM"], found.metabolite_t2_s) == (grey, white, metabolite)
+    with pytest.raises(InputError, match=r"'fsl' hold at 3 and 7 T, and this scan is of 1\.5 T"):
+        quantify.constants_at("fsl", 63.87)
+    with pytest.raises(InputError, match="are not known; choose one of fsl, challenge"):
+        quantify.constants_at("none", 123.2)
+
+
+@pytest.mark.parametrize(("amount", "said"), [(2.9, True), (3.1, False), (29.0, False), (31.0, True), (-1.0, True)])
+def test_amounts_that_tissue_cannot_hold_are_remarked_on(amount, said):
+    assert bool(quantify.remark_on_amounts(amount)) is said

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mrsflow import axes, nifti_mrs
-from mrsflow.conversion import convert, repairs, vendors
+from mrsflow.conversion import checks, convert, repairs, vendors
 from mrsflow.errors import InputError
 from mrsflow.simulation import rawfiles
 
@@ -136,6 +136,22 @@ def test_an_rda_file_written_otherwise_says_the_same(tmp_path, lines):
     np.testing.assert_allclose(np.sort(np.linalg.norm(scan.affine[:3, :3], axis=0)), [20, 25, 30])
 
 
+@pytest.mark.parametrize("name", ["siemens-rda-press30/ACC_PRESS.rda", "siemens-rda-press30/PCG_PRESS.rda"])
+def test_a_voxel_lies_where_it_did_without_the_lines_of_its_centre(shared, tmp_path, name):
+    content = (shared / "data" / name).read_bytes()
+    (tmp_path / "a.rda").write_bytes(re.sub(rb"(?m)^VOI[^\n]*\n", b"", content))
+    known, found = (vendors.convert([path]) for path in (shared / "data" / name, tmp_path / "a.rda"))
+    np.testing.assert_allclose(found.scan.affine, known.scan.affine, atol=2e-3)
+    assert any("from PositionVector, its corner" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("absent", ["RowVector[0]", "PositionVector[2]", "PixelSpacingRow", "SliceThickness"])
+def test_a_voxel_that_an_rda_file_does_not_state_is_unknown(tmp_path, absent):
+    found = vendors.convert([rda(tmp_path / "a.rda", **{absent: None})])
+    assert checks.voxel_size(found.scan) is None
+    assert stated(found.scan) == EXPECTED
+
+
 def test_what_an_rda_file_lacks_is_asked_for_or_left_out(tmp_path):
     path = rda(tmp_path / "a.rda", TE=None, TI=None)
     with pytest.raises(InputError, match=r"TE is missing .*--set EchoTime"):
@@ -214,7 +230,7 @@ def test_frames_that_repeat_or_are_empty_are_not_written_by_hand(tmp_path):
     frames = np.stack([FID, 1.1 * FID, FID])[np.newaxis]
     water = 1e3 * np.stack([FID, 1.1 * FID])[np.newaxis]
     for name, change, said in (("same", 1, "repeat another"), ("empty", 0, "hold only zeros")):
-        rawfiles.write_ge_pfile(tmp_path / "P1.7", frames * [[[1], [1], [change]]], water, HEADER)
+        rawfiles.write_ge_pfile(tmp_path / "P1.7", frames * [[[1], [change], [1]]], water, HEADER)
         with pytest.raises(InputError, match=said):
             convert.convert_by_hand([tmp_path / "P1.7"], tmp_path / f"{name}.nii.gz", {})
         assert not list(tmp_path.glob(f"{name}*"))

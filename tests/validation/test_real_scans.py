@@ -93,7 +93,7 @@ def test_what_comes_out(shared, case):
 BAD = [
     ("siemens-twix-ve11-incomplete/svslcosy_incomplete.dat", "incomplete"),
     ("bruker-pv6-steam-phantom/8/pdata/1/2dseq", "name the fid or rawdata.job0"),
-    ("siemens-dicom-megapress-te68", "2 DICOM series"),
+    ("siemens-dicom-megapress-te68", r"2 DICOM series \(series number"),
     ("fitting-challenge/datasets_text/dataset1.txt", "--set SpectrometerFrequency=VALUE"),
     ("fitting-challenge/datasets_LCModel/dataset1.RAW", "--set SpectrometerFrequency=VALUE"),
     ("basis/lcmodel_test_3t.basis", "basis set"),

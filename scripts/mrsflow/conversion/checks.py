@@ -225,16 +225,15 @@ def singlet_heights(scan: Scan, mirror: bool = False) -> dict[str, float]:
 
 
 def mirrored(scan: Scan) -> bool:
-    """Whether a spectrum is mirrored beyond doubt: its lines lie left of water, and NAA's at its mirror image there.
+    """Whether a spectrum is mirrored beyond doubt: NAA, and creatine or choline, stand at their mirror images.
 
     Something at 5 to 6 ppm that should not be there proves nothing.
     """
-    if metabolite_side(scan) >= 0:
+    side = metabolite_side(scan)
+    right, left = (singlet_heights(scan, mirror) for mirror in (False, True))
+    if side == 0 or left["NAA"] ** 2 < SURE or left["NAA"] < 2 * right["NAA"]:
         return False
-    right, left = (singlet_heights(scan, mirror)["NAA"] for mirror in (False, True))
-    ppm, power = line_power(scan)
-    others = power[(ppm > 2 * WATER_PPM - METABOLITES_PPM[1]) & (ppm < 2 * WATER_PPM - METABOLITES_PPM[0])]
-    return left**2 > SURE and left > 2 * right and left**2 > 0.1 * others.max(initial=0.0)
+    return side < 0 or max(left["Cr"], left["Cho"]) > max(right["Cr"], right["Cho"])
 
 
 def looks_nulled(scan: Scan) -> bool:

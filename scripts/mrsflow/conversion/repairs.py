@@ -194,7 +194,30 @@ def rda_value(path: Path, key: str) -> str | None:
     return _rda_values(_RDA_END.split(path.read_bytes())[0]).get(key)
 
 
-def mended_rda(path: Path, given: Mapping[str, Any]) -> bytes:
+_RDA_VECTORS = tuple(f"{name}Vector[{i}]" for name in ("Position", "Row", "Column") for i in range(3))
+_RDA_SIZES = ("PixelSpacingRow", "PixelSpacingCol", "SliceThickness")
+
+
+def _rda_place(stated: Mapping[str, str], notes: list[str]) -> dict[str, str]:
+    """Place and size of the voxel as spec2nii wants them, from what an RDA header says.
+
+    ``PositionVector`` is a corner of the voxel, half its sides away from the centre that ``VOIPosition`` gives.
+    """
+    centre = ("VOIPositionSag", "VOIPositionCor", "VOIPositionTra")
+    if not all(_number(stated.get(key)) for key in (*_RDA_VECTORS, *_RDA_SIZES)):
+        notes.append("RDA without size and place of the voxel: they are unknown")
+        unknown = [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+        found = dict(zip((*_RDA_VECTORS, *_RDA_SIZES, *centre), [*unknown, *[10_000.0] * 3, *[0.0] * 3], strict=True))
+        return {key: repr(value) for key, value in found.items()}
+    if all(_number(stated.get(key)) for key in centre):
+        return {}
+    corner, row, column = np.array([float(stated[key]) for key in _RDA_VECTORS]).reshape(3, 3)
+    middle = corner + row * float(stated["PixelSpacingCol"]) / 2 + column * float(stated["PixelSpacingRow"]) / 2
+    notes.append("RDA without VOIPosition: centre of the voxel from PositionVector, its corner")
+    return {key: repr(float(value)) for key, value in zip(centre, middle, strict=True)}
+
+
+def mended_rda(path: Path, given: Mapping[str, Any], notes: list[str]) -> bytes:
     """Write an RDA file anew with the header lines that spec2nii needs, as it wants them, and the signal as it is."""
     content = path.read_bytes()
     end = _RDA_END.search(content)
@@ -205,6 +228,7 @@ def mended_rda(path: Path, given: Mapping[str, Any]) -> bytes:
     )
     _refuse_missing(path, stated, ("TE", "TR", "DwellTime", "MRFrequency"))
     stated["Nucleus"] = given.get("ResonantNucleus") or stated.get("Nucleus") or "unknown"
+    stated |= _rda_place(stated, notes)
     empty = dict.fromkeys(
         ("SoftwareVersion[0]", "TransmitCoil", "ModelName", "DeviceSerialNumber", "InstitutionName"), ""
     )

@@ -341,7 +341,7 @@ def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -
         (source / "scan.spar").write_text(repairs.mended_spar(raw.files[1], values, notes), encoding="utf-8")
         options |= {"subcommand": "philips", "in_files": [link(first, "scan.sdat"), "in/scan.spar"]}
     elif raw.format == "rda":
-        (source / "scan.rda").write_bytes(repairs.mended_rda(first, values))
+        (source / "scan.rda").write_bytes(repairs.mended_rda(first, values, notes))
         options["in_files"] = ["in/scan.rda"]
     elif raw.format == "philips_dl":
         options["in_files"] = [link(path, "scan" + path.suffix.lower()) for path in raw.files]

@@ -1,18 +1,35 @@
 """Files of a fit by hand: a simulated session in, tables out."""
 
+import re
+
 import numpy as np
 import pytest
 
 from mrsflow import nifti_mrs
 from mrsflow.axes import time_axis
-from mrsflow.basis_sets import sequences
+from mrsflow.basis_sets import basis_formats, sequences
 from mrsflow.basis_sets.basis_formats import write_basis
 from mrsflow.files import read_table
 from mrsflow.nifti_mrs import Scan
-from mrsflow.quantification.fit_files import fit_by_hand
+from mrsflow.quantification import quantify
+from mrsflow.quantification.fit_files import fit_by_hand, fit_session_files
+from mrsflow.study import config
 
 MHZ, DWELL, POINTS = 123.25, 5e-4, 1024
 METABOLITES = ("NAA", "Cr", "PCh", "Glu", "Gln", "Ins")
+CONFIG = {
+    "study": {"design": "single_arm", "conditions": ["a"]},
+    "protocols": {
+        "p": {
+            "sequence": "press",
+            "preset": "ideal",
+            "echo_time_ms": 30,
+            "repetition_time_ms": 2000,
+            "spectrometer_frequency_mhz": MHZ,
+        }
+    },
+    "blocks": {"bins": {"all": [0, 60]}},
+}
 AMOUNTS = np.array([10.0, 8.0, 1.5, 9.0, 3.0, 6.0])
 
 
@@ -56,3 +73,37 @@ def test_tables_name_sessions_as_the_design_does(folder):
         table = read_table(folder / name, ("session",)).drop_duplicates("spectrum")
         assert list(table["spectrum"]) == [0, 1, 2, 3]
         assert list(table["session"]) == ["007", "007", "1e3", "1e3"]
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (1.0, ""),
+        (
+            16.0,
+            r"tNAA is 0\.\d+ mM, and brain holds 3 to 30 mM: molar amounts are wrong, as where water is stored",
+        ),
+        (0.0, "no molar amounts: .*zero or not finite"),
+    ],
+)
+def test_water_of_another_scale_is_remarked_on_and_touches_no_ratio(folder, tmp_path, part, said):
+    """Water for 10 mM of NAA, 16 times of it, and none: its sum over 16 averages beside a mean of metabolites."""
+    scan = nifti_mrs.read(folder / "svs.nii.gz")
+    scan = Scan(scan.fid, scan.dims, DWELL, {**scan.header, "RepetitionTime": 2.0})
+    constants, known = quantify.CONSTANTS["fsl"][0], basis_formats.load(folder / "basis.BASIS")
+    size = 2 * quantify.proton_signal(known) * constants.water_mM(0.03, 2.0) * constants.correction(0.03, 2.0)
+    water = part * size * np.exp(-np.pi * 5 * time_axis(POINTS, DWELL))
+    stem = "sub-1_ses-1_desc"
+    nifti_mrs.write(scan, tmp_path / f"{stem}-blocks_svs.nii.gz")
+    header = {k: v for k, v in scan.header.items() if not k.startswith("dim")}
+    nifti_mrs.write(Scan(water, (), DWELL, header), tmp_path / f"{stem}-preproc_mrsref.nii.gz")
+    settings = config.checked(CONFIG)["fit"]
+    written = fit_session_files("sub-1_ses-1", list(tmp_path.iterdir()), {"p": folder / "basis.BASIS"}, settings)
+    table = read_table(next(p for p in written if p.name.endswith("mrsfit.tsv"))).set_index("metabolite")
+    quality = read_table(next(p for p in written if p.name.endswith("fitquality.tsv")))
+    assert (quality["status"] == "ok").all()
+    assert all(re.search(said, reason) for reason in quality["reason"].fillna(""))
+    assert (quality["reason"].fillna("") == "").all() == (said == "")
+    assert table.loc["NAA", "per_tcr"].mean() == pytest.approx(10 / 8, rel=0.02)
+    amounts = table.loc["NAA", "molar_mM"]
+    assert amounts.isna().all() if part == 0 else amounts.mean() == pytest.approx(10 / part, rel=0.03)

@@ -41,11 +41,11 @@ LEAST_ALIKE = 0.5
 """How alike (`alike`) FIDs along a dimension without a tag are, if they are frames; coils are near 0."""
 
 SEQUENCES = {
-    "edited": r"svs_ed|mega|(?<![a-z])m(e_?)?(press|slaser)|hermes|hercules",
+    "edited": r"svs_ed|mega|(?<![a-z])(m(e_?)?(press|slaser)|edit|hbcd|herc(ules|(?![a-z])))|hermes|isthmus|^gaba$",
     "two-dimensional": r"cosy|j-?press|te_?averag",
     "spectroscopic imaging": r"csi|epsi|mrsi",
     "special": r"special",
-    "semi_laser": r"s-?laser|semi[-_ ]?laser",
+    "semi_laser": r"s-?laser|semi[-_ ]?laser|probe[-_]?sl(?![a-z])",
     "laser": r"laser",
     "isis": r"isis",
     "steam": r"steam|svs_st(?![a-z])|probe[-_]?s(?![a-z])",

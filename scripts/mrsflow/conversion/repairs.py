@@ -415,8 +415,14 @@ def _mend_siemens_dicom(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     return scan
 
 
+def _mend_sdat(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
+    """SPAR names the scan as the operator did (scan_id), and no sequence."""
+    scan, name = _inversion_in_ms(scan, raw, notes), spar_value(raw.files[1], "scan_id")
+    return with_header(scan, ProtocolName=name) if name else scan
+
+
 REPAIRS: dict[str, Callable[[Scan, Raw, list[str]], Scan]] = {
-    "philips_sdat": _inversion_in_ms,
+    "philips_sdat": _mend_sdat,
     "rda": _mend_rda,
     "philips_dcm": _mend_philips_dicom,
     "varian": _mend_varian,

@@ -118,6 +118,38 @@ def test_runs_with_a_carrier_adjusted_anew_are_joined(case):
     assert excitations(case("runs-with-readjusted-carrier")) == IN_EACH_BLOCK
 
 
+@pytest.mark.parametrize(("apart_mhz", "joined"), [(0.0, True), (1.1e-3, True), (9.8e-3, False)])
+def test_runs_are_one_series_within_ten_ppm_of_the_carrier(shared, tmp_path, apart_mhz, joined):
+    from dataclasses import replace
+
+    from mrsflow.preprocessing import blocks, preprocess
+
+    paths = [shared / f"cases/runs-with-readjusted-carrier/{name}.nii.gz" for name in "ab"]
+    scans = [nifti_mrs.read(path) for path in paths]
+    other = {**scans[1].header, "SpectrometerFrequency": [scans[0].spectrometer_frequency + apart_mhz]}
+    runs = [
+        preprocess.Run(scan, blocks.frames(5, 2.0, 32, event_onset=-320.0 * n))
+        for n, scan in enumerate([scans[0], replace(scans[1], header=other)])
+    ]
+    if joined:
+        assert len(preprocess.in_time(runs)) == 2
+        return
+    with pytest.raises(InputError, match=r"spectrometer frequency \(MHz\) \(123.254999 and 123.264799\)"):
+        preprocess.in_time(runs)
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"), [([2], "frames 3 hold only zeros with signal after them"), ([0, 9], "frames 1 ")]
+)
+def test_frames_of_zeros_before_others_are_refused(shared, tmp_path, lost, said):
+    from mrsflow.conversion import checks
+
+    scan = nifti_mrs.read(shared / "cases/extension-frequency-as-a-number/a.nii.gz")
+    scan.fid[lost] = 0
+    nifti_mrs.write(scan, tmp_path / "a.nii.gz")
+    assert said in checks.failure(checks.check_frames(vendors.convert([tmp_path / "a.nii.gz"]).scan))
+
+
 def test_frames_of_zeros_at_the_end_are_left_out(case):
     written = case("aborted-scan-with-empty-frames")
     assert excitations(written) == {"baseline": 160, "infusion": 96}

@@ -68,6 +68,23 @@ def test_runs_are_joined_by_their_own_event():
     assert blocks.assign(times, {"a": [-8, 0], "b": [0, 9]}).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize(("second", "fits"), [(20.0, True), (19.0, True), (18.5, False)])
+def test_back_to_back_runs_may_overlap_by_what_a_clock_in_whole_seconds_cuts_off(second, fits):
+    runs = [blocks.frames(10, 2.0, 1, 0.0), blocks.frames(10, 2.0, 1, -second)]
+    if fits:
+        assert len(blocks.joined(runs).onset_s) == 20
+        return
+    with pytest.raises(InputError, match="overlap in time"):
+        blocks.joined(runs)
+
+
+def test_time_stamps_may_differ_by_ticks_of_their_clock():
+    """Frames of 8 excitations of 2 s, the second begins 2.5 ms early; one that begins 2 s early overlaps."""
+    assert blocks.frames(3, 2.0, 8, 0.0, [0.0, 15.9975, 32.0]).onset_s[1] == 15.9975
+    with pytest.raises(InputError, match="closer than 8 excitations"):
+        blocks.frames(3, 2.0, 8, 0.0, [0.0, 14.0, 32.0])
+
+
 def test_runs_that_overlap_are_refused():
     with pytest.raises(InputError, match="overlap in time"):
         blocks.joined([blocks.frames(10, 2.0, 1, 0.0), blocks.frames(10, 2.0, 1, -10.0)])

@@ -109,12 +109,13 @@ def call(command: list[str], folder: Path) -> None:
 
 
 def of_true_values(blocks: pd.DataFrame) -> float:
-    """Estimate the arm difference from the true Glx/tNAA of the blocks: the crossover analysis of covariance."""
+    """Estimate the arm difference from the true Glx/tNAA of the blocks: the crossover test of changes."""
     keys = ["participant", "session", "visit", "arm"]
     phase = np.where(blocks["phase"] == "baseline", "bl", "y")
     means = blocks.assign(phase=phase).pivot_table(index=keys, columns="phase", values="glx_tnaa").reset_index()
     sessions = means.rename(columns={"visit": "period", "arm": "condition"})
-    return float(session_models.crossover(sessions, ARMS, ARMS[1], ARMS[0], "y", baseline=True).test.estimate)
+    sessions["change"] = sessions["y"] - sessions["bl"]
+    return float(session_models.crossover(sessions, ARMS, {ARMS[1]: 1.0, ARMS[0]: -1.0}, "change").test.estimate)
 
 
 def summary(table: pd.DataFrame) -> None:

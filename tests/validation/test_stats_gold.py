@@ -132,8 +132,9 @@ def test_changes_by_condition_and_their_covariance(gold, method):
 )
 def test_crossover_analyses_of_session_means(gold, analysis, y, baseline):
     known = gold[0]["session_summary"]
+    weights = {"naltrexone": 1.0, "placebo": -1.0}
     fit = session_models.crossover(
-        session_means(gold[1]), ("placebo", "naltrexone"), "naltrexone", "placebo", y, baseline
+        session_means(gold[1]), ("placebo", "naltrexone"), weights, y, ["bl"] if baseline else []
     )
     row = known[analysis]
     assert fit.n_participants == known["n_pairs"]

@@ -14,10 +14,10 @@ from mrsflow.reporting.group_figures import read_index
 from mrsflow.reporting.group_read import load, sidecars_of
 from mrsflow.reporting.report import render
 from mrsflow.reporting.session_page import number
-from mrsflow.statistics import multiplicity
+from mrsflow.statistics import analysis_plan
 from mrsflow.statistics.clinical import has_scores
 from mrsflow.statistics.plan import plan_of
-from mrsflow.study import layout
+from mrsflow.study import layout, masking
 
 if TYPE_CHECKING:
     from mrsflow.reporting.group_data import TrialResults
@@ -104,6 +104,8 @@ def write(config: dict[str, Any]) -> Path:
         "lead": _lead(trial),
         "frozen": trial.frozen,
         "unmasked": _unmasked(output / "group", trial),
+        "planned": _planned(trial),
+        "departures": _departures(output / "group", trial),
         "failures": _failures(trial),
         "doubtful": _doubtful(trial),
         "pictures": _pictures(output / "figures"),
@@ -241,15 +243,35 @@ def _question(content: dict[str, Any]) -> list[tuple[str, str | None]]:
 
 def _families(trial: "TrialResults") -> list[str]:
     """Say which tests are read in which order; while arms are masked their contrasts have no names."""
-    config, group = trial.config, trial.config["group"]
-    plan = plan_of(config)
-    names = (
-        [c.name for c in plan.contrasts] if trial.frozen else [f"contrast {i + 1}" for i in range(len(plan.contrasts))]
-    )
-    scored = has_scores(config, trial.sessions)
-    mood = f"{group['mood_scale']} {group['mood_followup']} - {group['mood_baseline']}" if scored else None
-    secondary = [name for name in group["secondary"] if name != plan.outcome]
-    return multiplicity.in_words(names, mood, secondary, group["moderators"])
+    plan = plan_of(trial.config)
+    names = [c.name if trial.frozen else f"contrast {i}" for i, c in enumerate(plan.contrasts, start=1)]
+    return analysis_plan.families_of(trial, plan, names, has_scores(trial.config, trial.sessions))
+
+
+def _planned(trial: "TrialResults") -> str:
+    """Say what is known of the time at which the rules were set."""
+    plan = analysis_plan.read(trial.config["output"])
+    if plan is None:
+        return "No analysis plan was written while arms were masked: this run does not know when the rules were set."
+    said = f"Plan {plan['digest']}, written {plan['written_at']} while arms were masked (sap/sap.md)"
+    gone = analysis_plan.differences(trial.config)
+    if gone:
+        return (
+            f"{said}. The analysis departs from it in {len(gone)} setting{'' if len(gone) == 1 else 's'}, listed below."
+        )
+    return f"{said}. Every setting of the analysis is that of the plan: the rules were set before arms were told apart."
+
+
+def _departures(folder: Path, trial: "TrialResults") -> dict[str, Any] | None:
+    """Table of the settings that are not those of the plan, since when."""
+    gone, path = analysis_plan.differences(trial.config), folder / "unmasking.json"
+    if not gone:
+        return None
+    digest = masking.analysis_digest(trial.config)
+    times = {entry["config_digest"]: entry["unmasked_at"] for entry in read_json(path)} if path.is_file() else {}
+    since = times.get(digest, "masked") if trial.frozen else "masked"
+    columns = [{"label": label, "number": False} for label in ("Setting", "Planned", "Used", "Since")]
+    return {"columns": columns, "rows": [[d["key"], str(d["planned"]), str(d["used"]), since] for d in gone]}
 
 
 def _headline(content: dict[str, Any]) -> list[tuple[str, str | None]]:

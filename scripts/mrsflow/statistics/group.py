@@ -13,6 +13,7 @@ from mrsflow import files
 from mrsflow.errors import InputError
 from mrsflow.models.table_models import Model
 from mrsflow.statistics import (
+    analysis_plan,
     clinical,
     contrasts,
     design_checks,
@@ -59,13 +60,17 @@ def run(config: dict[str, Any], status: list[Path] | None = None) -> dict[str, A
     located, lost, study = find(config, status)
     everyone, verdicts = load(config, study, located)
     plan = plan_of(config)
-    plan = replace(plan, conditions=everyone.conditions) if not config["study"]["freeze"] else plan
     rows = outcomes.prepare(everyone, config["group"]["outcome"])
+    folder = Path(config["output"]) / "group"
+    if not everyone.frozen and not (folder / "unmasking.json").is_file():  # a plan is made before arms were known
+        analysis_plan.write(everyone, plan, rows, clinical.has_scores(config, everyone.sessions))
+    if not everyone.frozen:
+        plan = replace(plan, conditions=everyone.conditions)
     tables = describe(everyone, plan, rows, verdicts, lost)
     if config["study"]["freeze"]:
         tables |= analyse(everyone, plan, rows)
     headline = headline_of(everyone, plan, rows, tables)
-    write(Path(config["output"]) / "group", tables, headline, everyone, located)
+    write(folder, tables, headline, everyone, located)
     return headline
 
 

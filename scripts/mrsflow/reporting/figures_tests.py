@@ -135,6 +135,8 @@ def attenuation(trial: "TrialResults") -> "Figure | None":
     bounded = table["bounded"].astype(str).str.lower() == "true"
     values.loc[~bounded, ["ci_low", "ci_high"]] = np.nan
     names = table["outcome"] + ", " + table["contrast"] + np.where(bounded, "", " (not bounded)")
+    if table.duplicated(["outcome", "contrast"]).any():
+        names += " [" + table["estimand"] + "]"
     figure, axes = new_figure(24 + 8 * len(table))
     draw_forest(axes, values.assign(p=np.nan, name=names), "Attenuation (% of the response in the reference arm)")
     axes.axvline(100, color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0)

@@ -21,7 +21,7 @@ from mrsflow.errors import InputError
 from mrsflow.files import checksum, digest_of
 from mrsflow.study import config as study_config
 from mrsflow.study import layout, records
-from mrsflow.study.study import read_study
+from mrsflow.study.study import before_jobs, table_paths
 
 if not workflow.overwrite_configfiles:
 
@@ -36,12 +36,42 @@ def goes_beyond(*stages):
 
 
 try:
-    config = study_config.checked(config, "configuration")
-    if workflow.is_main_process and goes_beyond("convert", "preprocess"):
-        refuse_unknown_timing(config["protocols"])
-    STUDY = read_study(config)
+    asked, faults = config, []
+    config = study_config.checked(config, "configuration", faults)
 except InputError as error:
     raise WorkflowError(str(error)) from None
+
+LARGE = 500  # sessions above which a first job looks at the raw files
+STUDY, found = before_jobs(config, asked)
+faults += found
+try:
+    if goes_beyond("convert", "preprocess"):
+        refuse_unknown_timing(config["protocols"])
+except InputError as error:
+    faults.append(str(error))
+
+
+def lost_files(study):
+    """What is missing of the raw files; what they contradict joins the faults. A large study has a job for this."""
+    from mrsflow.conversion import headers
+
+    if study is None or len(study.keys) > LARGE:
+        return []
+    memory = Path(".snakemake", "mrsflow_headers.json")
+    faults.extend(headers.contradictions(study, config, memory))
+    return headers.missing(study)
+
+
+if workflow.is_main_process or STUDY is None:
+    # listed on the terminal, and there alone, as lines hold full paths; a raw file that is missing costs its session,
+    # not the others, unless this is a dry run
+    lost = lost_files(STUDY)
+    for line in [*faults, *lost]:
+        print(line, file=sys.stderr)
+    if faults or (lost and (workflow.dryrun or config["on_error"] == "stop")):
+        raise WorkflowError(
+            f"{len(faults) + len(lost)} found before any job, listed above; mend and run the same command again"
+        )
 
 logging.raiseExceptions = False  # where the disk of Snakemake's log is full, the terminal still gets the messages
 OUTPUT = config["output"]
@@ -130,12 +160,18 @@ def visits_of_sessions():
 
 def rows_digest(wildcards):
     """Digest of the table rows of a job's sessions and of the state of their raw files, so that a change is seen."""
+    return digest_of_rows(sessions_of(wildcards))
+
+
+def digest_of_rows(keys):
+    """Digest of the table rows of sessions and of the state of their raw files."""
     found = []
-    for key in sessions_of(wildcards):
+    for key in keys:
         rows = rows_of_sessions()[key]
         found.append([visits_of_sessions()[key]])
         found.append([[str(value) for value in row.values()] for row in rows])
         found.append([state_of(path) for row in rows for path in row["raw"]])
+        found.append([state_of(row["events"]) for row in rows if row.get("events")])
     return digest_of(found)
 
 

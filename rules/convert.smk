@@ -1,8 +1,31 @@
 """Scanner files to a BIDS dataset of NIfTI-MRS files, checked at the door, identity removed."""
 
+HEADERS = [f"{OUTPUT}/status/headers.txt"] if len(STUDY.keys) > LARGE else []
+
+if HEADERS:
+
+    rule check_headers:
+        input:
+            script=script("check_headers"),
+        output:
+            HEADERS,
+        log:
+            f"{OUTPUT}/logs/check_headers.log",
+        conda:
+            "../envs/mrsflow.yaml"
+        params:
+            code=code("check_headers"),
+            config=settings("study", "protocols", "convert", "blocks"),
+            rows=lambda wildcards: digest_of_rows(STUDY.keys),
+        message:
+            "Looking at the raw files"
+        shell:
+            "python {input.script:q} --config {params.config:q} --out {output:q} --log {log:q}"
+
 
 rule convert:
     input:
+        headers=ancient(HEADERS),
         script=script("convert"),
     output:
         table=table_of("convert"),
@@ -30,11 +53,7 @@ rule describe_dataset:
     input:
         tables_of("convert"),
         script=script("describe_dataset"),
-        tables=(
-            []
-            if config["inputs"]["bids"]
-            else [config["inputs"]["participants"], config["inputs"]["sessions"]]
-        ),
+        tables=table_paths(config),
     output:
         f"{OUTPUT}/bids/dataset_description.json",
     log:

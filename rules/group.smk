@@ -7,8 +7,7 @@ rule group:
     input:
         fits=tables_of("fit"),
         described=rules.describe_dataset.output,  # refuses a scan under two names
-        participants=config["inputs"]["participants"],
-        sessions=config["inputs"]["sessions"],
+        tables=table_paths(config),
         script=script("group"),
     output:
         [f"{OUTPUT}/group/{name}" for name in layout.group_files(config)],

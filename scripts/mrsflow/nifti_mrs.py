@@ -132,6 +132,53 @@ class Scan:
         return replace(part, header={**part.header, key: kept} if kept else part.header)
 
 
+@dataclass(frozen=True)
+class Header:
+    """What the beginning of a file says, without its data.
+
+    Attributes
+    ----------
+    extension : dict
+        The NIfTI-MRS header extension, empty where there is none.
+    dwell_time : float
+        s.
+    frames : int or None
+        FIDs of one coil; None where the dimensions have no names.
+    """
+
+    extension: dict[str, Any]
+    dwell_time: float
+    frames: int | None
+
+
+def read_header(path: Path | str) -> Header:
+    """Read the header of a NIfTI-MRS file, whatever it lacks.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read as NIfTI, or its extension as a JSON object.
+    """
+    try:
+        image = nibabel.load(path)
+        texts = [bytes(e.content) for e in image.header.extensions if e.get_code() == EXTENSION_CODE]
+        extension = json.loads(texts[0].rstrip(b"\0").decode()) if texts else {}
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"{path}: its header cannot be read as NIfTI-MRS ({reason}); copy or convert it again"
+        ) from None
+    if not isinstance(extension, dict):
+        raise InputError(f"{path}: its NIfTI-MRS header extension is not a JSON object; convert it again")
+    sizes = dict(enumerate(image.shape[4:], start=5))
+    tags = [extension.get(f"dim_{number}") for number in sizes]
+    frames = None
+    if all(isinstance(tag, str) for tag in tags):
+        frames = int(np.prod([n for n, tag in zip(sizes.values(), tags, strict=True) if tag.upper() != "DIM_COIL"]))
+    scale = {"msec": 1e-3, "usec": 1e-6}.get(image.header.get_xyzt_units()[1], 1.0)
+    return Header(extension, float(image.header["pixdim"][4]) * scale, frames)
+
+
 def _is_dim_key(key: str) -> bool:
     return key.startswith("dim_") and key[4:5].isdigit()
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import made_datasets as made
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from mrsflow.errors import InputError
 from mrsflow.files import read_json, read_table
 from mrsflow.nifti_mrs import Scan
 from mrsflow.study import clock, layout
+from mrsflow.study import config as study_config
 from mrsflow.study.study import Study, read_study
 
 HEADER = {
@@ -85,10 +87,11 @@ def dataset(folder: Path) -> dict:
     """Write the study as a BIDS dataset with a scan in each session; gives what reads it."""
     bids.describe(study(), "A study", folder)
     for key in study().keys:
-        place = layout.session_folder(folder / "bids", key) / "mrs"
-        place.mkdir(parents=True, exist_ok=True)
-        (place / f"{key}_task-k_svs.nii.gz").write_bytes(b"x")
-    return {"inputs": {"bids": str(folder / "bids")}, "protocols": {"only": {}}, "study": {"conditions": ["x", "y"]}}
+        path = layout.session_folder(folder / "bids", key) / f"mrs/{key}_task-k_svs.nii.gz"
+        made.write_scan(path, made.spectra(4), EchoTime=0.022, RepetitionTime=4.0)
+    trial = {"design": "crossover", "conditions": ["x", "y"]}
+    protocols = {"only": made.configuration(folder)["protocols"]["p"]}
+    return study_config.checked(made.configuration(folder / "bids", study=trial, protocols=protocols))
 
 
 def test_tables_carry_no_clock_time_and_only_those_who_were_scanned(tmp_path):
@@ -138,7 +141,7 @@ def test_a_dataset_is_checked_as_tables_are(tmp_path, name, old, new, said):
 
 def test_labels_of_a_dataset_stay_text(tmp_path):
     config = dataset(tmp_path)
-    config["study"] = {"conditions": ["1e3", "007"]}
+    config["study"]["conditions"] = ["1e3", "007"]
     for path in (tmp_path / "bids").glob("sub-*/*_sessions.tsv"):
         path.write_text(path.read_text().replace("\tx\t", "\t1e3\t").replace("\ty\t", "\t007\t"))
     sessions = read_study(config).sessions
@@ -146,9 +149,15 @@ def test_labels_of_a_dataset_stay_text(tmp_path):
     assert sessions["visit"].tolist() == [1, 2, 2, 1]
 
 
-@pytest.mark.parametrize(("gone", "named"), [("dataset_description.json", "dataset_description"), ("sub-01", "sub-01")])
-def test_a_dataset_without_its_tables_is_refused(tmp_path, gone, named):
+def test_a_dataset_without_a_description_is_refused(tmp_path):
     config = dataset(tmp_path)
-    (tmp_path / "bids" / (gone if gone.endswith("json") else "sub-01/sub-01_sessions.tsv")).unlink()
-    with pytest.raises(InputError, match=named):
+    (tmp_path / "bids/dataset_description.json").unlink()
+    with pytest.raises(InputError, match=r"bids: has no dataset_description.json; inputs.bids must name"):
+        read_study(config)
+
+
+def test_a_crossover_without_its_sessions_table_is_asked_for_it(tmp_path):
+    config = dataset(tmp_path)
+    (tmp_path / "bids/sub-01/sub-01_sessions.tsv").unlink()
+    with pytest.raises(InputError, match=r"does not say arm .* give column arm in .*sub-01_sessions.tsv"):
         read_study(config)

@@ -6,6 +6,7 @@ import pytest
 
 from mrsflow.errors import InputError
 from mrsflow.preprocessing import blocks
+from mrsflow.study.events import event_onset
 
 BINS = {"before": [-8.0, 0.0], "early": [0.0, 3.0], "late": [10.0, 25.0]}  # unequal, with a gap
 
@@ -96,14 +97,22 @@ def events(*rows):
 
 def test_event_is_found_in_its_table():
     table = events((-2100.0, 0, "dose"), (600.0, 2400, "infusion"))
-    assert blocks.event_onset(table, "infusion", True, "e.tsv") == 600.0
-    assert blocks.event_onset(table, "dose", True, "e.tsv") == -2100.0
+    assert event_onset(table, "infusion", True, "e.tsv") == 600.0
+    assert event_onset(table, "dose", True, "e.tsv") == -2100.0
+
+
+def test_rows_that_follow_each_other_are_one_event_and_a_pause_makes_two():
+    assert (
+        event_onset(events((180.0, 60, "heat"), (120.0, 60, "heat"), (0, 60, "rest")), "heat", True, "e.tsv") == 120.0
+    )
+    with pytest.raises(InputError, match="2 event 'heat'"):
+        event_onset(events((120.0, 60, "heat"), (181.0, 60, "heat")), "heat", True, "e.tsv")
 
 
 def test_start_is_the_first_excitation_of_a_single_run_only():
-    assert blocks.event_onset(None, "start", True, "e.tsv") == 0.0
+    assert event_onset(None, "start", True, "e.tsv") == 0.0
     with pytest.raises(InputError, match="no event 'start'"):
-        blocks.event_onset(None, "start", False, "e.tsv")
+        event_onset(None, "start", False, "e.tsv")
 
 
 @pytest.mark.parametrize(
@@ -117,12 +126,12 @@ def test_start_is_the_first_excitation_of_a_single_run_only():
 )
 def test_a_missing_or_doubtful_event_is_refused(table, words):
     with pytest.raises(InputError, match=words):
-        blocks.event_onset(table, "infusion", True, "e.tsv")
+        event_onset(table, "infusion", True, "e.tsv")
 
 
 def test_a_table_without_event_names_is_refused():
     with pytest.raises(InputError, match="no column 'trial_type'"):
-        blocks.event_onset(pd.DataFrame({"onset": [1.0]}), "infusion", True, "e.tsv")
+        event_onset(pd.DataFrame({"onset": [1.0]}), "infusion", True, "e.tsv")
 
 
 def test_moving_average_is_the_mean_of_the_frames_around():

@@ -106,7 +106,12 @@ class Project:
     def __init__(self, folder: Path, sessions: int = 4, batch_size: int = 1, reads: tuple[str, ...] = ("convert",)):
         self.folder = folder
         parts = ("Snakefile", "rules", "report", "envs", "profiles", "config/schemas", "scripts/mrsflow")
-        on_request = ("scripts/plan_power.py", "scripts/compare_with_r.py", "scripts/mixed_models.R")
+        on_request = (
+            "scripts/check_headers.py",
+            "scripts/plan_power.py",
+            "scripts/compare_with_r.py",
+            "scripts/mixed_models.R",
+        )
         for name in (*parts, *on_request):
             source, target = ROOT / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +141,7 @@ class Project:
                     "spectrometer_frequency_mhz": 123.25,
                 }
             },
-            "blocks": {"bins": {"baseline": [-8, 0]}},
+            "blocks": {"event": "start", "bins": {"baseline": [0, 8]}},
             "batch_size": batch_size,
         }
         self.write_config()

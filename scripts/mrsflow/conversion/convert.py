@@ -276,10 +276,12 @@ def _convert_row(key: str, row: dict[str, Any], config: dict[str, Any]) -> list[
             )
     stem = f"{layout.entities(key, **labels)}_{'svs' if role == 'mm' else role}"
     if role == "mrsref":
+        stem = f"{layout.entities(key, **labels, acq=row.get('acq'))}_mrsref"
         number = next(iter(converted.excitations), protocol["excitations_per_frame"] or 1)
         return [Item(stem, "mrsref", converted.scan, row, tuple(converted.notes), number)]
     row, notes = _with_start(row, converted, config["convert"]["maximum_clock_difference_s"])
-    excitations = frames.excitations(converted, protocol["excitations_per_frame"], name)
+    declared = protocol["excitations_per_frame"] or row.get("excitations")
+    excitations = frames.excitations(converted, declared, name)
     scan = frames.placed(converted, excitations, name, notes)
     parts = frames.parted(scan, protocol, name, notes)
     references = {**converted.references} if parts.water is None else {**converted.references, "ecc": parts.water}

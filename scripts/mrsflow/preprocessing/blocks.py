@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,45 +86,12 @@ def joined(runs: list[Frames]) -> Frames:
         if start < end - CLOCK_S - 1e-6:
             raise InputError(
                 f"two runs of the session overlap in time: one ends {end:.0f} s after the event and another begins at "
-                f"{start:.0f} s; correct their start times (column start_time of the samples table)"
+                f"{start:.0f} s; correct their start times (column start_time of the samples table; in a BIDS dataset "
+                "the onsets in their events tables)"
             )
     return Frames(
         *(np.concatenate([getattr(run, k) for run in runs]) for k in ("onset_s", "duration_s", "excitations"))
     )
-
-
-def event_onset(events: Any, event: str, run_start_known: bool, where: str) -> float:
-    """Onset (s) of the event that is time 0, relative to the first excitation of the run.
-
-    Parameters
-    ----------
-    events : DataFrame or None
-        Rows of the run's events table (onset, trial_type).
-    event : str
-        Value of trial_type; ``start`` without such a row is the first excitation itself.
-    run_start_known : bool
-        Whether the first excitation of this run is that of the session, so that ``start`` needs no row.
-    where : str
-        Name of the events table, for messages.
-
-    Raises
-    ------
-    InputError
-        No such event, or more than one.
-    """
-    if events is not None and (missing := [c for c in ("onset", "trial_type") if c not in events]):
-        raise InputError(f"{where}: has no column {missing[0]!r}, which names or places the events; add it")
-    rows = [] if events is None else events.loc[events["trial_type"] == event, "onset"].tolist()
-    if not rows and event == "start" and run_start_known:
-        return 0.0
-    if len(rows) != 1 or not np.isfinite(float(rows[0])):
-        there = [] if events is None else sorted(set(events["trial_type"].dropna().astype(str)))
-        raise InputError(
-            f"{where}: has {len(rows) or 'no'} event {event!r} (blocks.event) with an onset"
-            f"{'; it has ' + ', '.join(there) if there else ''}; give the clock times in the sessions table "
-            "and start_time in the samples table, or choose another blocks.event"
-        )
-    return float(rows[0])
 
 
 def assign(times: Frames, bins: dict[str, list[float]]) -> NDArray[np.integer]:

@@ -13,6 +13,7 @@ from mrsflow.nifti_mrs import Scan
 from mrsflow.preprocessing import blocks, measures, nulled_scan, preprocess
 from mrsflow.preprocessing.preprocess import Run, Session, Settings
 from mrsflow.study import layout
+from mrsflow.study.events import event_onset
 from mrsflow.study.layout import SessionKey
 
 OWN_KEYS = (
@@ -128,7 +129,7 @@ def read_runs(scans: list[Path], event: str) -> list[Run]:
                 )
         events = path.with_name(f"{layout.scan_stem(path)}_events.tsv")
         table = read_table(events) if events.is_file() else None
-        onset = blocks.event_onset(table, event, len(scans) == 1, events.name)
+        onset = event_onset(table, event, len(scans) == 1, events.name)
         scan = nifti_mrs.read(path)
         times = blocks.frames(
             scan.size("DIM_DYN"),

@@ -46,8 +46,17 @@ def load(source: str) -> dict[str, Any]:
     return checked(content, source)
 
 
-def checked(content: Any, source: str = "config") -> dict[str, Any]:
+def checked(content: Any, source: str = "config", faults: list[str] | None = None) -> dict[str, Any]:
     """Check a configuration and fill in the defaults.
+
+    Parameters
+    ----------
+    content : dict
+    source : str
+        For messages.
+    faults : list of str, optional
+        Gets the names of conditions and outcomes that there are not, instead of an error, so that they are listed
+        together with what is wrong with the tables.
 
     Raises
     ------
@@ -86,47 +95,51 @@ def checked(content: Any, source: str = "config") -> dict[str, Any]:
         raise InputError(f"{source}: blocks.baseline names {unknown[0]!r}, which is not in blocks.bins")
     if content["study"]["design"] != "single_arm" and len(content["study"]["conditions"]) < 2:
         raise InputError(f"{source}: study.conditions has one code; a {content['study']['design']} needs two or more")
-    _check_question(content, source)
-    _check_outcomes(content, source)
+    found = [f"{source}: {said}" for said in (*_question_faults(content), *_outcome_faults(content))]
+    if faults is not None:
+        faults += found
+    elif found:
+        raise InputError("\n".join(found))
     return content
 
 
-def _check_question(content: dict[str, Any], source: str) -> None:
-    """Refuse a question that the trial cannot answer: conditions, contrasts, control and estimand."""
+def _question_faults(content: dict[str, Any]) -> Iterator[str]:
+    """Find a question that the trial cannot answer: conditions, contrasts, control and estimand."""
     study, group = content["study"], content["group"]
     known = study["conditions"]
     if study["design"] == "single_arm" and len(known) > 1:
-        raise InputError(
-            f"{source}: study.conditions has {', '.join(known)}; a single_arm has one condition. Set study.design to "
+        yield (
+            f"study.conditions has {', '.join(known)}; a single_arm has one condition. Set study.design to "
             "crossover or parallel to compare them"
         )
     names = [contrast["name"] for contrast in group["contrasts"]]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"{source}: group.contrasts has {twice[0]!r} twice; give each a name of its own")
+        yield f"group.contrasts has {twice[0]!r} twice; give each a name of its own"
     for contrast in group["contrasts"]:
-        where, pair = f"{source}: group.contrasts: {contrast['name']!r}", ("treated", "reference")
+        where, pair = f"group.contrasts: {contrast['name']!r}", ("treated", "reference")
         if ("weights" in contrast) == any(key in contrast for key in pair) or (
             "weights" not in contrast and not all(key in contrast for key in pair)
         ):
-            raise InputError(f"{where} needs treated and reference, or weights")
+            yield f"{where} needs treated and reference, or weights"
+            continue
         weights = weights_of(contrast)
         if unknown := [code for code in weights if code not in known]:
-            raise InputError(f"{where} names {unknown[0]!r}; study.conditions has {', '.join(known)}")
-        if len(weights) < 2:
-            raise InputError(f"{where} compares {next(iter(weights), 'nothing')!r} with itself; name two conditions")
-        if abs(sum(weights.values())) > WEIGHTS_SUM or not all(weights.values()):
-            raise InputError(f"{where}: the weights are {weights}; none may be 0 and their sum must be 0")
+            yield f"{where} names {unknown[0]!r}; study.conditions has {', '.join(known)}"
+        elif len(weights) < 2:
+            yield f"{where} compares {next(iter(weights), 'nothing')!r} with itself; name two conditions"
+        elif abs(sum(weights.values())) > WEIGHTS_SUM or not all(weights.values()):
+            yield f"{where}: the weights are {weights}; none may be 0 and their sum must be 0"
     if group["control"] is not None and group["control"] not in known:
-        raise InputError(f"{source}: group.control is {group['control']!r}; study.conditions has {', '.join(known)}")
+        yield f"group.control is {group['control']!r}; study.conditions has {', '.join(known)}"
     if group["estimand"] in ("response", "adjusted_level") and not content["blocks"]["baseline"]:
-        raise InputError(
-            f"{source}: group.estimand is {group['estimand']!r} and blocks.baseline is empty; name the bins before the "
+        yield (
+            f"group.estimand is {group['estimand']!r} and blocks.baseline is empty; name the bins before the "
             "drug, or set group.estimand to total"
         )
 
 
-def _check_outcomes(content: dict[str, Any], source: str) -> None:
-    """Refuse outcomes of metabolites that no simulated basis set has; what given files have is not known here."""
+def _outcome_faults(content: dict[str, Any]) -> Iterator[str]:
+    """Find outcomes of metabolites that no simulated basis set has; what given files have is not known here."""
     group, protocols = content["group"], content["protocols"].values()
     if content["fit"]["fitter"] != "mrsflow" or any(protocol["basis"] for protocol in protocols):
         return
@@ -140,8 +153,8 @@ def _check_outcomes(content: dict[str, Any], source: str) -> None:
         parts = [numerator] * (not outcome.startswith("/")) + [denominator] * (denominator not in ("", "water"))
         for name in parts:
             if name not in known and not name.startswith(("MM", "Lip")):
-                raise InputError(
-                    f"{source}: {key}: {outcome.lstrip('/')!r} names {name!r}, which the basis set does not have; it "
+                yield (
+                    f"{key}: {outcome.lstrip('/')!r} names {name!r}, which the basis set does not have; it "
                     f"has {', '.join(sorted(known))}"
                 )
 

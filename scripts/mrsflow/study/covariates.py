@@ -41,35 +41,40 @@ def names_of(config: dict[str, Any]) -> dict[str, str]:
     return found | dict.fromkeys(group.get("adjust_for", ()), "group.adjust_for")
 
 
-def check(config: dict[str, Any], sessions: "pd.DataFrame", participants: "pd.DataFrame") -> None:
-    """Refuse covariates and moderators that no model could take.
+def faults(config: dict[str, Any], sessions: "pd.DataFrame", participants: "pd.DataFrame") -> list[str]:
+    """Find covariates and moderators that no model could take.
 
     Parameters
     ----------
     config : dict
     sessions, participants : DataFrame
-        As `mrsflow.study.study.validated` gives them.
+        As `mrsflow.study.study.examine` gives them.
 
-    Raises
-    ------
-    InputError
-        Names the key, the column and what to change.
+    Returns
+    -------
+    list of str
+        A line each: the key, the column and what to change.
     """
     every = joined(sessions, participants)
+    found = []
     for column, key in names_of(config).items():
         if column in RESERVED:
-            raise InputError(f"{key}: {column!r} {RESERVED[column]}; rename the column, or take it out of {key}")
-        if any(sign in column for sign in "`:"):
-            raise InputError(f"{key}: {column!r} has a backtick or colon in its name; rename the column")
-        if column not in every and column not in FROM_SCANS:
+            found.append(f"{key}: {column!r} {RESERVED[column]}; rename the column, or take it out of {key}")
+        elif any(sign in column for sign in "`:"):
+            found.append(f"{key}: {column!r} has a backtick or colon in its name; rename the column")
+        elif column not in every and column not in FROM_SCANS:
             names = ", ".join(c for c in every.columns if c not in RESERVED)
-            raise InputError(
-                f"{key}: there is no column {column!r} in the tables; they have {names or 'no further ones'}"
-            )
-    typed(config, every)
-    for column in config.get("group", {}).get("adjust_for", ()):
-        if column in every:
-            _refuse_gaps(every, column)
+            found.append(f"{key}: there is no column {column!r} in the tables; they have {names or 'no further ones'}")
+    if found:
+        return found
+    try:
+        typed(config, every)
+        for column in config.get("group", {}).get("adjust_for", ()):
+            if column in every:
+                _refuse_gaps(every, column)
+    except InputError as error:
+        found.append(str(error))
+    return found
 
 
 def _refuse_gaps(sessions: "pd.DataFrame", column: str) -> None:

@@ -18,6 +18,8 @@ MACROMOLECULES, MACROMOLECULES_SIDECAR = "desc-macromolecules_svs.nii.gz", "desc
 FIT, FIT_QUALITY, FIT_CURVES = "desc-blocks_mrsfit.tsv", "desc-blocks_fitquality.tsv", "desc-blocks_mrsfit.npz"
 FIT_TERMS = "desc-blocks_terms.tsv"
 VOXEL_QUALITY = "desc-voxel_quality.tsv"
+SERIES = ("task", "acq", "nuc", "voi", "rec", "echo", "inv")
+"""Entities of BIDS that tell one series of spectra of a session from another; runs of a series belong together."""
 NULLED = "acq-mm"
 """What names a metabolite-nulled scan beside a metabolite scan."""
 

@@ -1,20 +1,17 @@
 """A study: its scans, participants and sessions, checked in one place whatever way they came in."""
 
-import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsflow.errors import InputError
-from mrsflow.study import bids_reader, covariates, tables
-from mrsflow.study.config import needs_mean, schema
+from mrsflow.study import bids_tables, covariates, tables, validation
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = ("samples", "participants", "sessions")
-NUMERIC = ("number", "integer")
 
 
 @dataclass(frozen=True)
@@ -52,128 +49,108 @@ def read_study(config: dict[str, Any], keys: Collection[str] | None = None) -> S
     Raises
     ------
     InputError
-        Names file, line, column, what was found and what is allowed.
+        Names file, line, column, what was found and what is allowed; several faults are a line each.
     """
-    inputs = config["inputs"]
-    if inputs["bids"]:
-        study, root = Study(*bids_reader.read(inputs["bids"], config["protocols"], keys)), Path()
-    else:
-        study = Study(*(tables.read(inputs[name], name, keys) for name in TABLES))
-        root = Path(inputs["samples"]).parent
-    study = validated(study, config)
-    if keys is None:
-        _refuse_mean_of_nothing(study.samples, config["protocols"])
-        covariates.check(config, study.sessions, study.participants)
-    raw = [[root / part for part in text.split(" | ")] for text in study.samples["raw"]]
-    return replace(study, samples=study.samples.assign(raw=raw))
+    study, faults = examine(config, keys)
+    if study is None or faults:
+        raise InputError("\n".join(faults))
+    return study
 
 
-def validated(study: Study, config: dict[str, Any]) -> Study:
-    """Check every value against the schemas and the tables against each other; numbers become numbers.
+def examine(config: dict[str, Any], keys: Collection[str] | None = None) -> tuple[Study | None, list[str]]:
+    """Read the tables and list all that is wrong with them; None where a table cannot be read.
 
     Parameters
     ----------
-    study : Study
-        Of texts, ``raw`` too.
-    config : dict
-
-    Raises
-    ------
-    InputError
-        Names file, line, column, what was found and what is allowed.
+    config, keys
+        See `read_study`.
     """
+    faults: list[str] = []
+    study = _read(config, keys, faults)
+    if study is None:
+        return None, faults
+    known = {
+        "samples": {"protocol": config["protocols"], "participant": set(study.participants["participant"])},
+        "sessions": {"arm": config["study"]["conditions"], "participant": set(study.participants["participant"])},
+        "participants": {},
+    }
+    checked = [validation.cells(getattr(study, name), name, known[name], faults) for name in TABLES]
+    study = Study(*(table for table, _ in checked))
+    study = replace(study, samples=_chosen(study.samples, config, faults))
+    wrong = set().union(*(columns for _, columns in checked))
+    validation.across(study.samples, study.participants, study.sessions, config, wrong, faults)
+    if keys is None:
+        faults += validation.mean_of_nothing(study.samples, config["protocols"])
+        faults += covariates.faults(config, study.sessions, study.participants)
+    root = Path() if config["inputs"]["bids"] else Path(config["inputs"]["samples"]).parent
+    raw = [[root / part for part in str(text).split(" | ")] for text in study.samples["raw"]]
+    return replace(study, samples=study.samples.assign(raw=raw)), faults
+
+
+def before_jobs(config: dict[str, Any], asked: dict[str, Any]) -> tuple[Study | None, list[str]]:
+    """Examine a whole study before any job: its tables, the columns that the configuration names, time 0 of blocks.
+
+    Parameters
+    ----------
+    config : dict
+        Checked configuration.
+    asked : dict
+        The configuration as it was given: scores of mood may be absent where it does not name them.
+    """
+    study, faults = examine(config)
+    if study is None:
+        return None, faults
+    event = config["blocks"]["event"]
+    times = [*validation.missing_times(study.samples, study.sessions, event, config["inputs"])]
+    faults += validation.shortened(times)
+    if "mood_scale" in (asked.get("group") or {}):
+        where = validation.place_of(config["inputs"], "sessions")
+        faults += validation.missing_scores(config["group"], study.sessions, where)
+    return study, faults
+
+
+def _read(config: dict[str, Any], keys: Collection[str] | None, faults: list[str]) -> Study | None:
+    """Read the tables as texts."""
     inputs = config["inputs"]
-    where = {name: f"the {name} of {inputs['bids']}" if inputs["bids"] else inputs[name] for name in TABLES}
-    samples, participants, sessions = (_typed(getattr(study, name), name) for name in TABLES)
-    _refuse_repeats(participants, ["participant"])
-    _refuse_repeats(sessions, ["participant", "session"])
-    _refuse_repeats(samples, [c for c in ("participant", "session", "role", "run") if c in samples])
-    _refuse_repeats(samples[samples["role"] != "T1w"], ["raw"])
-    _refuse_unknown(samples, "participant", participants["participant"], where["participants"])
-    _refuse_unknown(sessions, "participant", participants["participant"], where["participants"])
-    _refuse_unknown(samples, "key", sessions["key"], where["sessions"])
-    _refuse_unknown(samples, "protocol", config["protocols"], "protocols of the configuration")
-    _refuse_unknown(sessions, "arm", config["study"]["conditions"], "study.conditions")
-    if "condition" in samples:
-        arms = samples["key"].map(sessions.set_index("key")["arm"])
-        wrong = samples[samples["condition"].notna() & (samples["condition"] != arms)]
-        for row in wrong.itertuples():
-            raise InputError(
-                f"{row.line}: condition {row.condition!r} differs from the arm of {row.key} in {where['sessions']}; "
-                "correct one of them"
-            )
-    for row in sessions[sessions.duplicated(["participant", "visit"])].itertuples():
-        raise InputError(f"{row.line}: participant {row.participant!r} has visit {row.visit} twice")
-    return Study(samples, participants, sessions)
+    if inputs["bids"]:
+        from mrsflow.study import bids_reader  # reads NIfTI headers, which tables have not
+
+        try:
+            read = bids_reader.read(config, faults, keys)
+        except InputError as error:
+            faults.append(str(error))
+            return None
+        return None if read is None else Study(*read)
+    found = []
+    for name in TABLES:
+        try:
+            found.append(tables.read(inputs[name], name, keys))
+        except InputError as error:
+            faults.append(str(error))
+    return Study(*found) if len(found) == len(TABLES) else None
 
 
-def _typed(table: "pd.DataFrame", name: str) -> "pd.DataFrame":
-    """Check each distinct value of a table against its schema; columns of numbers become numbers."""
-    rules = schema(name)
-    found = {}
-    for column in table.columns.intersection(list(rules["properties"])):
-        values = _checked_values(table, column, rules)
-        if rules["properties"][column].get("type") in NUMERIC:
-            found[column] = [values.get(text) for text in table[column]]
-    return table.assign(**found)
-
-
-def _checked_values(table: "pd.DataFrame", column: str, rules: dict[str, Any]) -> dict[str, Any]:
-    """Distinct texts of a column and their values, checked against the schema."""
-    from jsonschema import Draft202012Validator
-
-    rule = rules["properties"][column]
-    kind, check = rule.get("type"), Draft202012Validator(rule)
-    values: dict[Any, Any] = {}
-    needed = table if column in rules["required"] else table.iloc[:0]
-    if column == "protocol":  # anatomy has none
-        needed = needed[needed["role"] != "T1w"]
-    for line in needed.loc[needed[column].isna(), "line"]:
-        raise InputError(f"{line}: {column} is empty; it is needed in every row")
-    for text, line in zip(table[column], table["line"], strict=True):
-        if text in values or text is None or text != text:
-            continue
-        values[text] = _number(text, kind, f"{line}: {column}") if kind in NUMERIC else text
-        for error in check.iter_errors(values[text]):
-            raise InputError(f"{line}: {column}: {error.message} ({rule.get('description', '')})")
-    return values
-
-
-def _number(value: Any, kind: str, where: str) -> Any:
-    try:
-        number = int(value) if kind == "integer" else float(value)
-        if not math.isfinite(number):
-            raise ValueError
-    except ValueError:
-        raise InputError(f"{where}: {value!r} is not {'a whole number' if kind == 'integer' else 'a number'}") from None
-    return number
-
-
-def _refuse_repeats(table: "pd.DataFrame", columns: list[str]) -> None:
-    repeated = table[table.duplicated(columns, keep="first")]
-    for row in repeated.itertuples():
-        values = ", ".join(f"{c} {getattr(row, c)!r}" for c in columns)
-        first = table[
-            (table[columns].astype(object).fillna("") == repeated.loc[row.Index, columns].fillna("")).all(axis=1)
-        ]
-        raise InputError(
-            f"{row.line}: repeats {first['line'].iloc[0]} ({values}); remove one"
-            + (" or number them in column run" if "role" in columns else "")
+def _chosen(samples: "pd.DataFrame", config: dict[str, Any], faults: list[str]) -> "pd.DataFrame":
+    """Leave out the scans of other tasks than inputs.select names; of a dataset they were not read."""
+    select = config["inputs"]["select"]
+    if config["inputs"]["bids"] or not select:
+        return samples
+    if unknown := [entity for entity in select if entity != "task"]:
+        faults.append(f"inputs.select: {unknown[0]!r} is not in the samples table, which can tell scans by task")
+        return samples
+    task = samples["task"] if "task" in samples else samples["role"].map(lambda _: None)
+    kept = task.isna() | (task == str(select["task"])) if select["task"] is not None else task.isna()
+    if not (kept & (samples["role"] == "svs")).any():
+        faults.append(
+            f"inputs.select: no scan of role svs in {config['inputs']['samples']} has task {select['task']!r}"
         )
+        return samples
+    return samples[kept].reset_index(drop=True)
 
 
-def _refuse_unknown(table: "pd.DataFrame", column: str, known: Iterable[str], where: str) -> None:
-    for row in table[table[column].notna() & ~table[column].isin(list(known))].itertuples():
-        raise InputError(f"{row.line}: {column} {getattr(row, column)!r} is not in {where}")
-
-
-def _refuse_mean_of_nothing(samples: "pd.DataFrame", protocols: dict[str, Any]) -> None:
-    """Refuse macromolecules that are the mean of scans of role mm where there is no such scan."""
-    if (samples["role"] == "mm").any():
-        return
-    for row in samples[samples["role"] == "svs"].drop_duplicates("protocol").itertuples():
-        if needs_mean(protocols[row.protocol], own=False):
-            raise InputError(
-                f"{row.line}: there is no scan of role mm, and protocols.{row.protocol}.macromolecules is "
-                f"{protocols[row.protocol]['macromolecules']!r}; add a metabolite-nulled scan, or say `default`"
-            )
+def table_paths(config: dict[str, Any]) -> list[Path]:
+    """Tables of participants and sessions that a configuration reads."""
+    inputs = config["inputs"]
+    if inputs["bids"]:
+        return bids_tables.paths(Path(inputs["bids"]))
+    return [Path(inputs["participants"]), Path(inputs["sessions"])]

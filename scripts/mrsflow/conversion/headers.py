@@ -1,0 +1,96 @@
+"""Raw files before any job: whether they are there, and whether they say what no table does.
+
+What a file says is remembered by its size and time, so that looking again costs nothing.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mrsflow.conversion import acquisition_start, checks, formats
+from mrsflow.errors import InputError
+from mrsflow.files import digest_of, read_json, write_json
+
+if TYPE_CHECKING:
+    from mrsflow.study.study import Study
+
+EVENT_TIMES = ("dose_time", "infusion_start")
+"""Columns of the sessions table that can only be placed where the start of the scan is known."""
+
+
+def missing(study: "Study") -> list[str]:
+    """Raw files, and anatomy, that are not there: a line each, with the row and where the file was looked for."""
+    rows = zip(study.samples["line"], study.samples["raw"], strict=True)
+    return [
+        f"{line}: {path.name}: no such file or folder (looked for {path.absolute()}); put it there, or correct the path"
+        for line, paths in rows
+        for path in paths
+        if not path.exists()
+    ]
+
+
+def contradictions(study: "Study", config: dict[str, Any], memory: Path | None = None) -> list[str]:
+    """Find scans whose start nothing says though an event needs it, and sequences that a sidecar names otherwise.
+
+    Parameters
+    ----------
+    study : Study
+    config : dict
+    memory : Path, optional
+        File that remembers what the raw files said.
+    """
+    known = _remembered(memory)
+    times = [column for column in EVENT_TIMES if column in study.sessions]
+    timed = set(study.sessions.loc[study.sessions[times].notna().any(axis=1), "key"])
+    found, seen = [], {}
+    for row in study.samples[study.samples["role"] == "svs"].to_dict("records"):
+        if isinstance(row.get("sequence"), str):
+            found += _sequence(row, config["protocols"][row["protocol"]])  # of a dataset, which only has known ones
+        given = isinstance(row.get("start_time"), str) or isinstance(row.get("events"), Path)
+        if given or row["key"] not in timed or not all(path.exists() for path in row["raw"]):
+            continue
+        name, state = digest_of([str(path.absolute()) for path in row["raw"]]), _state(row["raw"])
+        entry = known.get(name, {})
+        seen[name] = entry if entry.get("state") == state else {"state": state, "start": _says_start(row["raw"])}
+        if not seen[name]["start"]:
+            found.append(
+                f"{row['line']}: start_time is empty, and {row['raw'][0].name} does not say when the scan began; give "
+                "the clock time of its first excitation (HH:MM:SS), as the sessions table gives clock times of events"
+            )
+    if memory is not None and seen != known:
+        write_json(seen, memory)
+    return found
+
+
+def _remembered(memory: Path | None) -> dict[str, Any]:
+    try:
+        return read_json(memory) if memory is not None else {}
+    except InputError:
+        return {}
+
+
+def _state(paths: Iterable[Path]) -> list[list[int]]:
+    files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    return [[stat.st_size, stat.st_mtime_ns] for stat in (file.stat() for file in files)]
+
+
+def _says_start(paths: list[Path]) -> bool:
+    """Whether a file states its start; one that cannot be read is left to the conversion, which says why."""
+    try:
+        return any(acquisition_start.start_of(raw) is not None for raw in formats.detect(paths))
+    except Exception:  # whatever is wrong with the file, the conversion of its session says it
+        return True
+
+
+def _sequence(row: dict[str, Any], protocol: dict[str, Any]) -> list[str]:
+    """Hold PulseSequenceType of a sidecar against the sequence of the protocol."""
+    named = checks.named_sequence({"SequenceName": row["sequence"]})
+    declared = protocol["sequence"]
+    half = named is not None and named[0] == "edited" and declared == "press" and protocol["use_frames"] != "all"
+    if named is None or half or declared in (named[0], "other"):
+        return []
+    return [
+        f"{row['line']}: PulseSequenceType in its sidecar is {row['sequence']!r} where protocols.{row['protocol']}."
+        f"sequence is {declared}; correct the one that is wrong, give such scans a protocol of their own (sequence "
+        "other with a basis set file where none is simulated), or choose other scans with inputs.select"
+    ]

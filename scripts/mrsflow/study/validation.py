@@ -1,0 +1,378 @@
+"""Every cell of the tables against its schema, and the tables against each other: all faults, a line each."""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from mrsflow.errors import InputError
+from mrsflow.study import layout
+from mrsflow.study.config import needs_mean, schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NUMERIC = ("number", "integer")
+MOST = 200
+"""Faults of one kind that are listed one by one."""
+
+
+def cells(
+    table: "pd.DataFrame", name: str, known: dict[str, Collection[str]], faults: list[str]
+) -> tuple["pd.DataFrame", set[str]]:
+    """Check each distinct value of a table; columns of numbers become numbers, clock times get two digits each.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of texts, with ``line``.
+    name : str
+        samples, participants or sessions.
+    known : dict
+        Columns whose values must be among these, such as the arms; looked at only for columns that seem swapped.
+    faults : list of str
+        Gets a line for each fault.
+
+    Returns
+    -------
+    table : DataFrame
+    wrong : set of str
+        Columns with a fault, as ``samples.raw``.
+    """
+    rules = schema(name)
+    columns = [column for column in rules["properties"] if column in table]
+    found = {column: _checked_values(table, column, rules) for column in columns}
+    wrong = {column: bad for column, (_, bad) in found.items() if bad}
+    named = {f"{name}.{column}" for column in wrong}
+    for first, second in _swapped(table, columns, wrong, rules, known):
+        line = table["line"].iloc[0].rpartition(", line")[0] or table["line"].iloc[0]
+        faults.append(
+            f"{line}: columns {first} and {second} seem to be swapped: {first} holds {_example(table[first])!r} and "
+            f"{second} {_example(table[second])!r}; exchange their headings"
+        )
+        wrong = {column: bad for column, bad in wrong.items() if column not in (first, second)}
+        named |= {f"{name}.{first}", f"{name}.{second}"}
+    for column in columns:
+        faults += shortened(wrong.get(column, []))
+    values = {
+        column: [mapping.get(text) for text in table[column]]
+        for column, (mapping, _) in found.items()
+        if rules["properties"][column].get("type") in NUMERIC or _is_clock(rules["properties"][column])
+    }
+    return table.assign(**values), named
+
+
+def shortened(faults: list[str]) -> list[str]:
+    """Give many faults of one kind in full up to `MOST`, the others as a number."""
+    rest = len(faults) - MOST
+    return faults if rest <= 1 else [*faults[:MOST], f"and {rest} more like the last line"]
+
+
+def _is_clock(rule: dict[str, Any]) -> bool:
+    return ":[0-5]" in rule.get("pattern", "")
+
+
+def _checked_values(table: "pd.DataFrame", column: str, rules: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Distinct texts of a column with their values, and what is wrong with them."""
+    rule = rules["properties"][column]
+    values: dict[str, Any] = {}
+    faults = [f"{line}: {column} is empty; it is needed in every row" for line in _empty(table, column, rules)]
+    tell = _teller(rule)
+    for text, line in zip(table[column], table["line"], strict=True):
+        if text in values or not isinstance(text, str):
+            continue
+        values[text], said = tell(text)
+        if said:
+            faults.append(f"{line}: {column}: {said}")
+    return values, faults
+
+
+def _empty(table: "pd.DataFrame", column: str, rules: dict[str, Any]) -> Iterable[str]:
+    """Lines in which a needed cell is empty; anatomy needs no protocol."""
+    if column not in rules["required"]:
+        return []
+    needed = table[table["role"] != "T1w"] if column == "protocol" and "role" in table else table
+    return needed.loc[needed[column].isna(), "line"]
+
+
+def _teller(rule: dict[str, Any]) -> Callable[[str], tuple[Any, str]]:
+    """Give what reads a text by a rule: its value, and what is wrong with it."""
+    from jsonschema import Draft202012Validator
+
+    kind, check = rule.get("type"), Draft202012Validator(rule)
+
+    def tell(text: str) -> tuple[Any, str]:
+        value: Any = text
+        if kind in NUMERIC:
+            try:
+                value = int(text) if kind == "integer" else float(text)
+                if not math.isfinite(value):
+                    raise ValueError
+            except ValueError:
+                return text, f"{text!r} is not {'a whole number' if kind == 'integer' else 'a number'}"
+        elif _is_clock(rule) and text[1:2] == ":":
+            value = f"0{text}"
+        for error in check.iter_errors(value):
+            return value, f"{error.message} ({rule.get('description', '')})"
+        return value, ""
+
+    return tell
+
+
+def _swapped(
+    table: "pd.DataFrame",
+    columns: list[str],
+    wrong: dict[str, list[str]],
+    rules: dict[str, Any],
+    known: dict[str, Collection[str]],
+) -> Iterator[tuple[str, str]]:
+    """Find pairs of columns that are wrong as they are and right under each other's heading."""
+
+    def fits(texts: list[str], column: str) -> bool:
+        tell = _teller(rules["properties"][column])
+        allowed = known.get(column)
+        return bool(texts) and all(not tell(t)[1] and (allowed is None or t in allowed) for t in texts)
+
+    cells = {column: [t for t in table[column].unique() if isinstance(t, str)] for column in columns}
+    suspect = [c for c in columns if c in wrong or (c in known and cells[c] and not set(cells[c]) & set(known[c]))]
+    used: set[str] = set()
+    for first in suspect:
+        for second in columns:
+            if first == second or {first, second} & used:
+                continue
+            if not fits(cells[second], second) and fits(cells[first], second) and fits(cells[second], first):
+                used |= {first, second}
+                yield first, second
+
+
+def _example(column: "pd.Series") -> str:
+    return str(column.dropna().iloc[0])
+
+
+def across(
+    samples: "pd.DataFrame",
+    participants: "pd.DataFrame",
+    sessions: "pd.DataFrame",
+    config: dict[str, Any],
+    wrong: set[str],
+    faults: list[str],
+) -> None:
+    """Check tables against each other and against the configuration.
+
+    Parameters
+    ----------
+    samples, participants, sessions : DataFrame
+        With ``line``; `samples` and `sessions` with ``key``.
+    config : dict
+    wrong : set of str
+        Columns with a fault of their own, as ``samples.raw``: what follows from it is not said again.
+    faults : list of str
+        Gets a line for each fault.
+    """
+    inputs, study = config["inputs"], config["study"]
+    people_in, visits_in = (place_of(inputs, name) for name in ("participants", "sessions"))
+    twice = [
+        *_repeats(participants, ["participant"]),
+        *_repeats(sessions, ["participant", "session"]),
+        *_repeats(samples, [c for c in ("participant", "session", "role", *layout.SERIES, "run") if c in samples]),
+    ]
+    faults += twice or _repeats(samples[samples["role"] != "T1w"], ["raw"])
+    people = set(participants["participant"])
+    if not wrong & {"participants.participant", "samples.participant", "sessions.participant"}:
+        strangers = [*_unknown(samples, "participant", people, people_in)]
+        others = sessions[~sessions["participant"].isin(samples["participant"])]
+        strangers += _unknown(others, "participant", people, people_in)
+        faults += shortened(strangers)
+        if not (strangers or twice or wrong & {"samples.session", "sessions.session"}):
+            faults += shortened([*_unknown(samples, "key", set(sessions["key"]), visits_in)])
+    if "samples.protocol" not in wrong:
+        faults += shortened([*_unknown(samples, "protocol", config["protocols"], "protocols of the configuration")])
+    if not twice and not wrong & {"sessions.visit", "sessions.arm"}:
+        faults += shortened([*_unknown(sessions, "arm", study["conditions"], "study.conditions")])
+        faults += shortened([*_other_arms(samples, sessions, visits_in)])
+        again = sessions[sessions.duplicated(["participant", "visit"])]
+        faults += shortened(
+            [f"{row.line}: participant {row.participant!r} has visit {row.visit} twice" for row in again.itertuples()]
+        )
+        faults += shortened([*_design(sessions, study)])
+    if not twice:
+        faults += _several_series(samples)
+
+
+def place_of(inputs: dict[str, Any], name: str) -> str:
+    """Where the rows of a table stand, for messages."""
+    if not inputs["bids"]:
+        return inputs[name]
+    return f"{inputs['bids']}/{'participants.tsv' if name == 'participants' else 'sub-*/sub-*_sessions.tsv'}"
+
+
+def _repeats(table: "pd.DataFrame", columns: list[str]) -> list[str]:
+    given = table[table[columns].notna().any(axis=1)]
+    faults = []
+    same = given[columns].astype(object).fillna("")
+    for index, row in given[same.duplicated()].iterrows():
+        first = given[(same == same.loc[index]).all(axis=1)]["line"].iloc[0]
+        values = ", ".join(f"{c} {row[c]!r}" for c in columns if isinstance(row[c], str))
+        ways = " or number them in column run" if "role" in columns else ""
+        faults.append(f"{row['line']}: repeats {first} ({values}); remove one{ways}")
+    return shortened(faults)
+
+
+def _unknown(table: "pd.DataFrame", column: str, known: Iterable[str], where: str) -> Iterator[str]:
+    from difflib import get_close_matches
+
+    names = list(known)
+    wrong = table[table[column].notna() & ~table[column].isin(names)]
+    counts = wrong[column].value_counts()
+    for row in wrong.drop_duplicates(column).itertuples():
+        value = getattr(row, column)
+        more = f" (and in {counts[value] - 1} more rows)" if counts[value] > 1 else ""
+        lower = {name.lower(): name for name in map(str, names)}
+        near = [lower[name] for name in get_close_matches(str(value).lower(), lower, n=1, cutoff=0.8)]
+        listed = f" ({', '.join(names)})" if column in ("arm", "protocol") else ""
+        hint = f"; did you mean {near[0]!r}?" if near else f"; {WAYS[column]}"
+        yield f"{row.line}: {column} {value!r}{more} is not in {where}{listed}{hint}"
+
+
+WAYS = {
+    "participant": "add a row for it there, or correct it",
+    "key": "add a row for this session there, or correct it",
+    "protocol": "add an entry of that name there, or correct it",
+    "arm": "correct it, or add it there",
+}
+"""What to do about a name that another place does not have."""
+
+
+def _other_arms(samples: "pd.DataFrame", sessions: "pd.DataFrame", where: str) -> Iterator[str]:
+    if "condition" not in samples:
+        return
+    arms = samples["key"].map(sessions.drop_duplicates("key").set_index("key")["arm"])
+    for row in samples[samples["condition"].notna() & arms.notna() & (samples["condition"] != arms)].itertuples():
+        yield (
+            f"{row.line}: condition {row.condition!r} differs from the arm of {row.key} in {where}; correct one of them"
+        )
+
+
+def _design(sessions: "pd.DataFrame", study: dict[str, Any]) -> Iterator[str]:
+    """Sessions that the design does not have: an arm twice in a crossover, two sessions or arms in a parallel trial."""
+    known = sessions[sessions["arm"].isin(study["conditions"])].drop_duplicates(["participant", "session"])
+    if study["design"] == "crossover":
+        for row in known[known.duplicated(["participant", "arm"])].itertuples():
+            first = known[(known["participant"] == row.participant) & (known["arm"] == row.arm)]["line"].iloc[0]
+            yield (
+                f"{row.line}: participant {row.participant!r} has arm {row.arm!r} twice, first in {first}; a crossover "
+                "has each arm once: correct one, or take one of the sessions out"
+            )
+    elif study["design"] == "parallel":
+        for row in known[known.duplicated("participant")].itertuples():
+            yield (
+                f"{row.line}: participant {row.participant!r} has several sessions, and a parallel trial compares one "
+                "each; take the others out, or set study.design to crossover"
+            )
+
+
+def _several_series(samples: "pd.DataFrame") -> list[str]:
+    """Sessions that hold two series of spectra, and a study of two voxels."""
+    entities = [entity for entity in layout.SERIES if entity in samples]
+    spectra = samples[samples["role"] == "svs"]
+    if not entities or spectra.empty:
+        return []
+    labels = spectra[entities].astype(object).where(spectra[entities].notna(), None)
+    series = labels.apply(tuple, axis=1)
+    faults: dict[tuple[str, ...], list[str]] = {}
+    for key, rows in series.groupby(spectra["key"], sort=False):
+        for first, second in combinations(rows.drop_duplicates().index, 2):
+            differing = tuple(e for e in entities if labels.loc[first, e] != labels.loc[second, e])
+            said = _series_said(spectra.loc[[first, second], "line"], labels.loc[[first, second]], differing)
+            faults.setdefault(differing, []).append(f"{key} holds two series of spectra, {said}")
+    found = [
+        many[0]
+        + (f"; so do {len({said.split(' ', 1)[0] for said in many}) - 1} more sessions" if _spread(many) else "")
+        for many in faults.values()
+    ]
+    if not found and "voi" in labels and labels["voi"].nunique(dropna=False) > 1:
+        rows = labels.drop_duplicates("voi").index[:2]
+        found = [
+            f"sessions differ in their voxel, {_series_said(spectra.loc[rows, 'line'], labels.loc[rows], ('voi',))}"
+        ]
+    return found
+
+
+def _spread(many: list[str]) -> bool:
+    return len({said.split(" ", 1)[0] for said in many}) > 1
+
+
+def _series_said(lines: "pd.Series", labels: "pd.DataFrame", differing: tuple[str, ...]) -> str:
+    """Two series by their rows, how they differ, and how to choose one."""
+    values = " and ".join(f"{e} ({', '.join(str(v or 'none') for v in labels[e])})" for e in differing)
+    choice = ", ".join(f"{e}: {labels[e].iloc[0] or 'null'}" for e in differing)
+    return (
+        f"{lines.iloc[0]} and {lines.iloc[1]}, which differ in {values}; choose one with inputs.select, as {{{choice}}}"
+        ", and give the other a configuration with an output of its own"
+    )
+
+
+def mean_of_nothing(samples: "pd.DataFrame", protocols: dict[str, Any]) -> Iterator[str]:
+    """Macromolecules that are the mean of scans of role mm where there is no such scan."""
+    if (samples["role"] == "mm").any():
+        return
+    for row in samples[samples["role"] == "svs"].drop_duplicates("protocol").itertuples():
+        if row.protocol in protocols and needs_mean(protocols[row.protocol], own=False):
+            yield (
+                f"{row.line}: there is no scan of role mm, and protocols.{row.protocol}.macromolecules is "
+                f"{protocols[row.protocol]['macromolecules']!r}; add a metabolite-nulled scan, or say `default`"
+            )
+
+
+def missing_scores(group: dict[str, Any], sessions: "pd.DataFrame", where: str) -> Iterator[str]:
+    """Time points of the scale of mood that the sessions table does not have."""
+    scale = group["mood_scale"]
+    scores = sorted(c for c in sessions.columns if c.startswith(f"{scale}_"))
+    there = f"it has {', '.join(scores)}" if scores else f"it has no scores {scale}_..."
+    for key in ("mood_baseline", "mood_followup") if scale is not None else ():
+        column = f"{scale}_{group[key]}"
+        if column not in sessions:
+            yield (
+                f"group.{key}: there is no column {column!r} in {where}, {there}; give the scores, correct "
+                f"group.mood_scale or group.{key}, or set group.mood_scale to null"
+            )
+
+
+def missing_times(
+    samples: "pd.DataFrame", sessions: "pd.DataFrame", event: str, inputs: dict[str, Any]
+) -> Iterator[str]:
+    """Sessions whose time 0 no table gives."""
+    from mrsflow.files import read_table
+    from mrsflow.study.events import event_onset
+
+    spectra = samples[samples["role"] == "svs"]
+    if inputs["bids"]:
+        single = ~spectra.duplicated(["key", *layout.SERIES], keep=False)
+        for row, alone in zip(spectra.itertuples(), single, strict=True):
+            where = str(row.events) if row.events else f"{row.line}: its events table (none was found)"
+            try:
+                event_onset(read_table(row.events) if row.events else None, event, alone, where)
+            except InputError as error:
+                yield str(error)
+        return
+    column = {"infusion": "infusion_start", "dose": "dose_time"}.get(event)
+    if column is None:
+        if event != "start":
+            yield (
+                f"blocks.event {event!r} is not an event that the tables give: infusion (column infusion_start), dose "
+                "(dose_time) or start; choose one of these"
+            )
+        return
+    given = sessions[column].notna() if column in sessions else sessions["key"].isna()
+    scanned = sessions["key"].isin(spectra["key"])
+    if scanned.any() and not given[scanned].any():
+        yield (
+            f"{inputs['sessions']}: has no {column}, which is time 0 of the blocks (blocks.event: {event}); give "
+            f"column {column} (HH:MM:SS), or choose another blocks.event"
+        )
+        return
+    for row in sessions[scanned & ~given].itertuples():
+        yield (
+            f"{row.line}: {column} is empty, which is time 0 of the blocks (blocks.event: {event}); give the clock "
+            "time (HH:MM:SS), or take the scans of this session out of the samples table"
+        )

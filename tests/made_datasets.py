@@ -67,6 +67,7 @@ def configuration(root: Path, **sections: Any) -> dict[str, Any]:
         "echo_time_ms": 22,
         "repetition_time_ms": 4000,
         "spectrometer_frequency_mhz": FREQUENCY,
+        "excitations_per_frame": 1,
     }
     return {
         "study": {"design": "single_arm", "conditions": ["pain"], "freeze": True},

@@ -126,7 +126,7 @@ def test_the_reader_gives_back_the_tables(tmp_path):
         ("sub-01/sub-01_sessions.tsv", "\ty\t", "\tz\t", "sub-01_sessions.tsv, line 3: arm 'z' is not in study.cond"),
         ("sub-01/sub-01_sessions.tsv", "ses-b\t2", "ses-b\t1", "line 3: .* has visit 1 twice"),
         ("sub-01/sub-01_sessions.tsv", "ses-b\t2", "ses-b\tlast", "line 3: visit: 'last' is not a whole number"),
-        ("sub-02/sub-02_sessions.tsv", "ses-b", "ses-c", "ses-b_task-k_svs.nii.gz: key 'sub-02_ses-b' is not in"),
+        ("sub-02/sub-02_sessions.tsv", "ses-b", "ses-c", "does not say arm .* of ses-b"),
         ("participants.tsv", "sub-02\tM", "sub-02\tX", "participants.tsv, line 3: sex: 'X' is not one of"),
         ("participants.tsv", "sub-02", "sub-03", "participant '02' is not in"),
     ],

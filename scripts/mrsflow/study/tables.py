@@ -11,6 +11,9 @@ from mrsflow.study.layout import SessionKey, keys_of
 if TYPE_CHECKING:
     import pandas as pd
 
+NAMES = ("samples", "sessions", "participants")
+"""Tables, those with more columns that are needed first."""
+
 
 def read(path: str, name: str, keys: Collection[str] | None = None) -> "pd.DataFrame":
     """Read a table as text, with ``line`` (file and line, for messages) and where it names sessions their ``key``.
@@ -33,7 +36,9 @@ def read(path: str, name: str, keys: Collection[str] | None = None) -> "pd.DataF
     columns = [column for column in table if column != "line"]
     if missing := [column for column in rules["required"] if column not in columns]:
         found = ", ".join(map(repr, columns))
-        hint = "; separate cells with tabs or commas, not semicolons" if ";" in found else ""
+        others = [other for other in NAMES if other != name and set(schema(other)["required"]) <= set(columns)]
+        hint = f"; it looks like the {others[0]} table, see inputs.{name} and inputs.{others[0]}" if others else ""
+        hint = "; separate cells with tabs or commas, not semicolons" if ";" in found else hint
         raise InputError(f"{path}: column {missing[0]!r} is missing; it has {found}{hint}")
     if table.empty:
         raise InputError(f"{path}: has no rows; see config/README.md for what belongs there")

@@ -1,0 +1,257 @@
+"""What is wrong with a study is listed before any job, all of it at once, each fault with its way out."""
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from faulty import CONFIG, HEADER, TABLES, signal
+
+from mrsflow.conversion import headers
+from mrsflow.simulation import rawfiles
+from mrsflow.study import config as study_config
+from mrsflow.study.study import before_jobs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write(folder, changes=None, tables=None):
+    """Write a study to a folder; gives its configuration as a person would write it."""
+    paths = {}
+    for name, text in (TABLES | (tables or {})).items():
+        paths[name] = str(folder / f"{name}.tsv")
+        Path(paths[name]).write_text(text)
+    content = copy.deepcopy(CONFIG) | {"inputs": paths}
+    for key, value in (changes or {}).items():
+        place = content
+        *parents, last = key.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return content
+
+
+def faults_of(folder, changes=None, tables=None):
+    content = write(folder, changes, tables)
+    found = []
+    config = study_config.checked(content, "config.yaml", found)
+    return [*found, *before_jobs(config, content)[1]]
+
+
+def edited(table, *pairs):
+    text = TABLES[table]
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    return {table: text}
+
+
+def test_the_sound_study_has_no_fault(tmp_path):
+    assert faults_of(tmp_path) == []
+
+
+ONE = {
+    "infusion_start of one session": ({}, edited("sessions", ("2\t2\tdrug\t10:00:00", "2\t2\tdrug\t")),
+                                      "sessions.tsv, line 3: infusion_start is empty, which is time 0"),
+    "no infusion_start at all": ({}, edited("sessions", ("infusion_start", "note")),
+                                 "sessions.tsv: has no infusion_start, which is time 0"),
+    "no dose_time": ({"blocks.event": "dose"}, {}, "sessions.tsv: has no dose_time, which is time 0"),
+    "event of no table": ({"blocks.event": "heat"}, {}, "blocks.event 'heat' is not an event that the tables give"),
+    "arm twice": ({}, edited("sessions", ("2\t2\tdrug", "2\t2\tplacebo")),
+                  "sessions.tsv, line 3: participant '01' has arm 'placebo' twice, first in .*sessions.tsv, line 2"),
+    "parallel with two visits": ({"study.design": "parallel"}, {}, "line 3: participant '01' has several sessions"),
+    "contrast": ({"group.contrasts": [{"name": "c", "treated": "drugg", "reference": "placebo"}]}, {},
+                 "group.contrasts: 'c' names 'drugg'; study.conditions has placebo, drug"),
+    "control": ({"group.control": "water"}, {}, "group.control is 'water'; study.conditions has placebo, drug"),
+    "moderator": ({"group.moderators": ["gender"]}, {}, "group.moderators: there is no column 'gender'"),
+    "adjust_for": ({"group.adjust_for": ["sites"]}, {}, "group.adjust_for: there is no column 'sites'"),
+    "outcome": ({"group.outcome": "Glux/tNAA"}, {}, "group.outcome: 'Glux/tNAA' names 'Glux'"),
+    "mood without scores": ({"group.mood_scale": "madrs"}, {},
+                            "no column 'madrs_pre' in .*sessions.tsv, it has no scores madrs_...; .* to null"),
+    "visit and arm swapped": ({}, edited("sessions", ("visit\tarm", "arm\tvisit")),
+                              "sessions.tsv: columns visit and arm seem to be swapped: visit holds 'placebo'"),
+    "role and protocol swapped": ({}, edited("samples", ("role\tprotocol", "protocol\trole")),
+                                  "samples.tsv: columns role and protocol seem to be swapped"),
+    "sex and age swapped": ({}, edited("participants", ("sex\tage", "age\tsex")),
+                            "participants.tsv: columns sex and age seem to be swapped"),
+    "forgotten protocol": ({}, edited("samples", ("\ta\tx/2", "\tsiemens\tx/2")),
+                           r"line 3: protocol 'siemens' is not in protocols of the configuration \(a\); add an entry"),
+    "arm in capitals": ({}, edited("sessions", ("2\t2\tdrug", "2\t2\tDrug")), "arm 'Drug' .*; did you mean 'drug'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", ONE)
+def test_each_fault_is_one_line_that_says_what_to_change(tmp_path, fault):
+    import re
+
+    changes, tables, said = ONE[fault]
+    found = faults_of(tmp_path, changes, tables)
+    relevant = [line for line in found if re.search(said, line)]
+    assert len(relevant) == 1, found
+    assert len(found) == 1 or fault == "mood without scores", found
+    assert "\n" not in found[0]
+
+
+def test_the_scale_of_mood_that_nobody_asked_for_is_no_fault(tmp_path):
+    content = write(tmp_path)
+    assert study_config.checked(content)["group"]["mood_scale"] == "madrs"
+    assert before_jobs(study_config.checked(content), content)[1] == []
+
+
+@pytest.mark.parametrize(("tables", "said"), [
+    ({"samples": TABLES["sessions"]}, "it looks like the sessions table"),
+    ({"sessions": TABLES["samples"]}, "it looks like the samples table"),
+])  # fmt: skip
+def test_a_table_in_the_place_of_another_is_recognised(tmp_path, tables, said):
+    found = faults_of(tmp_path, None, tables)
+    assert len(found) == 1
+    assert said in found[0]
+
+
+def test_a_clock_time_needs_no_leading_zero_and_comes_out_the_same(tmp_path):
+    tables = edited("samples", ("09:50:00", "9:50:00")) | edited("sessions", ("10:00:00", "9:27:00"))
+    content = write(tmp_path, None, tables)
+    study, found = before_jobs(study_config.checked(content), content)
+    assert found == []
+    assert set(study.samples["start_time"]) == {"09:50:00"}
+    assert set(study.sessions["infusion_start"]) == {"09:27:00"}
+
+
+def test_two_tasks_in_one_session_of_the_tables_ask_which(tmp_path):
+    header = "participant\tsession\trole\ttask\tprotocol\traw\tstart_time\n"
+    rows = ["01\t1\tsvs\trest\ta\tx/1.dat\t09:50:00", "01\t1\tsvs\tk\ta\tx/4.dat\t09:50:00"]
+    tables = {"samples": header + "\n".join(rows)}
+    found = faults_of(tmp_path, None, tables)
+    assert len(found) == 1
+    assert "sub-01_ses-1 holds two series of spectra" in found[0]
+    assert "samples.tsv, line 2 and" in found[0]
+    assert "{task: rest}" in found[0]
+    content = write(tmp_path, None, tables)
+    content["inputs"]["select"] = {"task": "k"}
+    study, found = before_jobs(study_config.checked(content), content)
+    assert found == []
+    assert study.samples["task"].tolist() == ["k"]
+
+
+SEVERAL = {
+    "study.design": "crossover", "group.control": "nothing", "group.outcome": "Glux/tNAA",
+    "group.moderators": ["gender"], "group.mood_scale": "hamd",
+}  # fmt: skip
+BROKEN = (
+    edited(
+        "sessions",
+        ("1\t1\tplacebo\t10:00:00", "1\t1\tDrug\t10:00:00"),
+        ("02\t1\t1\tdrug\t10:00:00", "02\t1\t1\tdrug\t"),
+    )
+    | edited("samples", ("svs\ta\tx/2", "svs\tb\tx/2"), ("09:50:00\t30\n02", "9.50\t30\n02"))
+    | edited("participants", ("\t31", "\told"))
+)
+
+
+def test_faults_of_every_kind_come_together(tmp_path):
+    found = faults_of(tmp_path, SEVERAL, BROKEN)
+    words = ("'nothing'", "'Glux'", "'gender'", "'hamd_pre'", "'hamd_day1'", "'Drug'", "infusion_start is empty",
+             "protocol 'b'", "'9.50'", "'old'")  # fmt: skip
+    assert [sum(word in line for line in found) for word in words] == [1] * len(words)
+    assert len(found) == len(words)
+
+
+def raw_study(folder):
+    """Write a study with a raw file for each row: twix, which states its start, SDAT, which does not."""
+    (folder / "x").mkdir()
+    rawfiles.write_siemens_twix(folder / "x/1.dat", signal(2, 6, 2.008, 100.0, 1), HEADER)
+    rawfiles.write_philips_sdat(folder / "x/2.SDAT", signal(2, 6, 2.008, 100.0, 1)[0, 0], HEADER)
+    samples = "participant\tsession\trole\tprotocol\traw\n01\t1\tsvs\ta\tx/1.dat\n01\t2\tsvs\ta\tx/2.SDAT\n"
+    samples += "01\t2\tT1w\t\tx/t1.nii.gz\n02\t1\tsvs\ta\tx/3.dat\n"
+    return write(folder, None, {"samples": samples})
+
+
+def test_a_start_that_nothing_says_and_files_that_are_away_are_found(tmp_path):
+    content = raw_study(tmp_path)
+    config = study_config.checked(content)
+    study, found = before_jobs(config, content)
+    assert found == []
+    said = headers.contradictions(study, config, tmp_path / "memory.json")
+    assert len(said) == 1
+    assert "samples.tsv, line 3: start_time is empty, and 2.SDAT does not say when" in said[0]
+    away = headers.missing(study)
+    assert [line.split(": ")[1] for line in away] == ["t1.nii.gz", "3.dat"]
+    assert f"looked for {(tmp_path / 'x/3.dat').absolute()}" in away[1]
+
+
+def test_what_a_file_says_is_remembered_until_it_changes(tmp_path, monkeypatch):
+    content = raw_study(tmp_path)
+    config = study_config.checked(content)
+    study = before_jobs(config, content)[0]
+    memory = tmp_path / "memory.json"
+    first = headers.contradictions(study, config, memory)
+    assert str(tmp_path) not in memory.read_text()
+    looked = []
+    monkeypatch.setattr(headers, "_says_start", lambda paths: looked.append(paths[0].name) or True)
+    assert headers.contradictions(study, config, memory) == first
+    assert looked == []
+    os.utime(tmp_path / "x/2.SDAT", (1, 1))
+    assert headers.contradictions(study, config, memory) == []
+    assert looked == ["2.SDAT"]
+
+
+def many(folder, sessions):
+    rows = [(f"{n // 2 + 1:03d}", n % 2 + 1) for n in range(sessions)]
+    arms = ("placebo", "drug")
+    samples = ["participant\tsession\trole\tprotocol\traw\tstart_time"]
+    samples += [f"{p}\t{s}\tsvs\ta\tx/{p}_{s}.dat\t09:50:00" for p, s in rows]
+    visits = ["participant\tsession\tvisit\tarm\tinfusion_start"]
+    visits += [f"{p}\t{s}\t{s}\t{arms[s - 1]}\t10:00:00" for p, s in rows]
+    people = ["participant\tsex", *(f"{p}\tF" for p, s in rows if s == 1)]
+    return write(folder, None, {
+        "samples": "\n".join(samples), "sessions": "\n".join(visits), "participants": "\n".join(people),
+    })  # fmt: skip
+
+
+def test_the_tables_of_a_trial_are_checked_in_a_second(tmp_path):
+    content = many(tmp_path, 52)
+    config = study_config.checked(content)
+    before_jobs(config, content)  # imports
+    began = time.process_time()
+    study, found = before_jobs(config, content)
+    assert time.process_time() - began < 1
+    assert (len(study.keys), found) == (52, [])
+
+
+def dry_run(folder, content):
+    (folder / "config.yaml").write_text(yaml.safe_dump(content))
+    command = [sys.executable, "-m", "snakemake", "-n", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command += ["--configfile", folder / "config.yaml"]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+
+
+def test_a_dry_run_lists_all_and_keeps_full_paths_off_every_file(tmp_path):
+    content = raw_study(tmp_path)
+    content["group"] = {"control": "nothing", "moderators": ["gender"], "outcome": "Glux/tNAA"}
+    done = dry_run(tmp_path, content)
+    assert done.returncode != 0
+    for words in ("names 'Glux'", "group.control is 'nothing'", "no column 'gender'", "2.SDAT does not say when",
+                  f"3.dat: no such file or folder (looked for {tmp_path}/x/3.dat)", "t1.nii.gz: no such"):  # fmt: skip
+        assert done.stderr.count(words) == 1, words
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
+    assert not [p for p in (tmp_path / ".snakemake").rglob("*") if p.is_file() and f"{tmp_path}/x" in p.read_text()]
+
+
+def test_a_dataset_needs_nothing_of_the_checkout(tmp_path):
+    import made_datasets as made
+
+    made.pain(tmp_path / "data", people=2, frames=8)
+    content = made.configuration(Path("data"), inputs={"bids": "data", "select": {"task": "pain"}})
+    done = dry_run(tmp_path, content)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(tmp_path / "data/sub-02/mrs")
+    made.write_json(tmp_path / "data/sub-01/mrs/sub-01_task-pain_svs.json", {"EchoTime": "x"})
+    done = dry_run(tmp_path, content)
+    assert done.returncode != 0
+    assert "data/sub-01/mrs/sub-01_task-pain_svs.json: EchoTime is 'x'" in done.stderr

@@ -13,10 +13,10 @@ def main(config: str) -> None:
     config : str
         Configuration: a YAML file, or JSON text.
     """
-    from mrsflow.conversion.formats import files_of
     from mrsflow.conversion.identity import harvest, scan_outputs
     from mrsflow.errors import InputError
     from mrsflow.files import read_json, write_text
+    from mrsflow.raw_files.formats import files_of
     from mrsflow.study.config import load
     from mrsflow.study.records import damaged
     from mrsflow.study.study import read_study

@@ -8,10 +8,10 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 
 from mrsflow.conversion import acquisition_start, convert
-from mrsflow.conversion.formats import Raw
 from mrsflow.conversion.vendors import Converted
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
+from mrsflow.raw_files.formats import Raw
 from mrsflow.simulation import rawfiles
 
 START = datetime.datetime(2030, 1, 7, 10, 47, 12, 500_000)

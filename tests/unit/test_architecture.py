@@ -12,7 +12,7 @@ import mrsflow
 PACKAGE = Path(mrsflow.__file__).parent
 LAYERS = (
     ("mrsflow",),
-    ("basis_sets", "models"),
+    ("basis_sets", "models", "raw_files"),
     ("study", "planning"),
     ("conversion", "preprocessing", "fitting"),
     ("quantification",),

@@ -10,10 +10,10 @@ import pytest
 
 from mrsflow import axes, files, nifti_mrs
 from mrsflow.conversion import checks, convert, excitations, frames, vendors, voxels
-from mrsflow.conversion.formats import detect
 from mrsflow.conversion.vendors import Converted
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
+from mrsflow.raw_files.formats import detect
 from mrsflow.simulation import rawfiles
 from mrsflow.study import config
 from mrsflow.study.study import read_study

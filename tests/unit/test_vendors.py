@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrsflow import axes, nifti_mrs
-from mrsflow.conversion import external, formats, vendors
+from mrsflow.conversion import external, vendors
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
+from mrsflow.raw_files import formats
 from mrsflow.simulation import rawfiles
 from mrsflow.study.records import fault_of_machine
 

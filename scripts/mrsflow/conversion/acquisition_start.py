@@ -8,8 +8,8 @@ there the samples table must say. From file to file of a DICOM series they still
 import re
 from pathlib import Path
 
-from mrsflow.conversion import twix
-from mrsflow.conversion.formats import Raw
+from mrsflow.raw_files import twix
+from mrsflow.raw_files.formats import Raw
 
 DICOM = ("dicom", "philips_dcm", "uih")
 

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow import nifti_mrs
-from mrsflow.conversion import bids, checks, formats, frames, identity, vendors
+from mrsflow.conversion import bids, checks, frames, identity, vendors
 from mrsflow.errors import InputError
 from mrsflow.files import checksum, write_json, write_table, written_whole
 from mrsflow.nifti_mrs import Scan
+from mrsflow.raw_files import formats
 from mrsflow.study import layout
 from mrsflow.study.clock import clock, clock_time, seconds_between
 from mrsflow.study.records import Work

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from mrsflow import nifti_mrs
-from mrsflow.conversion import ge, repairs
-from mrsflow.conversion.formats import Raw
+from mrsflow.conversion import repairs
 from mrsflow.files import read_json
+from mrsflow.raw_files import ge
+from mrsflow.raw_files.formats import Raw
 
 
 def stated(raw: Raw, n_frames: int) -> tuple[int, ...]:

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mrsflow.conversion import ge
 from mrsflow.nifti_mrs import EXTENSION_CODE, Scan
+from mrsflow.raw_files import ge
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from mrsflow.conversion import checks, ge, twix
-from mrsflow.conversion.formats import Raw, head_of
+from mrsflow.conversion import checks
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
+from mrsflow.raw_files import ge, twix
+from mrsflow.raw_files.formats import Raw, head_of
 
 
 def refuse_truncated(raw: Raw) -> None:

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 
 from mrsflow import nifti_mrs
-from mrsflow.conversion import acquisition_start, checks, excitations, ge, repairs, text_formats, twix
-from mrsflow.conversion.formats import Raw, detect, head_of, refuse_unreadable
+from mrsflow.conversion import acquisition_start, checks, excitations, repairs, text_formats
 from mrsflow.errors import InputError
 from mrsflow.files import full_disk, read_json
 from mrsflow.nifti_mrs import Scan
+from mrsflow.raw_files import ge, twix
+from mrsflow.raw_files.formats import Raw, detect, head_of, refuse_unreadable
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mrsflow.conversion import ge
 from mrsflow.errors import InputError
+from mrsflow.raw_files import ge
 
 if TYPE_CHECKING:
     import pydicom

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mrsflow.conversion.formats import head_of
 from mrsflow.nifti_mrs import Scan
+from mrsflow.raw_files.formats import head_of
 
 TICK = 2.5e-3
 """Unit (s) of the time stamps of readouts."""

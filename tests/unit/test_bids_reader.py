@@ -259,6 +259,16 @@ def test_a_sidecar_that_is_no_json_object_is_named(tmp_path, text):
     assert "sub-01_svs.json" in faults[0]
 
 
+def test_water_too_must_say_its_times_somewhere(tmp_path):
+    one_scan(tmp_path)
+    made.write_scan(tmp_path / "sub-01/mrs/sub-01_mrsref.nii.gz", made.water())
+    _, faults = study_of(tmp_path)
+    assert len(faults) == 1
+    assert "sub-01_mrsref.nii.gz: neither its header nor a sidecar says EchoTime" in faults[0]
+    made.write_json(tmp_path / "mrsref.json", SIDECAR)
+    sound(tmp_path)
+
+
 @pytest.mark.parametrize("key", ["EchoTime", "RepetitionTime"])
 def test_what_neither_header_nor_sidecar_says_is_asked_of_the_sidecar(tmp_path, key):
     one_scan(tmp_path, sidecar={k: v for k, v in SIDECAR.items() if k != key})
@@ -375,6 +385,20 @@ def test_a_participant_under_another_name_is_not_taken_for_one_more(tmp_path):
     assert len(faults) == 1
     assert "participant '01' is not in it, and" in faults[0]
     assert "line 2 has '1' without a folder" in faults[0]
+
+
+def test_a_session_under_another_name_is_not_taken_for_one_more(tmp_path):
+    two_visits(tmp_path, ("01",))
+    (tmp_path / "sub-01/sub-01_sessions.tsv").write_text("session_id\tmadrs_pre\nses-1\t30\n")
+    _, faults = study_of(tmp_path)
+    assert len(faults) == 1
+    assert "sub-01_sessions.tsv, line 2: session '1' has no folder, and ses-01" in faults[0]
+
+
+def test_dates_that_order_visits_go_no_further(tmp_path):
+    two_visits(tmp_path, ("1",))
+    (tmp_path / "sub-01/sub-01_sessions.tsv").write_text("session_id\tacq_time\nses-1\t2031-05-09T10:00:00\n")
+    assert "acq_time" not in sound(tmp_path).sessions
 
 
 def test_spectra_outside_of_the_sessions_of_their_participant_are_refused(tmp_path):

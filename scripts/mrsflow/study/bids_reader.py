@@ -289,7 +289,7 @@ def _facts(path: Path, sidecar: Sidecar, role: str) -> dict[str, Any]:
                 "correct the one that is wrong"
             )
         value = stated if own is None else own
-        if value is None and (name != "InversionTime" or role == "mm") and role != "mrsref":
+        if value is None and (name != "InversionTime" or role == "mm"):
             raise InputError(
                 f"{path}: neither its header nor a sidecar says {name} ({unit}); write it into {_beside(path)}, or "
                 "into a sidecar further up that holds for all such scans"

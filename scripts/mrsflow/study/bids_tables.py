@@ -44,6 +44,14 @@ def read(
     participants = _participants(root, {SessionKey.of(key).participant for key in scanned}, faults, keys is not None)
     rows = _sessions(root, None if keys is None else {SessionKey.of(key).participant for key in keys})
     missing = [key for key in scanned if key not in set(rows["key"])]
+    for row in rows[~rows["key"].isin(scanned)].itertuples():
+        others = [key for key in missing if SessionKey.of(key).participant == row.participant]
+        if others and not layout.session_folder(root, row.key).is_dir() and keys is None:
+            label = SessionKey.of(others[0]).session_id
+            faults.append(
+                f"{row.line}: session {row.session!r} has no folder, and {label} of the same participant no row; if "
+                f"they are the same, write {label}"
+            )
     lacking = pd.DataFrame([SessionKey.of(key)._asdict() for key in missing], columns=["participant", "session"])
     lacking["key"] = missing
     lacking["line"] = [_source(root, SessionKey.of(key)) for key in missing]
@@ -62,6 +70,7 @@ def read(
                 f"{config['study']['design']} needs; give column {column} in {table}"
             )
     sessions = sessions[sessions["arm"].notna() & sessions["visit"].notna()].reset_index(drop=True)
+    sessions = sessions.drop(columns="acq_time", errors="ignore")  # a date, which no output may carry
     for path in sorted((root / "phenotype").glob("*.tsv")):
         try:
             scores = _scores(path)

@@ -542,3 +542,15 @@ def test_each_voxel_of_the_case_gives_its_own_signal(shared, tmp_path, monkeypat
         written = read(Path(voxel, "bids/sub-01/ses-1/mrs/sub-01_ses-1_task-k_svs.nii.gz"))
         given = read(Path(f"bids/sub-01/ses-1/mrs/sub-01_ses-1_task-k_voi-{voxel}_svs.nii.gz"))
         assert (written.fid == given.fid).all()
+
+
+@pytest.mark.parametrize(("acq", "echo_time", "frames"), [("press", 35, "all"), ("megapress68", 68, "odd")])
+def test_one_of_the_sequences_goes_from_end_to_end(edited, tmp_path, acq, echo_time, frames):
+    own = {"repetition_time_ms": 2000, "echo_time_ms": echo_time, "use_frames": frames}
+    protocols = {"p": made.configuration(edited)["protocols"]["p"] | own}
+    blocks = {"event": "start", "bins": {"before": [0, 1], "after": [1, 2]}, "baseline": ["before"]}
+    inputs = {"bids": str(edited), "select": {"acq": acq}}
+    found = converted(edited, tmp_path, inputs=inputs, protocols=protocols, blocks=blocks)
+    assert list(found) == ["sub-01_ses-1", "sub-02_ses-1"]
+    for table in found.values():  # frames of 2 s, all or every second of them
+        assert (table["n_transients"] + table["n_rejected"]).tolist() == [30 if frames == "all" else 15] * 2

@@ -212,8 +212,8 @@ def count(scenario: Scenario, trials: int, seed: int) -> Rates:
     """Analyse the trials of a scenario; a Fieller set that is not bounded is counted by whether it holds the truth."""
     found = Rates()
     for batch in power.batches(scenario, trials, seed):
-        weights = power.condition_weights(batch)
         fit = power.fit_primary(batch)
+        weights = power.condition_weights(fit)
         for method, name in (("kenward-roger", "rejected"), ("satterthwaite", "rejected_satterthwaite")):
             test = fit.contrast(weights, method)
             setattr(found, name, getattr(found, name) + int(np.sum(test.p < 0.05)))

@@ -39,14 +39,18 @@ def test_losses_are_those_asked_for():
     assert set((~trials.present[:, :, 1].any(axis=-1)).sum(axis=1)) == {2}  # 7 % of 25, rounded up
 
 
-def test_a_batch_gives_what_the_group_stage_gives():
+@pytest.mark.parametrize("estimand", ["adjusted_level", "response", "total"])
+def test_a_batch_gives_what_the_group_stage_gives(estimand):
     scenario = Scenario(n=10, lost_blocks=0.15, dropouts=0.1)
     trials = power.simulate(scenario, 3, np.random.default_rng(3))
-    fit = power.fit_primary(trials)
-    test = fit.contrast(power.condition_weights(trials))
+    fit = power.fit_primary(trials, estimand=estimand)
+    test = fit.contrast(power.condition_weights(fit))
     plan = Plan("crossover", ("a", "b"), (), "y", (), 99, 1)
     for i in range(3):
-        model = primary_model(plan, rows_of(trials, i))
+        rows = replace(rows_of(trials, i), adjusts=estimand == "adjusted_level")
+        if estimand == "response":
+            rows = replace(rows, blocks=rows.blocks.eval("outcome = outcome - bl"), change=True)
+        model = primary_model(plan, rows)
         one = model.test(model.difference("condition", "b", "a"))
         np.testing.assert_allclose(
             [test.estimate[i], test.se[i], test.df[i], fit.loglik[i]],

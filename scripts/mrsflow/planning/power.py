@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mrsflow.models import mixed
 
+Estimand = Literal["adjusted_level", "response", "total"]
 BATCH = 250  # trials fitted together
 
 
@@ -45,6 +46,8 @@ class Scenario:
         Fraction of blocks lost at random.
     dropouts : float
         Fraction of participants without the second visit (rounded up to whole participants); none in a parallel trial.
+    estimand : "adjusted_level", "response" or "total"
+        What is compared: levels adjusted for the baseline, changes from it, or levels.
     """
 
     design: Literal["crossover", "parallel"] = "crossover"
@@ -62,6 +65,7 @@ class Scenario:
     period: float = 0.01
     lost_blocks: float = 0.0
     dropouts: float = 0.0
+    estimand: Estimand = "adjusted_level"
 
     @property
     def visits(self) -> int:
@@ -139,7 +143,7 @@ def session_means(trials: Trials) -> tuple[NDArray, NDArray]:
     return np.where(whole, found[0], np.nan), np.where(whole, found[1], np.nan)
 
 
-def ancova_columns(trials: Trials) -> Columns:
+def primary_columns(trials: Trials, estimand: Estimand = "adjusted_level") -> Columns:
     """Build the primary model: condition, blocks, period and baseline, as the group stage has it."""
     base, _ = session_means(trials)
     count, n, visits = base.shape
@@ -157,22 +161,24 @@ def ancova_columns(trials: Trials) -> Columns:
     columns += [np.broadcast_to(np.arange(blocks) == b, full).astype(float) for b in range(1, blocks)]
     if visits == 2:
         columns += [np.broadcast_to(np.arange(2)[:, np.newaxis], full).astype(float)]
-        columns += [spread(np.where(usable, base - own, 0))]
-    columns += [spread(np.broadcast_to(own - centre, base.shape))]
+    if estimand == "adjusted_level":
+        columns += [spread(np.where(usable, base - own, 0))] * (visits == 2)
+        columns += [spread(np.broadcast_to(own - centre, base.shape))]
+    taken = np.where(usable, base, 0)[..., np.newaxis] if estimand == "response" else 0.0
     weights = trials.present[..., trials.n_baseline :] & usable[..., np.newaxis]
     participant, session, _ = np.indices(full[1:])
     return Columns(
         x=np.stack(columns, axis=-1).reshape(count, -1, len(columns)),
-        y=trials.y[..., trials.n_baseline :].reshape(count, -1),
+        y=(trials.y[..., trials.n_baseline :] - taken).reshape(count, -1),
         weights=weights.reshape(count, -1).astype(float),
         participant=participant.ravel(),
         session=(participant * visits + session).ravel(),
     )
 
 
-def fit_primary(trials: Trials, session: bool = True) -> mixed.Fit:
+def fit_primary(trials: Trials, session: bool = True, estimand: Estimand = "adjusted_level") -> mixed.Fit:
     """Fit the primary model to every trial; without `session`, blocks count as independent."""
-    c = ancova_columns(trials)
+    c = primary_columns(trials, estimand)
     groups = {"participant": c.participant}
     if session and trials.y.shape[2] == 2:
         groups["participant:session"] = c.session
@@ -208,7 +214,10 @@ def power_of(scenario: Scenario, count: int, seed: int) -> dict[str, float]:
         power with its Monte-Carlo interval, the mean half width of the 95 % interval in percent of baseline, and the
         bias of the estimate with its Monte-Carlo standard error.
     """
-    tests = [fit_primary(t).contrast(condition_weights(t)) for t in batches(scenario, count, seed)]
+    tests = [
+        fit.contrast(condition_weights(fit))
+        for fit in (fit_primary(t, estimand=scenario.estimand) for t in batches(scenario, count, seed))
+    ]
     p = np.concatenate([t.p for t in tests])
     estimate = np.concatenate([t.estimate for t in tests])
     half = np.concatenate([(t.ci_high - t.ci_low) / 2 for t in tests])
@@ -221,12 +230,9 @@ def power_of(scenario: Scenario, count: int, seed: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def condition_weights(trials: Trials) -> NDArray[np.float64]:
+def condition_weights(fit: mixed.Fit) -> NDArray[np.float64]:
     """Weights that pick the condition effect of `fit_primary`."""
-    blocks, visits = trials.y.shape[-1] - trials.n_baseline, trials.y.shape[2]
-    weights = np.zeros(2 + blocks - 1 + (3 if visits == 2 else 1))
-    weights[1] = 1
-    return weights
+    return np.eye(len(fit.names))[1]
 
 
 def wilson(successes: int, count: int) -> tuple[float, float]:

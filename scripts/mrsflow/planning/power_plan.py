@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 COLUMNS = {
     "design": {"Description": "crossover or parallel"},
+    "estimand": {"Description": "What is compared; adjusted_level where group.estimand is auto"},
     "n_participants": {"Description": "Participants in total"},
     "rise": {"Description": "Highest response under the reference condition, fraction of baseline"},
     "attenuation": {"Description": "Part of the response that the treatment takes away"},
@@ -52,7 +53,9 @@ def plan(config: dict[str, Any], folder: Path) -> "pd.DataFrame":
     if components == "cohort":
         blocks = files.read_table(Path(config["output"]) / "group" / "blocks_wide.tsv")
         components = components_of(blocks, config["group"]["outcome"], settings["shape"])
-    table = grid(settings, scenario_of(settings, components), settings["seed"])
+    asked = config.get("group", {}).get("estimand", "auto")
+    scenario = replace(scenario_of(settings, components), estimand="adjusted_level" if asked == "auto" else asked)
+    table = grid(settings, scenario, settings["seed"])
     files.write_json({"components": components, "columns": COLUMNS}, folder / "power.json")
     files.write_table(table, folder / "power.tsv")
     return table
@@ -124,7 +127,8 @@ def grid(settings: dict[str, Any], scenario: power.Scenario, seed: int) -> "pd.D
                     cell = replace(scenario, design=design, n=n, **change)
                     found = power.power_of(cell, settings["trials"], seed)
                     rows.append({
-                        "design": design, "n_participants": n, "rise": scenario.rise, "attenuation": attenuation,
+                        "design": design, "estimand": scenario.estimand, "n_participants": n,
+                        "rise": scenario.rise, "attenuation": attenuation,
                         "effect_percent": 100 * cell.effect, "lost_blocks": losses, "dropouts": dropouts, **found,
                         "trials": settings["trials"], "seed": seed,
                     })  # fmt: skip

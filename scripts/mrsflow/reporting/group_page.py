@@ -18,6 +18,7 @@ from mrsflow.statistics import analysis_plan
 from mrsflow.statistics.clinical import has_scores
 from mrsflow.statistics.plan import plan_of
 from mrsflow.study import layout, masking
+from mrsflow.study.estimand import before_words
 
 if TYPE_CHECKING:
     from mrsflow.reporting.group_data import TrialResults
@@ -109,7 +110,7 @@ def write(config: dict[str, Any]) -> Path:
         "failures": _failures(trial),
         "doubtful": _doubtful(trial),
         "pictures": _pictures(output / "figures"),
-        "question": _question(headline),
+        "question": _question(headline, trial),
         "families": families,
         "headline": _headline(headline),
         "results": [(title, _results(trial.tables.get(name))) for title, name in RESULTS],
@@ -232,10 +233,10 @@ def _unmasked(folder: Path, trial: "TrialResults") -> str:
     return "Arms were first unmasked " + ", then again ".join(times) + "."
 
 
-def _question(content: dict[str, Any]) -> list[tuple[str, str | None]]:
+def _question(content: dict[str, Any], trial: "TrialResults") -> list[tuple[str, str | None]]:
     """State the estimand by its attributes, and where the baseline lies."""
     where = {
-        "before": "before every drug", "both": "scans before the dose and after it", "none": "none",
+        "before": before_words(trial.estimand, trial.event), "both": "scans before the dose and after it", "none": "none",
         "after": "after the dose: a difference of baselines between arms may be an effect of the dose",
     }[content["baseline"]]  # fmt: skip
     return [*((name.capitalize(), text) for name, text in content["question"].items()), ("Baseline", where)]

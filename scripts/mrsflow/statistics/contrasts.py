@@ -215,7 +215,7 @@ def compare(plan: Plan, rows: "Rows", contrast: Contrast, beside: bool = True) -
             remark = "not a valid test where visits differ: participants' sessions are not told apart"
             more = {"session": False, "method": "satterthwaite", "remark": remark}
             found += attempt(lambda: mixed(independent, **more), independent, name)
-        found += attempt(lambda: baseline_row(plan, rows, contrast), "baseline by arm", name)
+        found += attempt(lambda: baseline_row(plan, rows, contrast), "baseline by arm", name, estimand="baseline")
     return [complete_row(row, rows, plan) for row in found]
 
 

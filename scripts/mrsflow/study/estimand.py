@@ -35,11 +35,14 @@ class Estimand:
         Baseline blocks are before every drug, (some) after the dose, both in every session, or there are none.
     declared : bool
         Whether the configuration names it; otherwise it follows from the clock times.
+    dosed : bool
+        Whether a dose beside the infusion is known.
     """
 
     kind: Kind
     placement: Placement
     declared: bool = False
+    dosed: bool = True
 
     @property
     def change(self) -> bool:
@@ -143,13 +146,13 @@ def estimand_of(config: dict[str, Any], sessions: "pd.DataFrame") -> Estimand:
     bins = config["blocks"]["bins"]
     ends = [60 * bins[name][1] for name in config["blocks"]["baseline"]]
     dose = sessions["dose_s"] if "dose_s" in sessions else [np.nan] * len(sessions)
-    placement = placement_of(ends, dose)
+    placement, dosed = placement_of(ends, dose), bool(np.isfinite(np.asarray(dose, float)).any())
     asked = config["group"].get("estimand", "auto")
     if asked != "auto":
-        return Estimand(asked, placement, True)
+        return Estimand(asked, placement, True, dosed)
     if config["study"]["design"] == "single_arm":
-        return Estimand("response", placement)
-    return Estimand({"before": "adjusted_level", "none": "total"}.get(placement, "response"), placement)
+        return Estimand("response", placement, dosed=dosed)
+    return Estimand({"before": "adjusted_level", "none": "total"}.get(placement, "response"), placement, dosed=dosed)
 
 
 def baseline_rows(estimand: Estimand, blocks: "pd.DataFrame", dose: "pd.Series") -> "pd.Series":
@@ -170,6 +173,11 @@ def baseline_rows(estimand: Estimand, blocks: "pd.DataFrame", dose: "pd.Series")
     return rest & ~late if estimand.placement == "both" else rest
 
 
+def before_words(estimand: Estimand, event: str) -> str:
+    """Say what a baseline before every known drug precedes."""
+    return "before every drug" if estimand.dosed else f"before the {event} (no other dose is in the tables)"
+
+
 def in_words(config: dict[str, Any], estimand: Estimand, contrast: str) -> dict[str, str]:
     """State the estimand by the attributes of ICH E9(R1).
 
@@ -184,7 +192,8 @@ def in_words(config: dict[str, Any], estimand: Estimand, contrast: str) -> dict[
     study, blocks, outcome = config["study"], config["blocks"], config["group"]["outcome"]
     after = [name for name in blocks["bins"] if name not in blocks["baseline"]]
     where = {
-        "before": "before every drug", "after": f"after the dose and before the {blocks['event']}",
+        "before": before_words(estimand, blocks["event"]),
+        "after": f"after the dose and before the {blocks['event']}",
         "both": "before every drug" if estimand.kind != "response" else f"after the dose, before the {blocks['event']}",
         "none": "",
     }[estimand.placement]  # fmt: skip
@@ -195,7 +204,10 @@ def in_words(config: dict[str, Any], estimand: Estimand, contrast: str) -> dict[
     else:
         variable = f"level of {outcome}, not adjusted for anything measured after the dose"
     single = study["design"] == "single_arm"
-    why = "as configured" if estimand.declared else "by the clock times of dose and infusion"
+    known = (
+        "by the clock times of dose and infusion" if estimand.dosed else "no dose beside the infusion is in the tables"
+    )
+    why = "as configured" if estimand.declared else known
     return {
         "estimand": f"{TITLES[estimand.kind]} ({why})",
         "population": study.get("population") or "participants of the trial; study.population declares no other",

@@ -236,7 +236,8 @@ def _unmasked(folder: Path, trial: "TrialResults") -> str:
 def _question(content: dict[str, Any], trial: "TrialResults") -> list[tuple[str, str | None]]:
     """State the estimand by its attributes, and where the baseline lies."""
     where = {
-        "before": before_words(trial.estimand, trial.event), "both": "scans before the dose and after it", "none": "none",
+        "before": before_words(trial.estimand, trial.event), "none": "none",
+        "both": "scans before the dose and after it",
         "after": "after the dose: a difference of baselines between arms may be an effect of the dose",
     }[content["baseline"]]  # fmt: skip
     return [*((name.capitalize(), text) for name, text in content["question"].items()), ("Baseline", where)]

@@ -17,6 +17,7 @@ include: "rules/group.smk"
 include: "rules/statistics.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
+include: "rules/standing.smk"
 
 
 localrules:

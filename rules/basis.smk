@@ -2,10 +2,6 @@
 
 
 rule simulate_basis:
-    input:
-        file=basis_file,
-        macromolecules=macromolecules_file,
-        script=script("simulate_basis"),
     output:
         f"{OUTPUT}/basis/{{protocol}}.BASIS",
     log:
@@ -17,7 +13,9 @@ rule simulate_basis:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
+        script=script("simulate_basis"),
         code=code("simulate_basis"),
+        files=files_of_protocol,
         config=lambda wildcards: json.dumps(
             {
                 "output": OUTPUT,
@@ -29,14 +27,13 @@ rule simulate_basis:
     message:
         "Making the basis set of protocol {wildcards.protocol}"
     shell:
-        "python {input.script:q} --config {params.config:q} --protocol {wildcards.protocol:q}"
+        "python {params.script:q} --config {params.config:q} --protocol {wildcards.protocol:q}"
         " --out {output:q} --log {log:q}"
 
 
 rule average_macromolecules:
     input:
         tables_of("preprocess"),
-        script=script("average_macromolecules"),
     output:
         f"{OUTPUT}/basis/{{protocol}}_macromolecules.nii.gz",
     log:
@@ -48,10 +45,11 @@ rule average_macromolecules:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
+        script=script("average_macromolecules"),
         code=lambda wildcards: code("average_macromolecules"),
         config=settings("study", "protocols"),
     message:
         "Averaging the macromolecules that scans of role mm show, for protocol {wildcards.protocol}"
     shell:
-        "python {input.script:q} --config {params.config:q} --protocol {wildcards.protocol:q}"
+        "python {params.script:q} --config {params.config:q} --protocol {wildcards.protocol:q}"
         " --out {output:q} --log {log:q}"

@@ -4,21 +4,24 @@ import argparse
 import json
 import logging
 import os
-import re
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-SCRIPTS = Path(workflow.basedir, "scripts")
+BASE = Path(
+    str(workflow.current_basedir)
+).parent  # of this workflow, also where another uses it as a module
+SCRIPTS = BASE / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from mrsflow.basis_sets.presets import refuse_unknown_timing
 from mrsflow.errors import InputError
-from mrsflow.files import checksum, digest_of
+from mrsflow.files import digest_of
 from mrsflow.study import config as study_config
 from mrsflow.study import layout, records
 from mrsflow.study.study import before_jobs, table_paths
@@ -59,7 +62,16 @@ def lost_files(study):
         return []
     memory = Path(".snakemake", "mrsflow_headers.json")
     faults.extend(headers.contradictions(study, config, memory))
-    return headers.missing(study)
+    lines = headers.missing(study)
+    if len(lines) > max(1, len(study.keys) / 2):
+        return []  # many at once are one line (rules/standing.smk)
+    known = [
+        key
+        for key in study.keys
+        if records.read_record(config["output"], "convert", key)
+    ]
+    fresh = study.samples[~study.samples["key"].isin(known)]
+    return headers.missing(replace(study, samples=fresh))
 
 
 if workflow.is_main_process or STUDY is None:
@@ -74,7 +86,9 @@ if workflow.is_main_process or STUDY is None:
         )
 
 logging.raiseExceptions = False  # where the disk of Snakemake's log is full, the terminal still gets the messages
+VERIFY = config.pop("verify")  # of this run alone: no parameter of any job
 OUTPUT = config["output"]
+ATTENTION = f"{OUTPUT}/status/attention.txt"  # what the last step found
 STAGES = (*layout.STAGES, "report_sessions")
 CONDA = any(
     method.name == "CONDA" for method in workflow.deployment_settings.deployment_method
@@ -85,6 +99,13 @@ if (
     shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 
+def last_try(wildcards, attempt):
+    """Whether a job that fails is tried no more (1) or again (0); jobs on a cluster inherit how often it is tried."""
+    if workflow.is_main_process:
+        os.environ["MRSFLOW_RETRIES"] = str(workflow.execution_settings.retries)
+    return int(attempt > int(os.environ.get("MRSFLOW_RETRIES", 0)))
+
+
 def script(name):
     """The script of that name."""
     return SCRIPTS / f"{name}.py"
@@ -93,7 +114,31 @@ def script(name):
 @cache
 def code(name):
     """Digest of a script and of what it imports: Snakemake itself sees neither, and many inputs are slow to watch."""
-    return digest_of([checksum(path) for path in records.code_of(script(name))])
+    return records.digest_of_code(records.code_of(script(name)))
+
+
+def contents_of(*paths):
+    """Digest of files that are given.
+
+    They are parameters and no inputs, as their times say nothing: a table that was copied, or is dated in the future,
+    is the same table.
+    """
+    return digest_of([records.content_of(Path(path)) for path in paths])
+
+
+@cache
+def rows_of_study():
+    """Digest of the rows of all tables."""
+    tables = (STUDY.samples, STUDY.participants, STUDY.sessions)
+    return digest_of(
+        [
+            [
+                list(table.columns),
+                table.drop(columns="line").astype(str).values.tolist(),
+            ]
+            for table in tables
+        ]
+    )
 
 
 def settings(*sections):
@@ -170,21 +215,40 @@ def digest_of_rows(keys):
         rows = rows_of_sessions()[key]
         found.append([visits_of_sessions()[key]])
         found.append([[str(value) for value in row.values()] for row in rows])
-        found.append([state_of(path) for row in rows for path in row["raw"]])
-        found.append([state_of(row["events"]) for row in rows if row.get("events")])
+        found.append(state_of_raw(key))
+        given = [row.get("events") for row in rows]
+        found.append(records.state_of(path for path in given if isinstance(path, Path)))
     return digest_of(found)
 
 
-def basis_file(wildcards):
-    """The basis file, or else the file of a pulse, that a protocol names."""
+def raw_of(key):
+    """Raw files and folders of a session, as its rows name them."""
+    return [path for row in rows_of_sessions()[key] for path in row["raw"]]
+
+
+def state_of_raw(key):
+    """State of a session's raw files; where some are away, the state in which they were read."""
+    known = None
+    if not all(path.exists() for path in raw_of(key)):
+        known = records.read_record(OUTPUT, "convert", key)
+    return (known or {}).get("state") or records.state_of(raw_of(key))
+
+
+def files_of_protocol(wildcards):
+    """Digest of the files that a protocol names: basis set or pulse, and measured macromolecules."""
     protocol = config["protocols"][wildcards.protocol]
-    return protocol["basis"] or (protocol["refocusing"] or {}).get("file") or []
-
-
-def macromolecules_file(wildcards):
-    """The file of measured macromolecules that a protocol names, if it names one."""
-    source = study_config.macromolecules_of(config["protocols"][wildcards.protocol])
-    return source if source not in study_config.MACROMOLECULES else []
+    source = study_config.macromolecules_of(protocol)
+    named = {
+        "basis": protocol["basis"],
+        "refocusing.file": (protocol["refocusing"] or {}).get("file"),
+        "macromolecules": None if source in study_config.MACROMOLECULES else source,
+    }
+    for key, path in named.items():
+        if path and not Path(path).exists():
+            raise WorkflowError(
+                f"{path}: no such file or folder (protocols.{wildcards.protocol}.{key} of the configuration)"
+            )
+    return contents_of(*filter(None, named.values()))
 
 
 def mean_macromolecules_of_batch(wildcards):
@@ -215,103 +279,6 @@ def basis_of_batch(wildcards):
     return sorted(f"{OUTPUT}/basis/{protocol}.BASIS" for protocol in used)
 
 
-def state_of(path):
-    """Size and modification time of a raw file, or of the files in a folder; None where it is missing."""
-    try:
-        if path.is_dir():
-            return [state_of(p) for p in sorted(path.iterdir()) if p.is_file()]
-        stat = path.stat()
-        return [stat.st_size, stat.st_mtime_ns]
-    except OSError:
-        return None
-
-
-PREVIOUS = {}  # of each output to restore: the one to restore before it
-
-
-def missing_outputs(wildcards):
-    """Outputs of finished sessions that are gone; `restore` makes them again, one after the other.
-
-    Damaged outputs are removed first (not while another run may be writing them). Where a job's session lost
-    outputs of several stages, or one was damaged, the jobs of these stages run again instead, in their order; they
-    pass over the sessions that stand.
-    """
-    hands_off = workflow.dryrun or any(Path(".snakemake", "locks").glob("*"))
-    if not hands_off:
-        redo_steps_astray()
-    gone = []
-    for batch, keys in BATCHES.items():
-        tables = {stage: Path(table_of(stage).format(batch=batch)) for stage in STAGES}
-        finished = [stage for stage in STAGES if tables[stage].is_file()]
-        lost = {
-            (stage, key): records.astray(OUTPUT, stage, key)
-            for stage in finished
-            for key in keys
-        }
-        lost = {place: names for place, names in lost.items() if names}
-        spoilt = [
-            name
-            for names in lost.values()
-            for name, damaged in names.items()
-            if damaged
-        ]
-        if hands_off or (len({stage for stage, _ in lost}) < 2 and not spoilt):
-            for names in lost.values():
-                paths = [
-                    f"{OUTPUT}/{name}"
-                    for name, damaged in sorted(names.items())
-                    if not damaged
-                ]
-                PREVIOUS.update(zip(paths[1:], paths))
-                gone += paths
-        else:
-            remove(spoilt)
-            for stage, _ in lost:
-                tables[stage].unlink(missing_ok=True)
-    return gone
-
-
-def redo_steps_astray():
-    """Let the steps over the whole study run again whose outputs are missing or damaged."""
-    steps = {
-        ("simulate_basis", name): f"{OUTPUT}/basis/{name}.BASIS"
-        for name in USED_PROTOCOLS
-    }
-    steps |= {
-        ("average_macromolecules", name): f"{OUTPUT}/basis/{name}_macromolecules.nii.gz"
-        for name in USED_PROTOCOLS
-    }
-    for step in ("describe_dataset", "group", "figures", "report"):
-        steps[step, "study"] = getattr(rules, step).output[0]
-    for (step, key), telltale in steps.items():
-        if lost := records.astray(OUTPUT, step, key):
-            remove(name for name, damaged in lost.items() if damaged)
-            Path(telltale).unlink(missing_ok=True)
-
-
-def remove(names):
-    """Remove outputs that were damaged."""
-    for name in names:
-        print(
-            f"{OUTPUT}/{name}: is not as it was written; it is made again",
-            file=sys.stderr,
-        )
-        Path(OUTPUT, name).unlink(missing_ok=True)
-
-
-def stage_of(path):
-    """Stage and session that wrote an output below the output folder."""
-    parts = Path(path).parts
-    if parts[0] == "status":
-        return parts[1], Path(path).stem
-    key = str(layout.SessionKey.of(Path(path).stem))
-    for stage in STAGES:
-        record = records.read_record(OUTPUT, stage, key)
-        if record and path in record["outputs"]:
-            return stage, key
-    raise WorkflowError(f"{OUTPUT}/{path} is not an output of any recorded session")
-
-
 def refuse_unwritable(folder):
     """Stop before any job where the output folder, or the folder to make it in, cannot be written, or no space is left."""
     place = Path(folder).absolute()
@@ -328,16 +295,3 @@ def refuse_unwritable(folder):
 
 
 refuse_unwritable(OUTPUT)
-
-
-def advice(log):
-    """What a run that failed says last: every session that failed, and which limit to raise for jobs over time."""
-    if failed := records.failures(OUTPUT, STUDY.keys):
-        yield f"{len(failed)} failed; mend these and run the same command again, what is finished is kept:"
-        yield from failed
-    logs = [log] if isinstance(log, str) else log or []
-    said = "\n".join(Path(path).read_text(errors="replace") for path in logs)
-    for name in sorted(
-        set(re.findall(r"^Error in rule\s(\w+):(?:\n .*)*TIMEOUT", said, re.MULTILINE))
-    ):
-        yield f"{name}: over its time limit; raise runtime (min) in the profile: set-resources: {name}:runtime=120"

@@ -5,8 +5,6 @@ HEADERS = [f"{OUTPUT}/status/headers.txt"] if len(STUDY.keys) > LARGE else []
 if HEADERS:
 
     rule check_headers:
-        input:
-            script=script("check_headers"),
         output:
             HEADERS,
         log:
@@ -14,19 +12,19 @@ if HEADERS:
         conda:
             "../envs/mrsflow.yaml"
         params:
+            script=script("check_headers"),
             code=code("check_headers"),
             config=settings("study", "protocols", "convert", "blocks"),
             rows=lambda wildcards: digest_of_rows(STUDY.keys),
         message:
             "Looking at the raw files"
         shell:
-            "python {input.script:q} --config {params.config:q} --out {output:q} --log {log:q}"
+            "python {params.script:q} --config {params.config:q} --out {output:q} --log {log:q}"
 
 
 rule convert:
     input:
         headers=ancient(HEADERS),
-        script=script("convert"),
     output:
         table=table_of("convert"),
     log:
@@ -37,7 +35,9 @@ rule convert:
         "../envs/mrsflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        last_try=last_try,
     params:
+        script=script("convert"),
         code=code("convert"),
         config=settings("study", "protocols", "convert"),
         sessions=sessions_of,
@@ -45,15 +45,13 @@ rule convert:
     message:
         "Converting {wildcards.batch}"
     shell:
-        "python {input.script:q} --config {params.config:q} --sessions {params.sessions:q}"
+        "MRSFLOW_LAST_TRY={resources.last_try:q} python {params.script:q} --config {params.config:q} --sessions {params.sessions:q}"
         " --status {output.table:q} --log {log:q}"
 
 
 rule describe_dataset:
     input:
         tables_of("convert"),
-        script=script("describe_dataset"),
-        tables=table_paths(config),
     output:
         f"{OUTPUT}/bids/dataset_description.json",
     log:
@@ -61,46 +59,11 @@ rule describe_dataset:
     conda:
         "../envs/mrsflow.yaml"
     params:
+        script=script("describe_dataset"),
         code=code("describe_dataset"),
         config=settings("study", "protocols", "convert", "group"),
-        samples=digest_of(
-            STUDY.samples.drop(columns="line").astype(str).values.tolist()
-        ),
+        tables=rows_of_study(),
     message:
         "Describing the dataset"
     shell:
-        "python {input.script:q} --config {params.config:q} --log {log:q}"
-
-
-rule restore:
-    input:
-        previous=lambda wildcards: PREVIOUS.get(f"{OUTPUT}/{wildcards.path}", []),
-        script=lambda wildcards: script(stage_of(wildcards.path)[0]),
-    output:
-        f"{OUTPUT}/{{path}}",
-    log:
-        f"{OUTPUT}/logs/restore/{{path}}.log",
-    wildcard_constraints:
-        path=r"(bids/sub-|derivatives/mrsflow/sub-|report/sub-)[^/]+(/.+)?|status/[a-z_]+/sub-[^/]+\.json",
-    conda:
-        "../envs/mrsflow.yaml"
-    params:
-        config=settings(
-            "study",
-            "protocols",
-            "convert",
-            "blocks",
-            "preprocess",
-            "fit",
-            "quality",
-            "report",
-        ),
-        key=lambda wildcards: stage_of(wildcards.path)[1],
-        table=lambda wildcards: "{}/status/{}/restored/{}.tsv".format(
-            OUTPUT, *stage_of(wildcards.path)
-        ),
-    message:
-        "Making {wildcards.path} again"
-    shell:
-        "python {input.script:q} --config {params.config:q} --sessions {params.key:q}"
-        " --status {params.table:q} --log {log:q}"
+        "python {params.script:q} --config {params.config:q} --log {log:q}"

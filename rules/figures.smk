@@ -6,8 +6,6 @@ from mrsflow.study import layout
 rule figures:
     input:
         rules.group.output,
-        captions=[f"{workflow.basedir}/report/{name}.rst" for name in layout.FIGURES],
-        script=script("figures"),
     output:
         [
             f"{OUTPUT}/figures/{name}"
@@ -32,11 +30,13 @@ rule figures:
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
     params:
+        script=script("figures"),
         code=code("figures"),
+        captions=contents_of(*(f"{BASE}/report/{name}.rst" for name in layout.FIGURES)),
         config=settings(
             "study", "protocols", "blocks", "fit", "quality", "group", "report"
         ),
     message:
         "Drawing the group figures"
     shell:
-        "python {input.script:q} --config {params.config:q} --log {log:q}"
+        "python {params.script:q} --config {params.config:q} --log {log:q}"

@@ -6,7 +6,6 @@ rule fit:
         preprocessed=table_of("preprocess"),
         basis=basis_of_batch,
         macromolecules=mean_macromolecules_of_batch,
-        script=script("fit"),
     output:
         table=table_of("fit"),
     log:
@@ -17,12 +16,14 @@ rule fit:
         "../envs/mrsflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        last_try=last_try,
     params:
+        script=script("fit"),
         code=code("fit"),
         config=settings("study", "protocols", "blocks", "fit"),
         sessions=sessions_of,
     message:
         "Fitting {wildcards.batch}"
     shell:
-        "python {input.script:q} --config {params.config:q} --sessions {params.sessions:q}"
+        "MRSFLOW_LAST_TRY={resources.last_try:q} python {params.script:q} --config {params.config:q} --sessions {params.sessions:q}"
         " --status {output.table:q} --log {log:q}"

@@ -7,8 +7,6 @@ rule group:
     input:
         fits=tables_of("fit"),
         described=rules.describe_dataset.output,  # refuses a scan under two names
-        tables=table_paths(config),
-        script=script("group"),
     output:
         [f"{OUTPUT}/group/{name}" for name in layout.group_files(config)],
     log:
@@ -20,11 +18,13 @@ rule group:
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
     params:
+        script=script("group"),
         code=code("group"),
+        tables=rows_of_study(),
         config=settings(
             "study", "protocols", "blocks", "preprocess", "fit", "quality", "group"
         ),
     message:
         "Group tables and statistics"
     shell:
-        "python {input.script:q} --config {params.config:q} --log {log:q}"
+        "python {params.script:q} --config {params.config:q} --log {log:q}"

@@ -4,7 +4,6 @@
 rule preprocess:
     input:
         converted=table_of("convert"),
-        script=script("preprocess"),
     output:
         table=table_of("preprocess"),
     log:
@@ -15,12 +14,14 @@ rule preprocess:
         "../envs/mrsflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        last_try=last_try,
     params:
+        script=script("preprocess"),
         code=code("preprocess"),
         config=settings("study", "protocols", "blocks", "preprocess"),
         sessions=sessions_of,
     message:
         "Preprocessing {wildcards.batch}"
     shell:
-        "python {input.script:q} --config {params.config:q} --sessions {params.sessions:q}"
+        "MRSFLOW_LAST_TRY={resources.last_try:q} python {params.script:q} --config {params.config:q} --sessions {params.sessions:q}"
         " --status {output.table:q} --log {log:q}"

@@ -4,7 +4,6 @@
 rule report_sessions:
     input:
         fits=table_of("fit"),
-        script=script("report_sessions"),
     output:
         table=table_of("report_sessions"),
     log:
@@ -15,7 +14,9 @@ rule report_sessions:
         "../envs/mrsflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        last_try=last_try,
     params:
+        script=script("report_sessions"),
         code=code("report_sessions"),
         config=settings(
             "study", "protocols", "blocks", "preprocess", "fit", "quality", "report"
@@ -24,7 +25,7 @@ rule report_sessions:
     message:
         "Writing the page of {wildcards.batch}"
     shell:
-        "python {input.script:q} --config {params.config:q} --sessions {params.sessions:q}"
+        "MRSFLOW_LAST_TRY={resources.last_try:q} python {params.script:q} --config {params.config:q} --sessions {params.sessions:q}"
         " --status {output.table:q} --log {log:q}"
 
 
@@ -34,7 +35,6 @@ rule report:
         rules.figures.output,
         rules.group.output,
         f"{OUTPUT}/bids/dataset_description.json",
-        script=script("report"),
     output:
         f"{OUTPUT}/report/index.html",
     log:
@@ -46,18 +46,18 @@ rule report:
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
     params:
+        script=script("report"),
         code=code("report"),
         config=lambda wildcards: json.dumps(config),
     message:
         "Writing the group page"
     shell:
-        "python {input.script:q} --config {params.config:q} --log {log:q}"
+        "python {params.script:q} --config {params.config:q} --log {log:q}"
 
 
 rule check_outputs:
     input:
         f"{OUTPUT}/report/index.html",
-        script=script("check_outputs"),
     output:
         f"{OUTPUT}/status/complete.txt",
     log:
@@ -66,14 +66,12 @@ rule check_outputs:
     conda:
         "../envs/mrsflow.yaml"
     params:
+        script=script("check_outputs"),
         code=code("check_outputs"),
-        config=settings("study", "protocols", "convert"),
+        attention=ATTENTION,
+        config=settings("study", "protocols", "convert", "group"),
     message:
         "Looking through every output"
     shell:
-        "python {input.script:q} --config {params.config:q} --log {log:q}"
-
-
-onerror:
-    for line in advice(log):
-        print(line, file=sys.stderr)
+        "python {params.script:q} --config {params.config:q} --log {log:q}"
+        " > {params.attention:q}"

@@ -4,7 +4,6 @@
 rule plan_power:
     input:
         cohort=(rules.group.output if config["power"]["components"] == "cohort" else []),
-        script=script("plan_power"),
     output:
         expand(
             f"{OUTPUT}/power/power.{{kind}}", kind=["tsv", "json", "png", "svg", "pdf"]
@@ -16,19 +15,18 @@ rule plan_power:
     conda:
         "../envs/mrsflow.yaml"
     params:
+        script=script("plan_power"),
         code=code("plan_power"),
         config=settings("group", "power"),
     message:
         "Power of trials to be planned"
     shell:
-        "python {input.script:q} --config {params.config:q} --log {log:q}"
+        "python {params.script:q} --config {params.config:q} --log {log:q}"
 
 
 rule compare_with_r:
     input:
         group=rules.group.output,
-        r=f"{SCRIPTS}/mixed_models.R",
-        script=script("compare_with_r"),
     output:
         f"{OUTPUT}/group_r/differences.tsv",
     log:
@@ -38,11 +36,13 @@ rule compare_with_r:
     conda:
         "../envs/mrsflow.yaml"
     params:
+        script=script("compare_with_r"),
         code=code("compare_with_r"),
+        r=contents_of(f"{SCRIPTS}/mixed_models.R"),
         config=settings(
             "study", "protocols", "blocks", "preprocess", "fit", "quality", "group"
         ),
     message:
         "The mixed models of the study, fitted by R (lmerTest, pbkrtest) beside ours"
     shell:
-        "python {input.script:q} --config {params.config:q} --out {output:q} --log {log:q}"
+        "python {params.script:q} --config {params.config:q} --out {output:q} --log {log:q}"

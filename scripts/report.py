@@ -19,7 +19,7 @@ def main(config: str) -> None:
 
     settings = study_config.load(config)
     folder = group_page.write(settings).parent
-    written = [path for path in folder.iterdir() if not path.name.startswith("sub-")]
+    written = [path for path in folder.iterdir() if not path.name.startswith(("sub-", "."))]
     records.record_step(Path(settings["output"]), "report", written)
 
 

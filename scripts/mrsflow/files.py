@@ -6,6 +6,11 @@ import hashlib
 import io
 import json
 import os
+import platform
+import re
+import shutil
+import tempfile
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +18,102 @@ from typing import Any
 
 from mrsflow.errors import InputError
 
+UNFINISHED = ".tmp-"
+"""What names of unfinished files and scratch folders begin with; host and process follow."""
+FORGOTTEN = 86_400.0
+"""Age (s) after which what a process of another host left is taken for left behind."""
+
+
+def unfinished(name: str) -> str:
+    """Name for something unfinished of this process.
+
+    >>> unfinished("a.tsv").startswith(UNFINISHED) and unfinished("a.tsv").endswith("-a.tsv")
+    True
+    """
+    return f"{UNFINISHED}{_host()}-{os.getpid()}-{name}"
+
+
+def _host() -> str:
+    name = re.sub(r"[^A-Za-z0-9.]", "", platform.node())[:16]
+    return name if re.search("[A-Za-z]", name) else f"host{name}"
+
+
+def is_left_behind(path: Path) -> bool:
+    """Whether a file or folder is unfinished and the process that wrote it is gone."""
+    parts = re.match(rf"{re.escape(UNFINISHED)}(?:([A-Za-z0-9.]*[A-Za-z.][A-Za-z0-9.]*)-)?(\d+)-", path.name)
+    if parts is None:
+        return False
+    host, process = parts.group(1), int(parts.group(2))
+    if host in (None, _host()):
+        return not _alive(process)
+    try:
+        return time.time() - path.lstat().st_mtime > FORGOTTEN
+    except OSError:
+        return False
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # of somebody else, or no number of a process at all
+        return True
+    return True
+
+
+def sweep(folder: Path | str) -> list[Path]:
+    """Remove what processes that are gone left unfinished below a folder; gives what was removed."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        left = [name for name in [*folders, *names] if name.startswith(UNFINISHED)]
+        folders[:] = [name for name in folders if not name.startswith(UNFINISHED)]
+        found += [path for name in left if is_left_behind(path := Path(parent, name))]
+    for path in found:
+        remove(path)
+    return found
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, whatever is in it; nothing there is no error."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch(folder: Path | str) -> Iterator[Path]:
+    """Let everything temporary of this process and its children go to a private folder in `folder`, removed at the end.
+
+    Raw headers with identities pass through it. Where the process is killed, `sweep` finds the folder by its name.
+    """
+    folder = Path(folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob(f"{UNFINISHED}*-scratch"):
+        if is_left_behind(path):
+            remove(path)
+    own = folder / unfinished("scratch")
+    before = tempfile.tempdir, os.environ.get("TMPDIR")
+    own.mkdir(mode=0o700, exist_ok=True)
+    tempfile.tempdir = os.environ["TMPDIR"] = str(own)
+    try:
+        yield own
+    finally:
+        tempfile.tempdir = before[0]
+        if before[1] is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before[1]
+        remove(own)
+
 
 @contextmanager
 def written_whole(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    suffixes = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name.removesuffix(suffixes)}{suffixes}")
+    temporary = path.with_name(unfinished(path.name))
     try:
         yield temporary
         with temporary.open("rb") as file:

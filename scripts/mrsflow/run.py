@@ -12,14 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mrsflow.errors import InputError
+from mrsflow.errors import InputError, without_hidden
 from mrsflow.files import full_disk
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _Formatter(logging.Formatter):
-    """Tracebacks with the last two parts of each path, as logs are outputs, which hold no absolute path."""
+    """Tracebacks with the last two parts of each path, as logs are outputs: no absolute path, nothing hidden."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_hidden(super().format(record))
 
     def formatException(self, ei: Any) -> str:
         return re.sub(r'File "/[^"]*?/([^/"]+/[^/"]+)"', r'File "\1"', super().formatException(ei))

@@ -1,6 +1,7 @@
 """Configurations with a fault: one line that names the key and what is allowed, before any job."""
 
 import copy
+import time
 
 import pytest
 from faulty import CONFIG
@@ -25,6 +26,10 @@ def changed(key, value):
 
 
 FAULTS = {
+    "home not expanded": ("output", "~/results", "output is '~/results'; neither ~ nor "),
+    "variable not expanded": ("output", "$HOME/results", "output is '.HOME/results'; neither ~ nor "),
+    "variable in the middle": ("inputs.samples", "/data/$STUDY/s.tsv", "inputs.samples is .* write the folder itself"),
+    "a name too long": ("protocols", {"a" * 200: {}}, "is too long|at most|does not match|too long"),
     "unknown section": ("stduy", {}, "unknown key 'stduy', did you mean 'study'"),
     "unknown key": ("study.freze", True, "study: unknown key 'freze', did you mean 'freeze'"),
     "unknown key of a protocol": ("protocols.a.te", 30, "protocols.a: unknown key 'te'"),
@@ -97,3 +102,13 @@ def test_any_value_at_any_key_is_accepted_or_one_line(key, value):
     except InputError as error:
         assert str(error).startswith("config: ")
         assert "\n" not in str(error)
+
+
+def test_aliases_that_swell_are_refused_at_once():
+    value = ["x"] * 10
+    for _ in range(9):
+        value = [value] * 10
+    begin = time.process_time()
+    with pytest.raises(InputError, match="more than 100000 values; write out what its aliases"):
+        config.checked({**CONFIG, "blocks": value})
+    assert time.process_time() - begin < 2

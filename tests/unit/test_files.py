@@ -1,9 +1,16 @@
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from mrsflow import files
 from mrsflow.errors import InputError
-from mrsflow.files import read_table, write_json, write_table, written_whole
+from mrsflow.files import read_table, scratch, sweep, unfinished, write_json, write_table, written_whole
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -66,3 +73,63 @@ def test_nan_is_not_json(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json({"x": float("nan")}, tmp_path / "x.json")
     assert not list(tmp_path.iterdir())
+
+
+def gone() -> int:
+    """Number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_dead_processes_left_is_swept_and_what_others_write_is_not(tmp_path):
+    inner = tmp_path / "bids/sub-1"
+    inner.mkdir(parents=True)
+    host = unfinished("x").split("-")[1]
+    dead = [inner / f".tmp-{gone()}-a_svs.nii.gz", tmp_path / f".tmp-{host}-{gone()}-scratch"]
+    dead[0].write_text("cut")
+    (dead[1] / "deep").mkdir(parents=True)
+    (dead[1] / "deep/header").write_text("name")
+    alive = [inner / unfinished("b.tsv"), inner / f".tmp-other.host-{gone()}-c.tsv", inner / "sub-1_svs.nii.gz"]
+    for path in alive:
+        path.write_text("whole")
+    assert sorted(sweep(tmp_path)) == sorted(dead)
+    assert all(path.exists() for path in alive) and not any(path.exists() for path in dead)
+    os.utime(alive[1], (0, 0))
+    assert sweep(tmp_path) == [alive[1]]
+
+
+def test_scratch_is_private_inside_the_folder_and_leaves_nothing(tmp_path):
+    before = tempfile.gettempdir(), os.environ.get("TMPDIR")
+    left = tmp_path / f".tmp-{gone()}-scratch"
+    left.mkdir()
+    with scratch(tmp_path) as own:
+        assert not left.exists()
+        assert own.stat().st_mode & 0o777 == 0o700
+        with tempfile.TemporaryDirectory() as folder:
+            assert Path(folder).parent == own
+        child = [sys.executable, "-c", "import tempfile; print(tempfile.gettempdir())"]
+        assert subprocess.run(child, capture_output=True, text=True).stdout.strip() == str(own)
+        (own / "header").write_text("name")
+    assert list(tmp_path.iterdir()) == []
+    assert (tempfile.gettempdir(), os.environ.get("TMPDIR")) == before
+
+
+def test_scratch_of_a_killed_process_is_found_by_the_next(tmp_path):
+    code = (
+        "import os, sys; from mrsflow.files import scratch\n"
+        f"with scratch({str(tmp_path)!r}) as own:\n    (own / 'header').write_text('name'); os.kill(os.getpid(), 9)"
+    )
+    scripts = Path(files.__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(scripts)})
+    assert len(list(tmp_path.iterdir())) == 1
+    with scratch(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_unfinished_files_leave_room(tmp_path):
+    path = tmp_path / ("x" * 214)
+    with written_whole(path) as temporary:
+        temporary.write_text("a")
+    assert path.read_text() == "a"

@@ -1,11 +1,16 @@
 import errno
+import gzip
 import os
+import signal
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mrsflow.errors import InputError
 from mrsflow.files import read_table
+from mrsflow.study import records
 from mrsflow.study.records import (
     Work,
     astray,
@@ -14,6 +19,7 @@ from mrsflow.study.records import (
     each_session,
     failures,
     fault_of_machine,
+    is_to_be_tried_again,
     outputs_of,
     read_record,
     record_path,
@@ -163,3 +169,201 @@ def test_the_code_of_a_script_is_what_it_imports(root):
     names = {path.name for path in code_of(root / "tests/unit/test_records.py")}
     assert {"errors.py", "files.py", "records.py"} <= names
     assert "axes.py" not in names
+
+
+RUN_APART = pytest.mark.skipif(sys.platform != "linux", reason="sessions have a process apart on Linux only")
+
+
+class Fatal(Stage):
+    """A stage whose process is ended by a signal at sessions that say so."""
+
+    def do(self, item):
+        text = item.inputs[0].read_text()
+        if text.startswith("die"):
+            os.kill(os.getpid(), int(text.split()[1]))
+        return super().do(item)
+
+
+@pytest.fixture
+def fatal(stage):
+    return Fatal(stage.output, stage.inputs)
+
+
+@RUN_APART
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT])
+def test_a_session_whose_process_dies_is_named_and_the_others_are_done(fatal, monkeypatch, number):
+    (fatal.inputs / "b").write_text(f"die {number:d}")
+    monkeypatch.setenv("MRSFLOW_LAST_TRY", "0")
+    with pytest.raises(InputError, match=rf"b: its process was ended by signal {number:d} \({number.name}"):
+        fatal.run("abc")
+    assert (fatal.output / "status/t.tsv.stopped").read_text().startswith("one: b: its process was ended")
+    assert read_record(fatal.output, "one", "b") is None
+    assert {p.name for p in fatal.output.glob("*.txt")} == {"a.txt", "c.txt"}
+    monkeypatch.setenv("MRSFLOW_LAST_TRY", "1")
+    assert fatal.run("abc") == {"a": "ok", "b": "failed", "c": "ok"}
+    assert not (fatal.output / "status/t.tsv.stopped").exists()
+    assert f"signal {number:d}" in read_record(fatal.output, "one", "b")["reason"]
+    assert is_to_be_tried_again(fatal.output, "one", "b")
+    (fatal.inputs / "b").write_text("text b")
+    assert fatal.run("abc") == dict.fromkeys("abc", "ok")
+    assert not is_to_be_tried_again(fatal.output, "one", "b")
+
+
+@RUN_APART
+def test_sessions_apart_are_recorded_as_those_in_turn(fatal, monkeypatch, capfd):
+    (fatal.inputs / "b").write_text("bad")
+    monkeypatch.setenv("MRSFLOW_LAST_TRY", "1")
+    assert fatal.run("abc") == {"a": "ok", "b": "failed", "c": "ok"}
+    assert "one: b: row 3: this is bad" in capfd.readouterr().err
+    (fatal.inputs / "a").write_text("broken")
+    with pytest.raises(InputError, match="a: OSError: no more; this is the machine"):
+        fatal.run("abc")
+    with pytest.raises(InputError, match="one: b: row 3"):
+        fatal.run("b", stop_on_error=True)
+
+
+def test_raw_files_that_are_away_leave_what_was_made_of_them(stage):
+    stage.run("abc")
+    (stage.inputs / "b").unlink()
+    assert stage.run("abc") == dict.fromkeys("abc", "ok")
+    assert (stage.output / "b.txt").read_text() == "TEXT B"
+    assert read_record(stage.output, "one", "b")["unchecked"] == records.UNCHECKED
+    assert stage.run("abc", settings={"end": "!"}) == dict.fromkeys("abc", "ok")
+    assert stage.done == ["a", "c"]
+    assert read_record(stage.output, "one", "b")["unchecked"] == records.OUTDATED
+    (stage.inputs / "b").write_text("text b")
+    stage.run("abc", settings={"end": "!"})
+    assert (stage.output / "b.txt").read_text() == "TEXT B!"
+    assert "unchecked" not in read_record(stage.output, "one", "b")
+
+
+def test_raw_files_away_and_an_output_lost_is_no_fault_of_the_data(stage):
+    stage.run("ab")
+    (stage.inputs / "b").unlink()
+    (stage.output / "b.txt").write_text("half")
+    with pytest.raises(InputError, match="b: raw files that were read before are not there"):
+        stage.run("ab")
+    assert read_record(stage.output, "one", "b")["status"] == "ok"
+
+
+def test_a_folder_of_which_files_are_gone_counts_as_away_and_one_with_new_files_does_not(stage):
+    work = [Work("a", [stage.inputs / name for name in "abc"], {})]
+
+    def run(names):
+        work = [Work("a", [stage.inputs / name for name in names], {})]
+        stage.done.clear()
+        each_session("one", work, stage.do, stage.output, stage.output / "t.tsv", code=[])
+        return stage.done
+
+    assert run("abc") == ["a"] and len(work[0].inputs) == 3
+    assert run("ab") == []
+    (stage.inputs / "d").write_text("text d")
+    assert run(["a", "b", "d"]) == ["a"]
+
+
+def test_a_raw_file_of_the_same_size_and_time_but_other_content_is_told(stage):
+    stage.run("ab")
+    path = stage.inputs / "b"
+    before = path.stat()
+    state = records.state_of([path])
+    path.write_text("text x")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert records.state_of([path]) == state
+    raw = {key: [stage.inputs / key] for key in "ab"}
+    assert records.replaced(stage.output, "one", "a", raw["a"]) == []
+    assert records.replaced(stage.output, "one", "b", raw["b"]) == [path]
+    assert records.compared_within(stage.output, "one", raw, 100) == (2, ["b"])
+    assert records.compared_within(stage.output, "one", raw, 6)[0] == 1
+    assert records.compared_within(stage.output, "one", raw, 5) == (0, [])
+
+
+def test_records_and_tables_name_no_raw_folder(stage):
+    folder = stage.inputs / "PERSON_INVENTED"
+    folder.mkdir()
+    (folder / "x").write_text("text")
+    each_session("one", [Work("a", [folder / "x"], {})], stage.do, stage.output, stage.output / "t.tsv", code=[])
+    (folder / "x").unlink()
+    each_session("one", [Work("a", [folder / "x"], {})], stage.do, stage.output, stage.output / "t.tsv", code=[])
+    assert not [p for p in stage.output.rglob("*") if p.is_file() and "PERSON" in p.read_text()]
+
+
+def hidden_behind(message: str, error: Exception) -> InputError:
+    try:
+        try:
+            raise error
+        except Exception:
+            raise InputError(message) from None
+    except InputError as hidden:
+        return hidden
+
+
+class Huge(MemoryError):
+    """As numpy raises it."""
+
+    shape, dtype = (1 << 45,), np.dtype(complex)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EIO, "I/O error", "raw/PERSON/a.dat"), "a.dat: I/O error"),
+        (OSError(errno.ESTALE, "stale", "raw/PERSON/a.dat"), "a.dat: stale"),
+        (ChildProcessError(errno.ECHILD, "was ended by SIGKILL", "spec2nii"), "spec2nii: was ended by SIGKILL"),
+        (MemoryError(), "memory is short"),
+        (Huge(), None),
+        (gzip.BadGzipFile("not gzip"), None),
+        (FileNotFoundError(errno.ENOENT, "gone", "raw/a.dat"), None),
+        (EOFError("cut"), None),
+    ],
+)
+def test_what_lies_behind_a_message_about_damage_is_told(error, said):
+    assert fault_of_machine(hidden_behind("a.dat: is damaged, copy it again", error), Path("results")) == said
+
+
+def test_a_raw_file_that_is_closed_is_tried_again_and_costs_nothing(stage):
+    stage.run("ab")
+    (stage.inputs / "b").write_text("text new")
+    closed = PermissionError(errno.EACCES, "denied", "b")
+
+    def do(item):
+        raise hidden_behind("b: cannot be read (denied)", closed)
+
+    work = [Work("b", [stage.inputs / "b"], {})]
+    each_session("one", work, do, stage.output, stage.output / "status/t.tsv", code=[])
+    assert is_to_be_tried_again(stage.output, "one", "b")
+    assert (stage.output / "b.txt").read_text() == "TEXT B"
+
+
+def test_a_job_that_snakemake_was_asked_to_do_again_is_done_again(stage):
+    stage.run("ab")
+    (stage.output / "status/t.tsv.redo").touch()
+    stage.run("ab")
+    assert stage.done == ["a", "b"]
+    stage.run("ab")
+    assert stage.done == []
+
+
+def test_leftovers_of_a_killed_job_are_no_records(stage):
+    stage.run("ab")
+    (stage.output / "status/one/.tmp-1-a.json").write_text("{")
+    assert damaged(stage.output) == []
+    assert failures(stage.output, "ab") == []
+
+
+def test_the_digest_of_code_sees_what_code_does_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "a.py"
+
+    def digest(text):
+        path.write_text(text)
+        records._digest_of_file.cache_clear()
+        return records.digest_of_code([path])
+
+    plain = digest("def f(x):\n    return x + 1\n")
+    assert digest('"""Module."""\n\n\ndef f(x):  # one more\n    """Add."""\n    return (x + 1)\n') == plain
+    assert digest("def f(x):\n    return x + 2\n") != plain
+    assert digest('def f(x):\n    return x + 1\n\n\ntext = "a"\n') != digest(
+        'def f(x):\n    return x + 1\n\n\ntext = "b"\n'
+    )
+    before = digest("def f(x):\n    return x + 1\n")
+    monkeypatch.setattr(records, "_version", lambda name: "0" if name == "scipy" else None)
+    assert records.digest_of_code([path]) != before

@@ -87,7 +87,9 @@ def test_editing_a_setting_a_script_or_the_library_redoes_what_depends_on_it(pro
     )
     assert project.snakemake().returncode == 0
     project.done()
-    library.write_text(library.read_text() + "\n# edited\n")
+    library.write_text(library.read_text() + '\n# edited\n"""And said."""\n')
+    assert "Nothing to be done" in project.snakemake().stderr
+    library.write_text(library.read_text() + "\nEDITED = 1\n")
     assert project.snakemake().returncode == 0
     redone = project.done()
     assert {line.split()[0] for line in redone if " " in line} == {"fit"}

@@ -1,6 +1,8 @@
 """External programs as Nipype command-line interfaces, run without a shell, with a time limit and nothing printed."""
 
+import errno
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -23,6 +25,21 @@ from nipype.interfaces.base import (
 SUBCOMMANDS = (
     "twix", "dicom", "rda", "philips", "philips_dcm", "philips_dl", "ge", "uih", "bruker", "varian",
 )  # fmt: skip
+
+
+def _raise_fault_of_machine(ended: int, said: str) -> None:
+    """Raise what befell a program for want of memory, or of a disk that answers: the file it read may be sound."""
+    last = said.strip().splitlines()[-1:] if ended else []
+    if ended in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGXCPU):
+        raise ChildProcessError(
+            errno.ECHILD, f"was ended by {signal.Signals(-ended).name}; memory may be short", "spec2nii"
+        )
+    for line in last:
+        if re.match(r"[\w.]*MemoryError\b", line) and not re.search(r"allocate [\d.]+ [PE]iB", line):
+            raise MemoryError
+        number = re.match(r"\w*Error: \[Errno (\d+)\]", line)
+        if number and int(number[1]) in (errno.EIO, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), "spec2nii")
 
 
 class Spec2niiInputSpec(CommandLineInputSpec):
@@ -92,6 +109,7 @@ class Spec2nii(CommandLine):
             raise
         runtime.stdout, runtime.stderr = out.decode(errors="replace"), err.decode(errors="replace")
         runtime.returncode = process.returncode
+        _raise_fault_of_machine(process.returncode, runtime.stderr)
         return runtime
 
     def _list_outputs(self) -> dict[str, Any]:

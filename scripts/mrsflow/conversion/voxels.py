@@ -85,7 +85,7 @@ def write_overlap(study: "Study", output: Path, minimum: float) -> list[Path]:
 
 def _voxel(folder: Path) -> Any:
     """Voxel of the first metabolite scan of a session, None where there is none or it is unknown."""
-    scans = [path for path in sorted(folder.glob("*_svs.nii.gz")) if not layout.is_nulled(path)]
+    scans = [path for path in sorted(folder.glob("sub-*_svs.nii.gz")) if not layout.is_nulled(path)]
     for path in scans[:1]:
         scan = nifti_mrs.read(path)
         return None if voxel_size(scan) is None else scan.affine

@@ -206,7 +206,7 @@ def _sessions(trial: "TrialResults", folder: Path) -> list[dict[str, Any]]:
 
 def _tables(output: Path) -> list[dict[str, str]]:
     """Tables to download, each with its data dictionary."""
-    paths = sorted((output / "group").glob("*.tsv"))
+    paths = sorted((output / "group").glob("[!.]*.tsv"))
     return [{"name": p.stem, "table": f"../group/{p.name}", "dictionary": f"../group/{p.stem}.json"} for p in paths]
 
 

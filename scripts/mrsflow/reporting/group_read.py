@@ -40,7 +40,7 @@ def load(config: dict[str, Any]) -> TrialResults:
     study = read_study(config)
     tables = {
         path.stem: read_table(path, text_columns=LABELS)
-        for path in sorted((output / "group").glob("*.tsv"))
+        for path in sorted((output / "group").glob("[!.]*.tsv"))
         if path.stem not in LARGE
     }
     for name in ("blocks_wide", "exclusions", "flow", "reliability", "session_changes", "time_course"):

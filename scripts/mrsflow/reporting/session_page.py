@@ -94,11 +94,16 @@ def page_data(output: Path, key: str, config: dict[str, Any], page: Path) -> dic
         "title": f"{key} · {config['study']['name']}",
         "study": config["study"]["name"],
         "key": key,
-        "stages": [{k: r[k] for k in ("stage", "status", "reason")} for r in stages],
+        "stages": [{**{k: r[k] for k in ("stage", "status")}, "reason": _reason(r)} for r in stages],
         "quality_word": worst,
         "scans": scans,
         "charts": charts,
     }
+
+
+def _reason(record: dict[str, Any]) -> str:
+    """Why a stage gave nothing, or what must be known of what it gave."""
+    return record["reason"] or record.get("unchecked", "")
 
 
 def _not_run(stage: str, key: str) -> dict[str, Any]:

@@ -67,12 +67,16 @@ def checked(content: Any, source: str = "config", faults: list[str] | None = Non
 
     from mrsflow.basis_sets import presets
 
+    _refuse_swollen(content, source)
     content = copy.deepcopy(content)
     if isinstance(content, dict):
         _fill(content, schema("config"))
     check(content, "config", source, "see config/schemas/config.schema.yaml")
     for key in _not_finite(content):
         raise InputError(f"{source}: {key} is not a finite number; see config/schemas/config.schema.yaml")
+    for key, path in [("output", content["output"]), *((f"inputs.{k}", v) for k, v in content["inputs"].items())]:
+        if path and (path.startswith("~") or "$" in path):
+            raise InputError(f"{source}: {key} is {path!r}; neither ~ nor $ is expanded here, write the folder itself")
     for name, protocol in content["protocols"].items():
         if protocol["sequence"] == "other" and not protocol["basis"]:
             raise InputError(f"{source}: protocols.{name}.basis is needed, as sequence 'other' cannot be simulated")
@@ -168,6 +172,21 @@ def weights_of(contrast: dict[str, Any]) -> dict[str, float]:
     if "weights" in contrast:
         return {code: float(weight) for code, weight in contrast["weights"].items()}
     return {contrast["treated"]: 1.0} | {contrast["reference"]: -1.0}
+
+
+MOST_VALUES = 100_000
+"""Values of a configuration that no study needs, and that aliases of YAML reach in a few lines."""
+
+
+def _refuse_swollen(content: Any, source: str) -> None:
+    waiting, seen = [content], 0
+    while waiting:
+        value = waiting.pop()
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        seen += len(inner)
+        if seen > MOST_VALUES:
+            raise InputError(f"{source}: holds more than {MOST_VALUES} values; write out what its aliases (*) repeat")
+        waiting += inner
 
 
 def macromolecules_of(protocol: dict[str, Any]) -> str | None:

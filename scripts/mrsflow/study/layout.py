@@ -15,6 +15,7 @@ BLOCK_QUALITY, TRANSIENT_QUALITY = "desc-blocks_quality.tsv", "desc-transients_q
 SESSION_QUALITY, CONVERT_QUALITY = "desc-session_quality.json", "desc-convert_quality.tsv"
 PICTURES = "desc-preproc_figure.npz"
 MACROMOLECULES, MACROMOLECULES_SIDECAR = "desc-macromolecules_svs.nii.gz", "desc-macromolecules_svs.json"
+TERMS = "desc-blocks_terms.tsv"
 FIT, FIT_QUALITY, FIT_CURVES = "desc-blocks_mrsfit.tsv", "desc-blocks_fitquality.tsv", "desc-blocks_mrsfit.npz"
 FIT_TERMS = "desc-blocks_terms.tsv"
 VOXEL_QUALITY = "desc-voxel_quality.tsv"
@@ -115,6 +116,17 @@ def sidecar(path: Path) -> Path:
 def result(beginning: Path, name: str) -> Path:
     """File of a scan's results: `name` is one of those above, `beginning` folder and `session_stem`."""
     return beginning.with_name(f"{beginning.name}_{name}")
+
+
+def stage_of_derivative(name: str) -> str:
+    """Stage that writes a file of the derivative.
+
+    >>> stage_of_derivative("S_desc-blocks_mrsfit.tsv"), stage_of_derivative("S_desc-blocks_svs.json")
+    ('fit', 'preprocess')
+    """
+    if name.endswith(CONVERT_QUALITY):
+        return "convert"
+    return "fit" if name.endswith((FIT, FIT_QUALITY, FIT_CURVES, TERMS)) else "preprocess"
 
 
 def is_nulled(path: Path) -> bool:

@@ -4,22 +4,43 @@ A stage does its sessions one by one. Each gets a record, ``<output>/status/<sta
 ``failed`` or ``skipped`` (an earlier stage failed) and a one-line reason, the fingerprint of what went in (input
 files, settings, code) and the checksums of what came out. A session whose fingerprint and output checksums stand
 is not done again. A job of K sessions ends with a table of its K records; that table is the file Snakemake knows.
+
+Snakemake decides which job runs; a record decides which sessions of a job are done again, as Snakemake knows a job of
+K sessions only as a whole. What failed for want of the machine is never recorded as a fault of the data: the job fails
+and is tried again. Where inputs are gone that an earlier run read, its results stand, marked as not checked.
 """
 
 import ast
 import errno
+import gzip
+import importlib.metadata
 import logging
+import math
+import multiprocessing
+import os
+import random
+import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from mrsflow.errors import InputError
+from mrsflow.errors import InputError, without_hidden
 from mrsflow.files import checksum, digest_of, full_disk, read_json, write_json, write_text
 
 logger = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parents[1]
+UNCHECKED = "its raw files are not there; what was made of them stands, not checked against them"
+OUTDATED = (
+    "its raw files are not there, so it is as an earlier version or earlier settings made it; bring them back, then "
+    "run the same command again"
+)
+LAST_TRY = "MRSFLOW_LAST_TRY"
+"""Environment variable by which a rule says that sessions are to be done in a process apart, so that one that dies is
+known, and whether (1) or not (0) a job that fails is tried no more."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +57,27 @@ class Work:
         JSON-able settings that count.
     after : str or None
         Stage whose record must be ``ok``; its outputs count as inputs.
+    watched : list of Path or None
+        Raw files and folders as the tables name them, of which planning sees sizes and times; by default the inputs.
     """
 
     key: str
     inputs: list[Path]
     settings: dict[str, Any]
     after: str | None = None
+    watched: list[Path] | None = None
+
+
+class InputsAway(Exception):
+    """Files that an earlier run read are not there, and what it made of them is not whole."""
 
 
 class Skipped(Exception):
-    """An earlier stage gave nothing to work on."""
+    """An earlier stage gave nothing to work on; `again`: but will be tried again by the next run."""
+
+    def __init__(self, reason: str, again: bool = False):
+        super().__init__(reason)
+        self.again = again
 
 
 def record_path(output: Path, stage: str, key: str) -> Path:
@@ -73,7 +105,7 @@ def outputs_of(output: Path, stage: str, key: str) -> list[Path]:
     if record is None:
         raise Skipped(f"{stage} was not run")
     if record["status"] != "ok":
-        raise Skipped(f"{stage}: {record['reason']}")
+        raise Skipped(f"{stage}: {record['reason']}", record.get("again", False))
     return [Path(output) / name for name in record["outputs"]]
 
 
@@ -108,37 +140,140 @@ def each_session(
     ------
     InputError
         The machine failed a session (disk, memory): raised after all sessions were tried, without a batch table, so
-        that the job is tried again.
+        that the job is tried again. Beside the table, ``<table>.stopped`` says why, for the last lines of the run.
+
+    Notes
+    -----
+    Where ``<table>.redo`` is there (Snakemake was asked to do the job again), records of earlier runs do not count.
     """
     output = Path(output)
-    code_text = digest_of([checksum(path) for path in code])
+    stopped, redo = Path(f"{table}.stopped"), Path(f"{table}.redo")
+    stopped.unlink(missing_ok=True)
+    one = partial(
+        _record_session,
+        stage=stage,
+        do=do,
+        output=output,
+        code=digest_of_code(code),
+        redo=redo.is_file(),
+    )
+    apart = LAST_TRY in os.environ and sys.platform == "linux"
     rows, broken = [], []
-    for item in work:
-        known = read_record(output, stage, item.key)
-        try:
-            record = _do_session(stage, item, do, output, code_text, known)
-        except Exception as error:
-            expected = isinstance(error, Skipped | InputError)
-            logger.info("%s: %s: %s", stage, item.key, error, exc_info=None if expected else error)
-            if fault := fault_of_machine(error, output):
-                broken.append(f"{item.key}: {fault}")
-                continue
-            record = _record_of_failure(stage, item.key, error)
-        if record is not known:
-            _keep(record, known, output)
+    for record in _apart(list(work), one, stop_on_error) if apart else _in_turn(work, one, stop_on_error):
+        if "died" in record and os.environ[LAST_TRY] == "1":
+            record = {**_record_of_failure(stage, record["session"], InputError(record["died"])), "again": True}
+            write_json(record, record_path(output, stage, record["session"]))
+        if fault := record.get("fault") or record.get("died"):
+            broken.append(f"{record['session']}: {fault}")
+            continue
         if record["status"] == "failed":
-            said = f"{stage}: {item.key}: {record['reason']}"
+            said = f"{stage}: {record['session']}: {record['reason']}"
             if stop_on_error:
                 raise InputError(said)
             print(said, file=sys.stderr)
         rows.append({k: record[k] for k in ("session", "status", "reason")})
     if broken:
+        with suppress(OSError):  # a full disk
+            write_text("".join(f"{stage}: {line}\n" for line in broken), stopped)
         raise InputError(
             f"{stage}: {'; '.join(broken)}; this is the machine, not the data: see that {output} can be written and "
             "that disk and memory suffice, then run the same command again (what is finished stays)"
         )
     lines = ["session\tstatus\treason", *("\t".join(map(_cell, row.values())) for row in rows)]
     write_text("\n".join(lines) + "\n", table)
+    redo.unlink(missing_ok=True)
+
+
+def _in_turn(work: Iterable[Work], one: Callable[[Work], dict[str, Any]], stop: bool) -> Iterator[dict[str, Any]]:
+    for item in work:
+        yield (record := one(item))
+        if stop and record.get("status") == "failed":
+            return
+
+
+def _apart(work: list[Work], one: Callable[[Work], dict[str, Any]], stop: bool) -> Iterator[dict[str, Any]]:
+    """Do sessions in a process apart; one that dies costs the session it was at, and another takes the rest.
+
+    One process for all, not one for each: what it imported and computed serves the next session.
+    """
+    waiting = list(work)
+    while waiting:
+        reader, writer = multiprocessing.Pipe(duplex=False)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        parent, child = os.getpid(), os.fork()
+        if child == 0:
+            ended = 1
+            try:
+                _end_with(parent)
+                reader.close()
+                for record in _in_turn(waiting, one, stop):
+                    writer.send(record)
+                ended = 0
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                logging.shutdown()
+                os._exit(ended)
+        writer.close()
+        with reader:
+            try:
+                while True:
+                    record = reader.recv()
+                    waiting.pop(0)
+                    yield record
+                    if stop and record.get("status") == "failed":
+                        return
+            except EOFError:
+                pass
+            finally:
+                ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if waiting:
+            yield {"session": waiting.pop(0).key, "died": _said_of_death(ended)}
+
+
+def _end_with(parent: int) -> None:
+    """Let this process be ended when its parent is, so that a job tried again never meets it."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _said_of_death(ended: int) -> str:
+    if ended >= 0:
+        return f"its process ended by itself (status {ended})"
+    hint = {signal.SIGKILL: ": memory may be short", signal.SIGSEGV: ": a crash in a library"}.get(-ended, "")
+    return f"its process was ended by signal {-ended} ({signal.Signals(-ended).name}{hint})"
+
+
+def _record_session(
+    item: Work,
+    stage: str,
+    do: Callable[[Work], list[Path]],
+    output: Path,
+    code: str,
+    redo: bool,
+) -> dict[str, Any]:
+    """Do a session and keep its record; where the machine failed it, gives what failed as ``fault`` and keeps none."""
+    known = read_record(output, stage, item.key)
+    try:
+        try:
+            record = _do_session(stage, item, do, output, code, None if redo else known)
+        except Exception as error:
+            expected = isinstance(error, Skipped | InputError)
+            logger.info("%s: %s: %s", stage, item.key, error, exc_info=None if expected else error)
+            if fault := fault_of_machine(error, output):
+                return {"session": item.key, "fault": without_hidden(fault)}
+            record = _record_of_failure(stage, item.key, error)
+        if record != known:
+            _keep(record, known, output)
+    except OSError as error:  # of keeping the record
+        return {"session": item.key, "fault": fault_of_machine(error, output) or str(error)}
+    return record
 
 
 def _do_session(
@@ -153,27 +288,85 @@ def _do_session(
     upstream = outputs_of(output, item.after, item.key) if item.after else []
     if gone := [path for path in upstream if not path.is_file()]:
         raise FileNotFoundError(errno.ENOENT, f"an output of {item.after} is missing", str(gone[0]))
+    inputs = {_name(path): content_of(path) for path in _raw(item, output) if path.exists()}
+    recipe = digest_of({"settings": item.settings, "code": code})
     fingerprint = _fingerprint(item, upstream, code)
-    if known and known.get("fingerprint") == fingerprint and _stands(known, output):
+    stands = known is not None and known["status"] == "ok" and _stands(known, output)
+    if known and stands and known["fingerprint"] == fingerprint:
         logger.info("%s: nothing to do for %s", stage, item.key)
-        return known
+        return {**{k: v for k, v in known.items() if k != "unchecked"}, "state": state_of(_watched(item, output))}
+    if known and known["status"] == "ok" and _away(known, item, inputs, output):
+        if not stands:
+            raise InputsAway("raw files that were read before are not there now, and what was made of them is damaged")
+        logger.info("%s: raw files of %s are not there; what was made of them stands", stage, item.key)
+        return {**known, "unchecked": UNCHECKED if known["recipe"] == recipe else OUTDATED}
     logger.info("%s: %s", stage, item.key)
+    state = state_of(_watched(item, output))
     account = _account(output, do(item))
     head = {"session": item.key, "stage": stage, "status": "ok", "reason": ""}
-    return {**head, **account, "fingerprint": fingerprint}
+    return {**head, **account, "fingerprint": fingerprint, "recipe": recipe, "inputs": inputs, "state": state}
+
+
+def _raw(item: Work, output: Path) -> list[Path]:
+    """Give the inputs from outside the outputs, which may be away one day."""
+    made = [output / name for name in ("bids", "derivatives", "basis", "status")]
+    return [path for path in item.inputs if not any(path.is_relative_to(folder) for folder in made)]
+
+
+def _watched(item: Work, output: Path) -> list[Path]:
+    return _raw(item, output) if item.watched is None else item.watched
+
+
+def _name(path: Path) -> str:
+    """Name of a raw file in a record: folders may be named after a person, and records are outputs."""
+    return digest_of(str(path))
+
+
+def _away(known: dict[str, Any], item: Work, inputs: dict[str, Any], output: Path) -> bool:
+    """Whether files are gone that a session was made of: named ones, or others with none new in their place."""
+    before = known.get("inputs", {})
+    return before.keys() > inputs.keys() or any(_name(p) in before and not p.exists() for p in _raw(item, output))
+
+
+def state_of(paths: Iterable[Path]) -> str:
+    """Digest of what planning sees of files, or of those in folders: sizes and times."""
+    return digest_of([_state(path) for path in paths])
+
+
+def _state(path: Path) -> Any:
+    try:
+        if path.is_dir():
+            return [_state(p) for p in sorted(path.iterdir()) if p.is_file()]
+        found = path.stat()
+        return [found.st_size, found.st_mtime_ns]
+    except OSError:
+        return None
+
+
+def is_away(record: dict[str, Any], paths: list[Path]) -> bool:
+    """Whether raw files that a record's session was made of are not there now; one that never was is none."""
+    return not all(path.exists() for path in paths) and record.get("state") != state_of(paths)
+
+
+def replaced(output: Path, stage: str, key: str, paths: Iterable[Path]) -> list[Path]:
+    """Files that are not what a session was made of, by their checksums: the same size and time prove nothing."""
+    known = (read_record(output, stage, key) or {}).get("inputs", {})
+    return [path for path in paths if path.is_file() and known.get(_name(path), digest := content_of(path)) != digest]
 
 
 def _record_of_failure(stage: str, key: str, error: Exception) -> dict[str, Any]:
     status = "skipped" if isinstance(error, Skipped) else "failed"
-    reason = " ".join(str(error).split())
+    reason = without_hidden(" ".join(str(error).split()))
     if not isinstance(error, Skipped | InputError):  # nobody foresaw it
         reason = f"unexpected {type(error).__name__}: {reason} (the log of {stage} has more)"
-    return {"session": key, "stage": stage, "status": status, "reason": reason, "outputs": {}}
+    closed = any(isinstance(cause, PermissionError) for cause in _causes(error))  # may be open the next time
+    again = {"again": True} if closed or getattr(error, "again", False) else {}
+    return {"session": key, "stage": stage, "status": status, "reason": reason, "outputs": {}, **again}
 
 
 def _keep(record: dict[str, Any], known: dict[str, Any] | None, output: Path) -> None:
-    """Write a session's record; outputs of an earlier run no longer belong to what failed now."""
-    if record["status"] != "ok" and known:
+    """Write a session's record; outputs of an earlier run do not belong to what failed now and is not tried again."""
+    if record["status"] != "ok" and known and not record.get("again"):
         for name in known["outputs"]:
             (output / name).unlink(missing_ok=True)
     write_json(record, record_path(output, record["stage"], record["session"]))
@@ -219,7 +412,7 @@ def astray(output: Path, stage: str, key: str) -> dict[str, bool]:
 def damaged(output: Path) -> list[str]:
     """Find every recorded output that is missing or has another checksum than when it was written."""
     output = Path(output)
-    found = [read_json(path) for path in sorted(output.glob("status/*/*.json"))]
+    found = [read_json(path) for path in sorted(output.glob("status/*/[!.]*.json"))]
     return [name for record in found for name, digest in record["outputs"].items() if not _is(output / name, digest)]
 
 
@@ -227,20 +420,79 @@ def _is(path: Path, digest: str) -> bool:
     return path.is_file() and checksum(path) == digest
 
 
-def fault_of_machine(error: BaseException, output: Path) -> str | None:
-    """Say what failed of disk, memory or file system, so that the same work may succeed later; None where nothing did.
+def compared_within(output: Path, stage: str, raw: dict[str, list[Path]], limit: int) -> tuple[int, list[str]]:
+    """Compare raw files of sessions with what was read, in a random order up to a number of bytes.
 
-    A file outside the outputs that is missing or closed to us is a matter of the study's own files.
+    Returns
+    -------
+    int
+        Sessions that were compared.
+    list of str
+        Those whose files were replaced.
+    """
+    keys, found, compared = random.sample(list(raw), len(raw)), [], 0
+    for key in keys:
+        files = [path for path in raw[key] if path.is_file()]
+        limit -= sum(path.stat().st_size for path in files)
+        if limit < 0:
+            break
+        compared += bool(files)
+        if replaced(output, stage, key, files):
+            found.append(key)
+    return compared, sorted(found)
+
+
+PASSING = frozenset(
+    {
+        errno.EIO, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+        errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.EBUSY, errno.ECHILD,
+    }
+)  # fmt: skip
+"""Numbers of errors that say nothing of a file's content."""
+BEYOND_ANY_MACHINE = 1 << 40
+"""Bytes that no scan has: asking for more of them is the fault of a header."""
+
+
+def fault_of_machine(error: BaseException, output: Path) -> str | None:
+    """Say what failed of disk, memory, file system or a program, so that the same work may succeed later, or None.
+
+    What lies behind an error counts too: a message about a damaged file may come of memory that was short. A file
+    outside the outputs that is missing or closed to us is a matter of the study's own files.
     """
     if full := full_disk(error):
         return full
-    if isinstance(error, MemoryError):
-        return "memory is short"
+    for cause in _causes(error):
+        if isinstance(cause, InputsAway):
+            return str(cause)
+        if isinstance(cause, MemoryError) and not _asks_too_much(cause):
+            return "memory is short"
+        if isinstance(cause, OSError) and cause.errno in PASSING:
+            return f"{_shown(cause, output)}: {cause.strerror}"
     own = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
     where = getattr(error, "filename", None) or ""
-    if not isinstance(error, OSError) or (isinstance(error, own) and not Path(where).is_relative_to(output)):
+    if not isinstance(error, OSError) or isinstance(error, gzip.BadGzipFile):
         return None
-    return f"{where or type(error).__name__}: {error.strerror or error}"
+    if isinstance(error, own) and not Path(where).is_relative_to(output):
+        return None
+    return f"{_shown(error, output)}: {error.strerror or error}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _asks_too_much(error: MemoryError) -> bool:
+    """Whether an array was asked for that no machine holds, as a damaged header does."""
+    shape, kind = getattr(error, "shape", ()), getattr(error, "dtype", None)
+    return kind is not None and math.prod(shape) * kind.itemsize > BEYOND_ANY_MACHINE
+
+
+def _shown(error: OSError, output: Path) -> str:
+    """Name the file of an error; of one outside the outputs without its folders, which may be named after a person."""
+    path = Path(error.filename or "")
+    return (str(path) if path.is_relative_to(output) else path.name) or type(error).__name__
 
 
 def _cell(text: str) -> str:
@@ -250,9 +502,31 @@ def _cell(text: str) -> str:
 
 def failures(output: Path, keys: Iterable[str]) -> list[str]:
     """One line for each session that failed at a stage: stage, session, reason."""
-    stages = [path.name for path in sorted(Path(output, "status").glob("*/"))]
-    found = [read_record(output, stage, key) for key in keys for stage in stages]
-    return [f"{r['stage']}: {r['session']}: {r['reason']}" for r in found if r and r["status"] == "failed"]
+    return list(failed_records(output, keys).values())
+
+
+def failed_records(output: Path, keys: Iterable[str]) -> dict[Path, str]:
+    """Record of each session that failed at a stage, and a line on it: stage, session, reason."""
+    stages = [path.name for path in sorted(Path(output, "status").glob("[!.]*/"))]
+    found = {record_path(output, stage, key): read_record(output, stage, key) for key in keys for stage in stages}
+    return {
+        path: f"{r['stage']}: {r['session']}: {r['reason']}"
+        for path, r in found.items()
+        if r and r["status"] == "failed"
+    }
+
+
+def sessions_in(table: Path, status: str) -> list[str]:
+    """Sessions of a job's table that have a status; none where the table is not there."""
+    if not table.is_file():
+        return []
+    rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()[1:]]
+    return [row[0] for row in rows if row[1:2] == [status]]
+
+
+def is_to_be_tried_again(output: Path, stage: str, key: str) -> bool:
+    """Whether a session failed for want of the machine, so that the next run tries it again."""
+    return (read_record(output, stage, key) or {}).get("again", False)
 
 
 def code_of(script: Path | str) -> list[Path]:
@@ -276,6 +550,40 @@ def code_of(script: Path | str) -> list[Path]:
     return sorted(found)
 
 
+NUMBERS = ("numpy", "scipy", "pandas", "nibabel", "pydicom", "spec2nii", "nifti-mrs", "pymapvbvd", "brukerapi")
+"""Packages whose version is part of the code, as numbers come from them or through them."""
+
+
+def digest_of_code(paths: Iterable[Path]) -> str:
+    """Digest of what source files do, whatever their comments, docstrings and layout, and of the packages they use."""
+    versions = {name: _version(name) for name in NUMBERS}
+    return digest_of([versions, [_digest_of_file(Path(path)) for path in paths]])
+
+
+@cache
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@cache
+def _digest_of_file(path: Path) -> str:
+    if path.suffix != ".py":
+        return checksum(path)
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):  # a text alone does nothing, be it a docstring or not
+            node.body = [line for line in body if not _is_text(line)] or [ast.Pass()]
+    return digest_of(ast.dump(tree))
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
 def _imported(text: str) -> set[str]:
     """Names of the package's modules that Python source imports, at any depth."""
     names: set[str] = set()
@@ -289,11 +597,12 @@ def _imported(text: str) -> set[str]:
 
 
 def _fingerprint(item: Work, upstream: list[Path], code: str) -> str:
-    files = {str(path): _content(path) for path in [*item.inputs, *upstream]}
+    files = {str(path): content_of(path) for path in [*item.inputs, *upstream]}
     return digest_of({"files": files, "settings": item.settings, "code": code})
 
 
-def _content(path: Path) -> Any:
+def content_of(path: Path) -> Any:
+    """Checksum of a file, or of each file in a folder; None where there is nothing."""
     try:
         if path.is_dir():
             return {p.name: checksum(p) for p in sorted(path.iterdir()) if p.is_file()}

@@ -1,0 +1,316 @@
+"""What stands of earlier runs: raw files that are away, outputs that are lost or damaged, sessions to be tried again.
+
+Planning looks and removes nothing. What is to be made again is a missing input of `all` (rule `session_file`) or a job
+that is forced, as with `--forcerun`. Snakemake itself cannot say it: it compares times and parameters of what a job
+declares, and a job of K sessions declares a table, as which files a session has is known when it is done.
+"""
+
+import re
+import time
+
+from mrsflow.conversion.formats import files_of
+from mrsflow.files import sweep
+
+PREVIOUS = {}  # of each output to restore: the one to restore before it
+FORCED = (
+    set()
+)  # outputs of the jobs that are forced as something of theirs does not stand
+FAILED_BEFORE = {}  # sessions that had failed when the run began: time of the record
+SESSION_LINE = r"\w+: sub-\S+: (failed|skipped): "  # of the last step; said already
+STEPS = ("describe_dataset", "group", "figures", "report")
+
+
+def tell(line):
+    """Say something on the terminal."""
+    print(line, file=sys.stderr)
+
+
+def missing_outputs(wildcards):
+    """Outputs of finished sessions that are gone, to be made again one after the other; what was damaged is forced."""
+    if not workflow.is_main_process:
+        return []
+    if "--delete-all-output" in sys.argv:
+        return [path for stage in STAGES for path in outputs_of_sessions(stage)]
+    look()
+    workflow.dag.forcefiles.update(FORCED)
+    return list(PREVIOUS)
+
+
+def outputs_of_sessions(stage):
+    """Every file of a session that a stage wrote, and its record."""
+    for key in STUDY.keys:
+        if record := records.read_record(OUTPUT, stage, key):
+            yield from (f"{OUTPUT}/{name}" for name in record["outputs"])
+            yield str(records.record_path(OUTPUT, stage, key))
+
+
+@cache
+def look():
+    """Look at all that earlier runs made, once."""
+    refuse_future()
+    look_at_outputs()
+    look_at_steps()
+
+
+def look_at_outputs():
+    """Find what does not stand, and settle how it is made again."""
+    for batch, keys in BATCHES.items():
+        tables = {stage: Path(table_of(stage).format(batch=batch)) for stage in STAGES}
+        tables = {stage: path for stage, path in tables.items() if path.is_file()}
+        lost = {
+            (stage, key): records.astray(OUTPUT, stage, key)
+            for stage in tables
+            for key in keys
+        }
+        lost = {place: names for place, names in lost.items() if names}
+        damaged = tell_damage(name_of_damage(lost.values()))
+        if damaged or len({stage for stage, _ in lost}) > 1:
+            FORCED.update(str(tables[stage]) for stage, _ in lost)
+        else:
+            gone = [
+                f"{OUTPUT}/{name}" for names in lost.values() for name in sorted(names)
+            ]
+            for path in gone:
+                PREVIOUS[path] = next(reversed(PREVIOUS), None)
+        for stage, table in tables.items():
+            if any(
+                records.is_to_be_tried_again(OUTPUT, stage, key)
+                for key in records.sessions_in(table, "failed")
+            ):
+                FORCED.add(str(table))
+
+
+def name_of_damage(found):
+    """Names of outputs that are damaged, among those that are not as they were written."""
+    return [name for names in found for name, damaged in names.items() if damaged]
+
+
+def tell_damage(names):
+    """Name the outputs that were damaged; gives them."""
+    for name in names:
+        tell(f"{OUTPUT}/{name}: is not as it was written; it is made again")
+    return names
+
+
+def look_at_steps():
+    """Let the steps over the whole study run again whose outputs are missing or damaged."""
+    steps = {(step, "study"): getattr(rules, step).output[0] for step in STEPS}
+    for name in USED_PROTOCOLS:
+        steps["simulate_basis", name] = f"{OUTPUT}/basis/{name}.BASIS"
+        steps["average_macromolecules", name] = (
+            f"{OUTPUT}/basis/{name}_macromolecules.nii.gz"
+        )
+    for (step, key), output in steps.items():
+        if Path(output).exists() and (lost := records.astray(OUTPUT, step, key)):
+            tell_damage(name_of_damage([lost]))
+            FORCED.add(output)
+
+
+def look_at_raw():
+    """Say which raw files are away; with `verify`, compare the others with the checksums of what was read."""
+    missing = [key for key in STUDY.keys if not all(map(Path.exists, raw_of(key)))]
+    away = {key: records.read_record(OUTPUT, "convert", key) for key in missing}
+    away = {
+        key: record
+        for key, record in away.items()
+        if record is None or records.is_away(record, raw_of(key))
+    }
+    if away:
+        lines = STUDY.samples.set_index("key")["line"]
+        key = next(iter(away))
+        first = next(path for path in raw_of(key) if not path.exists())
+        row = lines[key] if isinstance(lines[key], str) else lines[key].iloc[0]
+        below = next(folder for folder in first.absolute().parents if folder.is_dir())
+        said = f"raw files of {len(away)} of {len(STUDY.keys)} sessions are not there (first: {row}; looked in {below})"
+        never = [key for key, record in away.items() if record is None]
+        if never and len(away) > max(1, len(STUDY.keys) / 2):
+            raise WorkflowError(
+                f"{said}; is a drive not mounted? bring them back or correct column raw, then run the same command again"
+            )
+        standing = sum(record["status"] == "ok" for record in away.values() if record)
+        if standing:
+            tell(f"{said}; what was made of {standing} stands, not checked against raw")
+    if VERIFY:
+        verify_raw([key for key in STUDY.keys if key not in away])
+
+
+def verify_raw(keys):
+    """Compare raw files with the checksums of what was read; a session whose files were replaced is done again."""
+    batch_of = {key: batch for batch, batched in BATCHES.items() for key in batched}
+    files = 0
+    for key in keys:
+        named = [
+            file for row in rows_of_sessions()[key] for file in files_of(row["raw"])
+        ]
+        files += len(named)
+        if records.replaced(OUTPUT, "convert", key, named):
+            tell(
+                f"convert: {key}: raw files have another content than when they were read; it is converted again"
+            )
+            FORCED.add(table_of("convert").format(batch=batch_of[key]))
+    tell(
+        f"{files} raw files of {len(keys)} sessions compared with the checksums of what was read"
+    )
+
+
+def refuse_future():
+    """Stop before any job where a result is dated in the future: Snakemake would reject all that is made of it."""
+    made = [Path(path) for stage in STAGES for path in tables_of(stage)]
+    made += [Path(path) for step in STEPS for path in getattr(rules, step).output]
+    made += [Path(f"{OUTPUT}/basis/{name}.BASIS") for name in USED_PROTOCOLS]
+    for path in made:
+        try:
+            dated = path.stat().st_mtime
+        except OSError:
+            continue
+        if dated > time.time() + 1:
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(dated))
+            raise WorkflowError(
+                f"{path}: is dated {when}, which is in the future; set the clock of this machine or of its file server "
+                "right, then `touch` the file (nothing was removed)"
+            )
+
+
+def stage_of(path):
+    """Stage and session that write an output below the output folder."""
+    parts = Path(path).parts
+    if parts[0] == "status":
+        return parts[1], Path(path).stem
+    key = str(layout.SessionKey.of(Path(path).name.split(".")[0]))
+    for stage in STAGES:
+        record = records.read_record(OUTPUT, stage, key)
+        if record and path in record["outputs"]:
+            return stage, key
+    if parts[0] in ("bids", "report"):
+        return {"bids": "convert", "report": "report_sessions"}[parts[0]], key
+    return layout.stage_of_derivative(parts[-1]), key
+
+
+def table_of_output(wildcards):
+    """The table of the job that writes an output of a session."""
+    stage, key = stage_of(wildcards.path)
+    batch = next((name for name, keys in BATCHES.items() if key in keys), None)
+    if batch is None:
+        raise WorkflowError(
+            f"{OUTPUT}/{wildcards.path}: {key} is not a session of the study"
+        )
+    return table_of(stage).format(batch=batch)
+
+
+def forced_by_user(job):
+    """Whether a job runs as the user asks for it, and not as something of its does not stand."""
+    asked = workflow.dag_settings
+    named = not {job.rule.name, *job.output}.isdisjoint(asked.forcerun)
+    return workflow.dag.reason(job).forced and (
+        named or asked.forceall or asked.forcetargets
+    )
+
+
+def failed_now():
+    """Records of the sessions that failed, with a line on each and whether that was before this run."""
+    for path, line in records.failed_records(OUTPUT, STUDY.keys).items():
+        yield path, line, FAILED_BEFORE.get(path) == path.stat().st_mtime_ns
+
+
+def last_lines():
+    """Which sessions failed, what the machine stopped, what was done and where the report is; each once."""
+    found = list(failed_now())
+    if new := [line for _, line, before in found if not before]:
+        yield f"{len(new)} failed; mend these and run the same command again, what is finished is kept:"
+        yield from new
+    if old := [line for _, line, before in found if before]:
+        yield f"{len(old)} failed in an earlier run, and nothing that bears on them has changed:"
+        yield from old
+    tables = [table for stage in STAGES for table in tables_of(stage)]
+    stopped = [path for table in tables if (path := Path(f"{table}.stopped")).is_file()]
+    if stopped:
+        yield "stopped by the machine, not by the data; the same command tries these again:"
+        for path in stopped:
+            yield from path.read_text(encoding="utf-8").splitlines()
+    if Path(ATTENTION).is_file():
+        said = Path(ATTENTION).read_text(encoding="utf-8").splitlines()
+        yield from (line for line in said if not re.match(SESSION_LINE, line))
+    page = Path(OUTPUT, "report/index.html")
+    fitted = sum(
+        len(records.sessions_in(table, "ok")) for table in map(Path, tables_of("fit"))
+    )
+    where = f"report: {page}" if page.is_file() else "there is no report yet"
+    yield f"{fitted} of {len(STUDY.keys)} sessions fitted; {where}"
+
+
+def words_of_last_step():
+    """What the last step says of a whole study."""
+    complete = Path(OUTPUT, "status/complete.txt")
+    if complete.is_file():
+        yield from complete.read_text(encoding="utf-8").splitlines()
+
+
+def over_time(log):
+    """Which limit to raise for jobs that ran over their time."""
+    logs = [log] if isinstance(log, str) else log or []
+    said = "\n".join(Path(path).read_text(errors="replace") for path in logs)
+    pattern = r"^Error in rule\s(\w+):(?:\n .*)*TIMEOUT"
+    for name in sorted(set(re.findall(pattern, said, re.MULTILINE))):
+        yield f"{name}: over its time limit; raise runtime (min) in the profile: set-resources: {name}:runtime=120"
+
+
+rule session_file:
+    input:
+        table=table_of_output,
+        previous=lambda wildcards: PREVIOUS.get(f"{OUTPUT}/{wildcards.path}") or [],
+    output:
+        update(f"{OUTPUT}/{{path}}"),
+    log:
+        f"{OUTPUT}/logs/session_file/{{path}}.log",
+    wildcard_constraints:
+        path=r"(bids/sub-|derivatives/mrsflow/sub-|report/sub-)[^/]+(/.+)?|status/[a-z_]+/sub-[^/]+\.json",
+    conda:
+        "../envs/mrsflow.yaml"
+    params:
+        config=settings(
+            "study",
+            "protocols",
+            "convert",
+            "blocks",
+            "preprocess",
+            "fit",
+            "quality",
+            "report",
+        ),
+        script=lambda wildcards: script(stage_of(wildcards.path)[0]),
+        key=lambda wildcards: stage_of(wildcards.path)[1],
+        table=lambda wildcards: "{}/status/{}/restored/{}.tsv".format(
+            OUTPUT, *stage_of(wildcards.path)
+        ),
+    message:
+        "Making {wildcards.path}"
+    shell:
+        "python {params.script:q} --config {params.config:q} --sessions {params.key:q}"
+        " --status {params.table:q} --log {log:q}"
+
+
+if workflow.is_main_process:
+    look_at_raw()
+
+
+onstart:
+    sweep(OUTPUT)
+    Path(ATTENTION).unlink(missing_ok=True)
+    FAILED_BEFORE.update(
+        {path: path.stat().st_mtime_ns for path, _, _ in failed_now()}
+    )
+    tables = {table for stage in STAGES for table in tables_of(stage)}
+    for job in workflow.dag.needrun_jobs():
+        if not tables.isdisjoint(job.output) and forced_by_user(job):
+            Path(f"{job.output[0]}.redo").parent.mkdir(parents=True, exist_ok=True)
+            Path(f"{job.output[0]}.redo").touch()
+
+
+onsuccess:
+    for line in [*last_lines(), *words_of_last_step()]:
+        tell(line)
+
+
+onerror:
+    for line in [*over_time(log), *last_lines()]:
+        tell(line)

@@ -4,6 +4,10 @@ from pathlib import Path
 
 from mrsflow.run import run
 
+RAW_BYTES = 1_000_000_000
+"""Bytes of raw files that are compared with what was read; of a larger study other sessions each time."""
+REPLACED = "run again with --config verify=true"
+
 
 def main(config: str) -> None:
     """Look through every output for identities and damage, list the sessions that failed; end non-zero for any.
@@ -13,12 +17,12 @@ def main(config: str) -> None:
     config : str
         Configuration: a YAML file, or JSON text.
     """
-    from mrsflow.conversion.identity import harvest, scan_outputs
+    from mrsflow.conversion import bids, identity
     from mrsflow.errors import InputError
-    from mrsflow.files import read_json, write_text
+    from mrsflow.files import read_json, sweep, write_text
     from mrsflow.raw_files.formats import files_of
+    from mrsflow.study import layout, records
     from mrsflow.study.config import load
-    from mrsflow.study.records import damaged
     from mrsflow.study.study import read_study
 
     settings = load(config)
@@ -26,19 +30,47 @@ def main(config: str) -> None:
     output = Path(settings["output"])
     complete = output / "status" / "complete.txt"
     complete.unlink(missing_ok=True)
-    records = [read_json(path) for path in sorted(output.glob("status/*/sub-*.json"))]
-    wanted = [r for r in records if r["session"] in study.keys and r["status"] != "ok"]
-    missing = sorted(set(study.keys) - {r["session"] for r in records if r["stage"] == "convert"})
+    sweep(output)
+    known = [read_json(path) for path in sorted(output.glob("status/*/sub-*.json"))]
+    known = [r for r in known if r["session"] in study.keys]
+    missing = sorted(set(study.keys) - {r["session"] for r in known if r["stage"] == "convert"})
     problems = [f"convert: {key}: was not run" for key in missing]
-    problems += [f"{r['stage']}: {r['session']}: {r['status']}: {r['reason']}" for r in wanted]
-    secrets = set().union(*(harvest(path) for paths in study.samples["raw"] for path in files_of(paths)))
-    problems += [f"identity: {name}: {what}" for name, what in scan_outputs(output, secrets)]
-    problems += [f"{output / name}: is not as it was written; delete it and run again" for name in damaged(output)]
+    problems += [f"{r['stage']}: {r['session']}: {r['status']}: {r['reason']}" for r in known if r["status"] != "ok"]
+    outdated = [r for r in known if r.get("unchecked") == records.OUTDATED]
+    problems += [f"{r['stage']}: {r['session']}: {r['unchecked']}" for r in outdated]
+    named: dict[str, list[Path]] = {}
+    raw: dict[str, list[Path]] = {}
+    for key, paths in zip(study.samples["key"], study.samples["raw"], strict=True):
+        named.setdefault(key, []).extend(paths)
+        raw.setdefault(key, []).extend(files_of(paths))
+    read = [r for r in known if r["stage"] == "convert" and r["status"] == "ok"]
+    away = [r for r in read if records.is_away(r, named[r["session"]])]
+    compared, replaced = records.compared_within(output, "convert", raw, RAW_BYTES)
+    problems += [f"convert: {key}: raw files were replaced after they were read; {REPLACED}" for key in replaced]
+    secrets = set().union(*(identity.harvest(file) for files in raw.values() for file in files))
+    inside = bids.left_out(study, bids.named_columns(settings))
+    for name, columns in inside.items():
+        secrets |= identity.told_by_tables({column: getattr(study, name)[column].dropna() for column in columns})
+    below = Path(settings["inputs"]["samples"]).parent
+    folders = [path.parent if path.is_file() else path for paths in named.values() for path in paths]
+    secrets |= identity.told_by_folders(f.relative_to(below) for f in folders if f.is_relative_to(below))
+    problems += [f"identity: {name}: {what}" for name, what in identity.scan_outputs(output, secrets)]
+    damaged = records.damaged(output)
+    problems += [f"{output / name}: is not as it was written; delete it and run again" for name in damaged]
     for problem in problems:
         print(problem)
     if problems:
         raise InputError(f"{output}: {len(problems)} things above need attention; everything else is finished")
-    write_text(f"{len(study.keys)} sessions finished; no identity found in any output\n", complete)
+    tables = [output / name for r in known for name in r["outputs"] if name.endswith(layout.CONVERT_QUALITY)]
+    warned = sum("\twarn\t" in path.read_text(encoding="utf-8") for path in tables)
+    said = [f"{len(study.keys)} sessions finished, {warned} with warnings of a check (see their pages)"]
+    said += [f"raw files of {compared} sessions compared with the checksums of what was read"]
+    if away:
+        said.append(f"raw files of {len(away)} are not there: not checked against them, nor searched for their names")
+    columns = sorted({column for names in inside.values() for column in names})
+    looked = f"{len(secrets)} values of raw headers, raw folders and columns that stay inside"
+    said.append(f"no identity found in any output: looked for {looked} ({', '.join(columns) or 'none'})")
+    write_text("\n".join(said) + "\n", complete)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,13 @@ def main(config: str) -> None:
     study = masking.mask_study(read_study(settings), settings)
     output = Path(settings["output"])
     voxels.refuse_same_scan(study, output)
-    written = bids.describe(study, settings["study"]["name"], output)
+    keep = bids.named_columns(settings)
+    written = bids.describe(study, settings["study"]["name"], output, keep)
+    for name, columns in bids.left_out(study, keep).items():
+        if columns:
+            print(
+                f"describe_dataset: of the {name} these stay inside: {', '.join(columns)} (convert.keep lets them out)"
+            )
     written += voxels.write_overlap(study, output, settings["convert"]["minimum_voxel_dice"])
     records.record_step(output, "describe_dataset", written)
 

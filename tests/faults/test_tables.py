@@ -70,6 +70,14 @@ FAULTS = {
     "half a visit": (edited("sessions", "01\t1\t1", "01\t1\t1.5"), "line 2: visit: '1.5' is not a whole number"),
     "name of a person": (edited("participants", "01\tF", "Jo Doe\tF"), "participants.tsv, line 2: participant: "),
     "empty needed cell": (edited("samples", "x/2.dat", ""), "line 3: raw is empty"),
+    "formula": (edited("participants", "\tF", "\t=HYPERLINK(1)"), "participants.tsv, line 2: sex: "),
+    "formula in an arm": (edited("sessions", "1\tplacebo", "1\t@placebo"), "line 2: arm begins with '@', which spread"),
+    "formula behind a sign": (edited("sessions", "1\tplacebo", "1\t-2+3"), "line 2: arm begins with '-', which spread"),
+    "code too long": (edited("samples", "01\t1\tsvs", "0" * 240 + "\t1\tsvs"), "line 2: participant: .* at most 60"),
+    "session too long": (
+        edited("samples", "01\t1\tsvs", "01\t" + "1" * 61 + "\tsvs"),
+        "line 2: session: .* at most 60",
+    ),
     "null byte in a path": (edited("samples", "x/1.dat", "x/\0.dat"), "samples.tsv"),
 }
 

@@ -45,6 +45,12 @@ def project(tmp_path) -> Project:
     return Project(tmp_path / "p", sessions=6)
 
 
+@pytest.fixture
+def batched(tmp_path) -> Project:
+    """The same study in two jobs a stage."""
+    return Project(tmp_path / "p", sessions=6, batch_size=3)
+
+
 def slowed(project: Project, seconds: float) -> Project:
     """Make every stage take a while and write its output in two halves, so that a kill can fall between them."""
     for name in ("convert", "preprocess", "fit", "report_sessions"):
@@ -199,128 +205,129 @@ def everything(project: Project) -> dict[str, str]:
     return {str(p.relative_to(base)): checksum(p) for p in base.rglob("*") if p.is_file()}
 
 
-def test_planning_leaves_every_byte_and_the_next_run_mends_what_it_saw(project, expected):
-    assert project.snakemake().returncode == 0
-    os.truncate(next(project.folder.glob("results/bids/sub-*/*/*.txt")), 1)
-    next(project.folder.glob("results/report/sub-*/*/*.txt")).unlink()
-    (project.folder / "results/group/headline.json").write_text("edited")
-    before = everything(project)
+def test_planning_leaves_every_byte_and_the_next_run_mends_what_it_saw(batched, expected):
+    assert batched.snakemake().returncode == 0
+    os.truncate(next(batched.folder.glob("results/bids/sub-*/*/*.txt")), 1)
+    next(batched.folder.glob("results/report/sub-*/*/*.txt")).unlink()
+    (batched.folder / "results/group/headline.json").write_text("edited")
+    before = everything(batched)
     for options in (["--dry-run"], ["--summary"], ["--dag"], ["--report", "r.html"], ["--list-changes", "code"]):
-        project.snakemake(*options)
-        assert everything(project) == before, options
-    result = project.snakemake()
+        batched.snakemake(*options)
+        assert everything(batched) == before, options
+    result = batched.snakemake()
     assert result.returncode == 0, result.stderr
-    assert outputs(project) == expected
+    assert outputs(batched) == expected
 
 
-def test_finished_results_stand_while_raw_files_are_away(project, expected):
-    assert project.snakemake().returncode == 0
-    project.done()
-    raw = project.folder / "config/raw"
+def test_finished_results_stand_while_raw_files_are_away(batched, expected):
+    assert batched.snakemake().returncode == 0
+    batched.done()
+    raw = batched.folder / "config/raw"
     raw.rename(raw.with_name("archive"))
-    project.write_config(batch_size=2)  # other jobs, which find no raw file
-    result = project.snakemake()
+    batched.write_config(batch_size=2)  # other jobs, which find no raw file
+    result = batched.snakemake()
     assert result.returncode == 0, result.stderr
     assert "raw files of 6 of 6 sessions are not there (first: config/samples.tsv, line 2; looked in " in result.stderr
     assert "what was made of 6 stands, not checked against raw" in result.stderr
-    assert [line for line in project.done() if " " in line] == []
-    assert outputs(project) == expected
-    project.write_tables(10, raw=False)
-    result = project.snakemake()
+    assert [line for line in batched.done() if " " in line] == []
+    assert outputs(batched) == expected
+    batched.write_tables(10, raw=False)
+    result = batched.snakemake()
     assert result.returncode != 0
     assert "raw files of 10 of 10 sessions are not there" in result.stderr
     assert "is a drive not mounted?" in result.stderr
-    assert project.done() == []
-    project.write_tables(6, raw=False)
+    assert batched.done() == []
+    batched.write_tables(6, raw=False)
     raw.with_name("archive").rename(raw)
-    assert project.snakemake().returncode == 0
-    assert [line for line in project.done() if " " in line] == []
+    assert batched.snakemake().returncode == 0
+    assert [line for line in batched.done() if " " in line] == []
 
 
-def test_a_raw_file_of_equal_size_and_time_is_found_on_demand(project):
-    assert project.snakemake().returncode == 0
-    project.done()
-    path, before = project.raw(1), project.raw(1).stat()
+def test_a_raw_file_of_equal_size_and_time_is_found_on_demand(batched):
+    assert batched.snakemake().returncode == 0
+    batched.done()
+    path, before = batched.raw(1), batched.raw(1).stat()
     path.write_text("session x\n")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert "Nothing to be done" in project.snakemake().stderr
-    result = project.snakemake("--config", "verify=true")
+    assert "Nothing to be done" in batched.snakemake().stderr
+    result = batched.snakemake("--config", "verify=true")
     assert result.returncode == 0, result.stderr
     assert "convert: sub-00001_ses-2: raw files have another content than when they were read" in result.stderr
-    assert {line.split()[1] for line in project.done() if " " in line} == {"sub-00001_ses-2"}
-    assert "Nothing to be done" in project.snakemake().stderr
+    assert {line.split()[1] for line in batched.done() if " " in line} == {"sub-00001_ses-2"}
+    assert "Nothing to be done" in batched.snakemake().stderr
 
 
-def test_tables_and_scripts_dated_in_the_future_change_nothing(project, expected):
+def test_tables_and_scripts_dated_in_the_future_change_nothing(batched, expected):
     later = time.time() + 30 * 86_400
-    for path in [*project.folder.glob("config/*.tsv"), *project.folder.glob("scripts/*.py")]:
+    for path in [*batched.folder.glob("config/*.tsv"), *batched.folder.glob("scripts/*.py")]:
         os.utime(path, (later, later))
-    result = project.snakemake()
+    result = batched.snakemake()
     assert result.returncode == 0, result.stderr
-    assert outputs(project) == expected
-    table = project.folder / "results/status/fit/batches/sub-00001_ses-1.tsv"
+    assert outputs(batched) == expected
+    table = batched.folder / "results/status/fit/batches/3x0001.tsv"
     os.utime(table, (later, later))
-    (project.folder / "results/group/headline.json").unlink()
-    before = everything(project)
-    result = project.snakemake()
+    (batched.folder / "results/group/headline.json").unlink()
+    before = everything(batched)
+    result = batched.snakemake()
     assert result.returncode != 0
-    assert "sub-00001_ses-1.tsv: is dated " in result.stderr and "in the future" in result.stderr
-    assert everything(project) == before
+    assert "3x0001.tsv: is dated " in result.stderr and "in the future" in result.stderr
+    assert everything(batched) == before
 
 
-def test_a_session_that_dies_is_named_the_others_are_reported_and_it_is_tried_again(project, expected):
-    script = project.folder / "scripts/fit.py"
+def test_a_session_that_dies_is_named_the_others_are_reported_and_it_is_tried_again(batched, expected):
+    script = batched.folder / "scripts/fit.py"
     whole = script.read_text()
     die = "def do(item):\n        if item.key == 'sub-00001_ses-2' and Path('die').exists():"
     script.write_text(
         whole.replace("def do(item):", f"{die}\n            __import__('os').kill(__import__('os').getpid(), 11)")
     )
-    (project.folder / "die").touch()
-    result = project.snakemake()
+    (batched.folder / "die").touch()
+    result = batched.snakemake()
     assert result.returncode != 0
     last = result.stderr.strip().splitlines()[-8:]
     assert any("fit: sub-00001_ses-2: its process was ended by signal 11 (SIGSEGV" in line for line in last)
     assert any("5 of 6 sessions fitted; report: results/report/index.html" in line for line in last)
-    assert (project.folder / "results/report/index.html").is_file()
-    project.done()
-    (project.folder / "die").unlink()
-    result = project.snakemake()
+    assert (batched.folder / "results/report/index.html").is_file()
+    batched.done()
+    (batched.folder / "die").unlink()
+    result = batched.snakemake()
     assert result.returncode == 0, result.stderr
-    assert {line for line in project.done() if line.startswith("fit ")} == {"fit sub-00001_ses-2"}
-    assert outputs(project) == expected
+    assert {line for line in batched.done() if line.startswith("fit ")} == {"fit sub-00001_ses-2"}
+    assert outputs(batched) == expected
 
 
-def test_what_snakemake_is_asked_to_force_is_done_and_what_it_deletes_is_gone(project, expected):
+def test_what_snakemake_is_asked_to_force_is_done_and_what_it_deletes_is_gone(batched, expected):
     page = "results/report/sub-00001/ses-1/sub-00001_ses-1_report_sessions.txt"
-    result = project.snakemake(page)  # of a fresh folder
+    result = batched.snakemake(page)  # of a fresh folder
     assert result.returncode == 0, result.stderr
-    assert project.done() == sorted([f"{s} sub-00001_ses-1" for s in STAGES] + ["simulate_basis"])
-    assert project.snakemake().returncode == 0
-    project.done()
-    assert project.snakemake("--forcerun", "fit").returncode == 0
-    done = project.done()
+    mates = ("sub-00001_ses-1", "sub-00001_ses-2", "sub-00002_ses-1")  # of its job
+    assert batched.done() == sorted([f"{s} {key}" for s in STAGES for key in mates] + ["simulate_basis"])
+    assert batched.snakemake().returncode == 0
+    batched.done()
+    assert batched.snakemake("--forcerun", "fit").returncode == 0
+    done = batched.done()
     assert len([line for line in done if line.startswith("fit ")]) == 6
     assert not [line for line in done if line.startswith(("convert ", "preprocess "))]
-    assert project.snakemake("-F", "--until", "preprocess").returncode == 0
-    assert {line.split()[0] for line in project.done()} == {"convert", "preprocess"}
-    assert "Nothing to be done" in project.snakemake().stderr
-    assert project.snakemake("--delete-all-output").returncode == 0
-    assert outputs(project) == {}
-    assert project.snakemake().returncode == 0
-    assert len([line for line in project.done() if " " in line]) == 24
-    assert outputs(project) == expected
+    assert batched.snakemake("-F", "--until", "preprocess").returncode == 0
+    assert {line.split()[0] for line in batched.done()} == {"convert", "preprocess"}
+    assert "Nothing to be done" in batched.snakemake().stderr
+    assert batched.snakemake("--delete-all-output").returncode == 0
+    assert outputs(batched) == {}
+    assert batched.snakemake().returncode == 0
+    assert len([line for line in batched.done() if " " in line]) == 24
+    assert outputs(batched) == expected
 
 
-def test_leftovers_of_killed_jobs_are_swept_and_never_read(project, expected):
+def test_leftovers_of_killed_jobs_are_swept_and_never_read(batched, expected):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    assert project.snakemake("--until", "fit").returncode == 0
+    assert batched.snakemake("--until", "fit").returncode == 0
     for folder in ("bids/sub-00001/ses-1", "derivatives/mrsflow/sub-00001/ses-1", "status/fit", "basis"):
-        (project.folder / "results" / folder / f".tmp-{process.pid}-sub-00001_ses-1_svs.nii.gz").write_bytes(b"cut")
-    result = project.snakemake()
+        (batched.folder / "results" / folder / f".tmp-{process.pid}-sub-00001_ses-1_svs.nii.gz").write_bytes(b"cut")
+    result = batched.snakemake()
     assert result.returncode == 0, result.stderr
-    assert outputs(project) == expected
-    assert not list(project.folder.glob("results/**/.tmp-*"))
+    assert outputs(batched) == expected
+    assert not list(batched.folder.glob("results/**/.tmp-*"))
 
 
 @contextmanager

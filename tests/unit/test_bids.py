@@ -1,5 +1,6 @@
 """Names, sidecars, events and tables of a dataset; the reader gives back what was written."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import made_datasets as made
@@ -100,12 +101,32 @@ def test_tables_carry_no_clock_time_and_only_those_who_were_scanned(tmp_path):
     people = read_table(tmp_path / "bids/participants.tsv", text_columns=True)
     assert people["participant_id"].tolist() == ["sub-01", "sub-02"]
     visits = read_table(tmp_path / "bids/sub-01/sub-01_sessions.tsv")
-    assert visits.columns.tolist() == ["session_id", "visit", "arm", "nurse", "dose_to_infusion_min"]
+    assert visits.columns.tolist() == ["session_id", "visit", "arm", "dose_to_infusion_min"]
     assert visits["dose_to_infusion_min"].tolist()[0] == 45
     scores = read_table(tmp_path / "bids/phenotype/madrs.tsv")
     assert scores.set_index("participant_id").loc["sub-02", "madrs_pre_ses-b"] == 25
     described = read_json(tmp_path / "bids/phenotype/madrs.json")
     assert set(scores.columns[1:]) <= set(described)
+
+
+IDENTITIES = {
+    "name": "Invented Person", "date_of_birth": "1900-01-01", "hospital_number": "0123456789", "birth_year": "1900",
+    "scan_date": "19000102", "rater": "Invented Rater", "id_no": "7654321",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("table", ["participants", "sessions"])
+def test_only_columns_that_are_declared_go_out(tmp_path, table):
+    original = study()
+    extended = replace(original, **{table: getattr(original, table).assign(**IDENTITIES)})
+    assert set(bids.left_out(extended)[table]) - {"nurse"} == set(IDENTITIES)
+    bids.describe(extended, "A study", tmp_path, ["nurse"])
+    written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert not [value for value in (*IDENTITIES, *IDENTITIES.values()) if value in written]
+    assert "nurse" in written and "red" in written
+    bids.describe(extended, "A study", tmp_path, ["rater"])
+    written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert "Invented Rater" in written and "Invented Person" not in written
 
 
 def test_the_reader_gives_back_the_tables(tmp_path):

@@ -83,9 +83,9 @@ def test_the_events_are_those_of_the_sessions_table(trial):
     assert events.loc["dose", "onset"] < 0
 
 
-def tables(trial: Path) -> dict[str, str | None]:
+def tables(trial: Path) -> dict:
     names = ("samples", "participants", "sessions")
-    return {name: str(trial / f"demo/config/{name}.tsv") for name in names} | {"bids": None}
+    return {name: str(trial / f"demo/config/{name}.tsv") for name in names} | {"bids": None, "select": {}}
 
 
 def test_the_official_validator_finds_no_error(trial):

@@ -4,6 +4,7 @@ Follows the MRS part of BIDS 1.11 (https://bids-specification.readthedocs.io, ma
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from mrsflow.study.study import Study
 
 BIDS_VERSION = "1.11.0"
+EVENT_COLUMNS = ("onset", "duration", "trial_type")
+LARGEST_SCORE = 1000
+"""Scores are smaller than this; a hospital number, a year or a date is not."""
 SIDECAR_KEYS = {  # of the NIfTI-MRS header, where BIDS has another name for them
     "EchoTime": "EchoTime",
     "RepetitionTime": "RepetitionTime",
@@ -118,10 +122,10 @@ def write_events(rows: list[dict[str, Any]], path: Path) -> None:
     """Write events as BIDS wants them."""
     import pandas as pd
 
-    write_table(pd.DataFrame(rows, columns=["onset", "duration", "trial_type"]), path)
+    write_table(pd.DataFrame(rows, columns=EVENT_COLUMNS), path)
 
 
-def describe(study: "Study", name: str, output: Path) -> list[Path]:
+def describe(study: "Study", name: str, output: Path, keep: Iterable[str] = ()) -> list[Path]:
     """Write what describes a dataset as a whole, for the raw one and for the derivative.
 
     Parameters
@@ -131,6 +135,8 @@ def describe(study: "Study", name: str, output: Path) -> list[Path]:
         Title of the study.
     output : Path
         Folder of all outputs.
+    keep : iterable of str
+        Columns of the participants and sessions tables that go out although no schema has them.
 
     Returns
     -------
@@ -153,12 +159,33 @@ def describe(study: "Study", name: str, output: Path) -> list[Path]:
     write_text("*_quality.*\n*_mrsfit.*\n*_fitquality.*\n*_figure.*\n", derivative / ".bidsignore")
     written = [root / "dataset_description.json", derivative / "dataset_description.json", root / "README.md"]
     written.append(derivative / ".bidsignore")
-    return written + _write_tables(study, root)
+    return written + _write_tables(study, root, set(keep))
 
 
-def _write_tables(study: "Study", root: Path) -> list[Path]:
+def named_columns(config: dict[str, Any]) -> list[str]:
+    """Columns of the tables that a configuration lets out, by name or as the models use them."""
+    return [*config["convert"]["keep"], *config["group"]["moderators"], *config["group"]["adjust_for"]]
+
+
+def left_out(study: "Study", keep: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Columns of the participants and sessions tables that stay inside: no scores, and in no schema nor `keep`."""
+    from mrsflow.study.config import schema
+
+    found = {}
+    for name in ("participants", "sessions"):
+        table = getattr(study, name)
+        scores = [c for columns in scales_of(table).values() for c in columns] if name == "sessions" else []
+        known = {*schema(name)["properties"], *scores, *keep, "line", "key"}
+        found[name] = [column for column in table if column not in known]
+    return found
+
+
+def _write_tables(study: "Study", root: Path, keep: set[str]) -> list[Path]:
+    hidden_columns = left_out(study, keep)
     present = study.samples["participant"].unique()
-    people = study.participants[study.participants["participant"].isin(present)].drop(columns="line", errors="ignore")
+    people = study.participants[study.participants["participant"].isin(present)].drop(
+        columns=["line", *hidden_columns["participants"]], errors="ignore"
+    )
     people = people.rename(columns={"participant": "participant_id"})
     people["participant_id"] = "sub-" + people["participant_id"]
     sessions = study.sessions[study.sessions["key"].isin(study.keys)].copy()
@@ -168,6 +195,7 @@ def _write_tables(study: "Study", root: Path) -> list[Path]:
     if "dose_to_infusion_min" not in sessions:
         sessions["dose_to_infusion_min"] = _dose_to_infusion(sessions)
     hidden = ["line", "key", "participant", "session", "dose_time", "infusion_start", "infusion_stop"]
+    hidden += hidden_columns["sessions"]
     scores = [column for columns in scales.values() for column in columns]
     visits = sessions.drop(columns=[*hidden, *scores], errors="ignore").dropna(axis="columns", how="all")
     written = [root / "participants.tsv", root / "participants.json"]
@@ -190,7 +218,7 @@ def _write_tables(study: "Study", root: Path) -> list[Path]:
 
 
 def scales_of(sessions: "pd.DataFrame") -> dict[str, list[str]]:
-    """Score columns of the sessions table by scale: numeric columns named ``<scale>_<time point>``."""
+    """Score columns of the sessions table by scale: columns of small numbers named ``<scale>_<time point>``."""
     from mrsflow.study.config import schema
 
     known = {*schema("sessions")["properties"], "line", "key"}
@@ -200,7 +228,8 @@ def scales_of(sessions: "pd.DataFrame") -> dict[str, list[str]]:
         if parts is None or column in known:
             continue
         values = sessions[column].dropna().astype(str)
-        if len(values) and values.str.fullmatch(r"-?\d+(\.\d+)?").all():
+        numbers = len(values) and values.str.fullmatch(r"-?\d{1,8}(\.\d+)?").all()
+        if numbers and (values.astype(float).abs() < LARGEST_SCORE).all():
             found.setdefault(parts.group(1), []).append(column)
     return found
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from mrsflow import nifti_mrs
 from mrsflow.conversion import bids, checks, frames, identity, vendors
-from mrsflow.errors import InputError
-from mrsflow.files import checksum, write_json, write_table, written_whole
+from mrsflow.errors import InputError, hide, without_hidden
+from mrsflow.files import checksum, read_table, scratch, write_json, write_table, written_whole
 from mrsflow.nifti_mrs import Scan
 from mrsflow.raw_files import formats
 from mrsflow.study import layout
 from mrsflow.study.clock import clock, clock_time, seconds_between
-from mrsflow.study.records import Work
+from mrsflow.study.records import Work, fault_of_machine
 from mrsflow.study.study import Study
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,8 @@ def convert_by_hand(paths: list[Path], out: Path, given: dict[str, str], keep: l
     ending = next((e for e in (".nii.gz", ".nii") if out.name.endswith(e)), None)
     if ending is None:
         raise InputError(f"{out}: the name of the output must end in .nii.gz or .nii")
-    converted = vendors.convert(paths, given=given)
+    with scratch(out.parent):
+        converted = vendors.convert(paths, given=given)
     for note in converted.notes:
         logger.warning("%s: %s", paths[0].name, note)
     if checks.mirrored(converted.scan):
@@ -122,6 +123,10 @@ def work_of(key: str, study: Study, config: dict[str, Any]) -> Work:
         The session is not in the samples table.
     """
     rows, session = _rows_of(key, study)
+    if not config["inputs"]["bids"]:
+        for row in rows:
+            for path in row["raw"]:
+                hide_folders(path, Path(config["inputs"]["samples"]).parent)
     files = [file for row in rows for file in formats.files_of(row["raw"])]
     files += [row["events"] for row in rows if "events" in row]
     settings = {
@@ -130,7 +135,16 @@ def work_of(key: str, study: Study, config: dict[str, Any]) -> Work:
         "protocols": {row["protocol"]: config["protocols"].get(row["protocol"]) for row in rows if "protocol" in row},
         "convert": config["convert"],
     }
-    return Work(key, files, settings)
+    return Work(key, files, settings, watched=[path for row in rows for path in row["raw"]])
+
+
+def hide_folders(path: Path, root: Path) -> None:
+    """Let messages name a raw file without its folders below the table's, which may be named after a person."""
+    if path.parent != root:
+        hide(f"{path.parent}/", "")
+    if path.is_dir():
+        hide(f"{path}/", "")
+        hide(str(path), "the folder")
 
 
 def _rows_of(key: str, study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -167,11 +181,13 @@ def convert_session(key: str, study: Study, config: dict[str, Any], output: Path
         A scan cannot be read, or a check failed; names the row.
     """
     try:
-        items = _read_items(key, study, config)
-        quality = _check_items(key, items, config, output)
-        return [quality, *_write_session(key, items, study, config, Path(output, "bids"))]
+        with scratch(output):
+            items = _read_items(key, study, config)
+        images, notes = _anatomy_of(key, study, config, output)
+        quality = _check_items(key, items, config, output, notes)
+        return [quality, *_write_session(key, items, images, study, config, Path(output, "bids"))]
     except InputError as error:
-        raise InputError(plain_paths(error)) from None
+        raise InputError(plain_paths(error)) from error
 
 
 def _read_items(key: str, study: Study, config: dict[str, Any]) -> list[Item]:
@@ -186,7 +202,31 @@ def _read_items(key: str, study: Study, config: dict[str, Any]) -> list[Item]:
     return _without_doubles(items)
 
 
-def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Path) -> Path:
+def _anatomy_of(
+    key: str, study: Study, config: dict[str, Any], output: Path
+) -> tuple[list[dict[str, Any]], list[checks.Check]]:
+    """Rows of the anatomical images to be written, and a warning for each that is not: its spectra go on."""
+    images, notes = [], []
+    for row in _rows_of(key, study)[0]:
+        if row["role"] != "T1w":
+            continue
+        try:
+            if config["convert"]["t1w"] == "keep":
+                _read_t1w(row)
+                images.append(row)
+                note = "shows a face, as convert.t1w is keep: do not share it"
+            else:
+                formats.refuse_unreadable(row["raw"][0])
+                note = "left out, as it shows a face; deface it yourself, or say convert.t1w: keep"
+        except InputError as error:
+            if fault_of_machine(error, output):
+                raise
+            note = plain_paths(error).removeprefix(f"{row['line']}: ")
+        notes.append(checks.Check("T1w", row["raw"][0].name, "", "warn", f"{row['line']}: {note}"))
+    return images, notes
+
+
+def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Path, notes: list[checks.Check]) -> Path:
     """Write the table of checks; the first scan that fails one stops the session."""
     results = []
     for item in items:
@@ -197,7 +237,8 @@ def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Pa
     folder = layout.session_folder(layout.derivatives(output), key) / "mrs"
     task = next((item.row.get("task") for item in items if item.row.get("task")), None)
     path = folder / f"{layout.entities(key, task)}_{layout.CONVERT_QUALITY}"
-    write_table(checks.table([(item.name, check) for item, found in results for check in found]), path)
+    rows = [(item.name, check) for item, found in results for check in found]
+    write_table(checks.table([*rows, *((f"{key}_T1w", note) for note in notes)]), path)
     for item, found in results:
         if problem := checks.failure(found):
             raise InputError(f"{item.row['line']}: {problem}")
@@ -233,18 +274,18 @@ def _refuse_unlike_runs(items: list[Item], minimum_dice: float) -> None:
             )
 
 
-def _write_session(key: str, items: list[Item], study: Study, config: dict[str, Any], root: Path) -> list[Path]:
+def _write_session(
+    key: str, items: list[Item], images: list[dict[str, Any]], study: Study, config: dict[str, Any], root: Path
+) -> list[Path]:
     """Write the files of a session, whole or not at all."""
-    rows, session = _rows_of(key, study)
+    session = _rows_of(key, study)[1]
     written: list[Path] = []
     try:
         for item in items:
             written += _write_item(item, _reference_of(item, items), config, root, key)
             if item.role == "svs":
                 written += _write_events(item.row, session, root, key, config)
-        for row in rows:
-            if row["role"] == "T1w":
-                written.append(_write_t1w(row, root, key))
+        written += [_write_t1w(row, root, key) for row in images]
     except BaseException:
         for path in written:
             path.unlink(missing_ok=True)
@@ -254,7 +295,7 @@ def _write_session(key: str, items: list[Item], study: Study, config: dict[str, 
 
 def plain_paths(error: object) -> str:
     """Fold a message to one line in which absolute paths are cut to their last part."""
-    text = " ".join(str(error).split())
+    text = " ".join(without_hidden(str(error)).split())
     return re.sub(r"(?<![\w.])/(?:[^\s:;,]+/)+(?=[^\s/])", "", text)
 
 
@@ -360,27 +401,35 @@ def _write_item(item: Item, reference: str | None, config: dict[str, Any], root:
     return [image, image.with_name(f"{item.name}.json")]
 
 
+def _read_t1w(row: dict[str, Any]) -> Any:
+    import nibabel
+
+    source = row["raw"][0]
+    formats.refuse_unreadable(source)
+    try:
+        image = nibabel.load(source)
+        shape = np.shape(image.dataobj)
+    except Exception:
+        problem = "cannot be read as NIfTI; convert DICOM images with dcm2niix first"
+        raise InputError(f"{row['line']}: {source}: {problem}") from None
+    if len(shape) != 3:
+        raise InputError(f"{row['line']}: {source}: has {len(shape)} dimensions, a T1w has 3")
+    return image
+
+
 def _write_t1w(row: dict[str, Any], root: Path, key: str) -> Path:
     """Copy an anatomical image without the texts of its header."""
     import nibabel
 
-    source = row["raw"][0]
-    try:
-        image = nibabel.load(source)
-        data = np.asanyarray(image.dataobj)
-    except Exception:
-        problem = "cannot be read as NIfTI; convert DICOM images with dcm2niix first"
-        raise InputError(f"{row['line']}: {source}: {problem}") from None
-    if data.ndim != 3:
-        raise InputError(f"{row['line']}: {source}: has {data.ndim} dimensions, a T1w has 3")
+    image = _read_t1w(row)
     header = image.header.copy()
     header.extensions.clear()
-    for text in ("descrip", "aux_file", "intent_name", "db_name"):
-        if text in header:
-            header[text] = b""
+    for name in image.header:
+        if header[name].dtype.kind == "S" and name not in ("magic", "regular"):
+            header[name] = b""
     path = layout.session_folder(root, key) / "anat" / f"{key}_T1w.nii.gz"
     with written_whole(path) as temporary:
-        nibabel.save(type(image)(data, image.affine, header), temporary)
+        nibabel.save(type(image)(np.asanyarray(image.dataobj), image.affine, header), temporary)
     return path
 
 
@@ -390,8 +439,9 @@ def _write_events(
     task, run = row.get("task"), row.get("run")
     path = layout.session_folder(root, key) / "mrs" / f"{layout.entities(key, task, run)}_events.tsv"
     if row.get("events"):
-        with written_whole(path) as temporary:
-            temporary.write_bytes(Path(row["events"]).read_bytes())
+        table = read_table(row["events"])
+        wanted = {*bids.EVENT_COLUMNS, *config["convert"]["keep"]}
+        write_table(table[[column for column in table if column in wanted]], path)
         return [path]
     named = [column for column in ("dose_time", "infusion_start") if isinstance(session.get(column), str)]
     if not named:

@@ -5,16 +5,21 @@ definitions mark as identifying (doi:10.1002/mrm.29418), and what describes the 
 """
 
 import gzip
+import html
 import io
 import logging
 import re
 import struct
+import unicodedata
+import urllib.parse
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mrsflow.files import UNFINISHED
 from mrsflow.nifti_mrs import EXTENSION_CODE, Scan
 from mrsflow.raw_files import ge
 
@@ -29,7 +34,24 @@ IDENTIFYING = frozenset(
 )  # fmt: skip
 """Header keys that are removed unless ``convert.keep_header`` names them."""
 
-_COIL = r".{0,16}(body|head|hea\b|he\d|hep|neck|spine|knee|coil|quad|surf|volume|array|\d ?ch|ch\d|[tr]x).{0,16}"
+
+def _made_of(*words: str) -> str:
+    """Give a pattern of texts made of some words alone, or of others too short for a name, with anything between."""
+    short = r"[a-z]{1,2}\d{0,3}|\d{1,3}[a-z]{0,2}"
+    return rf"[\W_]*+(?:(?:{'|'.join((*words, short))})(?:[\W_]++|$))+"
+
+
+_COIL = _made_of(
+    r"\d{0,3}[a-z]{0,2}(?:body|head|brain|neck|spine|knee|coil|quad|surf|surface|volume|array|birdcage|loop|nova|sense|"
+    r"transmit|receive|channel|phased|matrix|flex|medium|large|small)+[a-z]{0,2}\d{0,3}",
+    r"(?:hea|hep|hec|nec|bod|spi|trx|txrx|rxtx|sni|all)\d{0,2}",
+)
+_TECHNIQUES = "press|steam|laser|special|spectro|svs|mega|probe|edit|isis|fid|csi|mrs|spcl"
+_SEQUENCE = rf"(?=.*(?:{_TECHNIQUES}))" + _made_of(
+    rf"[a-z]{{0,4}}(?:{_TECHNIQUES})+[a-z]{{0,6}}\d{{0,4}}",
+    r"siemensseq|customerseq|userseq|philips|bruker|wip\d{0,4}|eja|dkd|cmrr|ref|nws|tra|cor|sag|gaba|gsh|"
+    r"single|voxel|vapor|wet|chess|hermes|hercules|hos|psd|water|avg|all",
+)
 KEPT = {
     **dict.fromkeys(
         [
@@ -46,8 +68,7 @@ KEPT = {
     r"[a-z]{0,2}\d[\w.+]*+|\.[\d.]++)[\[\]'\" ,;:\\-]*+)*+",
     "TxCoil": _COIL,
     "RxCoil": _COIL,
-    "SequenceName": r"[\w%*\\:.+-]{0,40}(press|steam|laser|special|spectro|svs|mega|probe|edit|isis|fid|csi)"
-    r"[\w:.+-]{0,40}",
+    "SequenceName": _SEQUENCE,
     "PatientPosition": r"([hf]f([sp]|d[lr])|(head|feet)[_-]first)?[ -]?(supine|prone|decubitus[ _-]?(left|right))?",
     "ConversionMethod": r"(spec2nii|mrsflow)( v[\d.]+)?",
     "WaterSuppressionType": "vapor|chess|wet|moist|dry|excitation|inversion|none",
@@ -59,7 +80,7 @@ KEPT = {
 
 _DATE = re.compile(r"(?<!\d)(?:19|20)\d\d[-./]?[01]\d[-./]?[0-3]\d(?!\d)")
 
-SHORTEST_VALUE, SHORTEST_NUMBER = 5, 8
+SHORTEST_VALUE, SHORTEST_NUMBER = 5, 7
 """Values with fewer characters, and plain numbers with fewer digits, are too common to be looked for."""
 
 PLACEHOLDERS = frozenset(
@@ -174,7 +195,7 @@ def _strings(value: Any) -> list[str]:
 
 
 def secrets_in(values: Iterable[Any]) -> set[str]:
-    """Values worth looking for: five characters or more, no plain number under eight digits, no placeholder.
+    """Values worth looking for: five characters or more, no plain number under seven digits but dates, no placeholder.
 
     >>> sorted(secrets_in(["DOE^JANE", "19000101.0", "1234", "166006", "Anonymous"]))
     ['19000101', 'DOE^JANE']
@@ -186,10 +207,38 @@ def secrets_in(values: Iterable[Any]) -> set[str]:
             letters = plain.replace("^", "").strip()
             if len(letters) < SHORTEST_VALUE or plain.casefold() in PLACEHOLDERS or len(set(letters)) == 1:
                 continue
+            if _dates(plain):
+                found.add(plain)
+                continue
             if re.fullmatch(r"[\d.,\s+-]+", plain) and len(re.sub(r"\D", "", plain)) < SHORTEST_NUMBER:
                 continue
             found.add(plain)
     return found
+
+
+_PERSONAL = re.compile(
+    r"(?i)name|birth|dob|born|\bid\b|_id|id_|number|_no\b|mrn|nhs|chi\b|address|phone|mail|rater|nurse|doctor|physician|"
+    r"operator|initials|date|visited|scanned"
+)
+
+
+def told_by_tables(columns: Mapping[str, Iterable[Any]]) -> set[str]:
+    """Values that identify in columns of the study's tables that stay inside.
+
+    Of a column whose name speaks of people or dates all that is worth looking for; of others names of several words,
+    dates and long numbers, as a single word such as `secondary` stands in any report.
+    """
+    found = set()
+    for column, values in columns.items():
+        for value in secrets_in(values):
+            if _PERSONAL.search(column) or _name_in(value) or _dates(value) or re.search(r"\d{7}", value):
+                found.add(value)
+    return found
+
+
+def told_by_folders(paths: Iterable[Path]) -> set[str]:
+    """Names of folders of raw files that hold a date or a long number, so that a person's may stand beside it."""
+    return {part for path in paths for part in path.parts if re.search(r"\d{6}", part) or "^" in part}
 
 
 def harvest(path: Path) -> set[str]:
@@ -204,7 +253,7 @@ def harvest(path: Path) -> set[str]:
             return set().union(*(harvest(p) for p in sorted(path.rglob("*")) if p.is_file()))
         with path.open("rb") as file:
             head = file.read(1 << 20)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return set()
     if head[128:132] == b"DICM":
         return secrets_in(_dicom_values(path))
@@ -265,7 +314,7 @@ def scan_outputs(folder: Path | str, secrets: Iterable[str]) -> list[tuple[str, 
     folder = Path(folder)
     wanted = secrets_in(secrets)
     findings = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".tmp-")):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(UNFINISHED)):
         name = str(path.relative_to(folder))
         if _hits(name, wanted):
             findings.append((name, "a value of a raw header in the file's name"))
@@ -283,20 +332,117 @@ def scan_outputs(folder: Path | str, secrets: Iterable[str]) -> list[tuple[str, 
 
 
 def _hits(text: str, secrets: set[str]) -> bool:
-    """Whether one of the values stands in a text as whole words, in any case and with any separators."""
+    """Whether one of the values stands in a text, in any case, with any separators and however it is escaped.
+
+    A name may have its words in any order with others between them, a date may have any form; all else stands as whole
+    words in their order.
+    """
+    text = _plain(text)
     words = _words(text)
     present = set(words)
     line = None
+    dates: set[tuple[int, int, int]] | None = None
     for secret in secrets:
-        parts = _words(secret)
-        if not parts or not present.issuperset(parts):
+        if wanted := _dates(secret):
+            dates = _dates(text) if dates is None else dates
+            if wanted & dates:
+                return True
+        parts = _words(_plain(secret))
+        if not parts:
+            continue
+        name = _name_in(secret)
+        if name and present.issuperset(name) and _close_together(words, name):
+            return True
+        if not present.issuperset(parts):
             continue
         if len(parts) == 1:
-            return True
+            if not parts[0].isdigit() or re.search(rf"(?<!\d[.,])(?<!\w){parts[0]}(?![\w])(?![.,]\d)", text):
+                return True
+            continue
         line = f" {' '.join(words)} " if line is None else line
         if f" {' '.join(parts)} " in line:
             return True
     return False
+
+
+def _plain(text: str) -> str:
+    """Text without escapes (HTML, JSON, addresses) and accents, in lower case."""
+    if "&" in text:
+        text = html.unescape(text)
+    if "\\u" in text:
+        text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text)
+    if "%" in text:
+        text = urllib.parse.unquote(text, errors="ignore")
+    if not text.isascii():
+        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return text.casefold()
+
+
+_COMMON = frozenset(
+    {
+        "brain", "head", "body", "magnetic", "resonance", "spectroscopy", "imaging", "centre", "center", "hospital",
+        "university", "institute", "institution", "clinic", "clinical", "department", "research", "school", "medical",
+        "medicine", "radiology", "neurology", "psychiatry", "study", "scan", "scanner", "mri", "mrs", "fmri", "unit",
+        "and", "the", "for",
+    }
+)  # fmt: skip
+"""Words of institutions and studies, which are looked for in their order only."""
+
+
+def _name_in(secret: str) -> list[str]:
+    """Words of a person's name, those of one letter left out; none where a value does not look like one."""
+    words = _words(_plain(re.sub(r"[^\W\d_]\.", " ", secret)))
+    words = [word for word in words if len(word) > 1]
+    named = 2 <= len(words) <= 4 and all(word.isalpha() for word in words)
+    return words if named and not _COMMON.intersection(words) else []
+
+
+BETWEEN = 2
+"""Words that may stand between those of a name."""
+
+
+def _close_together(words: list[str], name: list[str]) -> bool:
+    """Whether all words of a name stand within a few words, in any order."""
+    span = len(name) + BETWEEN
+    places = [i for i, word in enumerate(words) if word == name[0]]
+    return any(set(name) <= set(words[max(i - span + 1, 0) : i + span]) for i in places)
+
+
+_MONTHS = {
+    "jan": 1, "january": 1, "feb": 2, "february": 2, "mar": 3, "march": 3, "apr": 4, "april": 4, "may": 5, "jun": 6,
+    "june": 6, "jul": 7, "july": 7, "aug": 8, "august": 8, "sep": 9, "sept": 9, "september": 9, "oct": 10,
+    "october": 10, "nov": 11, "november": 11, "dec": 12, "december": 12,
+}  # fmt: skip
+_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_FORMS = [
+    re.compile(r"(?<!\d)(?P<y>(?:19|20)\d\d)(?P<m>\d\d)(?P<d>\d\d)(?!\d)"),
+    re.compile(r"(?<!\d)(?P<y>(?:19|20)\d\d)[-./: ]{1,2}(?P<m>\d\d?)[-./: ]{1,2}(?P<d>\d\d?)(?!\d)"),
+    re.compile(r"(?<!\d)(?P<d>\d\d?)[-./ ]{1,2}(?P<m>\d\d?)[-./ ]{1,2}(?P<y>(?:19|20)\d\d)(?!\d)"),
+    re.compile(r"(?<!\d)(?P<d>\d\d)[-./](?P<m>\d\d)[-./](?P<y>\d\d)(?!\d)"),
+    re.compile(rf"(?<!\d)(?P<d>\d\d?)(?:st|nd|rd|th)?[-./, ]*(?P<m>{_MONTH})[-./, ]*(?P<y>(?:19|20)\d\d)(?!\d)"),
+    re.compile(rf"(?<![a-z])(?P<m>{_MONTH})[-./, ]*(?P<d>\d\d?)(?:st|nd|rd|th)?[-./, ]+(?P<y>(?:19|20)\d\d)(?!\d)"),
+    re.compile(rf"(?<!\d)(?P<y>(?:19|20)\d\d)[-./, ]*(?P<m>{_MONTH})[-./, ]*(?P<d>\d\d?)(?!\d)"),
+]
+
+
+def _dates(text: str) -> set[tuple[int, int, int]]:
+    """Dates in a text, whatever their form; of one with day and month in doubt both readings.
+
+    >>> sorted(_dates("born 3.2.1961"))
+    [(1961, 2, 3), (1961, 3, 2)]
+    >>> _dates("3 Feb 1961") == _dates("1961-02-03") == _dates("19610203") == {(1961, 2, 3)}
+    True
+    """
+    found = set()
+    for form in _FORMS:
+        for match in form.finditer(text.casefold()):
+            year, month, day = match["y"], match["m"], int(match["d"])
+            number = _MONTHS.get(month) or int(month)
+            years = [int(year)] if len(year) == 4 else [1900 + int(year), 2000 + int(year)]
+            pairs = {(number, day), (day, number)} if match.start("d") < match.start("y") else {(number, day)}
+            pairs = {(number, day)} if month in _MONTHS else pairs
+            found |= {(y, m, d) for y in years for m, d in pairs if 1 <= m <= 12 and 1 <= d <= 31}
+    return found
 
 
 def _words(text: str) -> list[str]:
@@ -324,15 +470,50 @@ def _texts(path: Path) -> Iterator[tuple[str, str]]:
                 else int(struct.unpack_from(order + "f", start, 108)[0])
             )
             yield "the NIfTI header", (start + file.read(max(offset - 544, 0))).decode("utf-8", "replace")
+    elif name.endswith(".gz"):
+        with gzip.open(path, "rb") as file:
+            yield "its text", _readable(file.read())
+    elif name.endswith(".pdf"):
+        content = path.read_bytes()
+        yield "raw bytes", content.decode("latin-1")
+        yield "its drawn text", " ".join(_pdf_texts(content))
     elif name.endswith(".png"):
         yield from _png_texts(path.read_bytes())
     elif name.endswith((".npz", ".zip")):
         yield from _archive_texts(path)
     elif path.suffix.lower() in _TEXT:
-        text = path.read_bytes().decode("utf-8", "replace")
-        yield "its text", _EMBEDDED.sub("", text).replace("\\/", "/")
+        yield "its text", _readable(path.read_bytes())
     else:
         yield "raw bytes", path.read_bytes().decode("latin-1")
+
+
+def _readable(content: bytes) -> str:
+    return _EMBEDDED.sub("", content.decode("utf-8", "replace")).replace("\\/", "/")
+
+
+_STRING = rb"\((?:[^()\\]|\\.)*\)|<[0-9A-Fa-f\s]+>"
+
+
+_DRAWN = re.compile(rb"\[((?:\s*+(?:" + _STRING + rb"|[-\d.]++))*+)\s*+\]\s*+TJ|(" + _STRING + rb")\s*+(?:Tj|'|\")")
+
+
+def _pdf_texts(content: bytes) -> Iterator[str]:
+    """Texts that a PDF draws, with pieces that only spacing parts put together."""
+    for found in re.finditer(rb"stream\r?\n(.*?)\r?\n?endstream", content, re.DOTALL):
+        stream = found[1]
+        with suppress(zlib.error):  # one that is not packed
+            stream = zlib.decompressobj().decompress(stream)
+        for drawn in _DRAWN.finditer(stream):
+            yield "".join(map(_pdf_string, re.findall(_STRING, drawn[1] or drawn[2] or b"")))
+
+
+def _pdf_string(piece: bytes) -> str:
+    if piece.startswith(b"<"):
+        digits = re.sub(rb"\s", b"", piece[1:-1])
+        content = bytes.fromhex((digits + b"0" * (len(digits) % 2)).decode())
+        return content.decode("utf-16-be" if content[:1] == b"\0" else "latin-1", "replace")
+    inner = re.sub(rb"\\([0-7]{1,3})", lambda octal: bytes([int(octal[1], 8) & 255]), piece[1:-1])
+    return re.sub(rb"\\(.)", rb"\1", inner).decode("latin-1")
 
 
 def _png_texts(content: bytes) -> Iterator[tuple[str, str]]:

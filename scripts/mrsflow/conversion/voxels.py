@@ -33,7 +33,7 @@ def refuse_same_scan(study: "Study", output: Path) -> None:
     seen: dict[tuple[bool, str], Path] = {}
     for key in study.keys:
         folder = layout.session_folder(output / "bids", key) / "mrs"
-        for path in sorted(folder.glob("*_svs.nii.gz")):
+        for path in sorted(folder.glob("sub-*_svs.nii.gz")):
             signal = read_json(layout.sidecar(path)).get("SignalChecksum")
             other = seen.setdefault((layout.is_nulled(path), signal), path) if signal else path
             if other is not path:

@@ -1,6 +1,7 @@
 """Every cell of the tables against its schema, and the tables against each other: all faults, a line each."""
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NUMERIC = ("number", "integer")
+FORMULA = re.compile(r"[=@\t\r]|[+-](?!\d*\.?\d+([eE][+-]?\d+)?$)")
+"""Beginning of a text that a spreadsheet runs; a number with a sign is none."""
 MOST = 200
 """Faults of one kind that are listed one by one."""
 
@@ -54,6 +57,8 @@ def cells(
         named |= {f"{name}.{first}", f"{name}.{second}"}
     for column in columns:
         faults += shortened(wrong.get(column, []))
+    if name != "samples":
+        faults += shortened([*_formulas(table)])
     values = {
         column: [mapping.get(text) for text in table[column]]
         for column, (mapping, _) in found.items()
@@ -66,6 +71,17 @@ def shortened(faults: list[str]) -> list[str]:
     """Give many faults of one kind in full up to `MOST`, the others as a number."""
     rest = len(faults) - MOST
     return faults if rest <= 1 else [*faults[:MOST], f"and {rest} more like the last line"]
+
+
+def _formulas(table: "pd.DataFrame") -> Iterator[str]:
+    """Texts that a spreadsheet would run when somebody opens an output that holds them."""
+    for column in table.columns.drop("line"):
+        for line, value in zip(table["line"], table[column], strict=True):
+            if isinstance(value, str) and FORMULA.match(value):
+                yield (
+                    f"{line}: {column} begins with {value[:1]!r}, which spreadsheets take for a formula; write it "
+                    "otherwise (n/a where it is missing)"
+                )
 
 
 def _is_clock(rule: dict[str, Any]) -> bool:

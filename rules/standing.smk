@@ -12,9 +12,7 @@ from mrsflow.conversion.formats import files_of
 from mrsflow.files import sweep
 
 PREVIOUS = {}  # of each output to restore: the one to restore before it
-FORCED = (
-    set()
-)  # outputs of the jobs that are forced as something of theirs does not stand
+FORCED = set()  # outputs of jobs of which something does not stand
 FAILED_BEFORE = {}  # sessions that had failed when the run began: time of the record
 SESSION_LINE = r"\w+: sub-\S+: (failed|skipped): "  # of the last step; said already
 STEPS = ("describe_dataset", "group", "figures", "report")

@@ -15,7 +15,6 @@ BLOCK_QUALITY, TRANSIENT_QUALITY = "desc-blocks_quality.tsv", "desc-transients_q
 SESSION_QUALITY, CONVERT_QUALITY = "desc-session_quality.json", "desc-convert_quality.tsv"
 PICTURES = "desc-preproc_figure.npz"
 MACROMOLECULES, MACROMOLECULES_SIDECAR = "desc-macromolecules_svs.nii.gz", "desc-macromolecules_svs.json"
-TERMS = "desc-blocks_terms.tsv"
 FIT, FIT_QUALITY, FIT_CURVES = "desc-blocks_mrsfit.tsv", "desc-blocks_fitquality.tsv", "desc-blocks_mrsfit.npz"
 FIT_TERMS = "desc-blocks_terms.tsv"
 VOXEL_QUALITY = "desc-voxel_quality.tsv"
@@ -126,7 +125,7 @@ def stage_of_derivative(name: str) -> str:
     """
     if name.endswith(CONVERT_QUALITY):
         return "convert"
-    return "fit" if name.endswith((FIT, FIT_QUALITY, FIT_CURVES, TERMS)) else "preprocess"
+    return "fit" if name.endswith((FIT, FIT_QUALITY, FIT_CURVES, FIT_TERMS)) else "preprocess"
 
 
 def is_nulled(path: Path) -> bool:

@@ -8,7 +8,7 @@ declares, and a job of K sessions declares a table, as which files a session has
 import re
 import time
 
-from mrsflow.conversion.formats import files_of
+from mrsflow.raw_files.formats import files_of
 from mrsflow.files import sweep
 
 PREVIOUS = {}  # of each output to restore: the one to restore before it

@@ -70,9 +70,14 @@ FAULTS = {
     "half a visit": (edited("sessions", "01\t1\t1", "01\t1\t1.5"), "line 2: visit: '1.5' is not a whole number"),
     "name of a person": (edited("participants", "01\tF", "Jo Doe\tF"), "participants.tsv, line 2: participant: "),
     "empty needed cell": (edited("samples", "x/2.dat", ""), "line 3: raw is empty"),
-    "formula": (edited("participants", "\tF", "\t=HYPERLINK(1)"), "participants.tsv, line 2: sex: "),
-    "formula in an arm": (edited("sessions", "1\tplacebo", "1\t@placebo"), "line 2: arm begins with '@', which spread"),
-    "formula behind a sign": (edited("sessions", "1\tplacebo", "1\t-2+3"), "line 2: arm begins with '-', which spread"),
+    "formula": (
+        {"participants": TABLES["participants"].replace("weight", "site").replace("\t60", "\t=HYPERLINK(1)")},
+        "participants.tsv, line 2: site begins with '=', which spreadsheets take for a formula",
+    ),
+    "formula behind a sign": (
+        {"participants": TABLES["participants"].replace("weight", "site").replace("\t80", "\t-2+3")},
+        "participants.tsv, line 3: site begins with '-', which spreadsheets",
+    ),
     "code too long": (edited("samples", "01\t1\tsvs", "0" * 240 + "\t1\tsvs"), "line 2: participant: .* at most 60"),
     "session too long": (
         edited("samples", "01\t1\tsvs", "01\t" + "1" * 61 + "\tsvs"),

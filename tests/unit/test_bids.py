@@ -124,9 +124,10 @@ def test_only_columns_that_are_declared_go_out(tmp_path, table):
     written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
     assert not [value for value in (*IDENTITIES, *IDENTITIES.values()) if value in written]
     assert "nurse" in written and "red" in written
-    bids.describe(extended, "A study", tmp_path, ["rater"])
+    harmful = replace(extended, **{table: getattr(extended, table).assign(rater="=1+1 Invented Rater", x="-2")})
+    bids.describe(harmful, "A study", tmp_path, ["rater", "x"])
     written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
-    assert "Invented Rater" in written and "Invented Person" not in written
+    assert "\t'=1+1 Invented Rater" in written and "\t-2" in written and "Invented Person" not in written
 
 
 def test_the_reader_gives_back_the_tables(tmp_path):

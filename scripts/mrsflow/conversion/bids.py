@@ -16,6 +16,7 @@ from mrsflow.files import write_json, write_table, write_text
 from mrsflow.nifti_mrs import Scan
 from mrsflow.study import layout
 from mrsflow.study.clock import seconds_between
+from mrsflow.study.validation import FORMULA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,6 +181,12 @@ def left_out(study: "Study", keep: Iterable[str] = ()) -> dict[str, list[str]]:
     return found
 
 
+def _harmless(table: "pd.DataFrame", keep: set[str]) -> "pd.DataFrame":
+    """Put an apostrophe before texts of kept columns that a spreadsheet would run; other columns refuse them."""
+    columns = table.columns.intersection(list(keep))
+    return table.assign(**{c: table[c].map(lambda v: f"'{v}" if FORMULA.match(str(v)) else v) for c in columns})
+
+
 def _write_tables(study: "Study", root: Path, keep: set[str]) -> list[Path]:
     hidden_columns = left_out(study, keep)
     present = study.samples["participant"].unique()
@@ -199,11 +206,11 @@ def _write_tables(study: "Study", root: Path, keep: set[str]) -> list[Path]:
     scores = [column for columns in scales.values() for column in columns]
     visits = sessions.drop(columns=[*hidden, *scores], errors="ignore").dropna(axis="columns", how="all")
     written = [root / "participants.tsv", root / "participants.json"]
-    write_table(people, written[0])
+    write_table(_harmless(people, keep), written[0])
     write_json(_dictionary(people.columns[1:], "participants"), written[1])
     for participant, rows in visits.groupby("participant_id", sort=False):
         path = root / participant / f"{participant}_sessions"
-        write_table(rows.drop(columns="participant_id"), path.with_suffix(".tsv"))
+        write_table(_harmless(rows.drop(columns="participant_id"), keep), path.with_suffix(".tsv"))
         write_json(_dictionary(rows.columns[2:], "sessions"), path.with_suffix(".json"))
         written += [path.with_suffix(".tsv"), path.with_suffix(".json")]
     for scale, columns in scales.items():

@@ -58,7 +58,7 @@ def cells(
     for column in columns:
         faults += shortened(wrong.get(column, []))
     if name != "samples":
-        faults += shortened([*_formulas(table)])
+        faults += shortened([*_formulas(table[["line", *(c for c in columns if c not in wrong)]])])
     values = {
         column: [mapping.get(text) for text in table[column]]
         for column, (mapping, _) in found.items()

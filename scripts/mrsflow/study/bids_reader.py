@@ -61,7 +61,7 @@ def read(
     wanted = {key: folder for key, folder in places.items() if keys is None or key in keys}
     rows = [row for key, folder in wanted.items() for row in _samples(dataset, key, folder, config, faults)]
     if not any(row["role"] != "T1w" for row in rows):
-        faults += [] if faults else [_nothing(root, places, config["inputs"]["select"])]
+        faults += [] if faults else [_nothing(root, places, config["inputs"].get("select", {}))]
         return None
     samples = pd.DataFrame(rows, columns=list(rows[0]), dtype=object)
     samples["order"] = [int(run) if str(run).isdigit() else 0 for run in samples["run"]]
@@ -201,7 +201,7 @@ def _samples(
     dataset: _Dataset, key: str, folder: Path, config: dict[str, Any], faults: list[str]
 ) -> list[dict[str, Any]]:
     """Rows of one session: the spectra that are selected, their water, macromolecules and anatomy."""
-    select = config["inputs"]["select"]
+    select = config["inputs"].get("select", {})
     spectra = sorted(folder.glob("mrs/*_svs.nii*"))
     series = [path for path in spectra if not layout.is_nulled(path) and _selected(path, select)]
     nulled = [path for path in spectra if layout.is_nulled(path) and _selected(path, {**select, "acq": "mm"}, True)]

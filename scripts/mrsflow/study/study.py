@@ -132,7 +132,7 @@ def _read(config: dict[str, Any], keys: Collection[str] | None, faults: list[str
 
 def _chosen(samples: "pd.DataFrame", config: dict[str, Any], faults: list[str]) -> "pd.DataFrame":
     """Leave out the scans of other tasks than inputs.select names; of a dataset they were not read."""
-    select = config["inputs"]["select"]
+    select = config["inputs"].get("select", {})
     if config["inputs"]["bids"] or not select:
         return samples
     if unknown := [entity for entity in select if entity != "task"]:

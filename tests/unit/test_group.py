@@ -667,7 +667,7 @@ def test_moderator_aliased_with_sequence_is_not_estimated(tmp_path):
             "line 3: madrs_day1 is 'thirteen'",
         ),
         (lambda t: t.__setitem__("madrs_pre", ["inf", *t["madrs_pre"][1:]]), "line 2: madrs_pre is 'inf'"),
-        (lambda t: t.__setitem__("arm", "placebo"), "has condition 'placebo' in more than one session"),
+        (lambda t: t.__setitem__("arm", "placebo"), "line 3: participant '001' has arm 'placebo' twice"),
         (lambda t: t.pop("visit"), "column 'visit' is missing"),
     ],
 )
@@ -681,7 +681,9 @@ def test_a_bad_sessions_table_is_one_clear_line(tmp_path, change, message):
 def test_a_participant_in_both_arms_of_a_parallel_trial_is_refused(tmp_path):
     made = write(tmp_path, n=4)
     made.config.write_text(made.config.read_text().replace("design: crossover", "design: parallel"))
-    with pytest.raises(InputError, match="participant 001 is in more than one arm of a parallel trial"):
+    with pytest.raises(
+        InputError, match="line 3: participant '001' has several sessions, and a parallel trial compares one"
+    ):
         run(made)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -17,6 +18,8 @@ TOTALS = ("tNAA", "tCr", "tCho", "Glx")
 """Sums that the fit reports beside the metabolites of the basis set."""
 WEIGHTS_SUM = 1e-9
 """Rounding that the weights of a contrast may have in their sum."""
+UNEXPANDED = re.compile(r"^~|\$\w|\$\{")
+"""A home folder or a variable of the shell in a path, which nothing expands here."""
 
 
 @cache
@@ -75,7 +78,7 @@ def checked(content: Any, source: str = "config", faults: list[str] | None = Non
     for key in _not_finite(content):
         raise InputError(f"{source}: {key} is not a finite number; see config/schemas/config.schema.yaml")
     for key, path in [("output", content["output"]), *((f"inputs.{k}", v) for k, v in content["inputs"].items())]:
-        if path and (path.startswith("~") or "$" in path):
+        if isinstance(path, str) and UNEXPANDED.search(path):
             raise InputError(f"{source}: {key} is {path!r}; neither ~ nor $ is expanded here, write the folder itself")
     for name, protocol in content["protocols"].items():
         if protocol["sequence"] == "other" and not protocol["basis"]:

@@ -243,6 +243,16 @@ def test_a_dry_run_lists_all_and_keeps_full_paths_off_every_file(tmp_path):
     assert not [p for p in (tmp_path / ".snakemake").rglob("*") if p.is_file() and f"{tmp_path}/x" in p.read_text()]
 
 
+def test_a_dry_run_fails_where_files_are_away_and_nothing_else_is_wrong(tmp_path):
+    content = raw_study(tmp_path)
+    table = tmp_path / "samples.tsv"
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{header}\tstart_time", *(f"{row}\t09:50:00" for row in rows)]))
+    done = dry_run(tmp_path, content)
+    assert done.returncode != 0
+    assert [name in done.stderr for name in ("t1.nii.gz: no such", "3.dat: no such")] == [True, True]
+
+
 def test_a_dataset_needs_nothing_of_the_checkout(tmp_path):
     import made_datasets as made
 

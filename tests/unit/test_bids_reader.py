@@ -101,7 +101,7 @@ def converted(root, folder, **sections):
 def test_heat_is_time_zero_and_each_block_has_its_excitations(pain, tmp_path):
     blocks = {"event": "heat", "bins": {"before": [-2, 0], "after": [0, 2]}, "baseline": ["before"]}
     inputs = {"bids": str(pain), "select": {"task": "pain"}}
-    found = converted(pain, tmp_path / "results", inputs=inputs, blocks=blocks)
+    found = converted(pain, tmp_path / "results", inputs=inputs, blocks=blocks, convert={"t1w": "keep"})
     for table in found.values():  # 60 frames of 4 s: 30 before the onset at 120 s and 30 after
         assert (table["n_transients"] + table["n_rejected"]).tolist() == [30, 30]
     sidecar = read_json(tmp_path / "results/bids/sub-01/ses-1/mrs/sub-01_ses-1_task-pain_svs.json")

@@ -40,7 +40,10 @@ def goes_beyond(*stages):
 
 def is_dry_run():
     """Whether nothing is to be run; Snakemake itself knows only after this file is read."""
-    return any(text in ("--dry-run", "--dryrun") or text.startswith("-n") for text in sys.argv[1:])
+    return any(
+        text in ("--dry-run", "--dryrun") or text.startswith("-n")
+        for text in sys.argv[1:]
+    )
 
 
 try:

@@ -183,3 +183,10 @@ def test_a_crossover_without_its_sessions_table_is_asked_for_it(tmp_path):
     (tmp_path / "bids/sub-01/sub-01_sessions.tsv").unlink()
     with pytest.raises(InputError, match=r"does not say arm .* give column arm in .*sub-01_sessions.tsv"):
         read_study(config)
+
+
+@pytest.mark.parametrize(("stated", "written"), [(0.0, None), (0.6, 0.6)])
+def test_an_inversion_time_of_zero_is_no_inversion(stated, written):
+    """BIDS: InversionTime is greater than 0."""
+    header = {"SpectrometerFrequency": [123.2], "ResonantNucleus": ["1H"], "InversionTime": stated}
+    assert bids.sidecar(Scan(np.ones(64, complex), (), 5e-4, header)).get("InversionTime") == written

@@ -69,6 +69,8 @@ def sidecar(
         "SpectralWidth": 1 / scan.dwell_time,
     }
     content |= {name: header[key] for key, name in SIDECAR_KEYS.items() if header.get(key) not in (None, "")}
+    if not content.get("InversionTime", 1):  # without an inversion some headers say 0, which BIDS does not allow
+        del content["InversionTime"]
     content["NumberOfSpectralPoints"] = scan.n_points
     if excitations_per_frame:
         content["NumberOfTransients"] = scan.size("DIM_DYN") * excitations_per_frame

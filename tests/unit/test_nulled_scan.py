@@ -213,7 +213,9 @@ def test_a_scan_that_is_not_nulled_is_refused(tmp_path, basis):
     config = study(tmp_path, basis)
     Path(tmp_path / "raw1_mm.nii.gz").unlink()
     image = nifti_mrs.read(tmp_path / "raw1_svs.nii.gz")
-    nifti_mrs.write(replace(image, header={**image.header, "InversionTime": 0.7}), tmp_path / "raw1_mm.nii.gz")
+    noise = np.random.default_rng(9).normal(scale=1e-3 * np.abs(image.fid).max(), size=image.fid.shape)  # another scan
+    header = {**image.header, "InversionTime": 0.7}
+    nifti_mrs.write(replace(image, fid=image.fid + noise, header=header), tmp_path / "raw1_mm.nii.gz")
     table = staged(config, "convert", "preprocess")
     assert table["status"].tolist() == ["failed"]
     assert "is it metabolite-nulled" in table["reason"].iloc[0]

@@ -256,7 +256,7 @@ def water_frames(rule: str, n_frames: int) -> NDArray[np.bool_] | None:
     """Frames that a protocol declares as unsuppressed water, None where it leaves that to the header.
 
     >>> np.flatnonzero(water_frames("every 5 from 3", 12)) + 1
-    array([ 3,  8])
+    array([3, 8])
     """
     if rule in ("header", "none"):
         return None

@@ -78,11 +78,11 @@ def test_editing_a_setting_a_script_or_the_library_redoes_what_depends_on_it(pro
     assert {"preprocess", "fit", "report_sessions", "group"} <= redone
     assert "convert" not in redone
 
-    library = project.folder / "scripts/mrsflow/axes.py"
+    library = project.folder / "scripts/mrsflow/models/reml.py"
     fit = project.folder / "scripts/fit.py"
     fit.write_text(
         fit.read_text().replace(
-            "from mrsflow.study import records", "from mrsflow import axes\nfrom mrsflow.study import records"
+            "from mrsflow.study import records", "from mrsflow.models import reml\nfrom mrsflow.study import records"
         )
     )
     assert project.snakemake().returncode == 0

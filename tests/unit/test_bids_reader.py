@@ -207,6 +207,7 @@ def test_events_are_those_of_the_nearest_folder(tmp_path):
         {"SpectrometerFrequency": 127.7},
         {"ResonantNucleus": "1H"},
         {"EchoTime": [0.022]},
+        {"InversionTime": 0},
         {"RepetitionTime": [4.0]},
         {"RepetitionTime": [4, 4, 4]},
         {"SpectrometerFrequency": [127.7, 32.1], "ResonantNucleus": ["1H", "13C"]},

@@ -281,6 +281,8 @@ def _facts(path: Path, sidecar: Sidecar, role: str) -> dict[str, Any]:
     header = nifti_mrs.read_header(path)
     found: dict[str, Any] = {}
     for name, (column, factor, unit) in FACTS.items():
+        if name == "InversionTime" and role != "mm":
+            continue  # others have none, or 0
         stated = sidecar.number(name)
         own = positive(header.extension[name], name, f"{path} (header)") if header.extension.get(name) else None
         if own is not None and stated is not None and abs(stated / own - 1) > AGREE:
@@ -289,7 +291,7 @@ def _facts(path: Path, sidecar: Sidecar, role: str) -> dict[str, Any]:
                 "correct the one that is wrong"
             )
         value = stated if own is None else own
-        if value is None and (name != "InversionTime" or role == "mm"):
+        if value is None:
             raise InputError(
                 f"{path}: neither its header nor a sidecar says {name} ({unit}); write it into {_beside(path)}, or "
                 "into a sidecar further up that holds for all such scans"

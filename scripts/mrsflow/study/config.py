@@ -73,6 +73,8 @@ def checked(content: Any, source: str = "config", faults: list[str] | None = Non
     _refuse_swollen(content, source)
     content = copy.deepcopy(content)
     if isinstance(content, dict):
+        if content.get("verify") in ("true", "false"):  # as --config gives it: text
+            content["verify"] = content["verify"] == "true"
         _fill(content, schema("config"))
     check(content, "config", source, "see config/schemas/config.schema.yaml")
     for key in _not_finite(content):

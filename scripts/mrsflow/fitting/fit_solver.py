@@ -36,8 +36,9 @@ place for what the basis lacks), and how many parameters' worth that knowledge c
 bad spectrum shows what it has."""
 MULTIPLET, LEAST_MULTIPLET = 0.25, 0.05
 """Height of multiplets as part of the highest peak; and the least height that counts for what the basis lacks."""
-UNKNOWN, START_SIZE = ("baseline", "lipid", "water", "first_point"), 0.1
-"""Those that a fit takes for this large until it has estimated them."""
+START = {"baseline": 0.1, "lipid": 0.1, "water": 0.1, "first_point": 0.1, "discrepancy": 0.05}
+"""Those that a fit takes for this large until it has estimated them: from above the evidence has one end. Where what the
+basis lacks starts small, the broader signals can take it, and broad humps of metabolites with it (Glx -20 %)."""
 USUAL_OF_BLOCKS = {
     "phase0": (0.05, 2.0), "phase1": (0.02, 2.0), "shift": (0.5, 2.0), "lorentz": (0.3, 2.0), "gauss2": (2.0, 2.0),
     "eddy": (0.2, 2.0), "slow_eddy": (0.1, 2.0),
@@ -212,8 +213,8 @@ class Session:
             members = np.arange(part.start, part.stop) + self.nuisance.start
             relative = self.relative() if name == "discrepancy" else np.ones(members.size)
             add(name, None, members, size * height, weight, relative)
-            if name in UNKNOWN:
-                self.groups[name].precision = (START_SIZE * height) ** -2
+            if name in START:
+                self.groups[name].precision = (START[name] * height) ** -2
             own = np.flatnonzero((self.own_nuisance >= part.start) & (self.own_nuisance < part.stop))
             if own.size:
                 add(f"{name} of blocks", own + self.common.stop, None, 0.003 * height, 2.0, np.ones(own.size))

@@ -37,8 +37,8 @@ bad spectrum shows what it has."""
 MULTIPLET, LEAST_MULTIPLET = 0.25, 0.05
 """Height of multiplets as part of the highest peak; and the least height that counts for what the basis lacks."""
 START = {"baseline": 0.1, "lipid": 0.1, "water": 0.1, "first_point": 0.1, "discrepancy": 0.05}
-"""Those that a fit takes for this large until it has estimated them: from above the evidence has one end. Where what the
-basis lacks starts small, the broader signals can take it, and broad humps of metabolites with it (Glx -20 %)."""
+"""Those that a fit takes for this large until it has estimated them: from above the evidence has one end. Where what
+the basis lacks starts small, the broader signals can take it, and broad humps of metabolites with it (Glx -20 %)."""
 USUAL_OF_BLOCKS = {
     "phase0": (0.05, 2.0), "phase1": (0.02, 2.0), "shift": (0.5, 2.0), "lorentz": (0.3, 2.0), "gauss2": (2.0, 2.0),
     "eddy": (0.2, 2.0), "slow_eddy": (0.1, 2.0),

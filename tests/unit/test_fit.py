@@ -302,8 +302,8 @@ def test_elimination_of_blocks_equals_the_whole_system(model):
         np.testing.assert_allclose(np.diag(own), np.diag(inverse[at, at]), rtol=1e-3)
     joint, _ = fit_solver.amplitude_covariance(session, fit_solver.normal_equations(session, state), session.prior())
     m, at = len(model.names), np.arange(len(model.names))
-    places = np.concatenate([at + block * session.n_local for block in range(3)])
-    expected = inverse[np.ix_(places, places)]
+    indices = np.concatenate([at + block * session.n_local for block in range(3)])
+    expected = inverse[np.ix_(indices, indices)]
     np.testing.assert_allclose(
         joint, expected, atol=1e-4 * np.sqrt(np.outer(np.diag(expected), np.diag(expected))).max()
     )
@@ -311,7 +311,7 @@ def test_elimination_of_blocks_equals_the_whole_system(model):
 
 
 def test_gradient_of_the_posterior_equals_differences(model):
-    """Right sides of a step from finite differences of what is climbed, local and shared."""
+    """Right sides of a step from finite differences of what is maximised, local and shared."""
     session, state = blocks_of(model, 2)
     prior = session.prior()
     normal = fit_solver.with_prior(session, fit_solver.normal_equations(session, state), prior, state)
@@ -386,13 +386,13 @@ def test_soft_constraints_are_those_named():
     amount = np.mean([usual[name] for name in amounts.MACROMOLECULES])
     total = usual["NAA"] + usual["Cr"] + 3 * usual["GPC"]
     k = len(amounts.MACROMOLECULES)
-    steady = amount**2 * (0.01**2 * np.eye(k) + 0.03**2)  # covariance of the macromolecules about their mean
+    unchanging = amount**2 * (0.01**2 * np.eye(k) + 0.03**2)  # covariance of the macromolecules about their mean
 
     def naive(coefficients):
         found, blocks = 0.0, (course.matrix @ coefficients).reshape(2, m)
         apart = blocks[:, [model.names.index(name) for name in amounts.MACROMOLECULES]]
         for one in apart - apart.mean(axis=0):
-            found += one @ np.linalg.solve(steady, one)
+            found += one @ np.linalg.solve(unchanging, one)
         for block in blocks:
             amplitude = dict(zip(model.names, block, strict=True))
             for name, part in (("Tau", 0.06), ("Asp", 0.05)):
@@ -454,18 +454,18 @@ def test_a_step_onto_a_bound_is_the_best_within_the_bounds(model):
     normal = fit_solver.with_prior(session, fit_solver.normal_equations(session, state), session.prior(), state)
     matrix, n = dense(normal)[0], state.local.size
     wanted = 0.05 * np.random.default_rng(3).normal(size=len(matrix)) / np.sqrt(np.diag(matrix))
-    places = [(0, len(model.names) - 1), (1, session.common.start + model.shape.lorentz)]
-    for block, k in places:
+    indices = [(0, len(model.names) - 1), (1, session.common.start + model.shape.lorentz)]
+    for block, k in indices:
         wanted[block * session.n_local + k] = -1.5 * state.local[block, k]
     right = matrix @ wanted
     normal = replace(normal, local_right=right[:n].reshape(state.local.shape), shared_right=right[n:])
-    held = np.zeros(session.n_local, dtype=bool), np.zeros(session.n_shared, dtype=bool)
-    found = fit_solver.step_within_bounds(session, state, normal, *held)
+    frozen = np.zeros(session.n_local, dtype=bool), np.zeros(session.n_shared, dtype=bool)
+    found = fit_solver.step_within_bounds(session, state, normal, *frozen)
     step = np.concatenate([(found.local - state.local).ravel(), found.shared - state.shared])
     gradient = (matrix @ step - right) / np.sqrt(np.diag(matrix))
     low = np.concatenate([np.tile(session.low, 2), session.shared_low])
     at_bound = np.concatenate([found.local.ravel(), found.shared]) == low
-    assert all(found.local[block, k] == 0 for block, k in places)
+    assert all(found.local[block, k] == 0 for block, k in indices)
     assert np.all(gradient[at_bound] > 0)  # the step would gain by going further, which the bounds forbid
     assert np.abs(gradient[~at_bound]).max() < 1e-6 * np.abs(right / np.sqrt(np.diag(matrix))).max()
 

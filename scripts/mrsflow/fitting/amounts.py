@@ -33,13 +33,13 @@ class Amounts:
     expected : (M) float
     precision : (M, M) float
         0: none.
-    steady : (M) float
+    unchanging : (M) float
         Amount of the signals that are alike in all blocks, 0 for others.
     """
 
     expected: NDArray[np.floating]
     precision: NDArray[np.floating]
-    steady: NDArray[np.floating]
+    unchanging: NDArray[np.floating]
 
 
 def major(amplitudes: NDArray, names: tuple[str, ...]) -> float:
@@ -66,9 +66,9 @@ def usual(amplitudes: NDArray, model: Model) -> Amounts:
             row = np.zeros(len(names))
             row[names.index(name)], row[names.index("Lip13")] = 1.0, -part
             precision += np.outer(row, row) / (spread * total) ** 2
-    steady = np.array([name.startswith(("MM", "Mac")) for name in names]) & model.broad
-    amount = np.abs(amplitudes[steady]).mean() if steady.any() else 0.0
-    return Amounts(expected, precision, np.where(steady, amount, 0.0))
+    unchanging = np.array([name.startswith(("MM", "Mac")) for name in names]) & model.broad
+    amount = np.abs(amplitudes[unchanging]).mean() if unchanging.any() else 0.0
+    return Amounts(expected, precision, np.where(unchanging, amount, 0.0))
 
 
 def described(names: tuple[str, ...]) -> str:

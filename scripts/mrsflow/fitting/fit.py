@@ -186,7 +186,7 @@ def _of_blocks(terms: Terms, blocks: list[int], m: int) -> Terms:
 
 
 def _unlike(fids: NDArray, blocks: list[int], model: Model) -> dict[int, str]:
-    """Blocks whose singlets are much stronger or weaker than those of the others, or turned the other way."""
+    """Blocks whose singlets are much stronger or weaker than those of the others, or rotated the other way."""
     if len(blocks) < 3:
         return {}
     alignments = {block: fit_start.recognise(fids[block], model)[0] for block in blocks}
@@ -197,8 +197,8 @@ def _unlike(fids: NDArray, blocks: list[int], model: Model) -> dict[int, str]:
         if not 1 / APART_STRENGTH < alignment.strength / usual < APART_STRENGTH:
             reasons[block] = f"its signal is {alignment.strength / usual:.2g} times theirs"
         elif np.cos(alignment.phase - common) < 0:
-            turned = np.degrees(np.angle(np.exp(1j * (alignment.phase - common))))
-            reasons[block] = f"its phase is {abs(turned):.0f}° off theirs"
+            rotated = np.degrees(np.angle(np.exp(1j * (alignment.phase - common))))
+            reasons[block] = f"its phase is {abs(rotated):.0f}° off theirs"
     return reasons
 
 
@@ -291,8 +291,8 @@ def _rivals(stiff: Session, best: State, fids: NDArray, alignments: list[Alignme
     found = []
     for other in fit_start.recognise(fids[strongest], model)[1:]:
         moved = other.shift - alignments[strongest].shift
-        turned = other.phase - alignments[strongest].phase
-        there = [Alignment(one.shift + moved, one.phase + turned, 1.0) for one in alignments]
+        rotated = other.phase - alignments[strongest].phase
+        there = [Alignment(one.shift + moved, one.phase + rotated, 1.0) for one in alignments]
         mean = _mean(fids, model, there, weight) / stiff.unit
         state = _first_steps(replace(stiff, spectra=mean), fit_start.usual_shape(model)[: model.shape.n_common])
         if state.objective < verdict.RIVAL_OBJECTIVE * best.objective:
@@ -326,7 +326,7 @@ def _spread(session: Session, single: Session, state: State) -> tuple[NDArray, N
     shared[session.nuisance] = state.shared[single.nuisance]
     if session.terms is None:
         local[:, :m] = state.local[0, :m]
-        shared[session.steady_means] = state.local[0, session.steady]
+        shared[session.unchanging_means] = state.local[0, session.unchanging]
     return local, shared
 
 
@@ -395,9 +395,9 @@ def _result(session: Session, state: State, sd: NDArray, alignments: list[Alignm
         components = amplitude[:, np.newaxis] * state.signals[block].real * session.unit
         smooth = session.columns @ session.nuisance_of(state.local, state.shared, block)
         baseline = smooth[:half] * session.unit
-        turned = (session.spectra[block] * model.phase_factor(theta)).real * session.unit
+        rotated = (session.spectra[block] * model.phase_factor(theta)).real * session.unit
         rows.append(amplitude)
-        curves.append((turned, components.sum(axis=0) + baseline, baseline, components))
+        curves.append((rotated, components.sum(axis=0) + baseline, baseline, components))
         quality.append(fit_quality.describe(session, state, block, sd[block], alignments[block]))
         quality[-1]["baseline_dimension"] = dimension
     shown, fitted, baseline, components = (np.array(part) for part in zip(*curves, strict=True))

@@ -1,6 +1,6 @@
-"""Posterior of all parameters of a session, climbed with variances that are estimated from the data.
+"""Posterior of all parameters of a session, maximised with variances that are estimated from the data.
 
-Given white noise and Gaussian priors the posterior is climbed by damped Gauss-Newton steps. Variances of the nuisance
+Given white noise and Gaussian priors the posterior is maximised by damped Gauss-Newton steps. Variances of the nuisance
 signals, of what the basis lacks and of what varies between blocks come from the evidence of the linearised model
 (MacKay 1992, doi:10.1162/neco.1992.4.3.415), which chooses the effective dimension of each. Amplitudes have no prior
 but the soft constraints that a session names, and no sign but those of macromolecules and lipids: a weak metabolite is
@@ -44,7 +44,7 @@ USUAL_OF_BLOCKS = {
     "eddy": (0.2, 2.0), "slow_eddy": (0.1, 2.0),
 }  # fmt: skip
 """Usual SD of the common shape parameters about their mean over a session's blocks (rad, Hz, Hz²), and its weight."""
-STEADY, STEADY_OWN, STEADY_WEIGHT = 0.03, 0.01, 6.0
+UNCHANGING, UNCHANGING_OWN, UNCHANGING_WEIGHT = 0.03, 0.01, 6.0
 """The same for macromolecules, as part of their amount, for all alike and for each of its own: proteins do not change
 within hours, and what moves the voxel changes metabolites alike."""
 COUNTED = 0.7
@@ -181,11 +181,11 @@ class Session:
         self.n_local = self.common.stop + self.own_nuisance.size
         n_terms = 0 if self.terms is None else self.terms.shape[1]
         self.coefficients = slice(0, n_terms)
-        steady = np.zeros(m) if self.amounts is None else self.amounts.steady
-        self.steady = np.flatnonzero(steady) if several and self.terms is None else np.zeros(0, int)
+        unchanging = np.zeros(m) if self.amounts is None else self.amounts.unchanging
+        self.unchanging = np.flatnonzero(unchanging) if several and self.terms is None else np.zeros(0, int)
         self.means = slice(n_terms, n_terms + (model.shape.n_common if several else 0))
-        self.steady_means = slice(self.means.stop, self.means.stop + self.steady.size)
-        self.own = slice(self.steady_means.stop, self.steady_means.stop + (2 * m if self.stiff is None else 0))
+        self.unchanging_means = slice(self.means.stop, self.means.stop + self.unchanging.size)
+        self.own = slice(self.unchanging_means.stop, self.unchanging_means.stop + (2 * m if self.stiff is None else 0))
         self.nuisance = slice(self.own.stop, self.own.stop + self.columns.shape[1])
         self.n_shared = self.nuisance.stop
         self.nonlinear_local = np.zeros(self.n_local, dtype=bool)
@@ -221,12 +221,19 @@ class Session:
         if self.n_blocks == 1:
             return
         for k, (name, (sd, weight)) in enumerate(USUAL_OF_BLOCKS.items()):
-            places = np.array([self.common.start + k]), np.array([self.means.start + k])
-            add(f"{name} of blocks", *places, sd, weight, np.ones(1))
-        if self.steady.size:
-            members = np.arange(self.steady_means.start, self.steady_means.stop)
-            precision = steady_precision(self.amounts.steady[self.steady])
-            add("macromolecules of blocks", self.steady, members, STEADY, STEADY_WEIGHT, STEADY**2 * precision)
+            indices = np.array([self.common.start + k]), np.array([self.means.start + k])
+            add(f"{name} of blocks", *indices, sd, weight, np.ones(1))
+        if self.unchanging.size:
+            members = np.arange(self.unchanging_means.start, self.unchanging_means.stop)
+            precision = unchanging_precision(self.amounts.unchanging[self.unchanging])
+            add(
+                "macromolecules of blocks",
+                self.unchanging,
+                members,
+                UNCHANGING,
+                UNCHANGING_WEIGHT,
+                UNCHANGING**2 * precision,
+            )
 
     def relative(self) -> NDArray[np.floating]:
         """Precision of what the basis lacks at each place: by the height of the metabolites there.
@@ -303,18 +310,18 @@ class Session:
             else:
                 maps = self.terms.reshape(n_b, -1, self.terms.shape[1])
                 about_mean = maps - maps.mean(axis=0)
-                steady, members = np.zeros_like(self.amounts.precision), np.flatnonzero(self.amounts.steady)
-                steady[np.ix_(members, members)] = steady_precision(self.amounts.steady[members])
-                for one, other in ((maps, self.amounts.precision @ maps), (about_mean, steady @ about_mean)):
+                unchanging, members = np.zeros_like(self.amounts.precision), np.flatnonzero(self.amounts.unchanging)
+                unchanging[np.ix_(members, members)] = unchanging_precision(self.amounts.unchanging[members])
+                for one, other in ((maps, self.amounts.precision @ maps), (about_mean, unchanging @ about_mean)):
                     shared[self.coefficients, self.coefficients] += np.tensordot(one, other, axes=([0, 1], [0, 1]))
                 shared_right[self.coefficients] += np.tensordot(maps, by_mean, axes=([1], [0])).sum(axis=0)
         return Normal(local, mixed, shared, right, shared_right)
 
 
-def steady_precision(amounts: NDArray) -> NDArray[np.floating]:
+def unchanging_precision(amounts: NDArray) -> NDArray[np.floating]:
     """Precision (k, k) of macromolecules about their mean over the blocks of a session, for amounts (k)."""
     k = amounts.size
-    alike = STEADY_OWN**-2 * (np.eye(k) - np.full((k, k), 1 / (k + (STEADY_OWN / STEADY) ** 2)))
+    alike = UNCHANGING_OWN**-2 * (np.eye(k) - np.full((k, k), 1 / (k + (UNCHANGING_OWN / UNCHANGING) ** 2)))
     return alike / np.outer(amounts, amounts)
 
 
@@ -376,11 +383,11 @@ def normal_equations(session: Session, state: State) -> Normal:
             found.mixed[block][:, shared_at] = weight * gram[np.ix_(to_local, to_shared)]
             found.local_right[block] = right[to_local]
         else:
-            mapping, places = session.terms[block * m : (block + 1) * m], to_local[m:]
-            found.local[block] = weight * gram[np.ix_(places, places)]
-            found.mixed[block][:, shared_at] = weight * gram[np.ix_(places, to_shared)]
-            found.mixed[block][:, session.coefficients] = weight * gram[places, :m] @ mapping
-            found.local_right[block] = right[places]
+            mapping, indices = session.terms[block * m : (block + 1) * m], to_local[m:]
+            found.local[block] = weight * gram[np.ix_(indices, indices)]
+            found.mixed[block][:, shared_at] = weight * gram[np.ix_(indices, to_shared)]
+            found.mixed[block][:, session.coefficients] = weight * gram[indices, :m] @ mapping
+            found.local_right[block] = right[indices]
             found.shared[session.coefficients, session.coefficients] += weight * mapping.T @ gram[:m, :m] @ mapping
             across = weight * mapping.T @ gram[:m, to_shared]
             found.shared[session.coefficients, shared_at] += across
@@ -415,8 +422,8 @@ class Factor:
         self.scale = 1 / np.sqrt(np.diagonal(normal.local, axis1=1, axis2=2))
         self.shared_scale = 1 / np.sqrt(np.diagonal(normal.shared))
         scaled = normal.local * self.scale[:, :, None] * self.scale[:, None, :]
-        places = np.arange(scaled.shape[1])
-        scaled[:, places, places] += RIDGE
+        indices = np.arange(scaled.shape[1])
+        scaled[:, indices, indices] += RIDGE
         self.lower = [_cholesky(block) for block in scaled]
         mixed = normal.mixed * self.scale[:, :, None] * self.shared_scale
         self.across = np.stack([_triangular(low, part) for low, part in zip(self.lower, mixed, strict=True)])
@@ -465,18 +472,18 @@ def _inverse_of(lower: NDArray) -> NDArray[np.floating]:
 
 
 def step_within_bounds(
-    session: Session, state: State, normal: Normal, held: NDArray | None = None, held_shared: NDArray | None = None
+    session: Session, state: State, normal: Normal, frozen: NDArray | None = None, frozen_shared: NDArray | None = None
 ) -> State:
     """Take a step; a parameter that would leave its bounds moves onto them and the others allow for that.
 
-    One on its bounds that the gradient pushes outwards stays there (Bertsekas 1982, doi:10.1137/0320018); `held` (n_u)
-    and `held_shared` (n_g) do not move at all.
+    One on its bounds that the gradient pushes outwards stays there (Bertsekas 1982, doi:10.1137/0320018); `frozen`
+    (n_u) and `frozen_shared` (n_g) do not move at all.
     """
     n_b = session.n_blocks
     fixed = _pushed_out(state.local, normal.local_right, session.low, session.high)
     fixed_shared = _pushed_out(state.shared, normal.shared_right, session.shared_low, session.shared_high)
-    if held is not None:
-        fixed, fixed_shared = fixed | held, fixed_shared | held_shared
+    if frozen is not None:
+        fixed, fixed_shared = fixed | frozen, fixed_shared | frozen_shared
     step, shared_step = np.zeros((n_b, session.n_local)), np.zeros(session.n_shared)
     for _ in range(BOUND_ROUNDS):
         found, found_shared = Factor(_reduced(normal, fixed, fixed_shared, step, shared_step)).solve(
@@ -505,8 +512,8 @@ def _reduced(normal: Normal, fixed: NDArray, fixed_shared: NDArray, step: NDArra
         return normal
     free, free_shared = (~fixed).astype(float), (~fixed_shared).astype(float)
     local = normal.local * free[:, :, None] * free[:, None, :]
-    places = np.arange(fixed.shape[1])
-    local[:, places, places] += fixed
+    indices = np.arange(fixed.shape[1])
+    local[:, indices, indices] += fixed
     shared = normal.shared * free_shared * free_shared[:, None] + np.diag(fixed_shared.astype(float))
     mixed = normal.mixed * free[:, :, None] * free_shared
     return Normal(local, mixed, shared, normal.local_right, normal.shared_right)
@@ -555,7 +562,7 @@ def maximise(
         normal = with_prior(session, data, prior, state)
         gain = 0.0
         while damping < 1e8:
-            candidate = _attempt(session, state, normal, damping, prior)
+            candidate = _proposed(session, state, normal, damping, prior)
             if candidate is not None and candidate.objective <= state.objective + 1e-9:
                 gain = state.objective - candidate.objective
                 state, damping = candidate, max(damping / 5, 1e-9)
@@ -572,11 +579,11 @@ def _objective(session: Session, state: State, prior: Normal) -> float:
     return 0.5 * float(np.sum(squares)) + session.prior_weight * energy(prior, state.local, state.shared)
 
 
-def _attempt(session: Session, state: State, normal: Normal, damping: float, prior: Normal) -> State | None:
+def _proposed(session: Session, state: State, normal: Normal, damping: float, prior: Normal) -> State | None:
     damped = replace(normal, local=normal.local.copy(), shared=normal.shared.copy())
-    places, shared_places = np.flatnonzero(session.nonlinear_local), np.flatnonzero(session.nonlinear_shared)
-    damped.local[:, places, places] *= 1 + damping
-    damped.shared[shared_places, shared_places] *= 1 + damping
+    indices, shared_indices = np.flatnonzero(session.nonlinear_local), np.flatnonzero(session.nonlinear_shared)
+    damped.local[:, indices, indices] *= 1 + damping
+    damped.shared[shared_indices, shared_indices] *= 1 + damping
     try:
         moved = step_within_bounds(session, state, damped)
     except np.linalg.LinAlgError:
@@ -603,8 +610,8 @@ def estimate_variances(session: Session, data: Normal, state: State) -> bool:
     settled = True
     for group in session.groups.values():
         values, (variance, weight) = group.values(mean, shared_mean), group.usual
-        held, square = _held(group, covariance), np.sum((values @ group.matrix) * values)
-        new = max(values.size - group.precision * held + weight, 1e-3) / max(square + weight * variance, 1e-12)
+        trace, square = _posterior_trace(group, covariance), np.sum((values @ group.matrix) * values)
+        new = max(values.size - group.precision * trace + weight, 1e-3) / max(square + weight * variance, 1e-12)
         new = float(np.clip(new, *PRECISIONS))
         settled &= bool(abs(np.log(new / group.precision)) < SETTLED)
         group.precision = new
@@ -622,7 +629,7 @@ def _with_means(data: Normal, prior: Normal) -> tuple[NDArray, NDArray]:
     return data.local_right + prior.local_right, data.shared_right + prior.shared_right
 
 
-def _held(group: Group, covariance: tuple[NDArray, NDArray, NDArray]) -> float:
+def _posterior_trace(group: Group, covariance: tuple[NDArray, NDArray, NDArray]) -> float:
     """Trace of the posterior covariance of a group's parameters, by their relative precision."""
     local, mixed, shared = covariance
     within = 0.0
@@ -655,8 +662,8 @@ def effective_number(session: Session, data: Normal, prior: Normal, names: tuple
             variances = shared[group.shared, group.shared]
             total += group.shared.size - session.prior_weight * np.sum(group.precision * group.relative * variances)
         return float(total)
-    held = np.sum(local * prior.local) + 2 * np.sum(mixed * prior.mixed) + np.sum(shared * prior.shared)
-    return float(session.n_blocks * session.n_local + session.n_shared - session.prior_weight * held)
+    trace = np.sum(local * prior.local) + 2 * np.sum(mixed * prior.mixed) + np.sum(shared * prior.shared)
+    return float(session.n_blocks * session.n_local + session.n_shared - session.prior_weight * trace)
 
 
 def amplitude_covariance(session: Session, data: Normal, prior: Normal) -> tuple[NDArray, NDArray]:

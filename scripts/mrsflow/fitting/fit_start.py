@@ -16,7 +16,7 @@ USUAL_WIDTH_HZ, USUAL_GAUSS_HZ2 = 4.0, 16.0
 LARGEST_SHIFT_PPM = 0.3
 RIVAL, APART_HZ = 0.5, 6.0
 """Another place counts where the singlets are at least this part as strong, so far from the others."""
-PLACES = 3
+STARTS = 3
 """Most places from which a fit is tried."""
 WRONG_WAY = 1.5
 """A spectrum runs the wrong way when its mirror image shows the singlets this much stronger."""
@@ -47,7 +47,7 @@ def recognise(fid: NDArray, model: Model) -> list[Alignment]:
     strength, hz = np.abs(match), lags / (fine * model.dwell_time)
     found: list[Alignment] = []
     left = strength.copy()
-    while len(found) < PLACES and left.max() > RIVAL * strength.max():
+    while len(found) < STARTS and left.max() > RIVAL * strength.max():
         best = int(np.argmax(left))
         if not found or (0 < best < lags.size - 1 and strength[best] >= strength[best - 1 : best + 2].max()):
             found.append(Alignment(float(hz[best]), float(np.angle(match[best])), float(strength[best])))

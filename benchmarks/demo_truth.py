@@ -36,7 +36,7 @@ KEYS = ["participant", "session", "block"]
 KNOWN = {
     "free": "nothing known",
     "shape": "macromolecules known but for their amount",
-    "steady": "macromolecules the same in all blocks (counts for the change only)",
+    "unchanging": "macromolecules the same in all blocks (counts for the change only)",
 }
 """What may be known of macromolecules: of one signal each nothing; their sum but for its amount; they do not change."""
 
@@ -64,7 +64,9 @@ def evaluate(demo: Path) -> None:
     values = everyone.blocks[KEYS].merge(truth[[*KEYS, "glx_tnaa"]], on=KEYS, how="left")["glx_tnaa"].to_numpy()
     known = outcomes.prepare(replace(everyone, blocks=everyone.blocks.assign(**{OUTCOME: values})), OUTCOME)
     print_changes(found, known, floors)
-    estimate, exact = (contrasts.compare(plan, rows, plan.contrasts[0], beside=False)[0] for rows in (found, known))
+    estimate, exact = (
+        contrasts.compare(plan, rows, plan.contrasts[0], all_analyses=False)[0] for rows in (found, known)
+    )
     for key in ("estimate", "se"):
         print(f"  arm difference, {key:8s} {estimate[key]:+.4f}; of the true values {exact[key]:+.4f}")
     factor = estimate["se"] / exact["se"]
@@ -169,7 +171,7 @@ def ratio_floor(basis: Basis, quantity: str, linewidth_hz: float, known: str) ->
     metabolites = replace(basis, names=names, fids=basis.fids[narrow])
     shaped = metabolite_signals(metabolites, dict.fromkeys(names, 1.0), linewidth_hz, LORENTZIAN_HZ)
     sum_of_broad = present @ basis.fids[broad]
-    background = {"free": basis.fids[broad], "shape": sum_of_broad[np.newaxis], "steady": basis.fids[:0]}[known]
+    background = {"free": basis.fids[broad], "shape": sum_of_broad[np.newaxis], "unchanging": basis.fids[:0]}[known]
     found = np.array([CONCENTRATIONS_MM.get(name, 0.0) for name in names])
     signals = np.array(list(shaped.values()))
     whole = found @ signals + sum_of_broad

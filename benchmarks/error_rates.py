@@ -234,7 +234,7 @@ def count(scenario: Scenario, trials: int, seed: int) -> Rates:
 def fieller_of(batch: power.Trials, truth: float) -> tuple[np.ndarray, np.ndarray]:
     """Whether Fieller's set holds the true fraction, and whether it is bounded, as the attenuation table has it."""
     fit = power.fit_changes(batch)
-    rows = np.array([[1, 1, 0.5], [1, 0, 0.5]])  # treated and reference, period averaged
+    rows = np.array([[1, 1, 0.5], [1, 0, 0.5]])  # treated and reference, visit averaged
     covered, bounded = np.zeros(len(fit.beta), bool), np.zeros(len(fit.beta), bool)
     means = fit.beta @ rows.T
     covariance = rows @ fit.covariance_kr @ rows.T

@@ -50,7 +50,7 @@ SLOPE = (0.95, 1.05)
 AGREEMENT = {"tNAA/tCr": 10, "tCho/tCr": 10, "Ins/tCr": 10, "Glx/tCr": 15}
 """Largest difference (%) from LCModel in vivo."""
 STILL, ALWAYS_STILL = 6.0, 2.0
-STEADY = ("Glx/tNAA", "Glx/tCr", "Ins/tCr", "tNAA/tCr")
+UNCHANGING = ("Glx/tNAA", "Glx/tCr", "Ins/tCr", "tNAA/tCr")
 NEGATIVE = -2.0
 TOLD = {
     "3T": {"Glu": (0.16, 0.79), "Glx": (0.00, 0.47), "tNAA": (0.08, 0.17)},
@@ -63,7 +63,7 @@ MOVED_SD = 0.1
 """What the input's order, shift, phase and unit may change, in standard deviations."""
 NAMED_PERCENT = 90.0
 """Part of wrong results that must be doubtful or failed."""
-SPOILT = 1.0
+CORRUPTED = 1.0
 """What a bad block may change in its neighbours, %."""
 
 
@@ -468,11 +468,11 @@ def part_wrong(options: Options) -> None:
         result = clock.fit(np.concatenate([session.fids[:1] * factor, session.fids[1:]]), good)
         moved = [
             100 * (ratio_of(result, quantity, block + 1)[0] / ratio_of(alone, quantity, block)[0] - 1)
-            for quantity in STEADY
+            for quantity in UNCHANGING
             for block in range(len(alone.amplitudes))
         ]
         first = result.problems[0] or doubts(result)[0] or "ok"
-        print(f"  first block {label}: {first}; the others move {rms(moved):.2f} % rms{mark(rms(moved) <= SPOILT)}")
+        print(f"  first block {label}: {first}; the others move {rms(moved):.2f} % rms{mark(rms(moved) <= CORRUPTED)}")
 
 
 def _model_of_te(frequency: float, echo_time_ms: float) -> Model:
@@ -552,7 +552,7 @@ def part_real(options: Options) -> None:
         lcmodel = peers[peers["scan"] == scan.scan].groupby(["ratio", "noise_factor"])["value"].mean()
         print(f"  {scan.scan}: {clock}; noise x1, 1.5, 2, 3 (LCModel); difference % (limit); moved % +/- SE (LCModel)")
         agrees = True
-        for quantity in dict.fromkeys((*AGREEMENT, *STEADY, "Glu/tCr")):
+        for quantity in dict.fromkeys((*AGREEMENT, *UNCHANGING, "Glu/tCr")):
             met, line = _real_row(design, quantity, lcmodel[quantity])
             agrees &= met
             print(f"    {quantity:9s} {line}")
@@ -590,7 +590,7 @@ def _real_row(design: pd.DataFrame, quantity: str, lcmodel: pd.Series) -> tuple[
     text = (
         f"{cells}   {difference:+6.1f} ({limit:3.0f}){mark(met):7s}   {moved:+6.1f} +/- {se(noisy):3.1f} ({peer:+5.1f})"
     )
-    return met, text + mark(still or quantity not in STEADY)
+    return met, text + mark(still or quantity not in UNCHANGING)
 
 
 def _print_macromolecules(design: pd.DataFrame) -> None:

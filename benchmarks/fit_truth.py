@@ -44,7 +44,7 @@ CALIBRATED = ("Glu", "Gln", "NAA", "tCr", "Glx/tNAA")
 MM_PER_UNIT = 1 / 0.829
 """The truth's signals are 0.829 times the basis for each mM."""
 PARTS = (
-    "main", "chance", "spiked", "repeat", "paired", "caution", "dynamic", "narrowing", "starts", "shapes", "challenge",
+    "main", "chance", "spiked", "repeat", "paired", "prior", "dynamic", "narrowing", "starts", "shapes", "challenge",
     "philips",
 )  # fmt: skip
 
@@ -193,8 +193,10 @@ def part_chance(model: Model, every: int) -> None:
         ordinary, row = fit.fit_session(fids[number], model).amplitudes[0], truth.iloc[number]
         fid, noise = model.with_whole_first_point(fids[number]), fit.noise_sd(fids[number], model)
         known = row[list(names)].to_numpy(float) / MM_PER_UNIT
-        held = np.diag(np.where(np.array(names) == "Mac", 0.0, 1e8))  # the truth has another unit of Mac than its basis
-        soft = amounts.Amounts(known, held, np.zeros(len(names)))
+        fixed = np.diag(
+            np.where(np.array(names) == "Mac", 0.0, 1e8)
+        )  # the truth has another unit of Mac than the basis
+        soft = amounts.Amounts(known, fixed, np.zeros(len(names)))
         session = fit_solver.Session(model, model.spectrum(fid)[np.newaxis] / noise, np.ones(1), noise, amounts=soft)
         start, n = fit.recognised_start(fid, model), model.shape.n_common
         local, shared = np.zeros((1, session.n_local)), np.zeros(session.n_shared)
@@ -255,7 +257,7 @@ def part_paired(model: Model, every: int) -> None:
     print(f"  {(time.process_time() - start) / len(fids):.2f} CPU-s a session of 8 blocks")
 
 
-def part_caution(model: Model, every: int) -> None:
+def part_prior(model: Model, every: int) -> None:
     """Show the price of `fit.PRIOR_WEIGHT`: change of Glx/tNAA on *paired*, error with new shapes and noise."""
     fids, truth = load("paired")
     truths = np.array([true_value(model.names, "Glx/tNAA", row) for _, row in truth.iterrows()]).reshape(20, 8)[::every]
@@ -267,7 +269,7 @@ def part_caution(model: Model, every: int) -> None:
     for fit.PRIOR_WEIGHT in (1.0, 2.0, 4.0, 8.0):
         results = [fit.fit_session(fid, model) for session in blocks for fid in session]
         values = [value(model.names, "Glx/tNAA", r.amplitudes[0], r.covariance[0])[0] for r in results]
-        print_changes(f"caution {fit.PRIOR_WEIGHT:g}", np.reshape(values, truths.shape), truths)
+        print_changes(f"prior {fit.PRIOR_WEIGHT:g}", np.reshape(values, truths.shape), truths)
         table = table_of(model, [fit.fit_session(fid, model) for fid in new], main_truth, RATIOS)
         errors = table.groupby("quantity", sort=False)["error"].apply(rms)
         print("    RMSE %: " + ", ".join(f"{quantity} {error:.2f}" for quantity, error in errors.items()))
@@ -403,7 +405,7 @@ def main(
     Parameters
     ----------
     parts : list of str
-        Which figures: with the basis of the fitting challenge main, chance, spiked, repeat, paired, caution, dynamic,
+        Which figures: with the basis of the fitting challenge main, chance, spiked, repeat, paired, prior, dynamic,
         narrowing, starts, shapes, challenge and philips; with that of ``--basis`` levels, noise, courses, response,
         extra, wrong, bold, real, cost and invariance; default: all.
     every : int

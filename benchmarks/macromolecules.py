@@ -72,8 +72,10 @@ def part_lines() -> None:
             f"  {shift:.2f} ppm: {protons[:, k].mean():.2f} +/- {protons[:, k].std(ddof=1):.2f} protons (SD, "
             f"{len(protons)} spectra); table {listed[0]}"
         )
-    places = {name: [int(np.argmin(np.abs(shifts - line["shift"]))) for line in table[name]["lines"]] for name in LINES}
-    groups = {name: protons[:, members].sum(axis=1) for name, members in places.items()}
+    columns = {
+        name: [int(np.argmin(np.abs(shifts - line["shift"]))) for line in table[name]["lines"]] for name in LINES
+    }
+    groups = {name: protons[:, members].sum(axis=1) for name, members in columns.items()}
     print("  relative spread: " + ", ".join(f"{g} {x.std(ddof=1) / x.mean():.2f}" for g, x in groups.items()))
 
 

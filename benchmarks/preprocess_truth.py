@@ -28,7 +28,7 @@ from mrsflow.simulation import simulate
 FREQUENCY, DWELL, POINTS = 123.25, 5e-4, 2048
 PPM = (1.8, 3.4)
 BINS = {"all": [0.0, 100.0]}
-HARD = simulate.Disturbances(drift_hz=10.0, jitter_hz=0.3, jitter_deg=30.0, spoiled_fraction=0.1, residual_water=2.0)
+HARD = simulate.Disturbances(drift_hz=10.0, jitter_hz=0.3, jitter_deg=30.0, corrupted_fraction=0.1, residual_water=2.0)
 
 
 def content(acquisition, rng=None, factor=None, narrowing_hz=None):
@@ -87,8 +87,8 @@ def bounds(voxel, simulated):
 
 
 def errors(result, simulated):
-    """RMSE of frequency (Hz) and phase (rad) of the unspoiled transients, a common offset removed."""
-    good = ~simulated.spoiled
+    """RMSE of frequency (Hz) and phase (rad) of the uncorrupted transients, a common offset removed."""
+    good = ~simulated.corrupted
     shift = (result.registration.shift_hz - simulated.shift_hz)[good]
     turn = np.exp(1j * (result.registration.phase_rad - np.radians(simulated.phase_deg)))[good]
     phase = np.angle(turn / turn.mean())
@@ -107,7 +107,7 @@ def output_snr(voxel, result, noisy, clean):
     found = result.registration
     eddy = np.zeros(POINTS) if result.eddy_phase is None else result.eddy_phase
     own = snr(result.weights.weights, found.shift_hz, found.phase_rad, result.good, eddy)
-    good = ~noisy.spoiled
+    good = ~noisy.corrupted
     return own / snr(noisy.coil_weights, noisy.shift_hz, np.radians(noisy.phase_deg), good, noisy.eddy_phase)
 
 
@@ -117,8 +117,8 @@ def coils_of(simulated, weights):
 
 
 def truth_table(n_sessions):
-    """Alignment, SNR and spoiled transients at each SNR and number of coils."""
-    print("SNR coils reference | RMSE/bound: Hz  phase | SNR of average / ideal | spoiled found  good lost (%)")
+    """Alignment, SNR and corrupted transients at each SNR and number of coils."""
+    print("SNR coils reference | RMSE/bound: Hz  phase | SNR of average / ideal | corrupted found  good lost (%)")
     for snr in (2, 3, 5, 10, 20):
         for n_coils, reference in ((4, True), (8, True), (32, True), (32, False)):
             rows = []
@@ -127,8 +127,8 @@ def truth_table(n_sessions):
                 result = processed(noisy, reference)
                 ratio = np.divide(errors(result, noisy), bounds(voxel, noisy))
                 rejected = ~result.good
-                found = 100 * rejected[noisy.spoiled].mean()
-                lost = 100 * rejected[~noisy.spoiled].mean()
+                found = 100 * rejected[noisy.corrupted].mean()
+                lost = 100 * rejected[~noisy.corrupted].mean()
                 rows.append([*ratio, output_snr(voxel, result, noisy, clean) if reference else np.nan, found, lost])
             mean, worst = np.mean(rows, axis=0), np.min(np.array(rows)[:, 2])
             print(
@@ -140,8 +140,8 @@ def truth_table(n_sessions):
 def bias(n_sessions):
     """Print what preprocessing adds to Glx/tNAA: fit of processed blocks less fit of ideal ones, in two arms.
 
-    The arms differ in Glx, and in how badly a session goes: drift and phase jitter. The share of spoiled excitations is
-    the same, so that both arms draw the same voxels, noise and spoiled ones, and few sessions tell the difference.
+    The arms differ in Glx, and in how badly a session goes: drift and phase jitter. The share of corrupted excitations
+    is the same, so that both arms draw the same voxels, noise and corrupted ones, and few sessions tell the difference.
     """
     from mrsflow.fitting.fit import fit_session
     from mrsflow.fitting.fit_model import Model
@@ -166,7 +166,7 @@ def bias(n_sessions):
             simulated = simulate.simulate_session(voxel, acquisition, disturbances, rng)
             result = processed(simulated, bins=bins, remove_water=True)
             frames = simulated.combined() - simulated.residual_water
-            ideal = np.stack([frames[(rows == b) & ~simulated.spoiled].mean(axis=0) for b in range(n_blocks)])
+            ideal = np.stack([frames[(rows == b) & ~simulated.corrupted].mean(axis=0) for b in range(n_blocks)])
             ratio = [_glx(fit_session(fids, model)) for fids in (result.averages, ideal)]
             differences.append(100 * (ratio[0] / ratio[1] - 1))
         found[arm] = np.array(differences)

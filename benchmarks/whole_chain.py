@@ -113,7 +113,7 @@ def of_true_values(blocks: pd.DataFrame) -> float:
     keys = ["participant", "session", "visit", "arm"]
     phase = np.where(blocks["phase"] == "baseline", "bl", "y")
     means = blocks.assign(phase=phase).pivot_table(index=keys, columns="phase", values="glx_tnaa").reset_index()
-    sessions = means.rename(columns={"visit": "period", "arm": "condition"})
+    sessions = means.rename(columns={"arm": "condition"})
     sessions["change"] = sessions["y"] - sessions["bl"]
     return float(session_models.crossover(sessions, ARMS, {ARMS[1]: 1.0, ARMS[0]: -1.0}, "change").test.estimate)
 

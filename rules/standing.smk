@@ -56,7 +56,7 @@ def look_at_outputs():
         tables = {stage: Path(table_of(stage).format(batch=batch)) for stage in STAGES}
         tables = {stage: path for stage, path in tables.items() if path.is_file()}
         lost = {
-            (stage, key): records.astray(OUTPUT, stage, key)
+            (stage, key): records.changed_outputs(OUTPUT, stage, key)
             for stage in tables
             for key in keys
         }
@@ -99,7 +99,7 @@ def look_at_steps():
             f"{OUTPUT}/basis/{name}_macromolecules.nii.gz"
         )
     for (step, key), output in steps.items():
-        if Path(output).exists() and (lost := records.astray(OUTPUT, step, key)):
+        if Path(output).exists() and (lost := records.changed_outputs(OUTPUT, step, key)):
             tell_damage(name_of_damage([lost]))
             FORCED.add(output)
 

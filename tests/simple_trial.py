@@ -53,7 +53,7 @@ def make(
             key = f"sub-{i:03d}_ses-{visit}"
             factor = (spread or {}).get(arm, 1.0)
             level = levels[arm] + factor * (sd[0] * person + sd[1] * rng.standard_normal())
-            base = {"key": key, "participant": f"{i:03d}", "session": str(visit), "condition": arm, "period": visit}
+            base = {"key": key, "participant": f"{i:03d}", "session": str(visit), "condition": arm, "visit": visit}
             sessions.append(base | {"line": "", "dose_s": dose, **{c: v[i] for c, v in dict(extra).items()}})
             for block, (start, end) in BINS.items():
                 rise = 0.0 if block == "baseline" else responses[arm] + own_response

@@ -109,7 +109,7 @@ def scratch(folder: Path | str) -> Iterator[Path]:
 
 
 @contextmanager
-def written_whole(path: Path | str) -> Iterator[Path]:
+def atomic_path(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def full_disk(error: BaseException | None) -> str | None:
 
 def write_text(text: str, path: Path | str) -> None:
     """Write UTF-8 text, whole or not at all."""
-    with written_whole(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -92,18 +92,18 @@ def leading_vectors(fid: Complex, n_vectors: int) -> Complex:
     diagonal, below = np.zeros(n_rows), np.zeros(n_rows)
     step, right = fid[:n_rows], np.zeros(fid.size - n_rows + 1)
     for n in range(n_rows):
-        left[n], link = _unit(step, zero)
-        if link == 0:
+        left[n], sub_diagonal = _unit(step, zero)
+        if sub_diagonal == 0:
             left[n], _ = _unit(_orthogonal(others.normal(size=n_rows), left[:n]), 0)
-        right, diagonal[n] = _unit(hankel_product(adjoint, left[n], right.size) - link * right, zero)
+        right, diagonal[n] = _unit(hankel_product(adjoint, left[n], right.size) - sub_diagonal * right, zero)
         step = _orthogonal(hankel_product(forward, right, n_rows), left[: n + 1])
         below[n] = np.linalg.norm(step)
         if n + 1 == n_rows or (n + 1 >= 2 * n_vectors and (n + 1) % CHECKED_EVERY == 0):
-            turn, values, right_turn = np.linalg.svd(np.diag(diagonal[: n + 1]) + np.diag(below[:n], -1))
+            left_vectors, values, right_vectors = np.linalg.svd(np.diag(diagonal[: n + 1]) + np.diag(below[:n], -1))
             kept = np.flatnonzero(values[:n_vectors] > zero)
-            if (below[n] * np.abs(right_turn[kept, n]) <= TOLERANCE * values[kept]).all():
+            if (below[n] * np.abs(right_vectors[kept, n]) <= TOLERANCE * values[kept]).all():
                 break
-    return left[: n + 1].T @ turn[:, kept]
+    return left[: n + 1].T @ left_vectors[:, kept]
 
 
 def hankel_product(spectrum: Complex, vector: Complex, n_rows: int) -> Complex:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mrsflow import __version__
 from mrsflow.errors import InputError
-from mrsflow.files import read_json, written_whole
+from mrsflow.files import atomic_path, read_json
 
 EXTENSION_CODE = 44
 FORMAT_NAME = "mrs_v0_9"
@@ -121,14 +121,14 @@ class Scan:
 
     def selected(self, dim: str, chosen: NDArray) -> Self:
         """Entries of a dimension (indices, or true for each to keep), with the values of its header for them."""
-        axis, places = self.dims.index(dim), np.arange(self.size(dim))[chosen]
+        axis, indices = self.dims.index(dim), np.arange(self.size(dim))[chosen]
         key = f"dim_{axis + 5}_header"
         kept = {
             name: {**entry, "Value": part} if isinstance(entry, dict) and "Value" in entry else part
             for name, entry in self.header.get(key, {}).items()
-            for part in [[_values(entry, self.size(dim))[place] for place in places]]
+            for part in [[_values(entry, self.size(dim))[place] for place in indices]]
         }
-        part = self.with_data(np.take(self.fid, places, axis=axis), self.dims)
+        part = self.with_data(np.take(self.fid, indices, axis=axis), self.dims)
         return replace(part, header={**part.header, key: kept} if kept else part.header)
 
 
@@ -362,5 +362,5 @@ def write(scan: Scan, path: Path | str) -> None:
     image.header["intent_name"] = FORMAT_NAME.encode()
     text = json.dumps(scan.header, ensure_ascii=False).encode()
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension(EXTENSION_CODE, text))
-    with written_whole(path) as temporary:
+    with atomic_path(path) as temporary:
         nibabel.save(image, temporary)

@@ -2,6 +2,7 @@
 
 import copy
 
+import pandas as pd
 import pytest
 from faulty import CONFIG, TABLES
 from hypothesis import HealthCheck, given, settings
@@ -29,6 +30,24 @@ def study_of(folder, conditions=("placebo", "drug"), **replaced):
 def edited(table, old, new):
     assert old in TABLES[table]
     return {table: TABLES[table].replace(old, new, 1)}
+
+
+@pytest.mark.parametrize(
+    ("table", "usual", "other"), [("sessions", "arm", "condition"), ("sessions", "visit", "period")]
+)
+def test_a_column_by_its_other_name_is_read_as_the_usual_one(tmp_path, table, usual, other):
+    known = getattr(study_of(tmp_path), table).drop(columns="line")
+    read = getattr(study_of(tmp_path, **edited(table, usual, other)), table).drop(columns="line")
+    pd.testing.assert_frame_equal(read, known)
+
+
+def test_of_both_names_the_usual_one_counts_and_the_other_is_a_column_like_any(tmp_path):
+    both = "\n".join(
+        f"{line}\t{'condition' if n == 0 else 'warm'}" for n, line in enumerate(TABLES["sessions"].split("\n")) if line
+    )
+    study = study_of(tmp_path, sessions=both)
+    assert study.sessions["arm"].tolist() == study_of(tmp_path).sessions["arm"].tolist()
+    assert set(study.sessions["condition"]) == {"warm"}
 
 
 FAULTS = {

@@ -132,7 +132,7 @@ def test_a_transient_alone_is_placed_by_the_model():
     fids, shift, _, _ = session(50, 9, np.random.default_rng(4))
     found = align.register(fids[8:], start(), align.window(*SAMPLING, PPM), 30.0)
     assert found.shift_hz[0] == pytest.approx(shift[8], abs=1.0)
-    assert align.spoiled(found, 7.0).tolist() == [""]
+    assert align.corrupted(found, 7.0).tolist() == [""]
 
 
 def test_the_same_transients_give_the_same_numbers():
@@ -143,7 +143,7 @@ def test_the_same_transients_give_the_same_numbers():
 
 
 @pytest.fixture(scope="module")
-def spoiled_session():
+def corrupted_session():
     rng = np.random.default_rng(6)
     fids, _, _, _ = session(6, 120, rng)
     damage = {
@@ -160,17 +160,17 @@ def spoiled_session():
     return align.register(fids, start(), align.window(*SAMPLING, PPM), 30.0), set(damage)
 
 
-def test_spoiled_transients_are_found_and_good_ones_kept(spoiled_session):
-    found, damaged = spoiled_session
-    reasons = align.spoiled(found, 8.0)
+def test_corrupted_transients_are_found_and_good_ones_kept(corrupted_session):
+    found, damaged = corrupted_session
+    reasons = align.corrupted(found, 8.0)
     assert damaged <= set(np.flatnonzero(reasons != ""))
     assert np.sum(reasons != "") <= len(damaged) + 2
     assert reasons[40] == "phase"
 
 
-def test_a_cycle_with_a_spoiled_transient_goes_whole(spoiled_session):
-    found, _ = spoiled_session
-    single, whole = align.spoiled(found, 8.0) != "", align.spoiled(found, 8.0, phase_cycle=8)
+def test_a_cycle_with_a_corrupted_transient_goes_whole(corrupted_session):
+    found, _ = corrupted_session
+    single, whole = align.corrupted(found, 8.0) != "", align.corrupted(found, 8.0, phase_cycle=8)
     broken = single.reshape(-1, 8).any(axis=1)
     np.testing.assert_array_equal((whole != "").reshape(-1, 8), np.repeat(broken[:, np.newaxis], 8, axis=1))
     assert "phase cycle" in whole

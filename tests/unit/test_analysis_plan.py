@@ -27,7 +27,7 @@ def test_the_plan_outlives_unmasking_and_departures_are_listed(tmp_path):
     run(made)
     path = made.output / "sap" / "sap.json"
     plan = files.read_json(path)
-    assert "outcome ~ condition + block + period + bl_dev + bl_mean" in plan["model"][0]
+    assert "outcome ~ condition + block + visit + bl_dev + bl_mean" in plan["model"][0]
     assert any(text.startswith("bl_dev:") for text in plan["model"])
     assert plan["settings"]["group.outcome"] == "Glx/tNAA"
     assert "E9(R1)" in (made.output / "sap" / "sap.md").read_text(encoding="utf-8")

@@ -109,7 +109,7 @@ def test_who_lacks_a_covariate_is_counted_nowhere(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["adjust_for", "moderators"])
-@pytest.mark.parametrize("name", ["block", "participant", "outcome", "period", "visit", "sd", "bl_dev", "condition"])
+@pytest.mark.parametrize("name", ["block", "participant", "outcome", "visit", "sd", "bl_dev", "condition"])
 def test_reserved_names_are_refused_before_any_job(tmp_path, key, name):
     made = write(tmp_path, n=2, group={key: [name]})
     change_sessions(made, lambda t: t.__setitem__(name, t["visit"]) if name not in t else None)
@@ -121,7 +121,7 @@ def test_columns_of_reserved_names_that_nothing_uses_change_nothing(tmp_path):
     made = write(tmp_path, n=6)
     run(made)
     known = read(made, "contrasts")
-    for name in ("period", "block", "outcome", "y", "bl", "change", "condition", "dose_s", "lost"):
+    for name in ("visit", "block", "outcome", "y", "bl", "change", "condition", "dose_s", "lost"):
         change_sessions(made, lambda t, name=name: t.__setitem__(name, "7"))
     run(made)
     pd.testing.assert_frame_equal(read(made, "contrasts"), known)

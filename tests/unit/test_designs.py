@@ -73,7 +73,7 @@ def test_an_interaction_of_two_factors_is_the_difference_of_differences():
     plan, rows = prepared(trial)
     found = {row["analysis"]: row for row in contrasts.compare(plan, rows, plan.contrasts[0])}
     means = rows.sessions.groupby("condition")["change"].mean()
-    by_hand = means["nk"] - means["ns"] - means["pk"] + means["ps"]  # balanced over periods
+    by_hand = means["nk"] - means["ns"] - means["pk"] + means["ps"]  # balanced over visits
     for name in ("primary", "pair means"):
         assert found[name]["estimate"] == pytest.approx(by_hand, rel=1e-6)
     assert "differences of two conditions" in found["re-randomisation"]["remark"]

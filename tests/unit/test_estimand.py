@@ -19,11 +19,11 @@ from mrsflow.study import estimand
 ORDERS = (("placebo", "naltrexone"), ("naltrexone", "placebo"))
 
 
-def estimate(trial, beside=False):
+def estimate(trial, all_analyses=False):
     plan = plan_of(trial.config)
     rows = outcomes.prepare(trial, "Glx/tNAA")
-    found = contrasts.compare(plan, rows, plan.contrasts[0], beside=beside)
-    return found if beside else found[0]
+    found = contrasts.compare(plan, rows, plan.contrasts[0], all_analyses=all_analyses)
+    return found if all_analyses else found[0]
 
 
 @pytest.mark.parametrize("design", ["crossover", "parallel"])
@@ -51,20 +51,20 @@ def test_a_dose_that_moves_the_baseline_alone_is_no_response_and_a_total_effect(
 def test_the_difference_of_the_baselines_stands_beside():
     levels = {"placebo": 1.0, "naltrexone": 0.97}
     trial = simple_trial.make(simple_trial.sequences(400, *ORDERS), levels, dict.fromkeys(levels, 0.06))
-    row = next(row for row in estimate(trial, beside=True) if row["analysis"] == "baseline by arm")
+    row = next(row for row in estimate(trial, all_analyses=True) if row["analysis"] == "baseline by arm")
     assert row["estimate"] == pytest.approx(-0.03, abs=4 * row["se"])
     assert row["estimand"] == "baseline"
     before = simple_trial.make(simple_trial.sequences(40, *ORDERS), levels, dict.fromkeys(levels, 0.06), dose=np.nan)
-    assert "baseline by arm" in [row["analysis"] for row in estimate(before, beside=True)]
+    assert "baseline by arm" in [row["analysis"] for row in estimate(before, all_analyses=True)]
 
 
 def test_response_is_the_crossover_test_of_changes():
     levels = {"placebo": 1.0, "naltrexone": 0.97}
     trial = simple_trial.make(simple_trial.sequences(20, *ORDERS), levels, {"placebo": 0.06, "naltrexone": 0.03})
     row = estimate(trial)
-    wide = trial.blocks.pivot_table("Glx/tNAA", ["participant", "period", "condition"], "phase").reset_index()
+    wide = trial.blocks.pivot_table("Glx/tNAA", ["participant", "visit", "condition"], "phase").reset_index()
     wide["change"] = wide["infusion"] - wide["baseline"]
-    pairs = wide.pivot(index="participant", columns="period")
+    pairs = wide.pivot(index="participant", columns="visit")
     first = pairs["condition"][1] == "naltrexone"
     difference = pairs["change"][1] - pairs["change"][2]
     known = stats.ttest_ind(difference[first], difference[~first])

@@ -107,7 +107,7 @@ def luminance(colour):
 
 
 def test_arms_differ_in_more_than_colour():
-    styles = figures.arm_styles(["a", "b", "c", "d"])
+    styles = figures.condition_styles(["a", "b", "c", "d"])
     for one, other in itertools.combinations(styles.values(), 2):
         assert all(one[key] != other[key] for key in ("color", "marker", "linestyle"))
     for style in list(styles.values())[:2]:  # visible on white: contrast of at least 3
@@ -120,14 +120,14 @@ def test_chemical_shift_falls_to_the_right_and_peaks_stand_where_they_are(trial)
     left, right = top.get_xlim()
     assert left > right
     assert "ppm" in below.get_xlabel()
-    for arm in ARMS:
-        x, y = line(top, arm)
+    for condition in ARMS:
+        x, y = line(top, condition)
         assert x[np.argmax(y)] == pytest.approx(2.008, abs=0.006)
 
 
 def test_difference_of_spectra_has_the_sign_of_the_label(trial):
-    arm = trial.spectra.condition
-    values = trial.spectra.values + 0.01 * (arm == ARMS[1])[:, np.newaxis]
+    condition = trial.spectra.condition
+    values = trial.spectra.values + 0.01 * (condition == ARMS[1])[:, np.newaxis]
     shifted = replace(trial, spectra=replace(trial.spectra, values=values))
     plain, raised = (
         line(figures_course.mean_spectra(t).axes[1], f"{ARMS[1]} − {ARMS[0]}")[1] for t in (trial, shifted)
@@ -138,9 +138,9 @@ def test_difference_of_spectra_has_the_sign_of_the_label(trial):
 def test_time_course_shows_the_means_at_the_middle_of_the_blocks(trial):
     panel = figures_course.time_course(trial).axes[-1]
     used = trial.blocks[~trial.blocks["excluded"]]
-    for container, arm in zip(panel.containers, ARMS, strict=True):
+    for container, condition in zip(panel.containers, ARMS, strict=True):
         x, y = container[0].get_data()
-        own = used[used["condition"] == arm]
+        own = used[used["condition"] == condition]
         np.testing.assert_allclose(y, [own.loc[own["block"] == b, "Glx/tNAA"].mean() for b in BLOCKS], rtol=1e-9)
         np.testing.assert_allclose(x, 8 * np.arange(6) - 4, atol=0.5)
     assert "Glx/tNAA" in panel.get_ylabel() and "min" in panel.get_xlabel()
@@ -198,7 +198,7 @@ def test_masked_figures_name_no_arm_and_draw_no_mean_of_one(hidden):
             continue
         figure = picture.draw(hidden)
         assert figure is not None
-        assert not [t for t in texts(figure) for arm in ARMS if arm in t], picture.name
+        assert not [t for t in texts(figure) for condition in ARMS if condition in t], picture.name
     assert "arm A: 7 sessions" in "\n".join(texts(figures_quality.flow(hidden)))
     for draw in (figures_course.controls, figures_course.other_outcomes):
         assert {len(panel.containers) for panel in draw(hidden).axes if panel.axison} == {1}  # of all sessions
@@ -374,8 +374,8 @@ def test_mood_shows_time_points_in_order_with_their_means(trial):
     last = figure.axes[-1]
     assert [t.get_text() for t in last.get_xticklabels()] == ["pre", "day1"]
     sessions = trial.sessions
-    for container, arm in zip(last.containers, ARMS, strict=True):
-        own = sessions[sessions["condition"] == arm]
+    for container, condition in zip(last.containers, ARMS, strict=True):
+        own = sessions[sessions["condition"] == condition]
         expected = [pd.to_numeric(own[f"madrs_{t}"]).mean() for t in ("pre", "day1")]
         np.testing.assert_allclose(container[0].get_ydata(), expected)
 

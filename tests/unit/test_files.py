@@ -10,13 +10,13 @@ import pytest
 
 from mrsflow import files
 from mrsflow.errors import InputError
-from mrsflow.files import read_table, scratch, sweep, unfinished, write_json, write_table, written_whole
+from mrsflow.files import atomic_path, read_table, scratch, sweep, unfinished, write_json, write_table
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "kept.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), written_whole(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
@@ -130,6 +130,6 @@ def test_scratch_of_a_killed_process_is_found_by_the_next(tmp_path):
 
 def test_names_of_unfinished_files_leave_room(tmp_path):
     path = tmp_path / ("x" * 214)
-    with written_whole(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text("a")
     assert path.read_text() == "a"

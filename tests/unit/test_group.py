@@ -35,7 +35,7 @@ def session_means(made):
             values = made.values[f"sub-{i + 1:03d}_ses-{visit}"]
             arm = NAMES[(i + visit - 1) % 2]
             rows.append((i, visit, arm, values[0], values[1:].mean()))
-    return pd.DataFrame(rows, columns=["participant", "period", "arm", "bl", "y"])
+    return pd.DataFrame(rows, columns=["participant", "visit", "arm", "bl", "y"])
 
 
 def test_primary_estimate_is_the_crossover_ancova_done_by_hand(trial):
@@ -100,14 +100,14 @@ def test_sensitivity_has_one_row_for_each_analysis(trial):
 
 def test_period_1_and_change_score_by_hand(trial):
     means = session_means(trial)
-    first = means[means["period"] == 1]
+    first = means[means["visit"] == 1]
     x = np.column_stack([first["arm"] == "naltrexone", np.ones(24), first["bl"]]).astype(float)
     known = sm.OLS(first["y"].to_numpy(), x).fit()
     row = row_of(trial, "period 1 only", "sensitivity")
     se, _ = by_group(x, first["y"].to_numpy(), first["arm"].to_numpy(), np.array([1.0, 0, 0]))
     np.testing.assert_allclose([row["estimate"], row["se"]], [known.params[0], se], rtol=1e-6)
-    change = means.assign(change=means["y"] - means["bl"]).pivot(index="participant", columns="period", values="change")
-    treated_second = means[means["period"] == 2].set_index("participant")["arm"] == "naltrexone"
+    change = means.assign(change=means["y"] - means["bl"]).pivot(index="participant", columns="visit", values="change")
+    treated_second = means[means["visit"] == 2].set_index("participant")["arm"] == "naltrexone"
     difference = change[2] - change[1]
     known_t = stats.ttest_ind(difference[treated_second], difference[~treated_second])
     row = row_of(trial, "change score", "sensitivity")
@@ -132,7 +132,7 @@ def by_group(x, y, groups, weights):
 def crossover_ancova(means):
     """Differences of the conditions on the sequence and the difference of the baselines, by statsmodels."""
     wide = means.pivot(index="participant", columns="arm")
-    sequence = np.where(wide["period"]["placebo"] == 1, 1.0, -1.0)
+    sequence = np.where(wide["visit"]["placebo"] == 1, 1.0, -1.0)
     x = np.column_stack([np.ones(len(wide)), sequence, wide["bl"]["naltrexone"] - wide["bl"]["placebo"]])
     return sm.OLS((wide["y"]["naltrexone"] - wide["y"]["placebo"]).to_numpy(), x).fit()
 
@@ -159,8 +159,8 @@ def scores(made):
 
 
 def test_clinical_outcome_is_the_ancova_of_the_changes(trial):
-    means = scores(trial).rename(columns={"visit": "period", "madrs_pre": "bl", "change": "y"})
-    known = crossover_ancova(means[["participant", "period", "arm", "bl", "y"]])
+    means = scores(trial).rename(columns={"madrs_pre": "bl", "change": "y"})
+    known = crossover_ancova(means[["participant", "visit", "arm", "bl", "y"]])
     for analysis in ("clinical outcome", "clinical outcome, pair means"):
         row = row_of(trial, analysis)
         found = [row["estimate"], row["se"], row["df"], row["p"]]
@@ -243,7 +243,7 @@ def test_clinical_outcome_follows_the_primary_in_fixed_sequence(trial):
     assert clinical["p_adjusted"] == pytest.approx(max(primary["p"], clinical["p"]))
     assert clinical["n_blocks"] == 48
     independent = row_of(trial, "scores treated as independent (condition x time)")
-    assert independent["df"] == pytest.approx(3 * 23 - 1, abs=0.01)  # one period term
+    assert independent["df"] == pytest.approx(3 * 23 - 1, abs=0.01)  # one visit term
 
 
 def test_families_are_adjusted(trial):
@@ -587,13 +587,13 @@ def test_condition_by_phase_is_free_of_the_period():
     for i, visit, b in np.ndindex(12, 2, 6):
         arm = NAMES[(visit + (i >= 8)) % 2]
         rows.append((str(i), str(visit + 1), arm, f"b{b}", "baseline" if b < 2 else "infusion", float(b), 0.4 * visit))
-    names = ["participant", "period", "condition", "block", "phase", "onset_s", "outcome"]
-    blocks = pd.DataFrame(rows, columns=names).assign(session=lambda t: t["period"])
+    names = ["participant", "visit", "condition", "block", "phase", "onset_s", "outcome"]
+    blocks = pd.DataFrame(rows, columns=names).assign(session=lambda t: t["visit"])
     blocks["outcome"] += rng.normal(0, 0.03, (12, 2)).repeat(6) + rng.normal(0, 0.02, len(blocks))
     model = contrasts.phase_model(contrasts.Plan("crossover", tuple(NAMES), (), "outcome", (), 99, 1), blocks)
     weights = {p: model.difference("condition", *NAMES[::-1], phase=p) for p in ("baseline", "infusion")}
     for phase in weights:
-        assert weights[phase] @ model.fit.beta == pytest.approx(0, abs=0.05)  # 0.13 is what the period would add
+        assert weights[phase] @ model.fit.beta == pytest.approx(0, abs=0.05)  # 0.13 is what the visit would add
     means = blocks.pivot_table("outcome", "participant", ["condition", "phase"])
     changes = means["naltrexone"] - means["placebo"]
     known = (changes["infusion"] - changes["baseline"]).mean()
@@ -634,7 +634,7 @@ def test_condition_aliased_with_period_is_not_estimated(tmp_path):
     change_sessions(made, lambda t: t.__setitem__("arm", np.where(t["visit"] == "1", "placebo", "naltrexone")))
     headline = run(made)
     assert headline["estimate"] is None
-    assert "condition and period change together" in headline["reason"]
+    assert "condition and visit change together" in headline["reason"]
 
 
 def test_an_arm_without_data_is_said(tmp_path):

@@ -43,10 +43,10 @@ def basis():
     )
 
 
-def true_mm(tilt=0.0):
+def true_mm(slope=0.0):
     """Macromolecules of a brain: those of the table, with MM09 and MM20 changed."""
     made = broad_lines.parametrised(MHZ, DWELL, POINTS)
-    factors = {"MM09": 1 + tilt, "MM20": 1 - tilt}
+    factors = {"MM09": 1 + slope, "MM20": 1 - slope}
     return sum(
         factors.get(name, 1.0) * fid for name, fid in zip(made.names, made.fids, strict=True) if name[:2] == "MM"
     )
@@ -223,7 +223,7 @@ def test_a_scan_that_is_not_nulled_is_refused(tmp_path, basis):
 
 def test_mean_gives_each_session_the_same_weight():
     header = {"SpectrometerFrequency": [MHZ], "ResonantNucleus": ["1H"], "EchoTime": 0.03}
-    one, other = (Scan(size * true_mm(tilt), (), DWELL, header) for size, tilt in ((1.0, 0.2), (500.0, -0.2)))
+    one, other = (Scan(size * true_mm(slope), (), DWELL, header) for size, slope in ((1.0, 0.2), (500.0, -0.2)))
     found = nulled_scan.mean([one, other]).fid
     parts = [macromolecules.strength(macromolecules.of_scan(scan, "")) for scan in (one, other)]
     np.testing.assert_allclose(found, (one.fid + other.fid * parts[0] / parts[1]) / 2, atol=1e-9)

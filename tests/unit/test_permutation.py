@@ -20,7 +20,7 @@ def trial(seed, n=8):
 
 
 def naive_t(y, bl, labels):
-    """t of the crossover analysis of covariance: difference of periods on sequence and difference of baselines."""
+    """t of the crossover analysis of covariance: difference of visits on sequence and difference of baselines."""
     sequence = np.where(labels[:, 1] == "b", 1.0, -1.0)
     x = np.column_stack([np.ones(len(y)), sequence, bl[:, 1] - bl[:, 0]])
     return sm.OLS(y[:, 1] - y[:, 0], x).fit().tvalues[1]

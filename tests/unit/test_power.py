@@ -65,7 +65,7 @@ def rows_of(trials, i):
     for p, s in np.ndindex(base.shape):
         if np.isnan(base[p, s]):
             continue
-        row = {"participant": p, "session": s, "period": s + 1, "condition": "ab"[int(trials.treated[i, p, s])]}
+        row = {"participant": p, "session": s, "visit": s + 1, "condition": "ab"[int(trials.treated[i, p, s])]}
         sessions.append(row | {"bl": base[p, s], "y": infusion[p, s]})
         for b in range(4, 10):
             if trials.present[i, p, s, b]:

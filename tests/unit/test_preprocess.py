@@ -30,7 +30,7 @@ NEAR_2021 = {
     "Phasing",
     "Apodization",
 }
-DISTURBED = simulate.Disturbances(snr=15.0, jitter_deg=20.0, spoiled_fraction=0.0, residual_water=1.5)
+DISTURBED = simulate.Disturbances(snr=15.0, jitter_deg=20.0, corrupted_fraction=0.0, residual_water=1.5)
 
 
 def voxel(n, factor=None, narrowing=None):
@@ -322,10 +322,10 @@ def test_spread_of_a_block_is_the_sample_sd_of_its_frames(written):
 
 
 def test_rejected_are_counted_of_all_that_were_acquired(processed):
-    spoilt = replace(processed, reasons=np.where(np.arange(144) % 4 == 0, "phase", ""))
-    rows = measures.block_rows(spoilt, SETTINGS, ["baseline"])
+    corrupted = replace(processed, reasons=np.where(np.arange(144) % 4 == 0, "phase", ""))
+    rows = measures.block_rows(corrupted, SETTINGS, ["baseline"])
     assert [row["rejected_fraction"] for row in rows] == [0.25] * 3
-    values = measures.session_values(spoilt, rows)
+    values = measures.session_values(corrupted, rows)
     assert (values["n_rejected"], values["n_transients"], values["rejected_fraction"]) == (36, 108, 0.25)
 
 
@@ -427,7 +427,7 @@ def test_water_of_another_scale_corrects_eddy_currents_only(tmp_path, session):
 
 
 def test_every_switch_of_the_configuration_reaches_the_blocks(tmp_path):
-    disturbed = replace(DISTURBED, spoiled_fraction=0.05, jitter_deg=5.0)
+    disturbed = replace(DISTURBED, corrupted_fraction=0.05, jitter_deg=5.0)
     session = simulated(disturbances=disturbed, narrowing=np.where(np.arange(144) < 48, 0.0, 0.6))
     files = converted(tmp_path, session)
 

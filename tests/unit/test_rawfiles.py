@@ -22,7 +22,7 @@ HEADER = rawfiles.RawHeader(
     start=datetime.datetime(2030, 1, 7, 10, 47),
     voxel_size=(18.0, 31.0, 24.0),
     voxel_position=(3.0, 35.0, 20.0),
-    voxel_tilt=12.0,
+    voxel_rotation_deg=12.0,
     patient_name="FICTIONAL^PERSON01",
 )
 
@@ -60,7 +60,7 @@ def assert_converted(scan: nifti_mrs.Scan, dims: tuple[str, ...], header: rawfil
 
 def assert_voxel(affine: np.ndarray, header: rawfiles.RawHeader) -> None:
     """The affine's columns are the sides of the tilted box, each up to its sign."""
-    c, s = np.cos(np.radians(header.voxel_tilt)), np.sin(np.radians(header.voxel_tilt))
+    c, s = np.cos(np.radians(header.voxel_rotation_deg)), np.sin(np.radians(header.voxel_rotation_deg))
     sides = np.array([[1, 0, 0], [0, c, s], [0, -s, c]]) * np.array(header.voxel_size)[:, np.newaxis]
     columns = affine[:3, :3].T
     signs = np.sign(np.sum(columns * sides, axis=1, keepdims=True))

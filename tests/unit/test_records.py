@@ -13,7 +13,7 @@ from mrsflow.files import read_table
 from mrsflow.study import records
 from mrsflow.study.records import (
     Work,
-    astray,
+    changed_outputs,
     code_of,
     damaged,
     each_session,
@@ -128,13 +128,13 @@ def test_damage_that_keeps_a_file_s_size_is_found(stage, when):
     assert path.stat().st_size == before.st_size
     later = record.st_mtime_ns + 1 if when == "newer than the record" else before.st_mtime_ns
     os.utime(path, ns=(later, later))
-    assert astray(stage.output, "one", "b") == {}
-    assert astray(stage.output, "one", "a") == ({"a.txt": True} if when == "newer than the record" else {})
+    assert changed_outputs(stage.output, "one", "b") == {}
+    assert changed_outputs(stage.output, "one", "a") == ({"a.txt": True} if when == "newer than the record" else {})
     assert damaged(stage.output) == ["a.txt"]
     path.write_text("TEXT A")  # touched, but the same
-    assert astray(stage.output, "one", "a") == {} and damaged(stage.output) == []
+    assert changed_outputs(stage.output, "one", "a") == {} and damaged(stage.output) == []
     path.unlink()
-    assert astray(stage.output, "one", "a") == {"a.txt": False} and damaged(stage.output) == ["a.txt"]
+    assert changed_outputs(stage.output, "one", "a") == {"a.txt": False} and damaged(stage.output) == ["a.txt"]
 
 
 def test_an_error_that_nobody_foresaw_fails_its_session_alone(stage):

@@ -6,7 +6,7 @@ import pytest
 
 from mrsflow.conversion.identity import scan_outputs
 from mrsflow.errors import InputError
-from mrsflow.files import written_whole
+from mrsflow.files import atomic_path
 from mrsflow.run import build_parser, run
 
 REQUIRED = ["--raw", "a", "b", "--out", "o"]
@@ -95,7 +95,7 @@ def test_a_full_disk_is_named_with_the_file_whatever_was_made_of_it(tmp_path):
 
     def main() -> None:
         try:
-            with written_whole(tmp_path / "table.tsv"):
+            with atomic_path(tmp_path / "table.tsv"):
                 raise OSError(errno.ENOSPC, "No space left on device")
         except OSError:
             raise InputError("the scan cannot be read") from None

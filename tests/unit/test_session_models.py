@@ -15,14 +15,14 @@ def crossover_table(seed, n=14, k=2):
     rng = np.random.default_rng(seed)
     conditions = ("a", "b", "c")[:k]
     rows = [
-        {"participant": f"p{i:02d}", "period": j + 1, "condition": conditions[(i + j) % k], "bl": rng.normal(1, 0.1)}
+        {"participant": f"p{i:02d}", "visit": j + 1, "condition": conditions[(i + j) % k], "bl": rng.normal(1, 0.1)}
         for i in range(n)
         for j in range(k)
     ]
     table = pd.DataFrame(rows)
     person = table["participant"].map({p: rng.normal(0, 1) for p in table["participant"].unique()})
     noise = rng.normal(0, 0.3, len(table))
-    table["y"] = person + 0.4 * (table["condition"] == "b") + 0.1 * table["period"] + 2 * table["bl"] + noise
+    table["y"] = person + 0.4 * (table["condition"] == "b") + 0.1 * table["visit"] + 2 * table["bl"] + noise
     return table, conditions
 
 
@@ -32,7 +32,7 @@ def test_crossover_is_least_squares_with_participant_dummies(k):
     table = table[:-1]  # the last participant lacks a condition and is left out
     fit = session_models.crossover(table, conditions, {"b": 1.0, "a": -1.0}, "y", ["bl"])
     used = table[table["participant"] != table["participant"].max()] if k > 1 else table
-    dummies = pd.get_dummies(used[["participant", "condition", "period"]].astype(str), drop_first=True).astype(float)
+    dummies = pd.get_dummies(used[["participant", "condition", "visit"]].astype(str), drop_first=True).astype(float)
     known = sm.OLS(used["y"], sm.add_constant(dummies.assign(bl=used["bl"]))).fit()
     np.testing.assert_allclose(
         [fit.test.estimate, fit.test.se, fit.test.df, fit.test.p],

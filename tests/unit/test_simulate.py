@@ -47,7 +47,7 @@ def noise_free(session: simulate.SimulatedSession, content: simulate.Content) ->
 def test_frames_are_the_mean_of_their_excitations_plus_the_declared_noise(basis, averaged):
     a = acquisition(24, averaged)
     content = changing(basis, a)
-    disturbances = simulate.Disturbances(snr=5, spoiled_fraction=0.1, residual_water=0.0, jitter_deg=20)
+    disturbances = simulate.Disturbances(snr=5, corrupted_fraction=0.1, residual_water=0.0, jitter_deg=20)
     session = simulate.simulate_session(content, a, disturbances, np.random.default_rng(1))
     noise = (session.fid - noise_free(session, content)).reshape(a.n_coils, -1)
     found = noise @ noise.conj().T / noise.shape[1]
@@ -95,7 +95,7 @@ def test_ideal_average_undoes_everything_but_noise(basis):
         simulate.Disturbances(snr=1e6, drift_hz=10, jitter_deg=30, jitter_amplitude=0),
         np.random.default_rng(5),
     )
-    good = ~session.spoiled
+    good = ~session.corrupted
     expected = session.signal[good].mean(axis=0) - session.residual_water
     # residual water varies by 10 % from excitation to excitation, so that its mean is known to 10 % / sqrt(n)
     remainder = session.ideal_average() - expected
@@ -104,17 +104,17 @@ def test_ideal_average_undoes_everything_but_noise(basis):
     np.testing.assert_allclose(remainder - share * session.residual_water, 0, atol=1e-4 * np.abs(expected).max())
 
 
-def test_spoiled_excitations_are_spoiled_as_declared_and_the_others_are_not(basis):
+def test_corrupted_excitations_are_corrupted_as_declared_and_the_others_are_not(basis):
     a = acquisition(100, 8)
     session = simulate.simulate_session(
-        changing(basis, a), a, simulate.Disturbances(spoiled_fraction=0.1, jitter_deg=30), np.random.default_rng(6)
+        changing(basis, a), a, simulate.Disturbances(corrupted_fraction=0.1, jitter_deg=30), np.random.default_rng(6)
     )
     weak = session.amplitude <= 0.6
     turned = np.abs(session.phase_deg) >= 60
     lorentzian, gaussian = 3.5 + session.broadening_hz, simulate.gaussian_part(7.0, 3.5)
     wide = 0.5346 * lorentzian + np.sqrt(0.2166 * lorentzian**2 + gaussian**2) >= 2 * 7.0
-    assert session.spoiled.sum() == 80
-    np.testing.assert_array_equal(session.spoiled, weak | turned | wide)
+    assert session.corrupted.sum() == 80
+    np.testing.assert_array_equal(session.corrupted, weak | turned | wide)
     assert min(weak.sum(), turned.sum(), wide.sum()) > 10
 
 

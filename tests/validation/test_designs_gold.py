@@ -29,7 +29,7 @@ def trial_of(name, weights, estimand, adjust_for):
     blocks = pd.read_csv(FOLDER / f"{name}.tsv", sep="\t", dtype=text).rename(columns={"value": "Glx/tNAA"})
     assert set(blocks["block"]) == BINS
     blocks["key"] = "sub-" + blocks["participant"] + "_ses-" + blocks["session"]
-    sessions = blocks.drop_duplicates("key")[["key", "participant", "session", "condition", "period", "age", "site"]]
+    sessions = blocks.drop_duplicates("key")[["key", "participant", "session", "condition", "visit", "age", "site"]]
     blocks = blocks.drop(columns=["age", "site"]).assign(excluded=False, **{"Glx/tNAA sd": 0.02})
     design = {"single": "single_arm", "parallel": "parallel"}.get(name, "crossover")
     group = {"estimand": estimand, "adjust_for": adjust_for}

@@ -18,16 +18,16 @@ from mrsflow.study import config as study_config
 LEVELS = {
     "condition": ["placebo", "naltrexone"],
     "block": [f"infusion{i}" for i in range(1, 6)],
-    "period": ["1", "2"],
+    "visit": ["1", "2"],
 }
-TERMS = "condition + block + period + bl_dev + bl_mean"
+TERMS = "condition + block + visit + bl_dev + bl_mean"
 RANDOM = "(1|participant) + (1|participant:session)"
 WEIGHTED = """
 suppressPackageStartupMessages(library(lmerTest))
-table <- read.delim("weighted.tsv", colClasses = c(participant = "factor", session = "factor", period = "factor"))
+table <- read.delim("weighted.tsv", colClasses = c(participant = "factor", session = "factor", visit = "factor"))
 table$condition <- relevel(factor(table$condition), "placebo")
 control <- lmerControl(optimizer = "bobyqa", optCtrl = list(rhoend = 1e-10, maxfun = 1e5), calc.derivs = FALSE)
-fit <- lmer(outcome ~ condition + block + period + bl_dev + bl_mean + (1|participant) + (1|participant:session),
+fit <- lmer(outcome ~ condition + block + visit + bl_dev + bl_mean + (1|participant) + (1|participant:session),
             data = table, weights = 1 / sd^2, control = control)
 cat(sprintf("%.15g", coef(summary(fit))["conditionnaltrexone", 1]))
 """
@@ -96,7 +96,7 @@ def blocks_of(made, column, unusable=("0.2",), doubtful=True):
     for name, keys in (("sessions", ["participant", "session"]), ("participants", ["participant"])):
         extra = pd.read_csv(tables / f"{name}.tsv", sep="\t", dtype=str)
         every = every.merge(extra, on=keys, validate="many_to_one")
-    every = every.rename(columns={"arm": "condition", "visit": "period"})
+    every = every.rename(columns={"arm": "condition"})
     baseline = every[every["phase"] == "baseline"].set_index(["participant", "session"])["outcome"].rename("bl")
     mean = baseline.groupby("participant").mean().rename("own")
     every = every[every["phase"] == "infusion"].merge(baseline, on=["participant", "session"])
@@ -189,7 +189,7 @@ def test_huber_row_is_the_ancova_of_minima_of_hubers_loss(made, rows):
     y = grouped.apply(location).rename("y")
     sessions = blocks.drop_duplicates(["participant", "session"]).set_index(["participant", "session"]).join(y)
     wide = sessions.reset_index().pivot(index="participant", columns="condition").dropna()
-    sequence = np.where(wide["period"]["placebo"] == "1", 1.0, -1.0)
+    sequence = np.where(wide["visit"]["placebo"] == "1", 1.0, -1.0)
     x = np.column_stack([np.ones(len(wide)), sequence, wide["bl"]["naltrexone"] - wide["bl"]["placebo"]])
     known = sm.OLS((wide["y"]["naltrexone"] - wide["y"]["placebo"]).to_numpy(float), x.astype(float)).fit()
     row = rows.loc["Huber summary"]

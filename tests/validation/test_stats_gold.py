@@ -149,7 +149,9 @@ def session_means(blocks):
     blocks = blocks[blocks.groupby("participant")["session"].transform("nunique") == 2]
     keys = ["participant", "session", "condition", "period"]
     wide = blocks.pivot_table(index=keys, columns="phase", values="glx_tnaa").reset_index()
-    return wide.rename(columns={"infusion": "y", "baseline": "bl"}).assign(change=wide["infusion"] - wide["baseline"])
+    return wide.rename(columns={"infusion": "y", "baseline": "bl", "period": "visit"}).assign(
+        change=wide["infusion"] - wide["baseline"]
+    )
 
 
 def test_one_model_by_hand_as_a_user_would(gold, tmp_path):

@@ -243,9 +243,9 @@ def _turned(basis: Basis, source: str) -> Basis:
             fids = np.conj(basis.fids) if conjugated else basis.fids
             reference = round(basis.reference_ppm + offset, 2) if abs(offset) >= 0.02 else basis.reference_ppm
             return replace(basis, fids=fids, reference_ppm=reference, linewidth=linewidth)
-    places = ", ".join(f"{basis.names[i]} at {ppm:.2f}" for (i, _), ppm in zip(known, found, strict=True))
+    positions = ", ".join(f"{basis.names[i]} at {ppm:.2f}" for (i, _), ppm in zip(known, found, strict=True))
     raise InputError(
-        f"{source}: singlets lie at the wrong shifts ({places} ppm) and would in the mirror image too; "
+        f"{source}: singlets lie at the wrong shifts ({positions} ppm) and would in the mirror image too; "
         f"check spectrometer frequency ({basis.spectrometer_frequency:g} MHz) and dwell time ({basis.dwell_time:g} s)"
     )
 

@@ -101,11 +101,11 @@ class Nulled:
         clean = fid - water.residual_water(fid, dwell_time, spectrometer_frequency)
         points = axes.to_spectrum(clean)[self.inside]
         self.points = points / np.abs(points).max()
-        self.tilt = (self.ppm - np.mean(WINDOW_PPM)) / 2
+        self.scaled_ppm = (self.ppm - np.mean(WINDOW_PPM)) / 2
 
     def baseline(self, degree: int) -> NDArray:
         """Give powers of the chemical shift up to `degree`, of either sign, real and imaginary: (2P, n)."""
-        smooth = np.stack([self.tilt**k for k in range(degree + 1)], axis=1)
+        smooth = np.stack([self.scaled_ppm**k for k in range(degree + 1)], axis=1)
         none = np.zeros_like(smooth)
         return np.block([[smooth, -smooth, none, none], [none, none, smooth, -smooth]])
 
@@ -125,11 +125,11 @@ class Nulled:
         `own`: two phases (rad), shift and shim (ppm). `roughness`: cost of amounts that bend from line to line.
         """
         n = shifts.size
-        turned = self.points * np.exp(-1j * (own[0] + own[1] * self.tilt))
+        rephased = self.points * np.exp(-1j * (own[0] + own[1] * self.scaled_ppm))
         broad = self.lines(shifts + own[2], np.hypot(widths, own[3]))
         left = self.lines(self.narrow + own[2], np.full(self.narrow.size, own[3]))
         design = np.hstack([broad, left, -left, self.baseline(degree)])
-        target = np.concatenate([turned.real, turned.imag])
+        target = np.concatenate([rephased.real, rephased.imag])
         bend = np.zeros((n - 2, design.shape[1]))
         bend[:, :n] = roughness * np.sqrt(target.size) * np.diff(np.eye(n), 2, axis=0)
         amounts, _ = nnls(np.vstack([design, bend]), np.concatenate([target, np.zeros(n - 2)]))

@@ -14,7 +14,7 @@ from mrsflow.errors import InputError
 STEPS = 128
 """Steps of constant amplitude and phase in a pulse."""
 KNOTS = 16
-"""Equal parts of a pulse between which couplings act; within a part each spin turns on its own."""
+"""Equal parts of a pulse between which couplings act; within a part each spin rotates on its own."""
 EXTENT = 1.0
 """The grid of positions covers the slice and this much of its thickness in total outside it."""
 HYPERBOLIC_SECANT_EDGE = 0.01
@@ -136,8 +136,8 @@ class Pulse:
 
     def refocused(self, offsets: ArrayLike) -> NDArray[np.floating]:
         """Share of the transverse magnetisation of uncoupled spins at `offsets` (Hz) that is refocused, (n,)."""
-        turns = self.rotations(self.waveform(), np.asarray(offsets, dtype=float))
-        return np.abs(reduce(lambda u, turn: turn @ u, turns)[..., 0, 1]) ** 2
+        rotations = self.rotations(self.waveform(), np.asarray(offsets, dtype=float))
+        return np.abs(reduce(lambda u, rotation: rotation @ u, rotations)[..., 0, 1]) ** 2
 
     def propagators(self, shifts: ArrayLike, couplings: NDArray) -> NDArray[np.complexfloating]:
         """Propagators at each position, (positions, d, d), in the product basis.
@@ -151,13 +151,13 @@ class Pulse:
 
         Notes
         -----
-        Symmetric splitting: within each of `KNOTS` parts of the pulse every spin turns exactly under pulse, gradient
+        Symmetric splitting: within each of `KNOTS` parts of the pulse every spin rotates exactly under pulse, gradient
         and its shift, couplings act before and after.
         """
         shifts = np.asarray(shifts, dtype=float)
-        turns = self.rotations(self.waveform(), self.offsets()[:, None] + shifts)
-        turns = turns.reshape(KNOTS, STEPS // KNOTS, *turns.shape[1:])
-        parts = reduce(lambda u, turn: turn @ u, np.moveaxis(turns, 1, 0))
+        rotations = self.rotations(self.waveform(), self.offsets()[:, None] + shifts)
+        rotations = rotations.reshape(KNOTS, STEPS // KNOTS, *rotations.shape[1:])
+        parts = reduce(lambda u, rotation: rotation @ u, np.moveaxis(rotations, 1, 0))
         coupled = spins.levels(np.zeros(len(shifts)), couplings)
         half = (coupled.vectors * np.exp(-0.5j * coupled.energies * self.duration / KNOTS)) @ coupled.vectors.T
         whole, total = half @ half, half
@@ -193,8 +193,8 @@ def _sinc_width(pulse: Pulse) -> float:
     from scipy.optimize import brentq
 
     def excess(factor: float) -> float:
-        turns = pulse.rotations(pulse.sinc(factor * pulse.bandwidth), np.array([pulse.bandwidth / 2]))
-        total = reduce(lambda u, turn: turn[0] @ u, turns, np.eye(2))
+        rotations = pulse.rotations(pulse.sinc(factor * pulse.bandwidth), np.array([pulse.bandwidth / 2]))
+        total = reduce(lambda u, rotation: rotation[0] @ u, rotations, np.eye(2))
         return float(np.abs(total[0, 1]) ** 2 - np.sin(pulse.flip / 2) ** 2 / 2)
 
     if not excess(0.5) < 0 < excess(3.0):
@@ -205,11 +205,11 @@ def _sinc_width(pulse: Pulse) -> float:
     return brentq(excess, 0.5, 3.0) * pulse.bandwidth
 
 
-def _all_spins(turns: NDArray) -> NDArray:
+def _all_spins(rotations: NDArray) -> NDArray:
     """Kronecker product of the rotations of each spin, (positions, n, 2, 2) -> (positions, d, d)."""
 
     def kron(a: NDArray, b: NDArray) -> NDArray:
         d = a.shape[-1] * b.shape[-1]
         return np.einsum("pij,pkl->pikjl", a, b).reshape(-1, d, d)
 
-    return reduce(kron, np.moveaxis(turns, 1, 0))
+    return reduce(kron, np.moveaxis(rotations, 1, 0))

@@ -21,7 +21,7 @@ from mrsflow.basis_sets.pulses import Pulse
 from mrsflow.basis_sets.spins import Fragment, Levels
 from mrsflow.constants import WATER_PPM
 from mrsflow.errors import InputError
-from mrsflow.files import checksum, digest_of, written_whole
+from mrsflow.files import atomic_path, checksum, digest_of
 
 STANDARD = (
     "Ala", "Asc", "Asp", "Cr", "PCr", "-CrCH2", "GABA", "Glc", "Gln", "Glu", "Gly", "GPC", "GSH", "Ins", "Lac", "NAA",
@@ -167,7 +167,7 @@ def cached(folder: Path | str, sequence: Sequence, spectrometer_frequency: float
     ]
     path = Path(folder) / f"{digest_of(content)}.npz"
     if not path.is_file():
-        with written_whole(path) as temporary:
+        with atomic_path(path) as temporary:
             np.savez(temporary, **asdict(simulate(sequence, spectrometer_frequency, **options)))
     with np.load(path) as stored:
         values = {name: value if value.ndim else value.item() for name, value in stored.items()}

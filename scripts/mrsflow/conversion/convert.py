@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mrsflow import nifti_mrs
 from mrsflow.conversion import bids, checks, frames, identity, vendors
 from mrsflow.errors import InputError, hide, without_hidden
-from mrsflow.files import checksum, read_table, scratch, write_json, write_table, written_whole
+from mrsflow.files import atomic_path, checksum, read_table, scratch, write_json, write_table
 from mrsflow.nifti_mrs import Scan
 from mrsflow.raw_files import formats
 from mrsflow.study import layout
@@ -428,7 +428,7 @@ def _write_t1w(row: dict[str, Any], root: Path, key: str) -> Path:
         if header[name].dtype.kind == "S" and name not in ("magic", "regular"):
             header[name] = b""
     path = layout.session_folder(root, key) / "anat" / f"{key}_T1w.nii.gz"
-    with written_whole(path) as temporary:
+    with atomic_path(path) as temporary:
         nibabel.save(type(image)(np.asanyarray(image.dataobj), image.affine, header), temporary)
     return path
 

@@ -90,15 +90,15 @@ def _of_dimension(scan: Scan, rule: str, key: str) -> tuple[Scan, NDArray[np.int
     seen = [condition(naa_share(part)) for part in parts]
     if rule.startswith("edit"):
         wanted = rule.removeprefix("edit ")
-        places = [i for i, name in enumerate(named) if name == wanted] or [i for i, c in enumerate(seen) if c == rule]
+        indices = [i for i, name in enumerate(named) if name == wanted] or [i for i, c in enumerate(seen) if c == rule]
     else:
-        places = [{"odd": 0, "first half": 0}.get(rule, count - 1)] if count == 2 else []
-    if len(places) != 1:
+        indices = [{"odd": 0, "first half": 0}.get(rule, count - 1)] if count == 2 else []
+    if len(indices) != 1:
         raise InputError(
-            f"{key}.use_frames is {rule!r}, which fits {len(places) or 'none'} of {count} entries of DIM_EDIT; name "
+            f"{key}.use_frames is {rule!r}, which fits {len(indices) or 'none'} of {count} entries of DIM_EDIT; name "
             "its conditions (EditCondition: ON, OFF) in the dimension header, or name a file of one condition"
         )
-    return parts[places[0]], np.arange(parts[0].size("DIM_DYN"))
+    return parts[indices[0]], np.arange(parts[0].size("DIM_DYN"))
 
 
 def _without(scan: Scan, axis: int) -> tuple[str, ...]:

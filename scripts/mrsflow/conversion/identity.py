@@ -404,8 +404,8 @@ BETWEEN = 2
 def _close_together(words: list[str], name: list[str]) -> bool:
     """Whether all words of a name stand within a few words, in any order."""
     span = len(name) + BETWEEN
-    places = [i for i, word in enumerate(words) if word == name[0]]
-    return any(set(name) <= set(words[max(i - span + 1, 0) : i + span]) for i in places)
+    indices = [i for i, word in enumerate(words) if word == name[0]]
+    return any(set(name) <= set(words[max(i - span + 1, 0) : i + span]) for i in indices)
 
 
 _MONTHS = {

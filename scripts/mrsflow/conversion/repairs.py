@@ -142,7 +142,7 @@ def spar_value(path: Path, key: str) -> str | None:
     return _spar_values(path).get(key)
 
 
-def mended_spar(path: Path, given: Mapping[str, Any], notes: list[str]) -> str:
+def repaired_spar(path: Path, given: Mapping[str, Any], notes: list[str]) -> str:
     """Write a SPAR file anew with what spec2nii needs: values given are in it, texts about the person are not."""
     stated = _with_given(_spar_values(path), ("echo_time", "repetition_time", "synthesizer_frequency"), given)
     if "DwellTime" in given:
@@ -218,7 +218,7 @@ def _rda_place(stated: Mapping[str, str], notes: list[str]) -> dict[str, str]:
     return {key: repr(float(value)) for key, value in zip(centre, middle, strict=True)}
 
 
-def mended_rda(path: Path, given: Mapping[str, Any], notes: list[str]) -> bytes:
+def repaired_rda(path: Path, given: Mapping[str, Any], notes: list[str]) -> bytes:
     """Write an RDA file anew with the header lines that spec2nii needs, as it wants them, and the signal as it is."""
     content = path.read_bytes()
     end = _RDA_END.search(content)
@@ -267,7 +267,7 @@ _PERSON = ("PatientName", "PatientBirthDate", "PatientSex", "InstitutionName", "
 _ABOUT = (*_PERSON, "PatientPosition", "SoftwareVersions", "InstanceNumber", "SeriesNumber", "SeriesInstanceUID")
 
 
-def mend_dicom(source: Path, form: str, notes: list[str]) -> None:
+def repair_dicom(source: Path, form: str, notes: list[str]) -> None:
     """Give spec2nii the tags that it asks for and anonymised files lack, empty.
 
     Where a Philips file names fewer than three localisation slabs, size and place of the voxel are unknown.
@@ -321,7 +321,7 @@ def times_of_files(files: list[Path]) -> dict[str, list[float]]:
     return {name: values for name, values in found.items() if len(values) == len(files) and len(set(values)) > 1}
 
 
-def mended_procpar(raw: Raw, given: Mapping[str, Any]) -> str:
+def repaired_procpar(raw: Raw, given: Mapping[str, Any]) -> str:
     """Varian parameters under a neutral sequence name (spec2nii's reading of PRESS and STEAM voxels always fails).
 
     What spec2nii needs and is not there is added; what the data's own header says must agree.
@@ -369,7 +369,7 @@ def _inversion_in_ms(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     return scan
 
 
-def _mend_rda(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
+def _repair_rda(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     """Leave out what the header does not say; it was written as 0 for spec2nii."""
     stated = _rda_values(_RDA_END.split(raw.files[0].read_bytes())[0])
     names = {"TM": "MixingTime", "TI": "InversionTime", "FlipAngle": "ExcitationFlipAngle"}
@@ -377,7 +377,7 @@ def _mend_rda(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     return replace(scan, header={key: value for key, value in scan.header.items() if key not in absent})
 
 
-def _mend_varian(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
+def _repair_varian(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     """Echo and mixing time are parameters te and tm (s); spec2nii takes a pulse length for the echo time."""
     if len(scan.dims) > 1:
         raise InputError(f"{raw.files[0]}: Varian data with several receivers and several frames cannot be told apart")
@@ -389,14 +389,14 @@ def _mend_varian(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     return replace(scan, header=header)
 
 
-def _mend_philips_dicom(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
+def _repair_philips_dicom(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     """Repetition time (ms) is written as flip angle in some layouts."""
     if (scan.header.get("ExcitationFlipAngle") or 0) <= 180:
         return scan
     return replace(scan, header={key: value for key, value in scan.header.items() if key != "ExcitationFlipAngle"})
 
 
-def _mend_siemens_dicom(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
+def _repair_siemens_dicom(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     """Replace the nonsense echo time of some research sequences, and a length that is not what the header says."""
     import pydicom
     from nibabel.nicom import csareader
@@ -416,16 +416,16 @@ def _mend_siemens_dicom(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     return scan
 
 
-def _mend_sdat(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
+def _repair_sdat(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     """SPAR names the scan as the operator did (scan_id), and no sequence."""
     scan, name = _inversion_in_ms(scan, raw, notes), spar_value(raw.files[1], "scan_id")
     return with_header(scan, ProtocolName=name) if name else scan
 
 
 REPAIRS: dict[str, Callable[[Scan, Raw, list[str]], Scan]] = {
-    "philips_sdat": _mend_sdat,
-    "rda": _mend_rda,
-    "philips_dcm": _mend_philips_dicom,
-    "varian": _mend_varian,
-    "dicom": _mend_siemens_dicom,
+    "philips_sdat": _repair_sdat,
+    "rda": _repair_rda,
+    "philips_dcm": _repair_philips_dicom,
+    "varian": _repair_varian,
+    "dicom": _repair_siemens_dicom,
 }

@@ -325,7 +325,7 @@ def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -
     source = folder / "in"
     source.mkdir()
 
-    def link(path: Path, name: str) -> str:
+    def symlink(path: Path, name: str) -> str:
         (source / name).symlink_to(path.resolve())
         return f"in/{name}"
 
@@ -333,44 +333,44 @@ def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -
     simple = {"twix": ".dat", "ge": ".7"}
     options: dict[str, Any] = {"subcommand": raw.format}
     if raw.format in simple:
-        options["in_files"] = [link(first, "scan" + simple[raw.format])]
+        options["in_files"] = [symlink(first, "scan" + simple[raw.format])]
     if raw.format == "twix":
         options |= {"evalinfo": "image", "quiet": True}
         if measurements := twix.measurements(head_of(first, 8)):
             options["multiraid"] = measurements  # adjustments come first, the scan last
     elif raw.format == "philips_sdat":
-        (source / "scan.spar").write_text(repairs.mended_spar(raw.files[1], values, notes), encoding="utf-8")
-        options |= {"subcommand": "philips", "in_files": [link(first, "scan.sdat"), "in/scan.spar"]}
+        (source / "scan.spar").write_text(repairs.repaired_spar(raw.files[1], values, notes), encoding="utf-8")
+        options |= {"subcommand": "philips", "in_files": [symlink(first, "scan.sdat"), "in/scan.spar"]}
     elif raw.format == "rda":
-        (source / "scan.rda").write_bytes(repairs.mended_rda(first, values, notes))
+        (source / "scan.rda").write_bytes(repairs.repaired_rda(first, values, notes))
         options["in_files"] = ["in/scan.rda"]
     elif raw.format == "philips_dl":
-        options["in_files"] = [link(path, "scan" + path.suffix.lower()) for path in raw.files]
+        options["in_files"] = [symlink(path, "scan" + path.suffix.lower()) for path in raw.files]
     elif raw.format in ("dicom", "philips_dcm", "uih"):
         for number, path in enumerate(raw.files):
-            link(path, f"{number:06d}.dcm")
+            symlink(path, f"{number:06d}.dcm")
         if raw.format != "uih":
-            repairs.mend_dicom(source, raw.format, notes)
+            repairs.repair_dicom(source, raw.format, notes)
         options["in_files"] = ["in" if len(raw.files) > 1 else "in/000000.dcm"]
     elif raw.format == "bruker":
         for path in first.parent.iterdir():
-            link(path, path.name)
+            symlink(path, path.name)
         mode = "FID" if first.name == "fid" else "RAWDATA"
         options |= {"in_files": [f"in/{first.name}"], "mode": mode}
     elif raw.format == "varian":
-        link(first, "fid")
-        (source / "procpar").write_text(repairs.mended_procpar(raw, values), encoding="latin-1")
+        symlink(first, "fid")
+        (source / "procpar").write_text(repairs.repaired_procpar(raw, values), encoding="latin-1")
         options["in_files"] = ["in"]
     return options
 
 
 def _finished(scan: Scan, references: dict[str, Scan], raw: Raw, values: dict[str, Any], notes: list[str]) -> Converted:
     """Put right what spec2nii left wrong, set what was given, and part unsuppressed water that the format marks."""
-    mend = repairs.REPAIRS.get(raw.format)
+    repair = repairs.REPAIRS.get(raw.format)
     notes, lead = list(notes), 0.0
-    if mend:
-        scan = mend(scan, raw, notes)
-        references = {name: mend(reference, raw, notes) for name, reference in references.items()}
+    if repair:
+        scan = repair(scan, raw, notes)
+        references = {name: repair(reference, raw, notes) for name, reference in references.items()}
     if raw.format == "twix" and (read := twix.readouts(raw.files[0])) is not None:
         scan, found, lead = twix.in_time(scan, read, notes)
         references |= found

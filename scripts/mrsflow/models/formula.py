@@ -262,7 +262,7 @@ def _refuse_mixed(column: "pd.Series", name: str, must_be_number: bool) -> None:
 
 
 def where(text: str, table: "pd.DataFrame") -> NDArray[np.bool_]:
-    """Rows that meet conditions such as ``phase == 'infusion' and period != 2``.
+    """Rows that meet conditions such as ``phase == 'infusion' and visit != 2``.
 
     Comparisons are ``==``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, with a quoted text or a number on the right.
 

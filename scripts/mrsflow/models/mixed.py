@@ -130,9 +130,9 @@ class Fit:
             f = scale * estimate @ np.linalg.solve(rows @ self.covariance_kr @ rows.T, estimate) / q
         else:
             values, vectors = np.linalg.eigh(rows @ self.covariance @ rows.T)
-            turned = vectors.T @ rows
-            f = np.mean((turned @ self.beta) ** 2 / values)
-            df = _pooled_df(np.array([self._satterthwaite(w, v) for w, v in zip(turned, values, strict=True)]))
+            contrasts = vectors.T @ rows
+            f = np.mean((contrasts @ self.beta) ** 2 / values)
+            df = _pooled_df(np.array([self._satterthwaite(w, v) for w, v in zip(contrasts, values, strict=True)]))
         return float(f), float(q), float(df), float(fdtrc(q, df, f))
 
     def _satterthwaite(self, w: NDArray, variance: NDArray) -> NDArray:

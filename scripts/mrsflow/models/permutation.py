@@ -27,11 +27,11 @@ def rerandomise(
     Parameters
     ----------
     y : (n,)
-        Session values, sorted by participant and period.
+        Session values, sorted by participant and visit.
     fixed : (n, q)
-        Columns that stay (period, baseline); with one row per participant include the intercept.
+        Columns that stay (visit, baseline); with one row per participant include the intercept.
     labels : (N, k)
-        Conditions of each participant in order of period.
+        Conditions of each participant in order of visit.
     participant : (n,)
         Participant of each value; n = N k.
     levels : tuple of str

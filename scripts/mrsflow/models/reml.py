@@ -302,20 +302,20 @@ def minimise(sums: Sums, gamma: NDArray, rounds: int = 200) -> tuple[NDArray, ND
     done = np.zeros(sums.rss.shape, bool)
     for _ in range(rounds):
         slope = differentiate(sums, state)
-        held = (gamma <= 0) & (slope.gradient >= 0)
-        step, decrement = _newton_step(slope, held)
+        at_zero = (gamma <= 0) & (slope.gradient >= 0)
+        step, decrement = _newton_step(slope, at_zero)
         done |= decrement < 1e-17
         if done.all():
             break
-        gamma, state = _line_search(sums, gamma, state, step, slope, held, done, decrement)
+        gamma, state = _line_search(sums, gamma, state, step, slope, at_zero, done, decrement)
     return gamma, state.deviance, done
 
 
-def _newton_step(slope: Derivatives, held: NDArray) -> tuple[NDArray, NDArray]:
+def _newton_step(slope: Derivatives, at_zero: NDArray) -> tuple[NDArray, NDArray]:
     """Newton step of the free parameters (scoring where the observed curvature is not positive)."""
-    free = ~held
+    free = ~at_zero
     pair = free[..., :, np.newaxis] & free[..., np.newaxis, :]
-    eye = np.eye(held.shape[-1])
+    eye = np.eye(at_zero.shape[-1])
     observed = np.where(pair, slope.hessian, eye)
     expected = np.where(pair, slope.expected, eye)
     diagonal = np.abs(np.einsum("...ii->...i", expected)) + 1e-300
@@ -333,17 +333,17 @@ def _line_search(
     state: State,
     step: NDArray,
     slope: Derivatives,
-    held: NDArray,
+    at_zero: NDArray,
     done: NDArray,
     decrement: NDArray,
 ) -> tuple[NDArray, State]:
     """Halve the step until the deviance falls; after eight halvings turn to the scaled gradient."""
     diagonal = np.abs(np.einsum("...ii->...i", slope.expected)) + 1e-300
-    downhill = np.where(held, 0, -slope.gradient / diagonal)
+    downhill = np.where(at_zero, 0, -slope.gradient / diagonal)
     noise = np.where(decrement < 1e-6, 1e-9, 0) * (1 + np.abs(state.deviance))
     length = np.where(done, 0.0, 1.0)
-    for attempt in range(40):
-        if attempt == 8:
+    for halving in range(40):
+        if halving == 8:
             waiting = (length > 0) & (length < 0.5**7)
             step = np.where(waiting[..., np.newaxis], downhill, step)
             length = np.where(waiting, 1.0, length)

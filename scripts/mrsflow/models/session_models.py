@@ -38,7 +38,7 @@ class SessionFit:
     sessions : DataFrame
         Rows that were fitted.
     covariates : tuple of str
-        In the model, period included.
+        In the model, visit included.
     cancelled : tuple of str
         Covariates that are constant within participants and so have no part in a comparison within them.
     """
@@ -58,7 +58,7 @@ def complete(sessions: "pd.DataFrame", conditions: tuple[str, ...]) -> "pd.DataF
     """Sessions of the participants that have every condition."""
     have = sessions[sessions["condition"].isin(conditions)]
     count = have.groupby("participant")["condition"].transform("nunique")
-    return have[count == len(conditions)].sort_values(["participant", "period"]).reset_index(drop=True)
+    return have[count == len(conditions)].sort_values(["participant", "visit"]).reset_index(drop=True)
 
 
 def dummies(values: ArrayLike, levels: tuple) -> NDArray[np.float64]:
@@ -89,14 +89,14 @@ def crossover(
     y: str,
     covariates: Sequence[str] = (),
 ) -> SessionFit:
-    """Compare conditions within participants: least squares with participant, period and covariates.
+    """Compare conditions within participants: least squares with participant, visit and covariates.
 
-    With two periods this is the crossover analysis of the differences (with the baseline, its analysis of covariance).
+    With two visits this is the crossover analysis of the differences (with the baseline, its analysis of covariance).
 
     Parameters
     ----------
     sessions : DataFrame
-        participant, condition, period, the covariates and the column `y`.
+        participant, condition, visit, the covariates and the column `y`.
     conditions : tuple of str
         All conditions; participants that lack one are left out.
     weights : mapping
@@ -110,8 +110,8 @@ def crossover(
     n = used["participant"].nunique()
     if n < 2:
         raise InputError(f"{n} participants have every condition; at least two are needed")
-    periods = tuple(sorted(used["period"].unique()))
-    columns = {"condition": dummies(used["condition"], conditions), "period": dummies(used["period"], periods)}
+    visits = tuple(sorted(used["visit"].unique()))
+    columns = {"condition": dummies(used["condition"], conditions), "visit": dummies(used["visit"], visits)}
     columns = {name: within(x, used["participant"]) for name, x in (columns | coded(used, covariates)).items()}
     cancelled = tuple(name for name in covariates if not np.abs(columns[name]).max(initial=0) > ROUNDING)
     kept = [name for name in columns if name not in cancelled and columns[name].shape[1]]

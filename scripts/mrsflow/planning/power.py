@@ -144,7 +144,7 @@ def session_means(trials: Trials) -> tuple[NDArray, NDArray]:
 
 
 def primary_columns(trials: Trials, estimand: Estimand = "adjusted_level") -> Columns:
-    """Build the primary model: condition, blocks, period and baseline, as the group stage has it."""
+    """Build the primary model: condition, blocks, visit and baseline, as the group stage has it."""
     base, _ = session_means(trials)
     count, n, visits = base.shape
     blocks = trials.y.shape[-1] - trials.n_baseline
@@ -186,7 +186,7 @@ def fit_primary(trials: Trials, session: bool = True, estimand: Estimand = "adju
 
 
 def fit_changes(trials: Trials) -> mixed.Fit:
-    """Fit session changes on condition and period, for the attenuation fraction (crossover)."""
+    """Fit session changes on condition and visit, for the attenuation fraction (crossover)."""
     base, infusion = session_means(trials)
     change = infusion - base
     here = np.isfinite(change)

@@ -1,4 +1,4 @@
-"""Frequency and phase of each transient, and which transients are spoiled.
+"""Frequency and phase of each transient, and which transients are corrupted.
 
 The shape of the signal is the same in all transients of a session, up to frequency, phase and amplitude, so each is
 registered to their common mean: spectral registration (Near et al., doi:10.1002/mrm.25094) as Gauss-Newton steps
@@ -41,14 +41,14 @@ MINIMUM_TO_WHITEN = 24
 """Transients that tell how much the background varies; with fewer it is projected out."""
 
 PHASE_LIMIT_RAD = np.pi / 4
-"""A transient is spoiled when its phase differs by more from its neighbours'. Here and below: or by more than the
+"""A transient is corrupted when its phase differs by more from its neighbours'. Here and below: or by more than the
 session's own spread makes likely, where that is larger."""
 
 AMPLITUDE_LIMIT = 0.25
-"""A transient is spoiled when its amplitude differs by more than this share from its neighbours'."""
+"""A transient is corrupted when its amplitude differs by more than this share from its neighbours'."""
 
 BROADENING_LIMIT = 0.25
-"""A transient is spoiled when it is wider by more than this share of the line, to first order: about half of what a
+"""A transient is corrupted when it is wider by more than this share of the line, to first order: about half of what a
 doubled line adds."""
 
 WATER_CHANGE = 1.0
@@ -260,10 +260,10 @@ def refine(
     derivatives = limits.of(_derivatives(template, limits.dwell_time))
     solve = np.linalg.pinv(derivatives[:3].T)
     for _ in range(ITERATIONS):
-        amplitude, turned, shifted = solve @ limits.of(apply(fids, shift_hz, phase_rad, limits.dwell_time)).T
+        amplitude, phase_error, shift_error = solve @ limits.of(apply(fids, shift_hz, phase_rad, limits.dwell_time)).T
         amplitude = _not_zero(amplitude)
-        bounded = np.clip(shift_hz + np.clip(shifted / amplitude, -4, 4), -max_shift_hz, max_shift_hz)
-        step = np.stack([bounded - shift_hz, np.clip(turned / amplitude, -0.5, 0.5)])
+        bounded = np.clip(shift_hz + np.clip(shift_error / amplitude, -4, 4), -max_shift_hz, max_shift_hz)
+        step = np.stack([bounded - shift_hz, np.clip(phase_error / amplitude, -0.5, 0.5)])
         shift_hz, phase_rad = bounded, phase_rad + step[1]
         if np.all(np.abs(step) < 1e-4):
             break
@@ -286,11 +286,11 @@ def _fitted_noise(
 ) -> NDArray[np.complexfloating]:
     """Give `Registration.fitted_noise`, from what makes phase and frequency errors of whitened bins (2, 2 n_bins)."""
     t = time_axis(template.size, limits.dwell_time)
-    turns = np.stack([np.full(t.size, 1j), 2j * np.pi * t])
+    derivatives = np.stack([np.full(t.size, 1j), 2j * np.pi * t])
     gains = limits.back(solve)
     covariance = gains @ gains.T
-    turned_twice = np.einsum("jk,jt,kt->t", covariance, turns, turns) * template
-    return turned_twice / 2 - np.sum(turns * limits.fid(gains, t.size), axis=0)
+    curvature = np.einsum("jk,jt,kt->t", covariance, derivatives, derivatives) * template
+    return curvature / 2 - np.sum(derivatives * limits.fid(gains, t.size), axis=0)
 
 
 def without_fitted_noise(fids: NDArray[np.complexfloating], found: Registration) -> NDArray[np.complexfloating]:
@@ -443,7 +443,7 @@ def deviation(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return centred / max(MAD_TO_SD * np.median(np.abs(centred)), 1e-3 * abs(np.median(values)), 1e-300)
 
 
-def spoiled(found: Registration, linewidth_hz: float, phase_cycle: int = 1) -> NDArray[np.str_]:
+def corrupted(found: Registration, linewidth_hz: float, phase_cycle: int = 1) -> NDArray[np.str_]:
     """Reason to reject each transient, empty for the good ones.
 
     Parameters
@@ -452,7 +452,7 @@ def spoiled(found: Registration, linewidth_hz: float, phase_cycle: int = 1) -> N
     linewidth_hz : float
         Of the template.
     phase_cycle : int
-        Transients of a complete phase cycle; a cycle with a spoiled transient is rejected whole.
+        Transients of a complete phase cycle; a cycle with a corrupted transient is rejected whole.
 
     Returns
     -------
@@ -467,13 +467,13 @@ def spoiled(found: Registration, linewidth_hz: float, phase_cycle: int = 1) -> N
     reasons = np.full(n, "", dtype="<U11")
     if n < 4:
         return reasons
-    turned = np.angle(np.exp(1j * found.phase_rad) * np.exp(-1j * _slow_phase(found.phase_rad)))
+    phase_error = np.angle(np.exp(1j * found.phase_rad) * np.exp(-1j * _slow_phase(found.phase_rad)))
     scaled = found.amplitude / slow(found.amplitude) - 1
     widened = (found.broadening_hz - np.median(found.broadening_hz)) / linewidth_hz
     for reason, off in (
         ("residual", (deviation(found.residual) > 6) & (found.residual > 1.5 * np.median(found.residual))),
         ("width", np.abs(widened) > np.maximum(BROADENING_LIMIT, 3 * _spread(widened))),
-        ("phase", np.abs(turned) > np.maximum(PHASE_LIMIT_RAD, 2 * np.quantile(np.abs(turned), 0.75))),
+        ("phase", np.abs(phase_error) > np.maximum(PHASE_LIMIT_RAD, 2 * np.quantile(np.abs(phase_error), 0.75))),
         ("amplitude", np.abs(scaled) > np.maximum(AMPLITUDE_LIMIT, 3 * _spread(scaled))),
     ):
         reasons[off] = reason

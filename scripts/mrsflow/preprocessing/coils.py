@@ -134,5 +134,7 @@ def combine(fids: NDArray[np.complexfloating], weights: Weights) -> NDArray[np.c
 def start_in_phase(weights: Weights, reference: NDArray[np.complexfloating]) -> Weights:
     """Turn the weights so that the mean of a combined reference (..., n_points) starts at phase 0."""
     first = reference.reshape(-1, reference.shape[-1]).mean(axis=0)[:3].sum()
-    turn = abs(first) / first if first != 0 else 1.0
-    return Weights(weights.weights * turn, weights.sensitivities * np.conj(turn), weights.noise_covariance)
+    phase_factor = abs(first) / first if first != 0 else 1.0
+    return Weights(
+        weights.weights * phase_factor, weights.sensitivities * np.conj(phase_factor), weights.noise_covariance
+    )

@@ -76,12 +76,15 @@ def spectrum_values(
 
 def _spread(session: Session, used: NDArray[np.bool_]) -> dict[str, float]:
     shift, phase = (values[used] for values in (session.registration.shift_hz, session.registration.phase_rad))
-    turned = np.angle(np.exp(1j * phase) / np.exp(1j * phase).mean())
+    spread = np.angle(np.exp(1j * phase) / np.exp(1j * phase).mean())
     freedom = min(1, len(shift) - 1)
-    return {"shift_sd_hz": float(shift.std(ddof=freedom)), "phase_sd_deg": float(np.degrees(turned.std(ddof=freedom)))}
+    return {
+        "shift_sd_hz": float(shift.std(ddof=freedom)),
+        "phase_sd_deg": float(np.degrees(spread.std(ddof=freedom))),
+    }
 
 
-def transient_rows(session: Session, settings: Settings) -> list[dict[str, Any]]:
+def frame_rows(session: Session, settings: Settings) -> list[dict[str, Any]]:
     """Row of each frame, in the order of acquisition."""
     found, times, names = session.registration, session.times, list(settings.bins)
     typical = np.median(found.amplitude)

@@ -285,7 +285,7 @@ def combined_reference(references: list[Scan], weights: coils.Weights | None = N
 
 
 def aligned(session: Session, settings: Settings) -> Session:
-    """Align all frames of the session to one reference and find the spoiled ones."""
+    """Align all frames of the session to one reference and find the corrupted ones."""
     dwell_time, frequency = session.sampling
     n_points = session.scan.n_points
     limits = align.window(n_points, dwell_time, frequency, settings.align_ppm)
@@ -302,7 +302,7 @@ def aligned(session: Session, settings: Settings) -> Session:
     dry = align.without_water(session.fids, found, dwell_time, frequency)
     found = align.register(dry, start, limits, limit, session.times.excitations)
     linewidth = referencing.fit_singlets(found.template, dwell_time, frequency).linewidth_hz
-    reasons = align.spoiled(found, linewidth, settings.phase_cycle)
+    reasons = align.corrupted(found, linewidth, settings.phase_cycle)
     if not np.any(reasons == ""):
         raise InputError("every frame of the session was rejected; the scan holds no stable signal")
     fids = align.apply(session.fids, found.shift_hz, found.phase_rad, dwell_time)
@@ -387,9 +387,9 @@ def referenced(session: Session, settings: Settings) -> Session:
     """Give the session the phase and shift that a model of tNAA, tCr and tCho finds in its mean."""
     dwell_time, frequency = session.sampling
     found = referencing.fit_singlets(session.mean, dwell_time, frequency, settings.max_shift_ppm)
-    turn = np.exp(-1j * found.phase_rad)
+    phase_factor = np.exp(-1j * found.phase_rad)
     moved = {
-        name: shift_frequency(getattr(session, name), -found.shift_hz, dwell_time) * turn
+        name: shift_frequency(getattr(session, name), -found.shift_hz, dwell_time) * phase_factor
         for name in ("mean", "averages", "with_water", "fids")
     }
     details = (

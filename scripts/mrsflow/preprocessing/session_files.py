@@ -8,7 +8,7 @@ import numpy as np
 
 from mrsflow import nifti_mrs
 from mrsflow.errors import InputError
-from mrsflow.files import read_json, read_table, write_json, write_table, written_whole
+from mrsflow.files import atomic_path, read_json, read_table, write_json, write_table
 from mrsflow.nifti_mrs import Scan
 from mrsflow.preprocessing import blocks, measures, nulled_scan, preprocess
 from mrsflow.preprocessing.preprocess import Run, Session, Settings
@@ -200,9 +200,9 @@ def write(session: Session, settings: Settings, baseline: list[str], sidecar: di
     write_json({**kept, "ProcessingApplied": scan.processing}, paths[layout.SIDECAR])
     first = SessionKey.of(stem.name)._asdict()
     write_table(pd.DataFrame([{**first, **row} for row in rows]), paths[layout.BLOCK_QUALITY])
-    write_table(pd.DataFrame(measures.transient_rows(session, settings)), paths[layout.TRANSIENT_QUALITY])
+    write_table(pd.DataFrame(measures.frame_rows(session, settings)), paths[layout.TRANSIENT_QUALITY])
     write_json({**first, **measures.session_values(session, rows)}, paths[layout.SESSION_QUALITY])
-    with written_whole(paths[layout.PICTURES]) as temporary:
+    with atomic_path(paths[layout.PICTURES]) as temporary:
         np.savez_compressed(temporary, **measures.pictures(session))
     written = list(paths.values())
     if session.reference is not None and session.reference_scales:

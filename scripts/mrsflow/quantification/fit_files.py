@@ -11,7 +11,7 @@ from mrsflow.basis_sets import basis as basis_sets
 from mrsflow.basis_sets import basis_formats
 from mrsflow.basis_sets import macromolecules as broad
 from mrsflow.errors import InputError
-from mrsflow.files import read_table, write_table, written_whole
+from mrsflow.files import atomic_path, read_table, write_table
 from mrsflow.fitting import dynamic
 from mrsflow.fitting.dynamic import Terms
 from mrsflow.fitting.fit import FitResult
@@ -210,5 +210,5 @@ def _with_blocks(table: Any, stem: str, described: dict[str, Any]) -> Any:
 
 
 def _write_arrays(result: FitResult, spectra: list[int], path: Path) -> None:
-    with written_whole(path) as temporary:
+    with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **fit_tables.arrays([result], [spectra]))

@@ -114,12 +114,12 @@ def in_time(scan: Scan, read: Readouts, notes: list[str]) -> tuple[Scan, dict[st
         names = _varying(read, used)
     if not names or not set(names) <= {*REPEATS, "Phs"}:
         return scan, {}, 0.0
-    places = np.stack([read.counters[name][used] for name in names])
-    if tuple(part.max() + 1 for part in places) != shape or len(set(map(tuple, places.T))) < used.sum():
+    positions = np.stack([read.counters[name][used] for name in names])
+    if tuple(part.max() + 1 for part in positions) != shape or len(set(map(tuple, positions.T))) < used.sum():
         return scan, {}, 0.0
     seconds = read.seconds[used]
     order = np.argsort(seconds, kind="stable")
-    frames = scan.fid[(slice(None),) * coils + tuple(places[:, order])]
+    frames = scan.fid[(slice(None),) * coils + tuple(positions[:, order])]
     phase = read.counters["Phs"][used][order] if "Phs" in names else np.zeros(used.sum(), int)
     water = _reference(frames, phase)
     if water is None:

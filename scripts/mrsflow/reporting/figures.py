@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mrsflow.files import written_whole
+from mrsflow.files import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,22 +88,22 @@ def save(figure: "Figure", stem: Path) -> list[Path]:
     paths = []
     for kind, metadata in METADATA.items():
         path = stem.with_name(f"{stem.name}.{kind}")
-        with written_whole(path) as temporary:
+        with atomic_path(path) as temporary:
             figure.savefig(temporary, format=kind, metadata=metadata)
         paths.append(path)
     return paths
 
 
-def arm_styles(arms: Iterable[str]) -> dict[str, dict[str, str]]:
+def condition_styles(conditions: Iterable[str]) -> dict[str, dict[str, str]]:
     """Colour, marker and line style of each arm, in the order given: never told apart by colour alone."""
     dashes = ("-", "--", "-.", ":")
     return {
-        str(arm): {
+        str(condition): {
             "color": COLOURS[n % len(COLOURS)],
             "marker": MARKERS[n % len(MARKERS)],
             "linestyle": dashes[n % len(dashes)],
         }
-        for n, arm in enumerate(arms)
+        for n, condition in enumerate(conditions)
     }
 
 

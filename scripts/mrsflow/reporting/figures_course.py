@@ -9,7 +9,7 @@ from mrsflow.reporting.figures import (
     GREY,
     INK,
     PALE,
-    arm_styles,
+    condition_styles,
     legend_below,
     mean_interval,
     new_figure,
@@ -41,13 +41,13 @@ def percent_of_baseline(blocks: pd.DataFrame, column: str) -> pd.Series:
 
 def draw_course(axes: "Axes", points: pd.DataFrame) -> None:
     """Means over time with their intervals, arms a little apart so that bars do not hide each other."""
-    arms = list(dict.fromkeys(points["condition"]))
+    conditions = list(dict.fromkeys(points["condition"]))
     shift = 0.012 * np.ptp(points["minutes"])
-    for n, (arm, look) in enumerate(arm_styles(arms).items()):
-        own = points[points["condition"] == arm]
-        x = own["minutes"].to_numpy(float) + shift * (n - (len(arms) - 1) / 2)
+    for n, (condition, look) in enumerate(condition_styles(conditions).items()):
+        own = points[points["condition"] == condition]
+        x = own["minutes"].to_numpy(float) + shift * (n - (len(conditions) - 1) / 2)
         mean, low, high = own[["mean", "ci_low", "ci_high"]].to_numpy(float).T
-        axes.errorbar(x, mean, [mean - low, high - mean], label=plain(arm), capsize=2, markersize=4, **look)
+        axes.errorbar(x, mean, [mean - low, high - mean], label=plain(condition), capsize=2, markersize=4, **look)
 
 
 def draw_individuals(axes: "Axes", blocks: pd.DataFrame, column: str, colour: str) -> None:
@@ -73,20 +73,20 @@ def time_course(trial: "TrialResults") -> "Figure":
     shown = percent_of_baseline(blocks, "outcome") if has_baseline else blocks["outcome"]
     blocks = blocks.assign(shown=shown)
     unit = f"{label}, change from baseline (%)" if has_baseline else label
-    arms = trial.present if trial.frozen else [POOLED]
+    conditions = trial.present if trial.frozen else [POOLED]
     if not trial.frozen:
         blocks = blocks.assign(condition=POOLED)
-    styles = arm_styles(arms)
-    figure, axes = new_figure(78, ncols=len(arms) + trial.frozen, squeeze=False)
-    for arm, panel in zip(arms, axes[0], strict=False):
-        own = blocks[blocks["condition"] == arm]
-        draw_individuals(panel, own, "shown", styles[arm]["color"])
+    styles = condition_styles(conditions)
+    figure, axes = new_figure(78, ncols=len(conditions) + trial.frozen, squeeze=False)
+    for condition, panel in zip(conditions, axes[0], strict=False):
+        own = blocks[blocks["condition"] == condition]
+        draw_individuals(panel, own, "shown", styles[condition]["color"])
         mean = own.groupby("block").agg(minutes=("minutes", "mean"), shown=("shown", "mean")).sort_values("minutes")
         panel.plot(mean["minutes"], mean["shown"], color=INK, linewidth=1.6, marker="o", markersize=3)
-        title = f"{arm} (n = {own['participant'].nunique()})"
+        title = f"{condition} (n = {own['participant'].nunique()})"
         panel.set(title=panel_title(title, len(axes[0])), ylabel=unit)
         time_axis_of(panel, trial)
-    _share_limits(axes[0][: len(arms)])
+    _share_limits(axes[0][: len(conditions)])
     if trial.frozen:
         draw_course(axes[0][-1], trial.course(trial.outcome))
         axes[0][-1].set(title="Means", ylabel=f"{label} (ratio)")
@@ -139,24 +139,24 @@ def mean_spectra(trial: "TrialResults") -> "Figure | None":
     spectra = trial.spectra
     if spectra is None or not len(spectra.values):
         return None
-    arms = [a for a in trial.present if a in set(spectra.condition)] if trial.frozen else [POOLED]
+    conditions = [a for a in trial.present if a in set(spectra.condition)] if trial.frozen else [POOLED]
     labels = spectra.condition if trial.frozen else np.full(len(spectra.condition), POOLED)
-    two = trial.frozen and len(arms) > 1
+    two = trial.frozen and len(conditions) > 1
     figure, axes = new_figure(
         105 if two else 72, nrows=1 + two, squeeze=False, sharex=True, height_ratios=[2, 1][: 1 + two]
     )
-    top, styles = axes[0, 0], arm_styles(arms)
-    for arm in arms:
-        own = spectra.values[labels == arm]
+    top, styles = axes[0, 0], condition_styles(conditions)
+    for condition in conditions:
+        own = spectra.values[labels == condition]
         mean, sd = own.mean(axis=0), own.std(axis=0, ddof=1) if len(own) > 1 else np.zeros(own.shape[1])
-        look = {k: styles[arm][k] for k in ("color", "linestyle")}
-        top.plot(spectra.ppm, mean, linewidth=1, label=f"{plain(arm)} (n = {len(own)})", **look)
+        look = {k: styles[condition][k] for k in ("color", "linestyle")}
+        top.plot(spectra.ppm, mean, linewidth=1, label=f"{plain(condition)} (n = {len(own)})", **look)
         top.fill_between(spectra.ppm, mean - sd, mean + sd, color=look["color"], alpha=0.2, linewidth=0)
     top.set(ylabel="Real signal (NAA of baseline = 1)", yticks=[])
     top.legend(title="Mean ± SD, infusion blocks" if trial.frozen else "Mean ± SD, all blocks", alignment="left")
     if two:
-        for arm in arms[1:]:
-            _draw_difference(axes[1, 0], spectra, arm, arms[0], styles[arm]["color"], trial.within)
+        for condition in conditions[1:]:
+            _draw_difference(axes[1, 0], spectra, condition, conditions[0], styles[condition]["color"], trial.within)
         axes[1, 0].axhline(0, color=GREY, linewidth=0.7)
         axes[1, 0].set(ylabel="Difference", yticks=[])
         axes[1, 0].legend(alignment="left")
@@ -164,12 +164,12 @@ def mean_spectra(trial: "TrialResults") -> "Figure | None":
     return figure
 
 
-def _draw_difference(axes: "Axes", spectra: Any, arm: str, reference: str, colour: str, within: bool) -> None:
+def _draw_difference(axes: "Axes", spectra: Any, condition: str, reference: str, colour: str, within: bool) -> None:
     """Mean difference of two arms at each shift with its pointwise interval, paired where participants have both."""
     from scipy.special import stdtrit
 
     first, second = (
-        {p: n for n, p in enumerate(spectra.participant) if spectra.condition[n] == a} for a in (arm, reference)
+        {p: n for n, p in enumerate(spectra.participant) if spectra.condition[n] == a} for a in (condition, reference)
     )
     if within:
         both = sorted(set(first) & set(second))
@@ -181,7 +181,9 @@ def _draw_difference(axes: "Axes", spectra: Any, arm: str, reference: str, colou
         mean, freedom = a.mean(axis=0) - b.mean(axis=0), len(a) + len(b) - 2
         error = np.sqrt(a.var(axis=0, ddof=1) / len(a) + b.var(axis=0, ddof=1) / len(b))
     half = stdtrit(freedom, 0.975) * error
-    axes.plot(spectra.ppm, mean, color=colour, linewidth=0.9, label=f"{plain(arm)} − {plain(reference)}, 95 % interval")
+    axes.plot(
+        spectra.ppm, mean, color=colour, linewidth=0.9, label=f"{plain(condition)} − {plain(reference)}, 95 % interval"
+    )
     axes.fill_between(spectra.ppm, mean - half, mean + half, color=colour, alpha=0.25, linewidth=0)
 
 
@@ -194,7 +196,7 @@ def paired_change(trial: "TrialResults") -> "Figure | None":
         return None
     order = trial.present
     figure, axes = new_figure(80)
-    first = change.sort_values("period").drop_duplicates("participant").set_index("participant")["condition"]
+    first = change.sort_values("visit").drop_duplicates("participant").set_index("participant")["condition"]
     for participant, own in change.groupby("participant"):
         own = own.set_index("condition").reindex(order)["change_percent"]
         line = "-" if first[participant] == order[0] else "--"
@@ -203,8 +205,8 @@ def paired_change(trial: "TrialResults") -> "Figure | None":
         change.assign(x=change["condition"].map(order.index), sex=change["sex"].fillna("sex not given")),
         x="x", y="change_percent", hue="sex", style="sex", palette="colorblind", s=22, ax=axes, zorder=2,
     )  # fmt: skip
-    for n, arm in enumerate(order):
-        mean, half = mean_interval(change.loc[change["condition"] == arm, "change_percent"])
+    for n, condition in enumerate(order):
+        mean, half = mean_interval(change.loc[change["condition"] == condition, "change_percent"])
         axes.errorbar(n + 0.12, mean, half, color=INK, marker="D", markersize=4, capsize=3, linewidth=1.4, zorder=3)
     axes.axhline(0, color=GREY, linewidth=0.7, zorder=0)
     axes.set(xlim=(-0.5, len(order) - 0.5), xlabel="", ylabel=f"{plain(trial.outcome)}, infusion − baseline (%)")

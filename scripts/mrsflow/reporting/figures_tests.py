@@ -10,7 +10,7 @@ from mrsflow.reporting.figures import (
     GREY,
     INK,
     PALE,
-    arm_styles,
+    condition_styles,
     legend_below,
     mean_interval,
     new_figure,
@@ -151,23 +151,25 @@ def mood(trial: "TrialResults") -> "Figure | None":
     if scores.empty:
         return None
     times = list(dict.fromkeys(scores["time_point"]))
-    arms = trial.present if trial.frozen else [POOLED]
+    conditions = trial.present if trial.frozen else [POOLED]
     if not trial.frozen:
         scores = scores.assign(condition=POOLED)
-    styles = arm_styles(arms)
-    figure, axes = new_figure(76, ncols=len(arms) + 1, squeeze=False, sharey=True)
+    styles = condition_styles(conditions)
+    figure, axes = new_figure(76, ncols=len(conditions) + 1, squeeze=False, sharey=True)
     scores = scores.assign(
         x=scores["time_point"].map(times.index), line=scores["participant"] + " " + scores["session"]
     )
-    for n, (arm, panel) in enumerate(zip(arms, axes[0], strict=False)):
-        own = scores[scores["condition"] == arm]
-        sns.lineplot(own, x="x", y="score", units="line", estimator=None, color=styles[arm]["color"], alpha=0.35,
-                     linewidth=0.7, marker=styles[arm]["marker"], markersize=3, ax=panel)  # fmt: skip
-        panel.set_title(panel_title(f"{arm} (n = {own['participant'].nunique()})", len(axes[0])))
+    for n, (condition, panel) in enumerate(zip(conditions, axes[0], strict=False)):
+        own = scores[scores["condition"] == condition]
+        sns.lineplot(own, x="x", y="score", units="line", estimator=None, color=styles[condition]["color"], alpha=0.35,
+                     linewidth=0.7, marker=styles[condition]["marker"], markersize=3, ax=panel)  # fmt: skip
+        panel.set_title(panel_title(f"{condition} (n = {own['participant'].nunique()})", len(axes[0])))
         panel.set_ylabel(f"{trial.mood_label} score (points)")
         found = np.array([mean_interval(own.loc[own["time_point"] == t, "score"]) for t in times])
-        x = np.arange(len(times)) + 0.05 * (n - (len(arms) - 1) / 2)
-        axes[0, -1].errorbar(x, found[:, 0], found[:, 1], label=plain(arm), capsize=3, markersize=5, **styles[arm])
+        x = np.arange(len(times)) + 0.05 * (n - (len(conditions) - 1) / 2)
+        axes[0, -1].errorbar(
+            x, found[:, 0], found[:, 1], label=plain(condition), capsize=3, markersize=5, **styles[condition]
+        )
     for panel in axes[0]:
         panel.set(xlabel="Time point", xlim=(-0.3, len(times) - 0.7))
         panel.set_xticks(range(len(times)), [plain(t) for t in times])

@@ -188,7 +188,7 @@ class TrialResults(TrialData):
     def baseline_pairs(self) -> pd.DataFrame:
         """Mean baseline outcome of each participant in the first two visits, participants that have both."""
         baseline = self.used[self.used["phase"] == "baseline"]
-        wide = baseline.pivot_table(index="participant", columns="period", values="outcome")
+        wide = baseline.pivot_table(index="participant", columns="visit", values="outcome")
         return wide[list(wide)[:2]].dropna() if len(wide.columns) >= 2 else pd.DataFrame()
 
     @cached_property
@@ -220,8 +220,12 @@ def _flow(trial: TrialResults) -> list[Step]:
     failed, used = (int(table.loc[(step, "all"), "n_blocks"]) for step in ("fit failed", "in the primary analysis"))
     unfit = [f"{_many(failed, 'block')} whose fit failed"] if failed else []
     unused = f"{_many(int(table.loc[('fitted', 'all'), 'n_blocks']) - used, 'block')} not used:"
-    by_arm = table["n_sessions"].xs("in the primary analysis", level="step")
-    arms = [f"{arm}: {_many(by_arm[arm], 'session')}" for arm in trial.present if by_arm[arm]]
+    by_condition = table["n_sessions"].xs("in the primary analysis", level="step")
+    conditions = [
+        f"{condition}: {_many(by_condition[condition], 'session')}"
+        for condition in trial.present
+        if by_condition[condition]
+    ]
     return [
         Step(
             "Planned",
@@ -231,7 +235,7 @@ def _flow(trial: TrialResults) -> list[Step]:
         Step("Converted", counts("converted"), gone("lost at preprocess", lost["stage"] == "preprocess")),
         Step("Preprocessed", counts("preprocessed"), gone("lost at fit", lost["stage"] == "fit") + unfit),
         Step("Fitted", counts("fitted"), _listed(unused, _block_losses(trial))),
-        Step("Analysed", counts("in the primary analysis"), arms),
+        Step("Analysed", counts("in the primary analysis"), conditions),
     ]
 
 

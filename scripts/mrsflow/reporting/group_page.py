@@ -61,7 +61,7 @@ RELIABILITY_COLUMNS = {
 }
 
 LOSS_COLUMNS = {
-    "condition": ("Arm", 0),
+    "condition": ("Condition", 0),
     "reason": ("Reason", 0),
     "n_lost": ("Blocks lost", 0),
     "n_planned": ("Blocks planned", 0),

@@ -17,7 +17,7 @@ LARGE = ("blocks_long",)
 """Tables to download that no figure needs."""
 LABELS = ("participant", "session", "block", "arm", "condition")
 """Columns of text, whatever their labels look like."""
-NAMES = {"visit": "period", "arm": "condition"}
+NAMES = {"arm": "condition"}
 """Columns of written tables by the name that they have everywhere else."""
 NAA_PPM = (1.9, 2.1)
 """Range in which the highest point of a baseline spectrum sets the scale of its session."""

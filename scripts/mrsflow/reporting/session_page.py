@@ -38,7 +38,7 @@ SIDECAR_FACTS = (
     ("Spectral width", "SpectralWidth", "Hz"),
     ("Points", "NumberOfSpectralPoints", ""),
     ("Excitations", "NumberOfTransients", ""),
-    ("Excitations per stored transient", "ExcitationsPerFrame", ""),
+    ("Excitations per stored frame", "ExcitationsPerFrame", ""),
     ("Voxel", "AcquisitionVoxelSize", "mm"),
 )
 
@@ -144,7 +144,7 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
         "overlay": _overlay(files),
         "checks": _checks(tables.get("convert_quality.tsv")),
         "alignment": "preproc_figure.npz" in files,
-        "transients": None if transients is None else _transient_summary(transients, session),
+        "transients": None if transients is None else _frame_summary(transients, session),
         "spectra": None if spectra is None else _spectra_controls(spectra, titles),
         "block_names": [] if fitted is None else _marked(fitted, fitted["block"]),
         "metabolites": metabolite_tables(tables["blocks_mrsfit.tsv"]) if "blocks_mrsfit.tsv" in tables else [],
@@ -295,9 +295,9 @@ def _courses(table: Any, blocks: Any) -> dict[str, Any]:
     }
 
 
-def _transient_summary(table: Any, session: dict[str, Any]) -> dict[str, Any]:
+def _frame_summary(table: Any, session: dict[str, Any]) -> dict[str, Any]:
     rejected = int(_is_rejected(table).sum())
-    text = f"{rejected} of {len(table)} stored transients rejected."
+    text = f"{rejected} of {len(table)} stored frames rejected."
     if "drift_hz" in session and session["drift_hz"] is not None:
         text += f" Drift over the session {session['drift_hz']:.2f} Hz"
         after = session.get("drift_after_hz")

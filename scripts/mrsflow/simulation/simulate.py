@@ -83,8 +83,8 @@ class Disturbances:
         Phase of an excitation is uniform within plus or minus this.
     jitter_amplitude : float
         Relative SD of the amplitude.
-    spoiled_fraction : float
-        Share of excitations that motion spoils: amplitude down by 40 % or more, or phase off by more than 60°, or
+    corrupted_fraction : float
+        Share of excitations that motion corrupts: amplitude down by 40 % or more, or phase off by more than 60°, or
         width doubled or worse.
     eddy_hz, eddy_decay : float
         Frequency error that eddy currents cause at the first point (Hz), and its decay (s).
@@ -101,7 +101,7 @@ class Disturbances:
     jitter_hz: float = 0.2
     jitter_deg: float = 5.0
     jitter_amplitude: float = 0.01
-    spoiled_fraction: float = 0.03
+    corrupted_fraction: float = 0.03
     eddy_hz: float = 3.0
     eddy_decay: float = 0.05
     residual_water: float = 1.0
@@ -123,7 +123,7 @@ class Content:
     narrowing_hz : (n_excitations,) float
         By which every line is narrower than in `static` and `varying` (BOLD).
     linewidth : float
-        FWHM of the metabolite lines (Hz); the width that spoiling doubles.
+        FWHM of the metabolite lines (Hz); the width that corruption doubles.
     proton_signal : float
         Signal of one proton per mM.
     """
@@ -151,11 +151,11 @@ class SimulatedSession:
         Expectation of n·n^H for the noise n of one stored frame.
     shift_hz, phase_deg, amplitude, broadening_hz : (excitations,) float
         Of each excitation; its signal is multiplied by amplitude·exp(i·phase + 2πi·shift·t − π·broadening·t).
-    spoiled : (excitations,) bool
+    corrupted : (excitations,) bool
     eddy_phase : (points,) float
         rad; the same for metabolites and water.
     signal : (frames, points) complex
-        Mean of the excitations without noise, shift, phase, spoiling or eddy currents; residual water included.
+        Mean of the excitations without noise, shift, phase, corruption or eddy currents; residual water included.
     residual_water : (points,) complex
         The part of `signal` that is water.
     """
@@ -169,7 +169,7 @@ class SimulatedSession:
     phase_deg: NDArray[np.floating]
     amplitude: NDArray[np.floating]
     broadening_hz: NDArray[np.floating]
-    spoiled: NDArray[np.bool_]
+    corrupted: NDArray[np.bool_]
     eddy_phase: NDArray[np.floating]
     signal: NDArray[np.complexfloating]
     residual_water: NDArray[np.complexfloating]
@@ -181,8 +181,8 @@ class SimulatedSession:
         return solved / (solved @ self.sensitivities)
 
     def per_frame(self, values: NDArray) -> NDArray:
-        """Mean over the excitations of each frame that are not spoiled (NaN where all are)."""
-        good = ~self.spoiled.reshape(self.acquisition.n_frames, -1)
+        """Mean over the excitations of each frame that are not corrupted (NaN where all are)."""
+        good = ~self.corrupted.reshape(self.acquisition.n_frames, -1)
         sums = np.where(good, values.reshape(good.shape), 0).sum(axis=1)
         with np.errstate(invalid="ignore"):
             return sums / good.sum(axis=1)
@@ -194,8 +194,8 @@ class SimulatedSession:
         return axes.shift_frequency(frames, -np.nan_to_num(self.per_frame(self.shift_hz)), self.acquisition.dwell_time)
 
     def ideal_average(self) -> NDArray[np.complexfloating]:
-        """Mean (points,) of the frames without spoiled excitations, combined and corrected with the truth."""
-        return self.combined()[~self.spoiled.reshape(self.acquisition.n_frames, -1).any(axis=1)].mean(axis=0)
+        """Mean (points,) of the frames without corrupted excitations, combined and corrected with the truth."""
+        return self.combined()[~self.corrupted.reshape(self.acquisition.n_frames, -1).any(axis=1)].mean(axis=0)
 
 
 def metabolite_signals(
@@ -374,19 +374,19 @@ def _excitations(content: Content, a: Acquisition, d: Disturbances, rng: np.rand
     phase = rng.uniform(-d.jitter_deg, d.jitter_deg, n)
     amplitude = rng.normal(1, d.jitter_amplitude, n)
     broadening = np.zeros(n)
-    spoiled = np.zeros(n, bool)
-    spoiled[rng.choice(n, round(d.spoiled_fraction * n), replace=False)] = True
-    kind = np.where(spoiled, rng.integers(1, 4, n), 0)
+    corrupted = np.zeros(n, bool)
+    corrupted[rng.choice(n, round(d.corrupted_fraction * n), replace=False)] = True
+    kind = np.where(corrupted, rng.integers(1, 4, n), 0)
     amplitude = np.where(kind == 1, rng.uniform(0.1, 0.6, n), amplitude)
-    turned = rng.uniform(60, 180, n) * rng.choice([-1, 1], n)
-    phase = np.where(kind == 2, turned + np.sign(turned) * np.abs(phase), phase)
+    jump = rng.uniform(60, 180, n) * rng.choice([-1, 1], n)
+    phase = np.where(kind == 2, jump + np.sign(jump) * np.abs(phase), phase)
     broadening = np.where(kind == 3, content.linewidth * rng.uniform(1.4, 2.5, n), broadening)  # Voigt doubled at 1.4
     return {
         "shift_hz": shift,
         "phase_deg": phase,
         "amplitude": amplitude,
         "broadening_hz": broadening,
-        "spoiled": spoiled,
+        "corrupted": corrupted,
     }
 
 
@@ -403,8 +403,8 @@ def _frame_means(parts: NDArray, weights: NDArray, rate: NDArray, a: Acquisition
     x = a.excitations_per_frame
     for frame in range(a.n_frames):  # a frame at a time keeps the tables in cache
         k = slice(frame * x, (frame + 1) * x)
-        turns = (jumps[k, :, np.newaxis] * steps[k, np.newaxis, :]).reshape(x, -1)[:, : a.n_points]
-        means[frame] = np.einsum("cp,cp->p", parts, weights[k].T @ turns) / x
+        phase_factors = (jumps[k, :, np.newaxis] * steps[k, np.newaxis, :]).reshape(x, -1)[:, : a.n_points]
+        means[frame] = np.einsum("cp,cp->p", parts, weights[k].T @ phase_factors) / x
     return means
 
 

@@ -6,7 +6,7 @@ processes does not matter. The truth is for people and tests; no stage of the wo
 - ``truth/trial.json``: what the analysis should find (`mrsflow.simulation.trial_simulation.summarise`), settings, seed;
 - ``truth/blocks.tsv``: per block the true concentrations (mM), ratios and linewidth (Hz);
 - ``truth/sessions/S.json`` and ``S_excitations.tsv``: per session what was drawn for it, and the frequency, phase,
-  amplitude, broadening and spoiling of each excitation.
+  amplitude, broadening and corruption of each excitation.
 """
 
 import datetime
@@ -180,7 +180,7 @@ def simulate_planned(task: SessionTask) -> simulate.SimulatedSession:
     disturbances = simulate.Disturbances(
         snr=settings["block_snr"] * np.sqrt(SNR_ACQUISITION / (N_POINTS * vendor.dwell_time) / EXCITATIONS_PER_BLOCK),
         **{name: plan[name] for name in ("offset_hz", "drift_hz", "eddy_hz", "residual_water")},
-        **{name: settings[name] for name in ("wander_hz", "jitter_hz", "jitter_deg", "spoiled_fraction")},
+        **{name: settings[name] for name in ("wander_hz", "jitter_hz", "jitter_deg", "corrupted_fraction")},
     )
     return simulate.simulate_session(session_content(task, rng), acquisition, disturbances, rng)
 
@@ -249,7 +249,7 @@ def raw_header(task: SessionTask, excitations_per_frame: int, start: datetime.da
         excitations_per_frame=excitations_per_frame,
         start=start,
         voxel_position=tuple(plan["voxel_position"]),
-        voxel_tilt=plan["voxel_tilt"],
+        voxel_rotation_deg=plan["voxel_rotation_deg"],
         patient_name=f"FICTIONAL^PERSON{plan['participant']}",
         patient_id=f"FAKE_ID_{plan['participant']}",
         birth_date="19000101",
@@ -296,10 +296,10 @@ def scanner_average(fid: NDArray, session: simulate.SimulatedSession, n_blocks: 
 def _write_excitations(session: simulate.SimulatedSession, task: SessionTask) -> None:
     import pandas as pd
 
-    columns = ("shift_hz", "phase_deg", "amplitude", "broadening_hz", "spoiled")
+    columns = ("shift_hz", "phase_deg", "amplitude", "broadening_hz", "corrupted")
     table = pd.DataFrame({name: getattr(session, name) for name in columns}).round(5)
     table.insert(0, "onset_s", session.acquisition.excitation_times)
-    write_table(table.astype({"spoiled": int}), task.out / "truth" / "sessions" / f"{task.key}_excitations.tsv")
+    write_table(table.astype({"corrupted": int}), task.out / "truth" / "sessions" / f"{task.key}_excitations.tsv")
 
 
 def _write_tables(trial: Trial, tasks: list[SessionTask], out: Path) -> None:

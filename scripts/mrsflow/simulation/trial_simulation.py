@@ -50,7 +50,7 @@ SETTINGS: dict[str, Any] = {
     "wander_hz": 0.5,
     "jitter_hz": 0.2,
     "jitter_deg": 5.0,
-    "spoiled_fraction": 0.03,
+    "corrupted_fraction": 0.03,
     "eddy_hz": [1.0, 5.0],
     "residual_water": [0.0, 3.0],  # height over that of NAA
     "lipid_fraction": 0.10,  # of sessions
@@ -207,7 +207,7 @@ def _draw_people(n: int, sites: list[str], settings: Mapping[str, Any], rng: np.
                 "others": {m: _lognormal(settings["other_person_sd"], rng) for m in CONCENTRATIONS_MM},
                 "madrs": float(rng.normal(settings["madrs_baseline"], settings["madrs_person_sd"])),
                 "voxel_position": rng.normal([0.0, 38.0, 18.0], [1.5, 3.0, 3.0]),
-                "voxel_tilt": float(rng.normal(10, 5)),
+                "voxel_rotation_deg": float(rng.normal(10, 5)),
             }
         )
     return people
@@ -244,7 +244,7 @@ def _draw_session(person: dict, visit: int, settings: Mapping[str, Any], rng: np
         "residual_water": float(rng.uniform(*settings["residual_water"])),
         "lipid_mM": 0.0,
         "voxel_position": (person["voxel_position"] + rng.normal(0, 1.0, 3)).round(2).tolist(),
-        "voxel_tilt": round(person["voxel_tilt"] + float(rng.normal(0, 2)), 2),
+        "voxel_rotation_deg": round(person["voxel_rotation_deg"] + float(rng.normal(0, 2)), 2),
         "infusion_start": int(rng.integers(10 * 60, 16 * 60)),  # minutes since midnight
         "dose_before": 45 + int(rng.integers(-3, 4)),  # minutes
     }

@@ -12,7 +12,7 @@ from mrsflow.models import session_models
 from mrsflow.models.formula import quoted
 from mrsflow.models.table_models import Model, fit_table
 from mrsflow.statistics import design_checks
-from mrsflow.statistics.contrasts import attempt, compare, complete_row, model_row, primary_model, session_row
+from mrsflow.statistics.contrasts import compare, complete_row, estimated, model_row, primary_model, session_row
 from mrsflow.statistics.outcomes import Rows, add_baseline, complete_sessions, split_within
 from mrsflow.statistics.plan import Contrast, Plan, references, several_sessions
 
@@ -104,7 +104,7 @@ def clinical_rows(plan: Plan, rows: Rows, outcome: str) -> list[Row]:
     own = replace(plan, outcome=outcome)
     if plan.design == "single_arm":
         name = "follow-up - before"
-        made = attempt(lambda: [_mean_change(rows)], "clinical outcome", name)
+        made = estimated(lambda: [_mean_change(rows)], "clinical outcome", name)
         return [complete_row(row, replace(rows, estimand="change of mood"), own) for row in made]
     found = [row for contrast in plan.contrasts for row in compare(own, rows, contrast)]
     return [row | {"analysis": NAMED[row["analysis"]]} for row in found if row["analysis"] in NAMED]
@@ -128,7 +128,7 @@ def mood_time_rows(plan: Plan, rows: Rows, before: str, after: str, outcome: str
     name = "scores treated as independent (condition x time)"
 
     def make() -> list[Row]:
-        text = "outcome ~ condition*time + period + (1|participant)"
+        text = "outcome ~ condition*time + visit + (1|participant)"
         model = fit_table(
             long.reset_index(drop=True), text, references(plan, long.assign(block="session")) | {"time": "before"}
         )
@@ -136,7 +136,7 @@ def mood_time_rows(plan: Plan, rows: Rows, before: str, after: str, outcome: str
         remark = "not a valid test where people differ in their response: sessions are not told apart"
         return [model_row(model, late - early, name, contrast.name, "satterthwaite", remark=remark)]
 
-    return [complete_row(row, rows, own) for row in attempt(make, name, contrast.name)]
+    return [complete_row(row, rows, own) for row in estimated(make, name, contrast.name)]
 
 
 def mood_change(config: dict[str, Any], sessions: "pd.DataFrame") -> "pd.Series | None":
@@ -152,7 +152,7 @@ def score_table(config: dict[str, Any], sessions: "pd.DataFrame") -> "pd.DataFra
     """List every score of the mood scale by session and time point, the two of the clinical outcome first."""
     scale = config["group"]["mood_scale"]
     columns = [c for c in mood_columns(config, sessions) if c in sessions]
-    named = sessions.rename(columns={"period": "visit", "condition": "arm"})
+    named = sessions.rename(columns={"condition": "arm"})
     long = named.melt(["participant", "session", "visit", "arm"], columns, "time_point", "score")
     return long.assign(time_point=long["time_point"].str.removeprefix(f"{scale}_")).dropna(subset=["score"])
 
@@ -227,13 +227,13 @@ def _of_sessions(plan: Plan, rows: Rows, parts: list[Contrast], above: float, ag
     covariates = (*(("bl",) if rows.adjusts else ()), *plan.adjust_for)
     sessions = rows.sessions[rows.sessions["condition"].isin(plan.conditions)].reset_index(drop=True)
     x, _ = session_models.parallel_design(sessions, plan.conditions, {}, covariates)
-    y, arms = sessions[rows.value].to_numpy(float), sessions["condition"].to_numpy(object)
+    y, conditions = sessions[rows.value].to_numpy(float), sessions["condition"].to_numpy(object)
     cells = np.zeros((2, x.shape[1]))
     for row, part in zip(cells, parts, strict=True):
         row[: len(plan.conditions)] = [part.of.get(c, 0.0) for c in plan.conditions]
-    variance = session_models.group_variances(x, y, arms)
+    variance = session_models.group_variances(x, y, conditions)
     a = x @ np.linalg.solve(x.T @ x, cells.T)  # (n, 2)
-    by = {g: s2 * a[arms == g].T @ a[arms == g] for g, (s2, _) in variance.items()}
+    by = {g: s2 * a[conditions == g].T @ a[conditions == g] for g, (s2, _) in variance.items()}
     treated, reference = a.T @ y - above
     direction = np.array([1.0, -treated / reference])
     own = {g: direction @ v @ direction for g, v in by.items()}
@@ -269,11 +269,11 @@ def link_rows(plan: Plan, rows: Rows, mood: Rows, outcome: str) -> list[Row]:
     if not rows.has_baseline:
         raise InputError("there are no baseline blocks, so there is no change of the outcome")
     glx = rows.sessions[keys].assign(glx=100 * rows.sessions["change"] / rows.baseline)
-    table = mood.blocks[[*keys, "condition", "period", "outcome", *plan.adjust_for]].merge(glx, on=keys)
+    table = mood.blocks[[*keys, "condition", "visit", "outcome", *plan.adjust_for]].merge(glx, on=keys)
     table["glx_within"], table["glx_between"] = split_within(table, "glx")
     names = ["glx_within", "glx_between"]
     if several_sessions(table):
-        terms = ["condition"] * (plan.design != "single_arm") + ["period"] * (table["period"].nunique() > 1)
+        terms = ["condition"] * (plan.design != "single_arm") + ["visit"] * (table["visit"].nunique() > 1)
         text = " + ".join([*names, *terms, *map(quoted, plan.adjust_for), "(1|participant)"])
         known = references(plan, table.assign(block="session"))
         model = fit_table(table, f"outcome ~ {text}", {k: v for k, v in known.items() if k in terms})

@@ -117,7 +117,7 @@ def joined(*remarks: str) -> str:
     return "; ".join(dict.fromkeys(r for r in remarks if r))
 
 
-def attempt(
+def estimated(
     make: Callable[[], list[dict[str, Any]]], analysis: str, contrast: str, **more: Any
 ) -> list[dict[str, Any]]:
     """Make rows, or one row that says why there are none."""
@@ -131,7 +131,7 @@ def sizes(plan: Plan, rows: "Rows", contrast: Contrast, test: Inference) -> dict
     """Effect sizes of a fitted contrast; `rows` give the spread of the session values and who has every condition."""
     used = rows.sessions
     if not contrast.weights:
-        spread = float(used.groupby("period")[rows.value].var().mean() ** 0.5)
+        spread = float(used.groupby("visit")[rows.value].var().mean() ** 0.5)
         people = used["participant"].nunique()
         return session_models.effect_sizes(test, people, spread, people - 1)
     by = used[used["condition"].isin(contrast.of)].groupby("condition")[rows.value]
@@ -186,8 +186,8 @@ def with_sizes(plan: Plan, rows: "Rows", contrast: Contrast, row: dict[str, Any]
     return row | sizes(plan, rows, contrast, test)
 
 
-def compare(plan: Plan, rows: "Rows", contrast: Contrast, beside: bool = True) -> list[dict[str, Any]]:
-    """Make every row of the primary comparison: the primary analysis and, `beside`, what must stand with it."""
+def compare(plan: Plan, rows: "Rows", contrast: Contrast, all_analyses: bool = True) -> list[dict[str, Any]]:
+    """Make the rows of the primary comparison: the primary analysis and, with `all_analyses`, what stands with it."""
 
     def primary() -> list[dict[str, Any]]:
         row = with_sizes(plan, rows, contrast, primary_row(plan, rows, contrast))
@@ -199,23 +199,23 @@ def compare(plan: Plan, rows: "Rows", contrast: Contrast, beside: bool = True) -
         model = primary_model(plan, rows, session=session)
         return [model_row(model, contrast.difference(model), analysis, contrast.name, **more)]
 
-    found = attempt(primary, "primary", contrast.name)
-    if beside:
+    found = estimated(primary, "primary", contrast.name)
+    if all_analyses:
         name, independent = contrast.name, "blocks treated as independent"
         if plan.design == "parallel":
             remark = "assumes the same variance in every condition"
-            found += attempt(lambda: mixed("equal variances", remark=remark), "equal variances", name)
+            found += estimated(lambda: mixed("equal variances", remark=remark), "equal variances", name)
         else:
             satterthwaite = "primary (Satterthwaite)"
-            found += attempt(lambda: mixed(satterthwaite, method="satterthwaite"), satterthwaite, name)
-            found += attempt(lambda: [session_test(plan, rows, contrast)], "pair means", name)
+            found += estimated(lambda: mixed(satterthwaite, method="satterthwaite"), satterthwaite, name)
+            found += estimated(lambda: [session_test(plan, rows, contrast)], "pair means", name)
         if contrast.weights:
-            found += attempt(lambda: [rerandomised(plan, rows, contrast)], "re-randomisation", name)
+            found += estimated(lambda: [rerandomised(plan, rows, contrast)], "re-randomisation", name)
         if plan.design == "crossover":
             remark = "not a valid test where visits differ: participants' sessions are not told apart"
             more = {"session": False, "method": "satterthwaite", "remark": remark}
-            found += attempt(lambda: mixed(independent, **more), independent, name)
-        found += attempt(lambda: baseline_row(plan, rows, contrast), "baseline by arm", name, estimand="baseline")
+            found += estimated(lambda: mixed(independent, **more), independent, name)
+        found += estimated(lambda: baseline_row(plan, rows, contrast), "baseline by arm", name, estimand="baseline")
     return [complete_row(row, rows, plan) for row in found]
 
 
@@ -289,7 +289,7 @@ def randomisation_of(plan: Plan, rows: "Rows", contrast: Contrast) -> tuple[floa
     covariates = (*(("bl",) if rows.adjusts else ()), *plan.adjust_for)
     if plan.design == "crossover":
         used = session_models.complete(rows.sessions, plan.conditions)
-        fixed = [session_models.dummies(used["period"], tuple(sorted(used["period"].unique())))]
+        fixed = [session_models.dummies(used["visit"], tuple(sorted(used["visit"].unique())))]
         coded = session_models.coded(used, covariates)
         inside = {name: session_models.within(x, used["participant"]) for name, x in coded.items()}
         fixed += [coded[name] for name, x in inside.items() if np.abs(x).max(initial=0) > session_models.ROUNDING]
@@ -314,11 +314,11 @@ def participant_only_time(plan: Plan, blocks: pd.DataFrame) -> dict[str, Any]:
 def phase_model(plan: Plan, blocks: pd.DataFrame) -> Model:
     """Fit condition x phase to all blocks, with every random intercept that the design has."""
     keys = ["participant", "session", "phase"]
-    terms = ["condition*phase", *(["period"] if blocks["period"].nunique() > 1 else []), "(1|participant)"]
+    terms = ["condition*phase", *(["visit"] if blocks["visit"].nunique() > 1 else []), "(1|participant)"]
     terms += ["(1|participant:session)", "(1|participant:phase)"]
     if blocks.duplicated(keys).any():
         terms.append("(1|participant:session:phase)")
     found = references(plan, blocks)
     return fit_table(
-        blocks, "outcome ~ " + " + ".join(terms), {k: found[k] for k in ("condition", "period")} | {"phase": "baseline"}
+        blocks, "outcome ~ " + " + ".join(terms), {k: found[k] for k in ("condition", "visit")} | {"phase": "baseline"}
     )

@@ -17,7 +17,7 @@ def check_comparison(plan: "Plan", sessions: "pd.DataFrame") -> None:
     ------
     InputError
         No usable session, one participant, a condition without data, a condition twice or in the wrong design, or
-        conditions that change together with the period.
+        conditions that change together with the visit.
     """
     participants = sessions["participant"].nunique()
     if not participants:
@@ -31,13 +31,13 @@ def check_comparison(plan: "Plan", sessions: "pd.DataFrame") -> None:
         raise InputError(
             f"condition {empty[0]!r} has no usable session; process more sessions or correct study.conditions"
         )
-    check_arms(plan.design, sessions)
+    check_conditions(plan.design, sessions)
     if plan.design != "crossover":
         return
-    orders = sessions.groupby("condition")["period"].agg(set)
-    if all(len(periods) == 1 for periods in orders) and sessions["period"].nunique() > 1:
+    orders = sessions.groupby("condition")["visit"].agg(set)
+    if all(len(visits) == 1 for visits in orders) and sessions["visit"].nunique() > 1:
         raise InputError(
-            "condition and period change together: every session of a condition was the same visit, so their effects "
+            "condition and visit change together: every session of a condition was the same visit, so their effects "
             "cannot be told apart; sessions of the other order are needed"
         )
     if not (sessions.groupby("participant")["condition"].nunique() > 1).any():
@@ -61,7 +61,7 @@ def check_blocks(table: "pd.DataFrame") -> None:
         )
 
 
-def check_arms(design: str, sessions: "pd.DataFrame") -> None:
+def check_conditions(design: str, sessions: "pd.DataFrame") -> None:
     """Refuse a condition twice in a participant of a crossover, and two conditions in one of a parallel trial.
 
     Raises
@@ -110,11 +110,11 @@ def check_moderator(plan: "Plan", sessions: "pd.DataFrame", column: str) -> None
     if len(joined) == orders.nunique() == pairs.nunique():
         raise InputError(
             f"moderator {column!r} changes together with the sequence of conditions, so its effect on the contrast "
-            "cannot be told from that of the period"
+            "cannot be told from that of the visit"
         )
 
 
 def sequences(sessions: "pd.DataFrame") -> "pd.Series":
-    """Conditions of each participant in order of period, joined by commas."""
-    ordered = sessions.sort_values(["participant", "period"])
+    """Conditions of each participant in order of visit, joined by commas."""
+    ordered = sessions.sort_values(["participant", "visit"])
     return ordered.groupby("participant")["condition"].agg(",".join)

@@ -100,8 +100,8 @@ def load(config: dict[str, Any], study: Study, located: list[cohort.SessionFiles
     fitted = cohort.read_tables(located, layout.FIT_QUALITY, ("block", "snr", "linewidth_hz", "status", "reason"))
     fitted = fitted.rename(columns={"status": "fit_status", "reason": "fit_reason"})
     blocks = blocks.merge(fitted, on=["key", "block"], how="left")
-    names = ["key", "participant", "session", "condition", "period"]
-    blocks = blocks.merge(sessions[names], on="key").sort_values(["participant", "period", "onset_s", "block"])
+    names = ["key", "participant", "session", "condition", "visit"]
+    blocks = blocks.merge(sessions[names], on="key").sort_values(["participant", "visit", "onset_s", "block"])
     verdicts = judged(config, located, fitted[["key", "block", "fit_status", "fit_reason"]])
     marks = verdicts.assign(block=verdicts["block"].astype(str))
     by = marks.groupby(["participant", "session", "block"])
@@ -118,7 +118,7 @@ def design_of(config: dict[str, Any], study: Study, located: list[cohort.Session
     sessions = planned(config, study)
     mood = clinical.mood_columns(config, sessions)
     sessions = clinical.as_numbers(sessions, [c for c in mood if c in sessions])
-    design_checks.check_arms(config["study"]["design"], sessions)
+    design_checks.check_conditions(config["study"]["design"], sessions)
     if "vendor" not in sessions and (vendors := cohort.vendors(located)):
         sessions["vendor"] = sessions["key"].map(vendors)
         sessions = covariates.typed(config, sessions)
@@ -188,10 +188,10 @@ def describe(
     """Tables that compare nothing: blocks, losses, reliability, changes, courses, scores."""
     config = everyone.config
     known = [name for name in outcome_names(config) if name in everyone.blocks]
-    order = ["participant", "session", "period", "condition", "block", "phase", "onset_s", "duration_s", "spectrum"]
+    order = ["participant", "session", "visit", "condition", "block", "phase", "onset_s", "duration_s", "spectrum"]
     order += ["linewidth_hz", "snr", "fit_status", "fit_reason", "excluded", "warned", "reason"]
     order += [c for n in known for c in (n, f"{n} sd")]
-    wide = everyone.blocks[order].rename(columns={"period": "visit", "condition": "arm"})
+    wide = everyone.blocks[order].rename(columns={"condition": "arm"})
     tables = {
         "blocks_wide": wide,
         "exclusions": participant_flow.exclusion_table(verdicts, lost, rows),
@@ -216,7 +216,7 @@ def analyse(everyone: TrialData, plan: Plan, rows: Rows) -> Tables:
     found, primary = primary_rows(plan, rows, all_blocks)
     sensitivity: list[dict[str, Any]] = []
     if plan.design != "single_arm":
-        sensitivity = beside(found) + sensitivity_set.sensitivity_rows(
+        sensitivity = shared_with_contrasts(found) + sensitivity_set.sensitivity_rows(
             everyone, plan, rows, group["other_denominators"]
         )
     found += secondary_rows(everyone, plan, group["secondary"])
@@ -255,10 +255,10 @@ def primary_rows(plan: Plan, rows: Rows, all_blocks: pd.DataFrame) -> tuple[list
         return found, family
     first, more = plan.contrasts[0].name, []
     name = "blocks treated as independent (condition x time)"
-    more += contrasts.attempt(lambda: [contrasts.participant_only_time(plan, all_blocks)], name, first)
+    more += contrasts.estimated(lambda: [contrasts.participant_only_time(plan, all_blocks)], name, first)
     if rows.has_baseline:
         name = "condition x phase, all blocks"
-        more += contrasts.attempt(lambda: [phase_row(plan, all_blocks)], name, first)
+        more += contrasts.estimated(lambda: [phase_row(plan, all_blocks)], name, first)
     return found + [contrasts.complete_row(row, rows, plan) for row in more], family
 
 
@@ -269,7 +269,7 @@ def phase_row(plan: Plan, all_blocks: pd.DataFrame) -> dict[str, Any]:
     return contrasts.model_row(model, weights, "condition x phase, all blocks", first.name, estimand="response")
 
 
-def beside(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def shared_with_contrasts(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """First rows of the sensitivity table: the primary analysis and what always stands beside it."""
     wanted = ("primary", "primary (Satterthwaite)", "equal variances", "pair means", "re-randomisation")
     wanted += ("blocks treated as independent",)
@@ -284,11 +284,11 @@ def secondary_rows(everyone: TrialData, plan: Plan, names: list[str]) -> list[di
         own = replace(plan, outcome=name)
 
         def make(own: Plan = own, name: str = name) -> list[dict[str, Any]]:
-            return contrasts.compare(own, outcomes.prepare(everyone, name), contrast, beside=False)
+            return contrasts.compare(own, outcomes.prepare(everyone, name), contrast, all_analyses=False)
 
         tested += [
             row | {"analysis": "secondary", "outcome": name}
-            for row in contrasts.attempt(make, "secondary", contrast.name)
+            for row in contrasts.estimated(make, "secondary", contrast.name)
         ]
     return multiplicity.adjust(tested, multiplicity.SECONDARY, multiplicity.benjamini_hochberg)
 
@@ -309,7 +309,7 @@ def mood_results(
     found = clinical.clinical_rows(plan, mood, name) + clinical.mood_time_rows(plan, mood, before, after, name)
     multiplicity.gated([row for row in found if row["analysis"] == "clinical outcome"], primary)
     attenuated = clinical.attenuation_rows(plan, mood, name, group["control"])
-    linked = contrasts.attempt(lambda: clinical.link_rows(plan, rows, mood, name), "link", "slopes")
+    linked = contrasts.estimated(lambda: clinical.link_rows(plan, rows, mood, name), "link", "slopes")
     return found, attenuated, as_table(linked, plan, extra=("per_sd",))
 
 
@@ -363,10 +363,10 @@ def write(
         rounded = table.assign(**{c: table[c].map({True: "true", False: "false"}) for c in table.select_dtypes(bool)})
         files.write_table(rounded, folder / f"{name}.tsv")
         files.write_json(dictionary(list(table.columns)), folder / f"{name}.json")
-    arms = everyone.sessions.set_index("key")
-    design = {item.key: (str(arms["period"][item.key]), str(arms["condition"][item.key])) for item in located}
+    planned = everyone.sessions.set_index("key")
+    design = {item.key: (str(planned["visit"][item.key]), str(planned["condition"][item.key])) for item in located}
     with (
-        files.written_whole(folder / "blocks_long.tsv") as temporary,
+        files.atomic_path(folder / "blocks_long.tsv") as temporary,
         temporary.open("w", encoding="utf-8", newline="\n") as out,
     ):
         lines = cohort.long_text(located, design)

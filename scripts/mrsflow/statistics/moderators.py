@@ -8,7 +8,7 @@ import pandas as pd
 
 from mrsflow.errors import InputError
 from mrsflow.statistics import design_checks
-from mrsflow.statistics.contrasts import SMALL_CELL, attempt, complete_row, joined, model_row, primary_model
+from mrsflow.statistics.contrasts import SMALL_CELL, complete_row, estimated, joined, model_row, primary_model
 from mrsflow.statistics.multiplicity import MODERATORS, adjust
 from mrsflow.statistics.outcomes import Rows, split_within
 from mrsflow.statistics.plan import Contrast, Plan
@@ -30,13 +30,13 @@ def moderator_rows(plan: Plan, rows: Rows, moderators: list[str]) -> list[dict[s
         participants where they change between sessions.
     """
     contrast = plan.contrasts[0]
-    tests, beside = [], []
+    tests, subgroups = [], []
     for column in moderators:
-        made = attempt(lambda c=column: _rows_of(plan, rows, contrast, c), "moderator", f"{contrast.name} x {column}")
+        made = estimated(lambda c=column: _rows_of(plan, rows, contrast, c), "moderator", f"{contrast.name} x {column}")
         tests += [r for r in made if r["analysis"] == "moderator"]
-        beside += [r for r in made if r["analysis"] != "moderator"]
+        subgroups += [r for r in made if r["analysis"] != "moderator"]
     equal = "assumes the same variance in every condition" if plan.design == "parallel" else ""
-    found = adjust(tests, MODERATORS) + beside
+    found = adjust(tests, MODERATORS) + subgroups
     found = [row | {"remark": joined(row["remark"], equal * ("p" in row))} for row in found]
     return [complete_row(row, rows, plan) for row in found]
 

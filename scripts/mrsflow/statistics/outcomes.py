@@ -28,10 +28,10 @@ class Rows:
     Attributes
     ----------
     blocks : DataFrame
-        participant, session, condition, period, block, outcome, sd, bl, bl_dev, bl_mean and the columns of the
+        participant, session, condition, visit, block, outcome, sd, bl, bl_dev, bl_mean and the columns of the
         participants and sessions tables.
     sessions : DataFrame
-        participant, session, condition, period, y (infusion), bl, change and the other columns.
+        participant, session, condition, visit, y (infusion), bl, change and the other columns.
     n_dropped : int
         Infusion blocks that the study has and the model does not.
     baseline : float
@@ -151,7 +151,7 @@ def change_table(rows: Rows, mood_change: "pd.Series | None") -> "pd.DataFrame":
         By participant and session.
     """
     keys = ["participant", "session"]
-    named = {"period": "visit", "condition": "arm", "bl": "baseline", "y": "infusion"}
+    named = {"condition": "arm", "bl": "baseline", "y": "infusion"}
     table = rows.sessions.rename(columns=named)[[*keys, "visit", "arm", "baseline", "infusion", "change"]]
     table = table.assign(change_percent=100 * table["change"] / rows.baseline)
     return table if mood_change is None else table.merge(mood_change.reset_index(), on=keys, how="left")

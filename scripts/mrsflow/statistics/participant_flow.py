@@ -8,7 +8,7 @@ import pandas as pd
 from mrsflow.errors import InputError
 from mrsflow.models import session_models
 from mrsflow.models.permutation import rerandomise
-from mrsflow.statistics.contrasts import attempt
+from mrsflow.statistics.contrasts import estimated
 from mrsflow.statistics.plan import Plan
 from mrsflow.study.cohort import Loss
 from mrsflow.study.estimand import baseline_rows
@@ -98,7 +98,7 @@ def loss_by_condition(trial: "TrialData", plan: Plan, verdicts: "pd.DataFrame", 
             found.append({"condition": condition, "reason": metric, "n_lost": int(count), "n_planned": n})
     if trial.frozen and plan.design != "single_arm":
         for contrast in plan.contrasts:
-            found += attempt(lambda c=contrast: [_loss_test(plan, sessions, c)], "", contrast.name)
+            found += estimated(lambda c=contrast: [_loss_test(plan, sessions, c)], "", contrast.name)
     return pd.DataFrame(found).drop(columns="analysis", errors="ignore")
 
 

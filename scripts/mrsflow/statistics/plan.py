@@ -91,10 +91,10 @@ def plan_of(config: dict[str, Any]) -> Plan:
 
 
 def references(plan: Plan, blocks: "pd.DataFrame") -> dict[str, str]:
-    """Choose reference levels: the first condition, the first period, the earliest block."""
+    """Choose reference levels: the first condition, the first visit, the earliest block."""
     if blocks.empty:
         raise InputError("there is no usable block")
-    found = {"condition": plan.conditions[0], "period": str(blocks["period"].min())}
+    found = {"condition": plan.conditions[0], "visit": str(blocks["visit"].min())}
     if "onset_s" in blocks:
         found["block"] = str(blocks.sort_values("onset_s", kind="stable")["block"].iloc[0])
     return found
@@ -103,7 +103,7 @@ def references(plan: Plan, blocks: "pd.DataFrame") -> dict[str, str]:
 def formula(plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool = True) -> str:
     """Write the primary model of a design for the rows there are.
 
-    Terms that the data cannot have (a single block or period, no baseline, one block per session) are left out.
+    Terms that the data cannot have (a single block or visit, no baseline, one block per session) are left out.
 
     Parameters
     ----------
@@ -118,8 +118,8 @@ def formula(plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool =
     terms = [] if plan.design == "single_arm" else ["condition"]
     if blocks["block"].nunique() > 1:
         terms.append("block")
-    if plan.design != "parallel" and blocks["period"].nunique() > 1:
-        terms.append("period")
+    if plan.design != "parallel" and blocks["visit"].nunique() > 1:
+        terms.append("visit")
     if rows.adjusts:
         terms += ["bl_dev", "bl_mean"] if plan.design == "crossover" else ["bl_mean"]
     terms += [*map(_term, (*plan.adjust_for, *extra)), "(1|participant)"]

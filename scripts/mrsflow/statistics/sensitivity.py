@@ -11,8 +11,8 @@ from mrsflow.errors import InputError
 from mrsflow.models import mixed, session_models
 from mrsflow.statistics import design_checks
 from mrsflow.statistics.contrasts import (
-    attempt,
     complete_row,
+    estimated,
     joined,
     model_row,
     primary_model,
@@ -48,7 +48,7 @@ def sensitivity_rows(trial: "TrialData", plan: Plan, rows: Rows, denominators: l
 
     crossed: dict[str, Callable[[], tuple[Rows, list[Row]]]] = {
         "complete pairs": lambda: _refit(plan, _complete(plan, rows), contrast),
-        "period 1 only": one(_first_period),
+        "period 1 only": one(_first_visit),
         "carry-over": one(_carry_over),
     }
     matched = trial.config.get("preprocess", {}).get("match_linewidth", False)
@@ -81,7 +81,7 @@ def _named(analysis: str, plan: Plan, contrast: Contrast, make: Callable[[], tup
         own, made = make()
         return [complete_row(row | {"analysis": analysis}, own, plan) for row in made]
 
-    return [row | {"outcome": plan.outcome} for row in attempt(finish, analysis, contrast.name)]
+    return [row | {"outcome": plan.outcome} for row in estimated(finish, analysis, contrast.name)]
 
 
 def _refit(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
@@ -152,12 +152,12 @@ def _level(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
     return session_test(plan, own, contrast, y="y") | {"estimand": "level"}
 
 
-def _first_period(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
-    period = rows.sessions["period"].min()
-    first = rows.sessions[rows.sessions["period"] == period]
+def _first_visit(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
+    visit = rows.sessions["visit"].min()
+    first = rows.sessions[rows.sessions["visit"] == visit]
     if first["condition"].nunique() < 2:
         raise InputError("the first visit has a single condition")
-    own = replace(rows, sessions=first, blocks=rows.blocks[rows.blocks["period"] == period])
+    own = replace(rows, sessions=first, blocks=rows.blocks[rows.blocks["visit"] == visit])
     return session_test(replace(plan, design="parallel"), own, contrast, analysis="")
 
 

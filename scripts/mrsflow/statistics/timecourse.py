@@ -11,7 +11,7 @@ from mrsflow.models import session_models
 from mrsflow.models.permutation import sign_flip_max_t
 from mrsflow.models.table_models import fit_table
 from mrsflow.statistics import design_checks
-from mrsflow.statistics.contrasts import attempt
+from mrsflow.statistics.contrasts import estimated
 from mrsflow.statistics.outcomes import Rows, prepare
 from mrsflow.statistics.plan import Contrast, Plan, formula, references
 
@@ -111,9 +111,9 @@ def course_tests(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
     if plan.design == "single_arm":
         return []
     base = {"outcome": plan.outcome, "contrast": contrast.name}
-    found = attempt(lambda: [_interaction(plan, rows)], "condition x block", contrast.name)
+    found = estimated(lambda: [_interaction(plan, rows)], "condition x block", contrast.name)
     if plan.design == "crossover":
-        found += attempt(lambda: _per_block(plan, rows, contrast), "block", contrast.name)
+        found += estimated(lambda: _per_block(plan, rows, contrast), "block", contrast.name)
     return [base | row for row in found]
 
 
@@ -160,7 +160,7 @@ def reliability_rows(trial: "TrialData", outcomes: list[str]) -> list[Row]:
     found = []
     for outcome in outcomes:
         used = trial.blocks[(trial.blocks["phase"] == "baseline") & ~trial.blocks["excluded"]]
-        means = used.groupby(["participant", "period"])[outcome].mean().unstack("period").iloc[:, :2].dropna()
+        means = used.groupby(["participant", "visit"])[outcome].mean().unstack("visit").iloc[:, :2].dropna()
         row = {"outcome": outcome, "n_participants": len(means), "n_visits": means.shape[1]}
         if means.shape[1] == 2 and len(means) > 2:
             row |= session_models.reliability(means.to_numpy(float))

@@ -56,31 +56,31 @@ def read(
     root = Path(config["inputs"]["bids"])
     if not (root / "dataset_description.json").is_file():
         raise InputError(f"{root}: has no dataset_description.json; inputs.bids must name the folder of a BIDS dataset")
-    places = _places(root, faults, keys)
+    folders = _session_folders(root, faults, keys)
     dataset = _Dataset(root)
-    wanted = {key: folder for key, folder in places.items() if keys is None or key in keys}
+    wanted = {key: folder for key, folder in folders.items() if keys is None or key in keys}
     rows = [row for key, folder in wanted.items() for row in _samples(dataset, key, folder, config, faults)]
     if not any(row["role"] != "T1w" for row in rows):
-        faults += [] if faults else [_nothing(root, places, config["inputs"].get("select", {}))]
+        faults += [] if faults else [_nothing(root, folders, config["inputs"].get("select", {}))]
         return None
     samples = pd.DataFrame(rows, columns=list(rows[0]), dtype=object)
     samples["order"] = [int(run) if str(run).isdigit() else 0 for run in samples["run"]]
     samples = samples.sort_values(["key", "role", "order"], kind="stable").drop(columns="order")
-    scanned = [key for key, folder in places.items() if any(folder.glob("mrs/*.nii*"))]
+    scanned = [key for key, folder in folders.items() if any(folder.glob("mrs/*.nii*"))]
     participants, sessions = bids_tables.read(config, scanned, set(samples["key"]), faults, keys)
     return samples[samples["key"].isin(sessions["key"])].reset_index(drop=True), participants, sessions
 
 
-def _nothing(root: Path, places: dict[str, Path], select: dict[str, Any]) -> str:
+def _nothing(root: Path, folders: dict[str, Path], select: dict[str, Any]) -> str:
     """Say why a dataset gives no scan."""
-    there = [path for folder in places.values() for path in folder.glob("mrs/*_svs.nii*")]
+    there = [path for folder in folders.values() for path in folder.glob("mrs/*_svs.nii*")]
     if there:
         wanted = ", ".join(f"{entity}-{value}" for entity, value in select.items())
         return f"{root}: none of its {len(there)} files *_svs.nii.gz, as {there[0].name}, has {wanted} (inputs.select)"
     return f"{root}: holds no spectra, sub-*/[ses-*/]mrs/sub-*_svs.nii.gz; inputs.bids must name such a dataset"
 
 
-def _places(root: Path, faults: list[str], keys: Collection[str] | None) -> dict[str, Path]:
+def _session_folders(root: Path, faults: list[str], keys: Collection[str] | None) -> dict[str, Path]:
     """Folder of each session by its key, all of the participants of `keys`; without ``ses-`` folders there is one."""
     people = ["sub-*"] if keys is None else sorted({SessionKey.of(key).participant_id for key in keys})
     found = {}
@@ -122,10 +122,10 @@ class _Dataset:
         folders = [self.root, *(self.root.joinpath(*part) for part in _parts(scan.parent.relative_to(self.root)))]
         found = []
         for folder in folders:
-            beside = [path for path in self.listed(folder) if path.name.endswith(ending)]
-            beside = [path for path in beside if path.name == ending or path.name[: -len(ending)].endswith("_")]
-            held = [path for path in beside if entities_of(path).items() <= own]
-            found += sorted(held, key=lambda path: len(entities_of(path)))
+            candidates = [path for path in self.listed(folder) if path.name.endswith(ending)]
+            candidates = [path for path in candidates if path.name == ending or path.name[: -len(ending)].endswith("_")]
+            inherited = [path for path in candidates if entities_of(path).items() <= own]
+            found += sorted(inherited, key=lambda path: len(entities_of(path)))
         return found
 
     def sidecar(self, scan: Path) -> "Sidecar":

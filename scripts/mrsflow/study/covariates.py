@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESERVED = {
-    "visit": "is in the models as the period", "arm": "is the condition that is compared",
+    "visit": "is in the models already", "arm": "is the condition that is compared",
     **dict.fromkeys(("participant", "session"), "names who was measured"),
     **dict.fromkeys((
-        "key", "line", "condition", "period", "block", "phase", "time", "outcome", "sd", "y", "bl", "bl_dev", "bl_mean",
+        "key", "line", "condition", "block", "phase", "time", "outcome", "sd", "y", "bl", "bl_dev", "bl_mean",
         "change", "spectrum", "onset_s", "duration_s", "linewidth_hz", "snr", "fit_status", "fit_reason", "excluded",
         "warned", "reason", "dose_s", "crlb_weight", "lost", "value", "glx", "glx_within", "glx_between",
     ), "is a name that the models use"),

@@ -387,7 +387,7 @@ def _account(output: Path, written: Iterable[Path]) -> dict[str, Any]:
     }
 
 
-def astray(output: Path, stage: str, key: str) -> dict[str, bool]:
+def changed_outputs(output: Path, stage: str, key: str) -> dict[str, bool]:
     """Find outputs that are not as a stage wrote them; False where missing, True where damaged.
 
     Planning ten thousand sessions leaves no time for checksums: one is taken where a file is newer than its record

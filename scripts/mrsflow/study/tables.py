@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 
 NAMES = ("samples", "sessions", "participants")
 """Tables, those with more columns that are needed first."""
+SPELLINGS = {"sessions": {"condition": "arm", "period": "visit"}, "samples": {"arm": "condition"}}
+"""Other names of columns, which are read where a table has not the usual one."""
+
+
+def usual_names(table: "pd.DataFrame", name: str) -> "pd.DataFrame":
+    """Give columns of a table (samples, sessions) their usual names."""
+    return table.rename(columns={new: old for new, old in SPELLINGS.get(name, {}).items() if old not in table})
 
 
 def read(path: str, name: str, keys: Collection[str] | None = None) -> "pd.DataFrame":
@@ -31,7 +38,7 @@ def read(path: str, name: str, keys: Collection[str] | None = None) -> "pd.DataF
     InputError
         A column is missing or unknown, or there are no rows.
     """
-    table = read_table(path, text_columns=True, line_numbers=True)
+    table = usual_names(read_table(path, text_columns=True, line_numbers=True), name)
     rules = schema(name)
     columns = [column for column in table if column != "line"]
     if missing := [column for column in rules["required"] if column not in columns]:

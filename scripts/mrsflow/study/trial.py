@@ -25,7 +25,7 @@ class TrialData:
     sessions : DataFrame
         Sessions table with the columns of participants: see `planned`.
     blocks : DataFrame
-        One row per fitted block: participant, session, condition, period, block, phase, onset_s, duration_s, spectrum,
+        One row per fitted block: participant, session, condition, visit, block, phase, onset_s, duration_s, spectrum,
         linewidth_hz, snr, fit_status, fit_reason, excluded, warned, reason; each outcome as a column of its name,
         ``<outcome> sd`` beside it.
     conditions : tuple of str
@@ -78,12 +78,12 @@ class TrialData:
 
 
 def planned(config: dict[str, Any], study: "Study") -> "pd.DataFrame":
-    """Sessions table with the columns of participants, ``period`` and ``condition`` for visit and (masked) arm.
+    """Sessions table with the columns of participants, and ``condition`` for the (masked) arm.
 
     Covariates have their type (`mrsflow.study.covariates`), ``dose_s`` is the onset of the dose from the event. Other
     columns with names that models use are left aside.
     """
-    sessions = covariates.joined(study.sessions, study.participants).rename(columns={"visit": "period"})
+    sessions = covariates.joined(study.sessions, study.participants)
     sessions = covariates.typed(config, sessions).assign(dose_s=dose_seconds(config, study))
     names = {name: name for name in config["study"]["conditions"]}
     if not config["study"]["freeze"]:

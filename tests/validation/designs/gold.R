@@ -12,7 +12,7 @@ table_of <- function(name) {
   t$dev <- t$bl - t$own
   t$mid <- t$own - mean(own$bl)
   t$rise <- t$value - t$bl
-  for (column in c("condition", "block", "period", "site")) t[[column]] <- factor(t[[column]])
+  for (column in c("condition", "block", "visit", "site")) t[[column]] <- factor(t[[column]])
   t$visit <- paste(t$participant, t$session)
   t
 }
@@ -39,16 +39,16 @@ base <- two[!duplicated(two$visit), ]
 person <- aggregate(cbind(value, rise) ~ participant + condition, groups, mean)
 mean_of_arm <- pick("(Intercept)" = 1, blockinfusion2 = 1 / 3, blockinfusion3 = 1 / 3, period2 = 1 / 3, period3 = 1 / 3)
 gold <- list(
-  "crossover response" = mixed(f("rise ~ condition + block + period"), two, pick(conditionb = 1)),
-  "crossover adjusted_level" = mixed(f("value ~ condition + block + period + dev + mid"), two, pick(conditionb = 1)),
-  "crossover covariates" = mixed(f("rise ~ condition + block + period + age + site"), two, pick(conditionb = 1)),
-  "crossover total" = mixed(f("value ~ condition + block + period"), two, pick(conditionb = 1)),
-  "crossover baseline" = mixed(bl ~ condition + period + (1|participant), base, pick(conditionb = 1)),
-  "williams response" = mixed(f("rise ~ condition + block + period"), three, pick(conditionb = 1, conditionc = -1)),
-  "factorial interaction" = mixed(f("rise ~ condition + block + period"), four,
+  "crossover response" = mixed(f("rise ~ condition + block + visit"), two, pick(conditionb = 1)),
+  "crossover adjusted_level" = mixed(f("value ~ condition + block + visit + dev + mid"), two, pick(conditionb = 1)),
+  "crossover covariates" = mixed(f("rise ~ condition + block + visit + age + site"), two, pick(conditionb = 1)),
+  "crossover total" = mixed(f("value ~ condition + block + visit"), two, pick(conditionb = 1)),
+  "crossover baseline" = mixed(bl ~ condition + visit + (1|participant), base, pick(conditionb = 1)),
+  "williams response" = mixed(f("rise ~ condition + block + visit"), three, pick(conditionb = 1, conditionc = -1)),
+  "factorial interaction" = mixed(f("rise ~ condition + block + visit"), four,
                                   pick(conditionb = -1, conditionc = -1, conditiond = 1)),
-  "incomplete response" = mixed(f("rise ~ condition + block + period"), part, pick(conditionb = 1)),
-  "single response" = mixed(f("rise ~ block + period"), one, mean_of_arm),
+  "incomplete response" = mixed(f("rise ~ condition + block + visit"), part, pick(conditionb = 1)),
+  "single response" = mixed(f("rise ~ block + visit"), one, mean_of_arm),
   "parallel response" = welch(rise ~ condition, person),
   "parallel total" = welch(value ~ condition, person)
 )

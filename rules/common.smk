@@ -110,7 +110,7 @@ if (
 def last_try(wildcards, attempt):
     """Whether a job that fails is tried no more (1) or again (0); jobs on a cluster inherit how often it is tried."""
     if workflow.is_main_process:
-        os.environ["MRSFLOW_RETRIES"] = str(workflow.execution_settings.retries)
+        os.environ.update(MRSFLOW_RETRIES=str(workflow.execution_settings.retries))
     return int(attempt > int(os.environ.get("MRSFLOW_RETRIES", 0)))
 
 

@@ -387,12 +387,17 @@ def test_soft_constraints_are_those_named():
     total = usual["NAA"] + usual["Cr"] + 3 * usual["GPC"]
     k = len(amounts.MACROMOLECULES)
     unchanging = amount**2 * (0.01**2 * np.eye(k) + 0.03**2)  # covariance of the macromolecules about their mean
+    parts = total * np.array([0.27, 1.0, 0.15])
+    lipids_unchanging = 0.003**2 * np.diag(parts**2) + 0.01**2 * np.outer(parts, parts)
 
     def naive(coefficients):
         found, blocks = 0.0, (course.matrix @ coefficients).reshape(2, m)
         apart = blocks[:, [model.names.index(name) for name in amounts.MACROMOLECULES]]
         for one in apart - apart.mean(axis=0):
             found += one @ np.linalg.solve(unchanging, one)
+        lipids = blocks[:, [model.names.index(name) for name in ("Lip09", "Lip13", "Lip20")]]
+        for one in lipids - lipids.mean(axis=0):
+            found += one @ np.linalg.solve(lipids_unchanging, one)
         for block in blocks:
             amplitude = dict(zip(model.names, block, strict=True))
             for name, part in (("Tau", 0.06), ("Asp", 0.05)):

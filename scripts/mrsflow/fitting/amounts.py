@@ -23,6 +23,32 @@ of all, and of this mean: between volunteers, echo times and scanners (``benchma
 LIPIDS = {"Lip09": (0.27, 0.02), "Lip20": (0.15, 0.01)}
 """Lipids as parts of Lip13, as LCModel expects them, and the standard deviation as part of tNAA + tCr + 3 tCho."""
 
+LIPID_PARTS = {"Lip09": 0.27, "Lip13": 1.0, "Lip20": 0.15}
+"""The same, by how a name begins; signals of one beginning (Lip13a, Lip13b) share its part."""
+CHANGES = {"macromolecules": (0.03, 0.01), "lipids": (0.01, 0.003)}
+"""Usual SD about their mean over the blocks of a session: macromolecules as part of their amount, for all alike and for
+each of its own (proteins do not change within hours, and what moves the voxel changes metabolites alike); lipids, in
+their proportions, as part of tNAA + tCr + 3 tCho, for all alike and for each of its own."""
+
+
+@dataclass
+class Changes:
+    """Broad signals that change little, and all alike, over the blocks of a session.
+
+    Attributes
+    ----------
+    members : (k) int
+        Which of the signals.
+    precision : (k, k) float
+        Of their usual deviations from the mean of all blocks.
+    sd : float
+        Usual SD of the change that all share, as `CHANGES` has it.
+    """
+
+    members: NDArray[np.intp]
+    precision: NDArray[np.floating]
+    sd: float
+
 
 @dataclass
 class Amounts:
@@ -33,13 +59,13 @@ class Amounts:
     expected : (M) float
     precision : (M, M) float
         0: none.
-    unchanging : (M) float
-        Amount of the signals that are alike in all blocks, 0 for others.
+    changes : dict of Changes
+        By kind.
     """
 
     expected: NDArray[np.floating]
     precision: NDArray[np.floating]
-    unchanging: NDArray[np.floating]
+    changes: dict[str, Changes]
 
 
 def major(amplitudes: NDArray, names: tuple[str, ...]) -> float:
@@ -66,9 +92,30 @@ def usual(amplitudes: NDArray, model: Model) -> Amounts:
             row = np.zeros(len(names))
             row[names.index(name)], row[names.index("Lip13")] = 1.0, -part
             precision += np.outer(row, row) / (spread * total) ** 2
-    unchanging = np.array([name.startswith(("MM", "Mac")) for name in names]) & model.broad
-    amount = np.abs(amplitudes[unchanging]).mean() if unchanging.any() else 0.0
-    return Amounts(expected, precision, np.where(unchanging, amount, 0.0))
+    return Amounts(expected, precision, _changes(amplitudes, model, total))
+
+
+def _changes(amplitudes: NDArray, model: Model, total: float) -> dict[str, Changes]:
+    """Macromolecules and lipids of a basis set, and how little they change over the blocks of a session."""
+    names, broad = model.names, model.broad
+    of_kind = {
+        "macromolecules": np.flatnonzero([name.startswith(("MM", "Mac")) for name in names] & broad),
+        "lipids": np.flatnonzero([name[:5] in LIPID_PARTS for name in names] & broad),
+    }
+    found = {}
+    for kind, members in of_kind.items():
+        if kind == "macromolecules":
+            scale = np.full(members.size, np.abs(amplitudes[members]).mean() if members.size else 0.0)
+        else:
+            starts = [names[k][:5] for k in members]
+            scale = total * np.array([LIPID_PARTS[start] / starts.count(start) for start in starts])
+        if not (members.size and scale.all()):
+            continue
+        alike, own = CHANGES[kind]
+        k = members.size
+        precision = own**-2 * (np.eye(k) - np.full((k, k), 1 / (k + (own / alike) ** 2))) / np.outer(scale, scale)
+        found[kind] = Changes(members, precision, alike)
+    return found
 
 
 def described(names: tuple[str, ...]) -> str:

@@ -44,9 +44,8 @@ USUAL_OF_BLOCKS = {
     "eddy": (0.2, 2.0), "slow_eddy": (0.1, 2.0),
 }  # fmt: skip
 """Usual SD of the common shape parameters about their mean over a session's blocks (rad, Hz, Hz²), and its weight."""
-UNCHANGING, UNCHANGING_OWN, UNCHANGING_WEIGHT = 0.03, 0.01, 6.0
-"""The same for macromolecules, as part of their amount, for all alike and for each of its own: proteins do not change
-within hours, and what moves the voxel changes metabolites alike."""
+CHANGES_WEIGHT = 6.0
+"""Weight of what is usual of macromolecules and lipids about their mean over a session's blocks (`amounts.CHANGES`)."""
 COUNTED = 0.7
 """Part of the priors' variance that counts in the errors of a spectrum fitted alone. Usual spreads are wide, so as to
 hold for every scanner; on sets of known truth (``benchmarks/fit_truth.py``: main, paired, shapes, levels) the errors of
@@ -181,8 +180,8 @@ class Session:
         self.n_local = self.common.stop + self.own_nuisance.size
         n_terms = 0 if self.terms is None else self.terms.shape[1]
         self.coefficients = slice(0, n_terms)
-        unchanging = np.zeros(m) if self.amounts is None else self.amounts.unchanging
-        self.unchanging = np.flatnonzero(unchanging) if several and self.terms is None else np.zeros(0, int)
+        changes = self.amounts.changes if self.amounts is not None and several and self.terms is None else {}
+        self.unchanging = np.concatenate([np.zeros(0, int), *[one.members for one in changes.values()]])
         self.means = slice(n_terms, n_terms + (model.shape.n_common if several else 0))
         self.unchanging_means = slice(self.means.stop, self.means.stop + self.unchanging.size)
         self.own = slice(self.unchanging_means.stop, self.unchanging_means.stop + (2 * m if self.stiff is None else 0))
@@ -223,17 +222,11 @@ class Session:
         for k, (name, (sd, weight)) in enumerate(USUAL_OF_BLOCKS.items()):
             indices = np.array([self.common.start + k]), np.array([self.means.start + k])
             add(f"{name} of blocks", *indices, sd, weight, np.ones(1))
-        if self.unchanging.size:
-            members = np.arange(self.unchanging_means.start, self.unchanging_means.stop)
-            precision = unchanging_precision(self.amounts.unchanging[self.unchanging])
-            add(
-                "macromolecules of blocks",
-                self.unchanging,
-                members,
-                UNCHANGING,
-                UNCHANGING_WEIGHT,
-                UNCHANGING**2 * precision,
-            )
+        start = self.unchanging_means.start
+        for kind, one in self.amounts.changes.items() if self.unchanging.size else ():
+            means = np.arange(start, start + one.members.size)
+            add(f"{kind} of blocks", one.members, means, one.sd, CHANGES_WEIGHT, one.sd**2 * one.precision)
+            start += one.members.size
 
     def relative(self) -> NDArray[np.floating]:
         """Precision of what the basis lacks at each place: by the height of the metabolites there.
@@ -310,19 +303,13 @@ class Session:
             else:
                 maps = self.terms.reshape(n_b, -1, self.terms.shape[1])
                 about_mean = maps - maps.mean(axis=0)
-                unchanging, members = np.zeros_like(self.amounts.precision), np.flatnonzero(self.amounts.unchanging)
-                unchanging[np.ix_(members, members)] = unchanging_precision(self.amounts.unchanging[members])
+                unchanging = np.zeros_like(self.amounts.precision)
+                for one in self.amounts.changes.values():
+                    unchanging[np.ix_(one.members, one.members)] = one.precision
                 for one, other in ((maps, self.amounts.precision @ maps), (about_mean, unchanging @ about_mean)):
                     shared[self.coefficients, self.coefficients] += np.tensordot(one, other, axes=([0, 1], [0, 1]))
                 shared_right[self.coefficients] += np.tensordot(maps, by_mean, axes=([1], [0])).sum(axis=0)
         return Normal(local, mixed, shared, right, shared_right)
-
-
-def unchanging_precision(amounts: NDArray) -> NDArray[np.floating]:
-    """Precision (k, k) of macromolecules about their mean over the blocks of a session, for amounts (k)."""
-    k = amounts.size
-    alike = UNCHANGING_OWN**-2 * (np.eye(k) - np.full((k, k), 1 / (k + (UNCHANGING_OWN / UNCHANGING) ** 2)))
-    return alike / np.outer(amounts, amounts)
 
 
 def energy(prior: Normal, local: NDArray, shared: NDArray) -> float:

@@ -121,7 +121,7 @@ def test_columns_of_reserved_names_that_nothing_uses_change_nothing(tmp_path):
     made = write(tmp_path, n=6)
     run(made)
     known = read(made, "contrasts")
-    for name in ("visit", "block", "outcome", "y", "bl", "change", "condition", "dose_s", "lost"):
+    for name in ("period", "block", "outcome", "y", "bl", "change", "condition", "dose_s", "lost"):
         change_sessions(made, lambda t, name=name: t.__setitem__(name, "7"))
     run(made)
     pd.testing.assert_frame_equal(read(made, "contrasts"), known)

@@ -27,6 +27,10 @@ demo: env  ## simulate a trial as raw scanner files and analyse it (PARTICIPANTS
 	@$(BIN)/snakemake --configfile demo/config/config.yaml --cores $(CORES) --quiet rules host reason
 	@$(BIN)/python scripts/summarise_demo.py --demo demo
 
+.PHONY: docs
+docs: env  ## write docs/tables.md from the descriptions of the tables
+	@PYTHONPATH=scripts $(BIN)/python -m mrsflow.result_tables > docs/tables.md
+
 .PHONY: test
 test: lint  ## what continuous integration runs: linters, fast tests, dry and small real runs
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not slurm" $(PYTEST_OPTIONS)

@@ -42,6 +42,7 @@ def write(
     group: dict | None = None,
     freeze: bool = True,
     metabolites: tuple[str, ...] = METABOLITES,
+    codes: tuple[str, ...] = (),
 ) -> Made:
     """Write records, tables and study tables of a complete trial."""
     rng = np.random.default_rng(seed)
@@ -49,7 +50,7 @@ def write(
     participants, sessions, samples, status, values = [], [], [], [], {}
     output = folder / "results"
     for i in range(n):
-        code = f"{i + 1:03d}"
+        code = codes[i] if codes else f"{i + 1:03d}"
         participants.append((code, "FM"[(i // 2) % 2], str(20 + (i * 7) % 30), f"site{i % 3 // 2}"))
         person, response, mood = rng.normal(1, 0.08), rng.normal(0, 0.01), rng.normal(28, 4)
         for visit in range(visits):
@@ -117,7 +118,7 @@ def write_session(output: Path, key: str, glx: np.ndarray, metabolites: tuple[st
         "residual_water_after_ratio", "lipid_ratio", "shift_sd_hz", "phase_sd_deg"), quality)  # fmt: skip
     session_quality = {"n_coils": 8, "coil_weights": [1, 2], "drift_hz": 2.0, "drift_after_hz": 0.3, "snr": 50.0}
     (folder / f"{key}_desc-session_quality.json").write_text(json.dumps(session_quality))
-    vendor = "GE" if int(participant) % 2 else "Siemens"
+    vendor = "GE" if ord(participant[-1]) % 2 else "Siemens"
     (folder / f"{key}_desc-blocks_svs.json").write_text(json.dumps({"Manufacturer": vendor}))
     for stage, endings in (
         ("fit", ("blocks_mrsfit.tsv", "blocks_fitquality.tsv")),

@@ -2,20 +2,6 @@
 
 import re
 
-import yaml
-
-from mrsflow.study import layout
-
-
-def test_every_table_and_column_is_in_the_guide(root):
-    guide = (root / "docs/tables.md").read_text(encoding="utf-8")
-    columns = yaml.safe_load((root / "scripts/mrsflow/statistics/group_columns.yaml").read_text(encoding="utf-8"))
-    for name, entry in columns.items():
-        line = next((line for line in guide.splitlines() if line.startswith(f"| `{name}` |")), "")
-        assert entry["Description"].replace("|", r"\|") in line, name
-    for table in (*layout.GROUP_ALWAYS, *layout.GROUP_COMPARING, *layout.GROUP_SCORES, *layout.GROUP_MOOD):
-        assert f"`{table}.tsv`" in guide, table
-
 
 def test_every_module_is_on_the_map(root):
     guide = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mrsflow import result_tables
 from mrsflow.axes import ppm_to_hz, time_axis
 from mrsflow.errors import InputError
 from mrsflow.preprocessing import quality
@@ -53,7 +54,7 @@ def test_lipid_area_is_the_amplitude_of_a_line_in_the_range():
 
 @pytest.mark.parametrize(("ppm", "counts"), [(1.12, 0), (1.18, 1), (1.42, 1), (1.48, 0)])
 def test_lipid_counts_within_the_range_that_its_definition_names(ppm, counts):
-    assert "from 1.15 to 1.45 ppm" in quality.DEFINITIONS["lipid_ratio"]
+    assert "from 1.15 to 1.45 ppm" in result_tables.tables()["blocks_quality"].columns["lipid_ratio"].meaning
     area = quality.lipid_area(line(ppm, 4, 1.0), DWELL, FREQUENCY) / quality.lipid_area(
         line(1.3, 4, 1.0), DWELL, FREQUENCY
     )

@@ -171,6 +171,12 @@ def test_the_code_of_a_script_is_what_it_imports(root):
     assert "axes.py" not in names
 
 
+def test_data_files_count_as_code_and_descriptions_of_tables_do_not(root):
+    names = {path.name for path in code_of(root / "scripts/fit.py")}
+    assert {"spin_systems.yaml", "result_tables.py"} <= names
+    assert "tables.yaml" not in names
+
+
 RUN_APART = pytest.mark.skipif(sys.platform != "linux", reason="sessions have a process apart on Linux only")
 
 

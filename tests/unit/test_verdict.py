@@ -25,7 +25,7 @@ def result_of(problems=("", "", "no signal"), doubts=("", "negative Glu; residua
 
 def test_every_table_of_a_fit_has_the_verdict_and_its_reason():
     quality = fit_tables.quality(result_of(), [4, 5, 6])
-    assert list(quality.columns) == list(fit_tables.QUALITY)
+    assert list(quality.columns) == fit_tables.quality_columns()
     assert quality["status"].tolist() == ["ok", "doubtful", "failed"]
     assert quality["reason"].tolist() == ["", "negative Glu; residual 5 times the noise", "no signal"]
     assert quality["unknown"].tolist()[:2] == ["", "ethanol"]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrsflow import __version__
+from mrsflow import __version__, result_tables
 from mrsflow.constants import GAMMA_1H
 from mrsflow.conversion.checks import voxel_size
 from mrsflow.errors import InputError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mrsflow.study.study import Study
 
 BIDS_VERSION = "1.11.0"
-EVENT_COLUMNS = ("onset", "duration", "trial_type")
 LARGEST_SCORE = 1000
 """Scores are smaller than this; a hospital number, a year or a date is not."""
 SIDECAR_KEYS = {  # of the NIfTI-MRS header, where BIDS has another name for them
@@ -123,9 +122,7 @@ def events(session: dict[str, Any], start_time: str) -> list[dict[str, Any]]:
 
 def write_events(rows: list[dict[str, Any]], path: Path) -> None:
     """Write events as BIDS wants them."""
-    import pandas as pd
-
-    write_table(pd.DataFrame(rows, columns=EVENT_COLUMNS), path)
+    write_table(result_tables.from_rows(rows, "events"), path)
 
 
 def describe(study: "Study", name: str, output: Path, keep: Iterable[str] = ()) -> list[Path]:
@@ -159,9 +156,12 @@ def describe(study: "Study", name: str, output: Path, keep: Iterable[str] = ()) 
     write_json(raw, root / "dataset_description.json")
     write_json(processed, derivative / "dataset_description.json")
     write_text(readme, root / "README.md")
-    write_text("*_quality.*\n*_mrsfit.*\n*_fitquality.*\n*_figure.*\n", derivative / ".bidsignore")
+    write_text("*_quality.*\n*_mrsfit.*\n*_fitquality.*\n*_terms.*\n*_figure.*\n", derivative / ".bidsignore")
     written = [root / "dataset_description.json", derivative / "dataset_description.json", root / "README.md"]
     written.append(derivative / ".bidsignore")
+    for table in (layout.CONVERT_QUALITY, layout.BLOCK_QUALITY, layout.TRANSIENT_QUALITY, *layout.FIT_TABLES):
+        written.append((derivative / table).with_suffix(".json"))  # for every session, as dictionaries are inherited
+        write_json(result_tables.dictionary(result_tables.name_of(table)), written[-1])
     return written + _write_tables(study, root, set(keep))
 
 

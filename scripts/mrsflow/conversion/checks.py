@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrsflow import result_tables
 from mrsflow.axes import ppm_axis, time_axis, to_spectrum
 from mrsflow.constants import GYROMAGNETIC_RATIO, MAD_TO_SD, WATER_PPM
 from mrsflow.errors import InputError
@@ -578,8 +579,5 @@ def failure(checks: list[Check]) -> str | None:
 
 
 def table(checks: list[tuple[str, Check]]) -> Any:
-    """Quality table of a session as a data frame: scan, check, found, expected, status, message."""
-    import pandas as pd
-
-    columns = ["scan", *Check.__dataclass_fields__]
-    return pd.DataFrame([{"scan": scan, **asdict(check)} for scan, check in checks], columns=columns)
+    """Quality table of a session as a data frame."""
+    return result_tables.from_rows(({"scan": scan, **asdict(check)} for scan, check in checks), "convert_quality")

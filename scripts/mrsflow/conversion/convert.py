@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrsflow import nifti_mrs
+from mrsflow import nifti_mrs, result_tables
 from mrsflow.conversion import bids, checks, frames, identity, vendors
 from mrsflow.errors import InputError, hide, without_hidden
 from mrsflow.files import atomic_path, checksum, read_table, scratch, write_json, write_table
@@ -35,7 +35,7 @@ GIVEN_COLUMNS = {  # of the samples table: header key, factor to its unit
 REMARKABLE = 2.0
 """Seconds by which a raw file's clock may differ from column start_time without a remark: both may be whole ones."""
 
-EVENT_COLUMNS = ("key", "dose_time", "infusion_start", "infusion_stop")
+FOR_EVENTS = ("key", "dose_time", "infusion_start", "infusion_stop")
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _rows_of(key: str, study: Study) -> tuple[list[dict[str, Any]], dict[str, An
         raise InputError(f"{key}: has no row in the samples table")
     rows = [{k: v for k, v in row.items() if v is not None and v == v} for row in chosen.to_dict("records")]
     session = study.sessions[study.sessions["key"] == key].to_dict("records")[0]
-    return rows, {k: v for k, v in session.items() if k in EVENT_COLUMNS and v is not None and v == v}
+    return rows, {k: v for k, v in session.items() if k in FOR_EVENTS and v is not None and v == v}
 
 
 def convert_session(key: str, study: Study, config: dict[str, Any], output: Path) -> list[Path]:
@@ -238,7 +238,7 @@ def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Pa
     task = next((item.row.get("task") for item in items if item.row.get("task")), None)
     path = folder / f"{layout.entities(key, task)}_{layout.CONVERT_QUALITY}"
     rows = [(item.name, check) for item, found in results for check in found]
-    write_table(checks.table([*rows, *((f"{key}_T1w", note) for note in notes)]), path)
+    result_tables.write(checks.table([*rows, *((f"{key}_T1w", note) for note in notes)]), path)
     for item, found in results:
         if problem := checks.failure(found):
             raise InputError(f"{item.row['line']}: {problem}")
@@ -439,8 +439,8 @@ def _write_events(
     task, run = row.get("task"), row.get("run")
     path = layout.session_folder(root, key) / "mrs" / f"{layout.entities(key, task, run)}_events.tsv"
     if row.get("events"):
-        table = read_table(row["events"])
-        wanted = {*bids.EVENT_COLUMNS, *config["convert"]["keep"]}
+        table = read_table(row["events"], result_tables.labels("events"))
+        wanted = {*result_tables.tables()["events"].columns, *config["convert"]["keep"]}
         write_table(table[[column for column in table if column in wanted]], path)
         return [path]
     named = [column for column in ("dose_time", "infusion_start") if isinstance(session.get(column), str)]

@@ -3,23 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrsflow import nifti_mrs
+from mrsflow import nifti_mrs, result_tables
 from mrsflow.conversion.checks import voxel_dice, voxel_size
 from mrsflow.errors import InputError
-from mrsflow.files import read_json, write_json, write_table
+from mrsflow.files import read_json
 from mrsflow.study import layout
 from mrsflow.study.layout import SessionKey
 
 if TYPE_CHECKING:
     from mrsflow.study.study import Study
-
-COLUMNS = {
-    "participant_id": "Participant",
-    "session_id": "Session",
-    "reference_session_id": "First session of the participant whose voxel is known",
-    "dice": "Overlap of the two voxels in scanner space, 2 |A and B| / (|A| + |B|); repositioning lowers it too",
-    "status": "pass, or warn where the overlap is below convert.minimum_voxel_dice",
-}
 
 
 def refuse_same_scan(study: "Study", output: Path) -> None:
@@ -60,8 +52,6 @@ def write_overlap(study: "Study", output: Path, minimum: float) -> list[Path]:
     list of Path
         ``derivatives/mrsflow/desc-voxel_quality.tsv`` and its data dictionary.
     """
-    import pandas as pd
-
     ordered = study.sessions.sort_values(["participant", "visit"], kind="stable")
     first: dict[str, tuple[str, Any]] = {}
     rows = []
@@ -75,12 +65,11 @@ def write_overlap(study: "Study", output: Path, minimum: float) -> list[Path]:
         session, reference = first[row["participant"]]
         dice = voxel_dice(reference, affine)
         own, other = SessionKey.of(row["key"]), SessionKey(row["participant"], session)
-        names = (own.participant_id, own.session_id, other.session_id)
-        rows.append(dict(zip(COLUMNS, (*names, dice, "pass" if dice >= minimum else "warn"), strict=True)))
+        names = {"participant_id": own.participant_id, "session_id": own.session_id}
+        names |= {"reference_session_id": other.session_id}
+        rows.append(names | {"dice": dice, "status": "pass" if dice >= minimum else "warn"})
     path = layout.derivatives(output) / layout.VOXEL_QUALITY
-    write_table(pd.DataFrame(rows, columns=list(COLUMNS)), path)
-    write_json({name: {"Description": text} for name, text in COLUMNS.items()}, path.with_suffix(".json"))
-    return [path, path.with_suffix(".json")]
+    return result_tables.write(result_tables.from_rows(rows, "voxel_quality"), path, described=True)
 
 
 def _voxel(folder: Path) -> Any:

@@ -7,31 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrsflow import files
+from mrsflow import files, result_tables
 from mrsflow.errors import InputError
 from mrsflow.planning import power
 
 if TYPE_CHECKING:
     import pandas as pd
-
-COLUMNS = {
-    "design": {"Description": "crossover or parallel"},
-    "estimand": {"Description": "What is compared; adjusted_level where group.estimand is auto"},
-    "n_participants": {"Description": "Participants in total"},
-    "rise": {"Description": "Highest response under the reference condition, fraction of baseline"},
-    "attenuation": {"Description": "Part of the response that the treatment takes away"},
-    "effect_percent": {"Description": "True difference, mean over the infusion", "Units": "% of baseline"},
-    "lost_blocks": {"Description": "Fraction of blocks lost"},
-    "dropouts": {"Description": "Fraction of participants without the second visit"},
-    "power": {"Description": "Fraction of trials with p < 0.05 in the primary test"},
-    "power_low": {"Description": "Lower 95 % limit of the power (Monte-Carlo, Wilson)"},
-    "power_high": {"Description": "Upper 95 % limit of the power (Monte-Carlo, Wilson)"},
-    "half_width_percent": {"Description": "Mean half width of the 95 % interval", "Units": "% of baseline"},
-    "bias_percent": {"Description": "Mean estimate minus the true difference", "Units": "% of baseline"},
-    "bias_se_percent": {"Description": "Monte-Carlo standard error of the bias", "Units": "% of baseline"},
-    "trials": {"Description": "Simulated trials"},
-    "seed": {"Description": "Seed of the simulation"},
-}
 
 
 def plan(config: dict[str, Any], folder: Path) -> "pd.DataFrame":
@@ -51,13 +32,13 @@ def plan(config: dict[str, Any], folder: Path) -> "pd.DataFrame":
     settings = config["power"]
     components = settings["components"]
     if components == "cohort":
-        blocks = files.read_table(Path(config["output"]) / "group" / "blocks_wide.tsv")
+        blocks = result_tables.read(Path(config["output"]) / "group" / "blocks_wide.tsv")
         components = components_of(blocks, config["group"]["outcome"], settings["shape"])
     asked = config.get("group", {}).get("estimand", "auto")
     scenario = replace(scenario_of(settings, components), estimand="adjusted_level" if asked == "auto" else asked)
     table = grid(settings, scenario, settings["seed"])
-    files.write_json({"components": components, "columns": COLUMNS}, folder / "power.json")
-    files.write_table(table, folder / "power.tsv")
+    files.write_json({"components": components, "columns": result_tables.dictionary("power")}, folder / "power.json")
+    result_tables.write(table, folder / "power.tsv")
     return table
 
 

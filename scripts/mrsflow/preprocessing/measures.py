@@ -1,11 +1,11 @@
-"""Quality tables and pictures of a processed session; `quality.DEFINITIONS` says what each value is."""
+"""Quality tables and pictures of a processed session; `mrsflow.result_tables` says what each value is."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrsflow import water
+from mrsflow import result_tables, water
 from mrsflow.axes import ppm_axis, to_spectrum
 from mrsflow.errors import InputError
 from mrsflow.preprocessing import align, blocks, quality, referencing
@@ -133,7 +133,8 @@ def session_values(session: Session, rows: list[dict[str, Any]]) -> dict[str, An
         "phase_deg": float(np.degrees(session.singlets.phase_rad)),
     }
     values = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
-    return values | {"definitions": quality.DEFINITIONS}
+    definitions = {k: text["Description"] for k, text in result_tables.dictionary("session_quality", values).items()}
+    return values | {"definitions": definitions}
 
 
 def _shares(contributions: NDArray[np.floating]) -> list[float]:

@@ -16,25 +16,6 @@ WATER_PPM_RANGE = (4.3, 5.0)
 LIPID_PPM_RANGE = (1.15, 1.45)
 
 
-DEFINITIONS = {
-    "snr": "see snr_definition",
-    "linewidth_hz": "full width at half height of the Voigt line fitted to tNAA, tCr and tCho together (Hz)",
-    "linewidth_ppm": "the same in ppm",
-    "rejected_fraction": "excitations rejected over excitations acquired in the block",
-    "residual_water_ratio": "largest magnitude from 4.3 to 5.0 ppm over a line, before water removal, over tNAA height",
-    "residual_water_after_ratio": "the same after water removal",
-    "lipid_ratio": "area of the real spectrum from 1.15 to 1.45 ppm over the area of tNAA; macromolecules included",
-    "shift_sd_hz": "standard deviation of the frequency of the used frames before alignment (Hz)",
-    "phase_sd_deg": "standard deviation of the phase of the used frames before alignment (degrees)",
-    "drift_hz": "range over the session of the frequency of the frames, smoothed by straight lines over 31 (Hz)",
-    "drift_after_hz": "range of the frequency of means over twelfths of the session after alignment (Hz)",
-    "lipid_range": "largest less smallest lipid_ratio of the blocks of the session",
-    "water_linewidth_hz": "full width at half height of the real water reference, eddy currents corrected (Hz)",
-    "coil_snr_gain": "SNR of the combined coils over that of the best coil, as the noise covariance predicts",
-    "fit_status": "verdict on the fit of the block: ok, doubtful or failed",
-}
-
-
 def noise(fid: NDArray[np.complexfloating], dwell_time: float, spectrometer_frequency: float) -> tuple[float, str]:
     """Measure the SD of the real spectrum where there is no signal, a straight line removed; say where.
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from mrsflow import nifti_mrs
+from mrsflow import nifti_mrs, result_tables
 from mrsflow.errors import InputError
-from mrsflow.files import atomic_path, read_json, read_table, write_json, write_table
+from mrsflow.files import atomic_path, read_json, read_table, write_json
 from mrsflow.nifti_mrs import Scan
 from mrsflow.preprocessing import blocks, measures, nulled_scan, preprocess
 from mrsflow.preprocessing.preprocess import Run, Session, Settings
@@ -128,7 +128,7 @@ def read_runs(scans: list[Path], event: str) -> list[Run]:
                     f"{layout.stem(path)}.json: has no {name}, which places the frames in time; give {where}"
                 )
         events = path.with_name(f"{layout.scan_stem(path)}_events.tsv")
-        table = read_table(events) if events.is_file() else None
+        table = read_table(events, result_tables.labels("events")) if events.is_file() else None
         onset = event_onset(table, event, len(scans) == 1, events.name)
         scan = nifti_mrs.read(path)
         times = blocks.frames(
@@ -181,8 +181,6 @@ def as_scan(session: Session, rows: list[dict[str, Any]]) -> Scan:
 
 def write(session: Session, settings: Settings, baseline: list[str], sidecar: dict[str, Any], stem: Path) -> list[Path]:
     """Write the files of a processed session, each beginning with `stem`; see the contract in CONTRIBUTING.md."""
-    import pandas as pd
-
     rows = measures.block_rows(session, settings, baseline)
     names = (
         layout.BLOCKS,
@@ -199,8 +197,10 @@ def write(session: Session, settings: Settings, baseline: list[str], sidecar: di
     kept["NumberOfTransients"] = int(sum(row["n_transients"] for row in rows if row["reason"] == ""))
     write_json({**kept, "ProcessingApplied": scan.processing}, paths[layout.SIDECAR])
     first = SessionKey.of(stem.name)._asdict()
-    write_table(pd.DataFrame([{**first, **row} for row in rows]), paths[layout.BLOCK_QUALITY])
-    write_table(pd.DataFrame(measures.frame_rows(session, settings)), paths[layout.TRANSIENT_QUALITY])
+    of_blocks = result_tables.from_rows([first | row for row in rows], "blocks_quality")
+    result_tables.write(of_blocks, paths[layout.BLOCK_QUALITY])
+    frames = result_tables.from_rows(measures.frame_rows(session, settings), "transients_quality")
+    result_tables.write(frames, paths[layout.TRANSIENT_QUALITY])
     write_json({**first, **measures.session_values(session, rows)}, paths[layout.SESSION_QUALITY])
     with atomic_path(paths[layout.PICTURES]) as temporary:
         np.savez_compressed(temporary, **measures.pictures(session))

@@ -71,8 +71,8 @@ def fit_by_hand(
     judged.append(pd.DataFrame({"spectrum": list(problems), "status": "failed", "reason": list(problems.values())}))
     status = pd.concat([table.dropna(axis=1, how="all") for table in judged if len(table)], ignore_index=True)
     table = pd.concat([table.dropna(axis=1, how="all") for table in tables], ignore_index=True)
-    table = table.reindex(columns=list(fit_tables.COLUMNS)).sort_values("spectrum", kind="stable")
-    status = status.reindex(columns=list(fit_tables.QUALITY)).sort_values("spectrum", kind="stable")
+    table = table.reindex(columns=fit_tables.amplitude_columns()).sort_values("spectrum", kind="stable")
+    status = status.reindex(columns=fit_tables.quality_columns()).sort_values("spectrum", kind="stable")
     table = fit_tables.judged(table, status)
     if design is not None:
         label_of = {index: label for label, indices in sessions.items() for index in indices}

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrsflow import result_tables
 from mrsflow.fitting import uncertainty
 from mrsflow.fitting.fit import FitResult
 from mrsflow.quantification import quantify
@@ -12,15 +13,22 @@ from mrsflow.quantification.quantify import Scaling
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = (
-    "spectrum", "metabolite", "amplitude", "sd", "sd_percent", "per_tcr", "per_tcr_sd", "per_tnaa", "per_tnaa_sd",
-    "molar_mM", "molar_sd",
-)  # fmt: skip
-QUALITY = (
-    "spectrum", "status", "reason", "snr", "linewidth_hz", "lorentz_hz", "gauss_hz", "skew_hz", "shift_hz", "phase_deg",
-    "noise_sd", "residual_ratio", "misfit", "lacking", "whiteness_p", "unknown", "baseline_dimension",
-    "glu_gln_correlation", "glx_per_tnaa", "glx_per_tnaa_sd", "constants", "constraints",
-)  # fmt: skip
+OF_VERDICT = ("status", "reason")
+
+
+def amplitude_columns() -> list[str]:
+    """Columns of the tidy table, without those of the block and the verdict on it."""
+    return [name for name in _of_spectrum("fit") if name not in OF_VERDICT]
+
+
+def quality_columns() -> list[str]:
+    """Columns of the table of fit quality, without those of the block."""
+    return _of_spectrum("fit_quality")
+
+
+def _of_spectrum(table: str) -> list[str]:
+    names = list(result_tables.tables()[table].columns)
+    return names[names.index("spectrum") :]
 
 
 def verdict(result: FitResult, block: int) -> tuple[str, str]:
@@ -73,7 +81,7 @@ def amplitudes(result: FitResult, spectra: list[int], scaling: Scaling | None = 
             factor = np.nan if scaling is None else scaling.factor
             row["molar_mM"], row["molar_sd"] = factor * value, factor * sd
             rows.append(row)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=amplitude_columns())
 
 
 def quality(result: FitResult, spectra: list[int], scaling: Scaling | None = None, remark: str = "") -> "pd.DataFrame":
@@ -100,18 +108,16 @@ def quality(result: FitResult, spectra: list[int], scaling: Scaling | None = Non
             if naa is not None:
                 row["glx_per_tnaa"], row["glx_per_tnaa_sd"] = uncertainty.ratio(glu + gln, naa, values, covariance)
         rows.append(row)
-    return pd.DataFrame(rows, columns=list(QUALITY))
+    return pd.DataFrame(rows, columns=quality_columns())
 
 
 def judged(amplitudes: "pd.DataFrame", quality: "pd.DataFrame") -> "pd.DataFrame":
     """Put the verdict on its fit beside every amplitude."""
-    return amplitudes.merge(quality[["spectrum", "status", "reason"]], on="spectrum")
+    return amplitudes.merge(quality[["spectrum", *OF_VERDICT]], on="spectrum")
 
 
 def changes(result: FitResult, session: str) -> "pd.DataFrame":
     """Give the coefficients of a dynamic fit: session, metabolite (and sums), term, estimate, sd."""
-    import pandas as pd
-
     rows = []
     terms = list(dict.fromkeys(term for _, term in result.terms))
     for term in terms:
@@ -123,7 +129,7 @@ def changes(result: FitResult, session: str) -> "pd.DataFrame":
             if row.sum() == len(members):
                 value, sd = uncertainty.total(row, result.coefficients, result.coefficient_covariance)
                 rows.append({"session": session, "metabolite": name, "term": term, "estimate": value, "sd": sd})
-    return pd.DataFrame(rows, columns=["session", "metabolite", "term", "estimate", "sd"])
+    return result_tables.from_rows(rows, "fit_terms")
 
 
 def arrays(results: list[FitResult], spectra: list[list[int]]) -> dict[str, Any]:

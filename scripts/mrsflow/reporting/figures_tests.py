@@ -132,7 +132,7 @@ def attenuation(trial: "TrialResults") -> "Figure | None":
         return None
     values = table[["fraction", "ci_low", "ci_high"]].apply(pd.to_numeric) * 100
     values.columns = ["estimate", "ci_low", "ci_high"]
-    bounded = table["bounded"].astype(str).str.lower() == "true"
+    bounded = table["bounded"].astype(bool)
     values.loc[~bounded, ["ci_low", "ci_high"]] = np.nan
     names = table["outcome"] + ", " + table["contrast"] + np.where(bounded, "", " (not bounded)")
     if table.duplicated(["outcome", "contrast"]).any():

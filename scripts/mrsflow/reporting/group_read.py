@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mrsflow import result_tables
 from mrsflow.errors import InputError
-from mrsflow.files import read_json, read_table
+from mrsflow.files import read_json
 from mrsflow.reporting.group_data import GRID, Spectra, TrialResults
 from mrsflow.study import cohort, layout, records
 from mrsflow.study.study import read_study
@@ -15,8 +16,6 @@ from mrsflow.study.trial import conditions_of, planned
 
 LARGE = ("blocks_long",)
 """Tables to download that no figure needs."""
-LABELS = ("participant", "session", "block", "arm", "condition")
-"""Columns of text, whatever their labels look like."""
 NAMES = {"arm": "condition"}
 """Columns of written tables by the name that they have everywhere else."""
 NAA_PPM = (1.9, 2.1)
@@ -39,9 +38,9 @@ def load(config: dict[str, Any]) -> TrialResults:
     output = Path(config["output"])
     study = read_study(config)
     tables = {
-        path.stem: read_table(path, text_columns=LABELS)
+        path.stem: result_tables.read(path)
         for path in sorted((output / "group").glob("[!.]*.tsv"))
-        if path.stem not in LARGE
+        if path.stem in result_tables.tables() and path.stem not in LARGE
     }
     for name in ("blocks_wide", "exclusions", "flow", "reliability", "session_changes", "time_course"):
         if name not in tables:
@@ -58,8 +57,6 @@ def load(config: dict[str, Any]) -> TrialResults:
         "block": cohort.read_tables(located, layout.BLOCK_QUALITY, tuple(dict.fromkeys(wanted))),
         "session": cohort.session_values(located),
     }
-    for name in set(quality["block"]) & {*metrics, "snr", "n_transients"}:
-        quality["block"][name] = pd.to_numeric(quality["block"][name])
     spectra = spectra_of(output, config, blocks)
     return TrialResults(config, sessions, blocks, conditions_of(config), study.keys, status, tables, quality, spectra)
 
@@ -118,13 +115,11 @@ def blocks_of(
     gone = exclusions[exclusions["action"] == "left out"]
     why = dict(zip(zip(gone["participant"], gone["session"], strict=True), gone["reason"], strict=True))
     own = [why.get(key) for key in zip(table["participant"], table["session"], strict=True)]
-    excluded = table["excluded"].astype(str).str.lower() == "true"
-    left_out = pd.Series([reason is not None for reason in own], index=table.index) & ~excluded
+    left_out = pd.Series([reason is not None for reason in own], index=table.index) & ~table["excluded"]
     return table.rename(columns=NAMES).assign(
         sex=table["participant"].map(people["sex"]) if "sex" in people else None,
         minutes=(table["onset_s"] + table["duration_s"] / 2) / 60,
         outcome=table[outcome],
-        excluded=excluded,
         left_out=left_out,
         reason=table["reason"].where(~left_out, pd.Series(own, index=table.index)).fillna(""),
     )

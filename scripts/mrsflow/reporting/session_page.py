@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mrsflow import result_tables
 from mrsflow.errors import InputError
-from mrsflow.files import read_json, read_table, write_text
+from mrsflow.files import read_json, write_text
 from mrsflow.reporting.report import render
 from mrsflow.study import layout, quality_rules, records
 
@@ -132,7 +133,7 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
     sidecar = read_json(files["svs.json"]) if "svs.json" in files else {}
     processed = read_json(files["blocks_svs.json"]) if "blocks_svs.json" in files else {}
     session = read_json(files["session_quality.json"]) if "session_quality.json" in files else {}
-    tables = {kind: read_table(path) for kind, path in files.items() if path.suffix == ".tsv"}
+    tables = {kind: result_tables.read(path) for kind, path in files.items() if path.suffix == ".tsv"}
     blocks = tables.get("blocks_quality.tsv")
     transients = tables.get("transients_quality.tsv")
     fitted = tables.get("blocks_fitquality.tsv")
@@ -274,7 +275,7 @@ def grey_picture(values: NDArray, limit: float) -> str:
 
 
 def _is_rejected(table: Any) -> NDArray[np.bool_]:
-    return table["rejected"].astype(str).str.lower().isin(["true", "1", "yes"]).to_numpy()
+    return table["rejected"].to_numpy(bool)
 
 
 def _listed(values: ArrayLike, digits: int = 4) -> list[float | None]:

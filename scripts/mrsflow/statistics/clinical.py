@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mrsflow import result_tables
 from mrsflow.errors import InputError
 from mrsflow.models import session_models
 from mrsflow.models.formula import quoted
@@ -17,12 +18,6 @@ from mrsflow.statistics.outcomes import Rows, add_baseline, complete_sessions, s
 from mrsflow.statistics.plan import Contrast, Plan, references, several_sessions
 
 Row = dict[str, Any]
-FRACTION_COLUMNS = (
-    "outcome", "estimand", "contrast", "model", "adjusted_for", "fraction", "ci_low", "ci_high", "method",
-    "bounded", "change_reference",
-    "change_treated", "df", "n_participants", "n_sessions", "remark",
-)  # fmt: skip
-MOOD_COLUMNS = ("scale", "time_point", "condition", "n", "mean", "sd", "ci_low", "ci_high")
 UNBOUNDED = "not bounded (reference change not different from 0)"
 
 
@@ -172,7 +167,7 @@ def mood_table(config: dict[str, Any], sessions: "pd.DataFrame", columns: list[s
                 "scale": scale, "time_point": column.removeprefix(f"{scale}_"), "condition": condition, "n": n,
                 "mean": mean, "sd": sd, "ci_low": mean - half, "ci_high": mean + half,
             })  # fmt: skip
-    return pd.DataFrame(found, columns=MOOD_COLUMNS)
+    return result_tables.from_rows(found, "mood")
 
 
 def attenuation_rows(plan: Plan, rows: Rows, outcome: str, control: str | None) -> list[Row]:

@@ -19,13 +19,6 @@ from mrsflow.statistics.plan import Contrast, Plan, formula, references
 if TYPE_CHECKING:
     from mrsflow.statistics.outcomes import Rows
 
-COLUMNS = (
-    "analysis", "outcome", "estimand", "model", "adjusted_for", "contrast", "n_participants", "n_sessions",
-    "n_blocks", "n_dropped", "random",
-    "estimate", "se", "df", "df_method", "t", "p", "ci_low", "ci_high", "percent_of_baseline", "percent_ci_low",
-    "percent_ci_high", "d_z", "d_z_low", "d_z_high", "g_av", "g_ci_low", "g_ci_high", "p_adjusted", "family",
-    "singular", "converged", "sd_participant", "sd_session", "sd_residual", "seed", "remark",
-)  # fmt: skip
 SMALL_CELL = 10  # participants below which a subgroup gets a warning
 
 

@@ -2,14 +2,13 @@
 
 import logging
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mrsflow import files
+from mrsflow import files, result_tables
 from mrsflow.errors import InputError
 from mrsflow.models.table_models import Model
 from mrsflow.statistics import (
@@ -24,7 +23,6 @@ from mrsflow.statistics import (
     timecourse,
 )
 from mrsflow.statistics import sensitivity as sensitivity_set
-from mrsflow.statistics.contrasts import COLUMNS
 from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Plan, plan_of
 from mrsflow.study import cohort, covariates, layout, masking, quality_rules
@@ -151,9 +149,6 @@ def judged(config: dict[str, Any], located: list[cohort.SessionFiles], fitted: p
     metrics = {r["metric"]: None for r in rules if r["level"] == "block" and r["metric"] not in fitted}
     columns = dict.fromkeys(("participant", "session", "block", "n_transients", "reason", *metrics))
     blocks = cohort.read_tables(located, layout.BLOCK_QUALITY, tuple(columns))
-    for metric in metrics:
-        if metric in blocks:
-            blocks[metric] = pd.to_numeric(blocks[metric])
     blocks = blocks.merge(fitted, on=["key", "block"], how="left")
     return quality_rules.exclusions(blocks, cohort.session_values(located), rules)
 
@@ -229,11 +224,11 @@ def analyse(everyone: TrialData, plan: Plan, rows: Rows) -> Tables:
         found, attenuated = found + made, attenuated + more
         columns = clinical.mood_columns(config, everyone.sessions)
         tables["mood"] = clinical.mood_table(config, everyone.sessions, columns)
-    tables["contrasts"] = as_table(found, plan)
-    tables["sensitivity"] = as_table(sensitivity, plan)
-    tables["attenuation"] = pd.DataFrame(attenuated, columns=clinical.FRACTION_COLUMNS)
+    tables["contrasts"] = as_table(found, "contrasts")
+    tables["sensitivity"] = as_table(sensitivity, "sensitivity")
+    tables["attenuation"] = result_tables.from_rows(attenuated, "attenuation")
     tests = [r for c in plan.contrasts for r in timecourse.course_tests(plan, rows, c)]
-    tables["time_tests"] = pd.DataFrame(tests, columns=timecourse.TEST_COLUMNS).drop_duplicates(ignore_index=True)
+    tables["time_tests"] = result_tables.from_rows(tests, "time_tests").drop_duplicates(ignore_index=True)
     return tables
 
 
@@ -305,17 +300,17 @@ def mood_results(
         mood = clinical.mood_rows(everyone.config, everyone.sessions)
     except InputError as error:
         row = {"analysis": "clinical outcome", "outcome": name, "contrast": first, "remark": f"not estimated: {error}"}
-        return [row], [], as_table([], plan, extra=("per_sd",))
+        return [row], [], as_table([], "link")
     found = clinical.clinical_rows(plan, mood, name) + clinical.mood_time_rows(plan, mood, before, after, name)
     multiplicity.gated([row for row in found if row["analysis"] == "clinical outcome"], primary)
     attenuated = clinical.attenuation_rows(plan, mood, name, group["control"])
     linked = contrasts.estimated(lambda: clinical.link_rows(plan, rows, mood, name), "link", "slopes")
-    return found, attenuated, as_table(linked, plan, extra=("per_sd",))
+    return found, attenuated, as_table(linked, "link")
 
 
-def as_table(rows: list[dict[str, Any]], plan: Plan, extra: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Order the columns of results, seed and empty remarks filled."""
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *extra])
+def as_table(rows: list[dict[str, Any]], name: str) -> pd.DataFrame:
+    """Make a table of results, seed and empty remarks filled."""
+    table = result_tables.from_rows(rows, name)
     table["remark"] = table["remark"].astype(object).fillna("")
     counts = dict.fromkeys(("n_participants", "n_sessions", "n_blocks", "n_dropped", "seed"), "Int64")
     return table.astype(counts)
@@ -361,8 +356,7 @@ def write(
             stale.unlink()
     for name, table in tables.items():
         rounded = table.assign(**{c: table[c].map({True: "true", False: "false"}) for c in table.select_dtypes(bool)})
-        files.write_table(rounded, folder / f"{name}.tsv")
-        files.write_json(dictionary(list(table.columns)), folder / f"{name}.json")
+        result_tables.write(rounded, folder / f"{name}.tsv", described=True)
     planned = everyone.sessions.set_index("key")
     design = {item.key: (str(planned["visit"][item.key]), str(planned["condition"][item.key])) for item in located}
     with (
@@ -373,30 +367,8 @@ def write(
         header = next(lines, "visit\tarm\n")
         out.write(header)
         out.writelines(lines)
-    files.write_json(dictionary(header.rstrip("\n").split("\t")), folder / "blocks_long.json")
+    long_columns = header.rstrip("\n").split("\t")
+    files.write_json(result_tables.dictionary("blocks_long", long_columns), folder / "blocks_long.json")
     if everyone.frozen:
         masking.record_unmasking(folder / "unmasking.json", everyone.config)
     files.write_json(headline, folder / "headline.json")
-
-
-@cache
-def known_columns() -> dict[str, dict[str, str]]:
-    """Read the descriptions of columns that do not depend on the configuration."""
-    import yaml
-
-    return yaml.safe_load(Path(__file__).with_name("group_columns.yaml").read_text(encoding="utf-8"))
-
-
-def dictionary(columns: list[str]) -> dict[str, dict[str, str]]:
-    """Describe columns in the manner of BIDS: description and, where there is one, unit."""
-    found = {}
-    for column in columns:
-        entry = known_columns().get(column)
-        if entry is None:
-            sd = column.endswith(" sd")
-            ratio = column.removesuffix(" sd")
-            unit = "mM" if ratio.endswith("/water") else "1" if "/" in ratio else "institutional units"
-            text = f"Standard deviation of {ratio} from its Cramér-Rao bound" if sd else f"Fitted {ratio}"
-            entry = {"Description": text, "Units": unit}
-        found[column] = entry
-    return found

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mrsflow import result_tables
 from mrsflow.errors import InputError
 from mrsflow.models import session_models
 from mrsflow.models.permutation import sign_flip_max_t
@@ -19,16 +20,6 @@ if TYPE_CHECKING:
     from mrsflow.study.trial import TrialData
 
 Row = dict[str, Any]
-TEST_COLUMNS = (
-    "outcome", "contrast", "analysis", "block", "n_participants", "estimate", "statistic", "df1", "df2", "p",
-    "p_adjusted", "seed", "remark",
-)  # fmt: skip
-COURSE_COLUMNS = (
-    "outcome", "condition", "block", "phase", "onset_s", "duration_s", "n", "mean", "sd", "ci_low", "ci_high",
-    "percent_of_baseline",
-)  # fmt: skip
-
-
 ALL = "all"
 """Condition of a course over all sessions."""
 
@@ -103,7 +94,7 @@ def course(trial: "TrialData", outcome: str, baseline: float) -> "pd.DataFrame":
                 "n": n, "mean": mean, "sd": float(raw.std(ddof=1)) if n > 1 else np.nan, "ci_low": mean - half,
                 "ci_high": mean + half, "percent_of_baseline": 100 * mean / baseline,
             })  # fmt: skip
-    return pd.DataFrame(found, columns=COURSE_COLUMNS)
+    return result_tables.from_rows(found, "time_course")
 
 
 def course_tests(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mrsflow import files
+from mrsflow import files, result_tables
 from mrsflow.errors import InputError
 from mrsflow.study import records
 from mrsflow.study.layout import BLOCK_QUALITY, FIT, FIT_QUALITY, SESSION_QUALITY, SIDECAR, STAGES, SessionKey
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mrsflow.study.study import Study
 
 BATCH = 500  # sessions parsed together
+KINDS = {"text": "str", "flag": "str", "whole": "float64", "number": "float64"}
 COLUMN_OF = {"tCr": "per_tcr", "tNAA": "per_tnaa", "water": "molar_mM"}
 SD_OF = {"tCr": "per_tcr_sd", "tNAA": "per_tnaa_sd", "water": "molar_sd"}
 MEASURES = ("amplitude", "sd", "sd_percent", *COLUMN_OF.values(), *SD_OF.values())
@@ -140,11 +141,11 @@ def read_tables(
     """
     import pandas as pd
 
-    parts = []
+    parts, name = [], result_tables.name_of(ending)
     for first in range(0, len(sessions), BATCH):
         for header, chunk in _by_header(sessions[first : first + BATCH], ending):
             counts = [text.count("\n") for _, text in chunk]
-            part = _parse(header, chunk, columns)
+            part = _parse(header, chunk, columns, name)
             part.insert(0, "key", np.repeat([key for key, _ in chunk], counts))
             parts.append(part[part["metabolite"].isin(only)] if only is not None else part)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["key", *columns])
@@ -160,12 +161,13 @@ def _by_header(sessions: list[SessionFiles], ending: str) -> Iterator[tuple[str,
     yield from by_header.items()
 
 
-def _parse(header: str, chunk: list[tuple[str, str]], columns: tuple[str, ...]) -> "pd.DataFrame":
+def _parse(header: str, chunk: list[tuple[str, str]], columns: tuple[str, ...], name: str) -> "pd.DataFrame":
     import pandas as pd
 
     names = header.split("\t")
     wanted = [c for c in columns if c in names]
-    kinds = {c: "float64" if c in MEASURES or c.endswith(("_s", "_hz")) else "str" for c in wanted}
+    known = result_tables.tables()[name].columns
+    kinds = {c: KINDS[known[c].type if c in known else "text"] for c in wanted}
     settings = {"sep": "\t", "names": names, "usecols": wanted, "dtype": kinds, "na_values": ["n/a", ""]}
     settings |= {"keep_default_na": False, "quoting": csv.QUOTE_NONE, "skip_blank_lines": False}
     try:

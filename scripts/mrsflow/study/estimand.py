@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from mrsflow import result_tables
+from mrsflow.files import read_table
 from mrsflow.study.clock import seconds_between
 
 if TYPE_CHECKING:
@@ -98,7 +100,6 @@ def _number(value: Any) -> float | None:
 
 def _of_events(event: str, key: str, given: Any, output: Path) -> float:
     """Dose relative to the event in a session's table of events; NaN without one of them."""
-    from mrsflow.files import read_table
     from mrsflow.study import records
 
     paths = [given] if isinstance(given, Path) else []
@@ -109,7 +110,8 @@ def _of_events(event: str, key: str, given: Any, output: Path) -> float:
             paths = []
     if not paths:
         return float("nan")
-    onset = read_table(paths[0]).drop_duplicates("trial_type").set_index("trial_type")["onset"].to_dict()
+    events = read_table(paths[0], result_tables.labels("events")).drop_duplicates("trial_type")
+    onset = events.set_index("trial_type")["onset"].to_dict()
     zero = 0.0 if event == "start" else onset.get(event)
     return float(onset["dose"]) - float(zero) if "dose" in onset and zero is not None else float("nan")
 

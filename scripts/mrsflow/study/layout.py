@@ -17,6 +17,7 @@ PICTURES = "desc-preproc_figure.npz"
 MACROMOLECULES, MACROMOLECULES_SIDECAR = "desc-macromolecules_svs.nii.gz", "desc-macromolecules_svs.json"
 FIT, FIT_QUALITY, FIT_CURVES = "desc-blocks_mrsfit.tsv", "desc-blocks_fitquality.tsv", "desc-blocks_mrsfit.npz"
 FIT_TERMS = "desc-blocks_terms.tsv"
+FIT_TABLES = (FIT, FIT_QUALITY, FIT_TERMS)
 VOXEL_QUALITY = "desc-voxel_quality.tsv"
 SERIES = ("task", "acq", "nuc", "voi", "rec", "echo", "inv")
 """Entities of BIDS that tell one series of spectra of a session from another; runs of a series belong together."""

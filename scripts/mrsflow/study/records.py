@@ -532,9 +532,11 @@ def is_to_be_tried_again(output: Path, stage: str, key: str) -> bool:
 def code_of(script: Path | str) -> list[Path]:
     """Files that a script's result depends on: itself, the modules it imports, theirs, and the data files they name.
 
-    A data file of the package counts where a module or template mentions its name.
+    A data file of the package counts where a module or template mentions its name. Descriptions of tables do not: they
+    make no number, and a word in them would have every session fitted again.
     """
     data = {p.name: p for p in PACKAGE.rglob("*.*") if p.suffix not in (".py", ".pyc") and p.is_file()}
+    del data["tables.yaml"]
     waiting = [Path(script).resolve()]
     found = set(waiting)
     while waiting:

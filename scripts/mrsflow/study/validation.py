@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from mrsflow import result_tables
 from mrsflow.errors import InputError
+from mrsflow.files import read_table
 from mrsflow.study import layout
 from mrsflow.study.config import needs_mean, schema
 
@@ -358,7 +360,6 @@ def missing_times(
     samples: "pd.DataFrame", sessions: "pd.DataFrame", event: str, inputs: dict[str, Any]
 ) -> Iterator[str]:
     """Sessions whose time 0 no table gives."""
-    from mrsflow.files import read_table
     from mrsflow.study.events import event_onset
 
     spectra = samples[samples["role"] == "svs"]
@@ -367,7 +368,8 @@ def missing_times(
         for row, alone in zip(spectra.itertuples(), single, strict=True):
             where = str(row.events) if row.events else f"{row.line}: its events table (none was found)"
             try:
-                event_onset(read_table(row.events) if row.events else None, event, alone, where)
+                events = read_table(row.events, result_tables.labels("events")) if row.events else None
+                event_onset(events, event, alone, where)
             except InputError as error:
                 yield str(error)
         return

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from small_config import PRESS
 
 from mrsflow import files
 from mrsflow.statistics import group as group_stage
@@ -75,10 +76,7 @@ def write(
         "study": {"design": design, "conditions": list(conditions), "freeze": freeze},
         "inputs": {name: str(folder / "config" / f"{name}.tsv") for name in ("samples", "participants", "sessions")},
         "output": str(output),
-        "protocols": {
-            "press": {"sequence": "press", "preset": "ideal", "echo_time_ms": 35, "repetition_time_ms": 2000}
-            | {"spectrometer_frequency_mhz": 123.2}
-        },
+        "protocols": {"press": PRESS | {"echo_time_ms": 35}},
         "blocks": {"bins": BINS, "baseline": ["baseline"]},
         "group": {"draws": 499, **(group or {})},
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from small_config import PRESS
 
 from mrsflow import axes, nifti_mrs
 
@@ -61,14 +62,8 @@ def start(root: Path, participants: str | None = None) -> Path:
 
 def configuration(root: Path, **sections: Any) -> dict[str, Any]:
     """Configuration of a single-arm study of a dataset; sections replace whole ones."""
-    protocol = {
-        "sequence": "press",
-        "preset": "ideal",
-        "echo_time_ms": 22,
-        "repetition_time_ms": 4000,
-        "spectrometer_frequency_mhz": FREQUENCY,
-        "excitations_per_frame": 1,
-    }
+    protocol = PRESS | {"echo_time_ms": 22, "repetition_time_ms": 4000, "spectrometer_frequency_mhz": FREQUENCY}
+    protocol["excitations_per_frame"] = 1
     return {
         "study": {"design": "single_arm", "conditions": ["pain"], "freeze": True},
         "inputs": {"bids": str(root)},

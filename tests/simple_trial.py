@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from small_config import PRESS
 
 from mrsflow.study import config as study_config
 from mrsflow.study import covariates
@@ -16,8 +17,7 @@ def configuration(design, conditions, **group):
     settings = {"mood_scale": None, "secondary": [], "draws": 99} | group
     return study_config.checked({
         "study": {"design": design, "conditions": list(conditions), "freeze": True},
-        "protocols": {"p": {"sequence": "press", "preset": "ideal", "echo_time_ms": 30, "repetition_time_ms": 2000}
-                      | {"spectrometer_frequency_mhz": 123.2}},
+        "protocols": {"p": PRESS},
         "blocks": {"bins": BINS, "baseline": ["baseline"]},
         "group": settings,
     })  # fmt: skip

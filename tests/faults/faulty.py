@@ -4,21 +4,14 @@ import datetime
 from pathlib import Path
 
 import numpy as np
+from small_config import PRESS
 
 from mrsflow import axes
 from mrsflow.simulation import rawfiles
 
 CONFIG = {
     "study": {"design": "crossover", "conditions": ["placebo", "drug"]},
-    "protocols": {
-        "a": {
-            "sequence": "press",
-            "preset": "ideal",
-            "echo_time_ms": 30,
-            "repetition_time_ms": 2000,
-            "spectrometer_frequency_mhz": 127.73,
-        }
-    },
+    "protocols": {"a": PRESS | {"spectrometer_frequency_mhz": 127.73}},
     "blocks": {"bins": {"baseline": [-8, 0], "infusion": [0, 8]}, "baseline": ["baseline"]},
 }
 TABLES = {

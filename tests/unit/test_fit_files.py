@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from small_config import single_arm
 
 from mrsflow import nifti_mrs
 from mrsflow.axes import time_axis
@@ -17,19 +18,6 @@ from mrsflow.study import config
 
 MHZ, DWELL, POINTS = 123.25, 5e-4, 1024
 METABOLITES = ("NAA", "Cr", "PCh", "Glu", "Gln", "Ins")
-CONFIG = {
-    "study": {"design": "single_arm", "conditions": ["a"]},
-    "protocols": {
-        "p": {
-            "sequence": "press",
-            "preset": "ideal",
-            "echo_time_ms": 30,
-            "repetition_time_ms": 2000,
-            "spectrometer_frequency_mhz": MHZ,
-        }
-    },
-    "blocks": {"bins": {"all": [0, 60]}},
-}
 AMOUNTS = np.array([10.0, 8.0, 1.5, 9.0, 3.0, 6.0])
 
 
@@ -97,7 +85,7 @@ def test_water_of_another_scale_is_remarked_on_and_touches_no_ratio(folder, tmp_
     nifti_mrs.write(scan, tmp_path / f"{stem}-blocks_svs.nii.gz")
     header = {k: v for k, v in scan.header.items() if not k.startswith("dim")}
     nifti_mrs.write(Scan(water, (), DWELL, header), tmp_path / f"{stem}-preproc_mrsref.nii.gz")
-    settings = config.checked(CONFIG)["fit"]
+    settings = config.checked(single_arm())["fit"]
     written = fit_session_files("sub-1_ses-1", list(tmp_path.iterdir()), {"p": folder / "basis.BASIS"}, settings)
     table = read_table(next(p for p in written if p.name.endswith("mrsfit.tsv"))).set_index("metabolite")
     quality = read_table(next(p for p in written if p.name.endswith("fitquality.tsv")))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_config import single_arm
 
 from mrsflow import axes, files, nifti_mrs
 from mrsflow.conversion import checks, convert, excitations, frames, vendors, voxels
@@ -80,21 +81,7 @@ def test_phases_that_are_no_reference_are_refused_by_name(tmp_path):
     assert "DIM_USER_0 can be neither frames nor coils here" in checks.failure(rows)
 
 
-PROTOCOL = config.checked(
-    {
-        "study": {"design": "single_arm", "conditions": ["a"]},
-        "protocols": {
-            "p": {
-                "sequence": "press",
-                "preset": "ideal",
-                "echo_time_ms": 30,
-                "repetition_time_ms": 2000,
-                "spectrometer_frequency_mhz": 127.73,
-            }
-        },
-        "blocks": {"bins": {"all": [0, 60]}},
-    }
-)["protocols"]["p"]
+PROTOCOL = config.checked(single_arm(spectrometer_frequency_mhz=127.73))["protocols"]["p"]
 
 
 def series(n_frames: int = 6, **header) -> Scan:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from small_config import PRESS
 
 from mrsflow.files import checksum, read_json, write_json, write_table
 from mrsflow.statistics import group
@@ -34,15 +35,7 @@ def made_config(output: Path, frozen: bool = True, name: str = "Made-up trial") 
             "study": {"name": name, "design": "crossover", "conditions": list(ARMS), "freeze": frozen},
             "inputs": {k: str(Path(output, f"{k}.tsv")) for k in ("samples", "participants", "sessions")},
             "output": str(output),
-            "protocols": {
-                "press": {
-                    "sequence": "press",
-                    "preset": "ideal",
-                    "echo_time_ms": 30,
-                    "repetition_time_ms": 2000,
-                    "spectrometer_frequency_mhz": 123.25,
-                }
-            },
+            "protocols": {"press": PRESS},
             "blocks": {"bins": bins, "baseline": ["baseline"]},
             "group": {"moderators": ["sex"], "draws": 199},
         }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsflow.conversion.external import Spec2nii  # first: it turns telemetry off before nipype is imported
-from mrsflow.study import layout
+from mrsflow.study import config, layout
 
 from nipype.interfaces.base import (  # isort: skip
     BaseInterface,
@@ -23,21 +23,40 @@ from nipype.interfaces.base import (  # isort: skip
 __all__ = ["FitBlocks", "Preprocess", "Spec2nii"]
 
 
+def setting(key: str, **more: Any) -> Any:
+    """Make the trait of a key of the configuration: type, default and meaning are those of its schema, or `more`."""
+    rule = config.rule_of(key)
+    kinds = {"integer": traits.Int, "number": traits.Float, "boolean": traits.Bool, "string": traits.Str}
+    more = {"desc": rule["description"], "usedefault": True} | more
+    value = more.pop("default", None) or config.default(key)
+    if "enum" in rule:
+        return traits.Enum(value, rule["enum"], **more)
+    if rule["type"] != "array":
+        return kinds[rule["type"]](value, **more)
+    item = kinds[rule["items"]["type"]]
+    if "maxItems" in rule:
+        return traits.Tuple(value, *[item] * rule["maxItems"], **more)
+    return traits.List(item, list(value), **more)
+
+
 class PreprocessInputSpec(BaseInterfaceInputSpec):
-    """Inputs of `Preprocess`; names and units as in sections blocks and preprocess of the configuration."""
+    """Inputs of `Preprocess`, as in sections blocks and preprocess of the configuration."""
 
     in_files = InputMultiPath(
         File(exists=True), mandatory=True, desc="metabolite scans of one session in BIDS, sidecars beside them"
     )
-    bins = traits.Dict(traits.Str, traits.List(traits.Float), mandatory=True, desc="blocks: name, [start, end) in min")
-    baseline = traits.List(traits.Str, desc="names of the blocks before the drug")
-    event = traits.Str("start", usedefault=True, desc="event whose onset is time 0; start: the first excitation")
-    minimum_transients = traits.Int(8, usedefault=True, desc="excitations that a block needs")
-    align_ppm = traits.Tuple((1.8, 3.4), traits.Float, traits.Float, usedefault=True, desc="range for alignment (ppm)")
-    remove_water = traits.Bool(True, usedefault=True, desc="subtract residual water")
-    eddy_current = traits.Bool(True, usedefault=True, desc="Klose correction where there is a reference")
-    match_linewidth = traits.Bool(False, usedefault=True, desc="broaden every block to the widest")
-    phase_cycle = traits.Int(1, usedefault=True, desc="frames of one phase cycle")
+    bins = traits.Dict(
+        traits.Str, traits.List(traits.Float), mandatory=True, desc=config.rule_of("blocks.bins")["description"]
+    )
+    baseline = setting("blocks.baseline")
+    event = setting("blocks.event", default="start")  # a scan alone has no table of events
+    minimum_transients = setting("blocks.minimum_transients")
+    align_ppm = setting("preprocess.align_ppm")
+    max_shift_ppm = setting("preprocess.max_shift_ppm")
+    remove_water = setting("preprocess.remove_water")
+    eddy_current = setting("preprocess.eddy_current")
+    match_linewidth = setting("preprocess.match_linewidth")
+    phase_cycle = setting("protocols.*.phase_cycle")
 
 
 class PreprocessOutputSpec(TraitedSpec):
@@ -68,8 +87,7 @@ class Preprocess(BaseInterface):
         session = process(session_files.read_runs(paths, inputs["event"]), settings)
         sidecar = read_json(layout.sidecar(paths[0]))
         stem = Path(runtime.cwd, re.sub(r"(_run-[^_]+)?_svs\.nii(\.gz)?$", "", paths[0].name))
-        baseline = self.inputs.baseline if isdefined(self.inputs.baseline) else []
-        self._written = session_files.write(session, settings, baseline, sidecar, stem)
+        self._written = session_files.write(session, settings, inputs["baseline"], sidecar, stem)
         return runtime
 
     def _list_outputs(self) -> dict[str, str]:
@@ -91,9 +109,9 @@ class FitBlocksInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="spectra along DIM_DYN, NIfTI-MRS")
     basis = File(exists=True, mandatory=True, desc="basis set")
     reference = File(exists=True, desc="unsuppressed water, for molar concentrations")
-    ppm = traits.Tuple((0.5, 4.2), traits.Float, traits.Float, usedefault=True, desc="fitted range (ppm)")
+    ppm = setting("fit.ppm")
     macromolecules = traits.Str(desc="file of measured ones, default or none; without it, what the basis has")
-    constants = traits.Str("fsl", usedefault=True, desc="set of constants for molar concentrations")
+    constants = setting("fit.constants")
     out_name = traits.Str("mrsfit.tsv", usedefault=True, desc="name of the table")
 
 

@@ -1,23 +1,18 @@
 import copy
+import inspect
 
 import pytest
 import yaml
+from small_config import PRESS
 
 from mrsflow.errors import InputError
+from mrsflow.planning import power
 from mrsflow.study import config
 from mrsflow.study.study import read_study
 
 CONFIG = {
     "study": {"design": "crossover", "conditions": ["placebo", "drug"]},
-    "protocols": {
-        "a": {
-            "sequence": "press",
-            "preset": "ideal",
-            "echo_time_ms": 30,
-            "repetition_time_ms": 2000,
-            "spectrometer_frequency_mhz": 123.25,
-        }
-    },
+    "protocols": {"a": PRESS},
     "blocks": {"bins": {"baseline": [-8, 0], "infusion": [0, 8]}, "baseline": ["baseline"]},
 }
 TABLES = {
@@ -96,6 +91,47 @@ def test_the_shipped_configuration_shows_every_key_with_its_default(root):
     assert not missing
     protocol_keys = config.schema("config")["properties"]["protocols"]["additionalProperties"]["properties"]
     assert set(protocol_keys) == set(next(iter(shipped["protocols"].values())))
+
+
+def test_the_shipped_configuration_differs_from_the_defaults_only_in_what_is_of_its_study(root):
+    def leaves(value, key=""):
+        if isinstance(value, dict) and value and key not in ("blocks.bins",):
+            for name, inner in value.items():
+                yield from leaves(inner, f"{key}.{name}" if key else name)
+        else:
+            yield key, value
+
+    shipped = dict(leaves(yaml.safe_load((root / "config/config.yaml").read_text(encoding="utf-8"))))
+    required = {"study": {"design": "single_arm", "conditions": ["a"]}, "blocks": {"bins": {"a": [0, 1]}}}
+    usual = dict(leaves(config.checked(required | {"protocols": {"siemens": PRESS}})))
+    differs = {key for key, value in shipped.items() if value != usual.get(key, "not there")}
+    assert {key for key in differs if not key.startswith("protocols.ge.")} == {
+        "study.name", "study.design", "study.conditions", "blocks.bins", "blocks.baseline", "group.moderators",
+        "protocols.siemens.excitations_per_frame", "protocols.siemens.coils", "protocols.siemens.macromolecules",
+    }  # fmt: skip
+
+
+def test_defaults_that_stand_in_code_too_are_those_of_the_schema():
+    """Options of a script, and cells of a power grid, whose lists have one value at a time."""
+    import fit_blocks
+
+    options = {name: p.default for name, p in inspect.signature(fit_blocks.main).parameters.items()}
+    for name in ("model", "ppm", "constants"):
+        assert options[name] == config.default(f"fit.{name}"), name
+    cells = {"participants", "designs", "attenuation", "lost_blocks", "dropouts", "trials", "seed", "components"}
+    cells |= {"period"}  # of which every scenario has one
+    section = config.rule_of("power")["properties"]
+    sizes = {name: config.default(f"power.{name}") for name in set(section) - cells}
+    sizes |= {name: rule["default"] for name, rule in section["components"]["properties"].items()}
+    scenario = power.Scenario()
+    assert {name: getattr(scenario, name) for name in sizes} == sizes
+
+
+def test_every_column_of_the_input_tables_is_in_their_guide(root):
+    guide = (root / "config/README.md").read_text(encoding="utf-8")
+    for name in ("samples", "sessions", "participants"):
+        part = guide.split(f"## {name}.tsv")[1].split("\n## ")[0]
+        assert [column for column in config.schema(name)["properties"] if f"`{column}`" not in part] == [], name
 
 
 def test_every_key_of_the_schemas_is_described():

@@ -1,5 +1,6 @@
 """Nipype interfaces: spec2nii by typed inputs, and a Nipype workflow of our own steps."""
 
+import dataclasses
 import datetime
 import os
 import subprocess
@@ -15,7 +16,9 @@ from mrsflow.basis_sets.basis import Basis
 from mrsflow.conversion.external import Spec2nii
 from mrsflow.files import read_table, write_json
 from mrsflow.nifti_mrs import Scan
+from mrsflow.preprocessing.preprocess import Settings
 from mrsflow.simulation import rawfiles
+from mrsflow.study import config
 
 FREQUENCY, DWELL, N_POINTS, N_FRAMES = 127.73, 5e-4, 1024, 12
 LINES = {"NAA": {2.008: 3.0}, "Cr": {3.027: 3.0, 3.913: 2.0}, "GPC": {3.212: 9.0}, "Glu": {2.35: 2.0, 3.74: 1.0}}
@@ -92,6 +95,28 @@ def test_a_nipype_workflow_of_preprocess_and_fit(tmp_path):
     options = {"in_file": blocks, "basis": tmp_path / "known.BASIS", "macromolecules": "default"}
     again = Node(FitBlocks(**options), "again", base_dir=str(tmp_path / "again")).run()
     assert {"MM09", "Lip13"} <= set(read_table(again.outputs.out_file)["metabolite"])
+
+
+def test_interfaces_have_every_setting_as_the_configuration_describes_it():
+    from mrsflow.interfaces import FitBlocks, Preprocess
+
+    inputs = Preprocess().inputs
+    settings = {field.name for field in dataclasses.fields(Settings)}
+    assert settings <= set(inputs.copyable_trait_names())
+    assert set(config.rule_of("preprocess")["properties"]) <= settings
+    assert (inputs.event, inputs.max_shift_ppm, inputs.align_ppm, inputs.match_linewidth) == (
+        "start",
+        0.3,
+        (1.8, 3.4),
+        False,
+    )
+    assert inputs.trait("align_ppm").desc == "Range used to find frequency and phase of each transient (ppm)."
+    inputs.match_linewidth = True
+    for name, value in (("align_ppm", (1.8, 3.4, 5.0)), ("minimum_transients", "many"), ("remove_water", "no")):
+        with pytest.raises(TraitError, match=name):
+            setattr(inputs, name, value)
+    with pytest.raises(TraitError, match="'fsl' or 'challenge'"):
+        FitBlocks().inputs.constants = "mine"
 
 
 def test_telemetry_is_off():

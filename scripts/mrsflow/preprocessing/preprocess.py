@@ -4,7 +4,8 @@ Order of steps after Near et al. (doi:10.1002/nbm.4257). All transients are alig
 eddy-current phase, zero-order phase and shift are estimated once per session, and nothing is tuned per block.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
 from mrsflow.preprocessing import align, blocks, coils, referencing
 from mrsflow.preprocessing.blocks import Frames
+from mrsflow.study.config import default
 
 SAME_CARRIER = 10e-6
 """Part of the carrier frequency (10 ppm) by which runs may differ: a scanner adjusts it anew before each."""
@@ -44,18 +46,23 @@ class Run:
     reference: Scan | None = None
 
 
+def _setting(key: str) -> Any:
+    """Field whose default is that of a key of the configuration."""
+    return field(default_factory=partial(default, key))
+
+
 @dataclass(frozen=True)
 class Settings:
-    """Settings of the chain; the configuration's schema says what each means."""
+    """Settings of the chain; the configuration's schema has their meaning and default."""
 
     bins: dict[str, list[float]]
-    minimum_transients: int = 8
-    align_ppm: tuple[float, float] = (1.8, 3.4)
-    max_shift_ppm: float = 0.3
-    remove_water: bool = True
-    eddy_current: bool = True
-    match_linewidth: bool = False
-    phase_cycle: int = 1
+    minimum_transients: int = _setting("blocks.minimum_transients")
+    align_ppm: tuple[float, float] = _setting("preprocess.align_ppm")
+    max_shift_ppm: float = _setting("preprocess.max_shift_ppm")
+    remove_water: bool = _setting("preprocess.remove_water")
+    eddy_current: bool = _setting("preprocess.eddy_current")
+    match_linewidth: bool = _setting("preprocess.match_linewidth")
+    phase_cycle: int = _setting("protocols.*.phase_cycle")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,28 @@ def schema(name: str) -> dict[str, Any]:
     return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
 
 
+def rule_of(key: str) -> dict[str, Any]:
+    """Find what the schema says of a key of the configuration; ``*`` is a name that the study gives.
+
+    >>> rule_of("protocols.*.nucleus")["default"]
+    '1H'
+    """
+    rule = schema("config")
+    for name in key.split("."):
+        rule = rule["additionalProperties"] if name == "*" else rule["properties"][name]
+    return rule
+
+
+def default(key: str) -> Any:
+    """Give the default of a key of the configuration, lists as tuples.
+
+    >>> default("fit.ppm")
+    (0.5, 4.2)
+    """
+    value = rule_of(key)["default"]
+    return tuple(value) if isinstance(value, list) else value
+
+
 def load(source: str) -> dict[str, Any]:
     """Read a configuration from a YAML file, or from JSON text as the rules pass it (already checked).
 

@@ -1,6 +1,7 @@
 """Constants with unit and source. One set is in use; config may override what a lab measures itself."""
 
 import math
+from dataclasses import dataclass
 
 WATER_PPM = 4.65
 """Chemical shift of water at body temperature (ppm), the zero of the frequency axis; FSL-MRS and LCModel use it."""
@@ -26,3 +27,25 @@ GAUSSIAN = 4 * math.log(2)
 
 MAD_TO_SD = 1.4826
 """SD of normally distributed values over their median absolute deviation, 1 / Φ⁻¹(3/4)."""
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """Relaxation times (s) at a field (T): of water in grey and white matter, and of metabolites; 0 for T1: none."""
+
+    field_t: float
+    water_t1_s: dict[str, float]
+    water_t2_s: dict[str, float]
+    metabolite_t1_s: float
+    metabolite_t2_s: float
+
+
+RELAXATION = {
+    "fsl": (
+        Relaxation(3.0, {"GM": 1.50, "WM": 0.97}, {"GM": 0.088, "WM": 0.073}, 1.29, 0.194),
+        Relaxation(7.0, {"GM": 2.05, "WM": 1.21}, {"GM": 0.050, "WM": 0.055}, 1.43, 0.131),
+    ),
+    "challenge": (Relaxation(3.0, {"GM": 0.0, "WM": 0.0}, {"GM": 0.110, "WM": 0.080}, 0.0, 0.160),),
+}
+"""Sets by name, each for the field strengths at which it is known: fsl as in FSL-MRS (doi:10.1002/mrm.28630); challenge
+as the description of the ISMRM fitting challenge 2016 says (doi:10.1002/mrm.28942), whose TR is far longer than T1."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mrsflow import axes
 from mrsflow.basis_sets.basis import Basis
-from mrsflow.constants import GAMMA_1H
+from mrsflow.constants import GAMMA_1H, RELAXATION, Relaxation
 from mrsflow.errors import InputError
 from mrsflow.fitting import singlets
 from mrsflow.nifti_mrs import Scan
@@ -24,47 +24,34 @@ SINGLET_PROTONS = {"Cr": (3.027, 3), "PCr": (3.029, 3), "tCr": (3.027, 3), "NAA"
 """Singlets by which a basis tells the signal of one proton, the first it has: shift (ppm) and protons."""
 INTEGRAL_PPM, INTEGRAL_EDGE = 0.15, 3
 """Half range of the integral of a singlet as LCModel takes it, and points at each end that set its straight floor."""
+FRACTIONS = {"GM": 0.6, "WM": 0.4}
+"""Volume fractions of the voxel, where tissue is not known."""
+WATER_DENSITY = {"GM": 0.78, "WM": 0.65}
+"""Visible water (g/ml), as in FSL-MRS (doi:10.1002/mrm.28630)."""
 
 
 @dataclass(frozen=True)
-class Constants:
-    """A named set of constants for water scaling.
+class Constants(Relaxation):
+    """A named set of constants for water scaling at a field strength.
 
     Attributes
     ----------
-    name, source : str
-    field_t : float
-        Field strength (T) that the relaxation times are of.
-    fractions : dict of str to float
-        Volume fractions of the voxel's compartments.
-    density : dict of str to float
-        Visible water (g/ml).
-    water_t1_s, water_t2_s : dict of str to float
-        0 for T1: no weighting.
-    metabolite_t1_s, metabolite_t2_s : float
+    name : str
     area : str
         How the singlet of the basis is measured: ``line`` (its amplitude at time zero) or ``integral``, which misses
         the feet of the line, as in LCModel.
     """
 
     name: str
-    source: str
-    field_t: float
-    fractions: dict[str, float]
-    density: dict[str, float]
-    water_t1_s: dict[str, float]
-    water_t2_s: dict[str, float]
-    metabolite_t1_s: float
-    metabolite_t2_s: float
-    area: str = "line"
+    area: str
 
     def water_mM(self, echo_time_s: float, repetition_time_s: float | None) -> float:
         """Water concentration that its signal shows (mM)."""
         return PURE_WATER_MM * sum(
             fraction
-            * self.density[tissue]
+            * WATER_DENSITY[tissue]
             * relaxation(echo_time_s, repetition_time_s, self.water_t1_s[tissue], self.water_t2_s[tissue])
-            for tissue, fraction in self.fractions.items()
+            for tissue, fraction in FRACTIONS.items()
         )
 
     def correction(self, echo_time_s: float, repetition_time_s: float | None) -> float:
@@ -82,47 +69,11 @@ def relaxation(echo_time_s: float, repetition_time_s: float | None, t1_s: float,
     return left * float(1 - np.exp(-repetition_time_s / t1_s))
 
 
-_FSL = "relaxation at {} T and densities as in FSL-MRS (doi:10.1002/mrm.28630); 60 % grey, 40 % white matter"
-_MATTER, _DENSITY = {"GM": 0.6, "WM": 0.4}, {"GM": 0.78, "WM": 0.65}
 CONSTANTS = {
-    "fsl": (
-        Constants(
-            "fsl",
-            _FSL.format(3),
-            3.0,
-            _MATTER,
-            _DENSITY,
-            {"GM": 1.50, "WM": 0.97},
-            {"GM": 0.088, "WM": 0.073},
-            1.29,
-            0.194,
-        ),
-        Constants(
-            "fsl",
-            _FSL.format(7),
-            7.0,
-            _MATTER,
-            _DENSITY,
-            {"GM": 2.05, "WM": 1.21},
-            {"GM": 0.050, "WM": 0.055},
-            1.43,
-            0.131,
-        ),
-    ),
-    "challenge": (
-        Constants(
-            "challenge",
-            "ISMRM fitting challenge 2016: 60 % grey, 40 % white matter, TR far longer than T1, areas as in LCModel",
-            3.0,
-            _MATTER,
-            _DENSITY,
-            {"GM": 0.0, "WM": 0.0},
-            {"GM": 0.110, "WM": 0.080},
-            0.0,
-            0.160,
-            "integral",
-        ),
-    ),
+    name: tuple(
+        Constants(**vars(known), name=name, area="integral" if name == "challenge" else "line") for known in fields
+    )
+    for name, fields in RELAXATION.items()
 }
 """The sets that can be named, each for the field strengths at which it is known."""
 SAME_FIELD = 0.1

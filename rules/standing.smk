@@ -99,7 +99,9 @@ def look_at_steps():
             f"{OUTPUT}/basis/{name}_macromolecules.nii.gz"
         )
     for (step, key), output in steps.items():
-        if Path(output).exists() and (lost := records.changed_outputs(OUTPUT, step, key)):
+        if Path(output).exists() and (
+            lost := records.changed_outputs(OUTPUT, step, key)
+        ):
             tell_damage(name_of_damage([lost]))
             FORCED.add(output)
 

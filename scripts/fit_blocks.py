@@ -18,6 +18,7 @@ def main(
     constant: list[str] | None = None,
     free: list[str] | None = None,
     macromolecules: str | None = None,
+    fitter: str = "mrsflow",
 ) -> None:
     """Fit spectra with a basis set and write amplitudes with standard deviations.
 
@@ -50,11 +51,13 @@ def main(
     macromolecules : str
         Macromolecules to add to the basis set: a file of measured ones (NIfTI-MRS, or a basis set file with signals
         MM... or Mac), `default` for those of the project, or `none`. Without it the basis set is used as it is.
+    fitter : str
+        Program that fits: mrsflow, or lcmodel where it is installed (LCMODEL_EXEC names it).
     """
     from mrsflow.quantification.fit_files import fit_by_hand
 
     options = (tuple(constant or ()), tuple(free or ()))
-    fit_by_hand(spectra, basis, out, reference, model, design, ppm, constants, *options, macromolecules)
+    fit_by_hand(spectra, basis, out, reference, model, design, ppm, constants, *options, macromolecules, fitter)
 
 
 if __name__ == "__main__":

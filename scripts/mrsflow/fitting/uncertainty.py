@@ -32,7 +32,7 @@ def weights_of(names: tuple[str, ...], quantity: str) -> NDArray[np.floating] | 
 
 def total(weights: NDArray, amplitudes: NDArray, covariance: NDArray) -> tuple[float, float]:
     """Weighted sum of amplitudes (M) and its standard deviation."""
-    return float(weights @ amplitudes), float(np.sqrt(weights @ covariance @ weights))
+    return float(weights @ amplitudes), float(np.sqrt(_product(weights, covariance, weights)))
 
 
 def ratio(numerator: NDArray, denominator: NDArray, amplitudes: NDArray, covariance: NDArray) -> tuple[float, float]:
@@ -40,9 +40,16 @@ def ratio(numerator: NDArray, denominator: NDArray, amplitudes: NDArray, covaria
     below = float(denominator @ amplitudes)
     value = float(numerator @ amplitudes) / below
     gradient = (numerator - value * denominator) / below
-    return value, float(np.sqrt(gradient @ covariance @ gradient))
+    return value, float(np.sqrt(_product(gradient, covariance, gradient)))
 
 
 def correlation(first: NDArray, second: NDArray, covariance: NDArray) -> float:
     """Correlation of the errors of two weighted sums."""
-    return float(first @ covariance @ second / np.sqrt((first @ covariance @ first) * (second @ covariance @ second)))
+    variances = _product(first, covariance, first) * _product(second, covariance, second)
+    return float(_product(first, covariance, second) / np.sqrt(variances))
+
+
+def _product(first: NDArray, covariance: NDArray, second: NDArray) -> float:
+    """Covariance of two weighted sums; what is unknown of other signals (NaN) does not count."""
+    rows, columns = np.flatnonzero(first), np.flatnonzero(second)
+    return float(first[rows] @ covariance[np.ix_(rows, columns)] @ second[columns])

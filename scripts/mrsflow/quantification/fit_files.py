@@ -34,6 +34,7 @@ def fit_by_hand(
     constant: tuple[str, ...] = (),
     free: tuple[str, ...] = (),
     macromolecules: str | None = None,
+    program: str = "mrsflow",
 ) -> None:
     """Fit the spectra of one file; the options of ``scripts/fit_blocks.py``.
 
@@ -53,7 +54,7 @@ def fit_by_hand(
     elif model == "dynamic":
         raise InputError("--model dynamic needs --design: which spectra are blocks of one session, and the time models")
     scaling = None if reference is None else _scaling(reference, scan, basis_set, constants)
-    fitter = fitters.make("mrsflow")
+    fitter = fitters.make(program)
     results, problems = [], {}
     for label, indices in sessions.items():
         own = {name: course[indices] for name, course in courses.items()}

@@ -5,6 +5,7 @@ To add one, write a function that takes a `Request` and gives a `FitResult`, and
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,13 @@ class OwnFitter:
         return fit.fit_session(request.fids, self._model, request.terms)
 
 
-FITTERS: dict[str, Callable[[], Fitter]] = {"mrsflow": OwnFitter}
+def _lcmodel() -> Fitter:
+    from mrsflow.quantification.lcmodel import LCModelFitter  # only here: Nipype takes its time
+
+    return LCModelFitter()
+
+
+FITTERS: dict[str, Callable[[], Fitter]] = {"mrsflow": OwnFitter, "lcmodel": _lcmodel}
 
 
 def make(name: str) -> Fitter:
@@ -81,3 +88,16 @@ def make(name: str) -> Fitter:
     if name not in FITTERS:
         raise InputError(f"fit.fitter is {name!r}; known are {', '.join(sorted(FITTERS))}")
     return FITTERS[name]()
+
+
+def refuse_unready(settings: dict[str, Any]) -> None:
+    """Refuse, before any job, a program that is not known, is not on this machine or cannot do what section fit asks.
+
+    Raises
+    ------
+    InputError
+    """
+    name = settings["fitter"]
+    make(name)
+    if name == "lcmodel" and settings["model"] == "dynamic":
+        raise InputError("fit.model is dynamic, which fit.fitter lcmodel cannot do; set independent, or fitter mrsflow")

@@ -177,6 +177,11 @@ def _sequence(protocol: dict[str, Any]) -> str:
     return protocol["sequence"].replace("_", "-").upper()
 
 
+def _program(config: dict[str, Any]) -> str:
+    """Name the program that fits as papers do."""
+    return {"lcmodel": "LCModel"}.get(config["fit"]["fitter"], config["fit"]["fitter"])
+
+
 def _analysis(config: dict, sidecars: list[dict], said: dict[str, str]) -> list[Row]:
     name = "3. Data analysis"
     fitter = config["fit"]["fitter"]
@@ -189,7 +194,7 @@ def _analysis(config: dict, sidecars: list[dict], said: dict[str, str]) -> list[
     model = (
         f"linear combination, {config['fit']['model']} model over blocks, {low:g} to {high:g} ppm; basis set: {basis}"
     )
-    software = f"mrsflow {__version__}" + ("" if fitter == "mrsflow" else f", fit by {fitter}")
+    software = f"mrsflow {__version__}" + ("" if fitter == "mrsflow" else f", fit by {_program(config)}")
     return [
         (name, "3a", "Analysis software", software),
         (name, "3b", "Processing steps", _processing(sidecars)),
@@ -290,8 +295,9 @@ def methods_text(
         ),
         (
             f"Each block was fitted between {low:g} and {high:g} ppm as a linear combination of basis signals "
-            f"({kinds}) by {'the fit of mrsflow' if own else config['fit']['fitter']}, {config['fit']['model']} model. "
-            f"The outcome is {config['group']['outcome']}; uncertainties are Cramér–Rao bounds. "
+            f"({kinds}) by {'the fit of mrsflow' if own else _program(config)}, {config['fit']['model']} model. "
+            f"The outcome is {config['group']['outcome']}; standard deviations of amounts "
+            f"{'count noise, nuisance parameters and soft constraints' if own else 'are Cramér–Rao bounds'}. "
             "Terms and quality measures follow the consensus definitions, and reporting follows MRSinMRS.",
             ["kreis2021", "lin2021"],
         ),

@@ -1,6 +1,7 @@
 """Rule check_outputs: the last look at everything."""
 
 from pathlib import Path
+from typing import Any
 
 from mrsflow.run import run
 
@@ -19,7 +20,7 @@ def main(config: str) -> None:
     """
     from mrsflow.conversion import bids, identity
     from mrsflow.errors import InputError
-    from mrsflow.files import read_json, sweep, write_text
+    from mrsflow.files import sweep, write_text
     from mrsflow.raw_files.formats import files_of
     from mrsflow.study import layout, records
     from mrsflow.study.config import load
@@ -31,13 +32,8 @@ def main(config: str) -> None:
     complete = output / "status" / "complete.txt"
     complete.unlink(missing_ok=True)
     sweep(output)
-    known = [read_json(path) for path in sorted(output.glob("status/*/sub-*.json"))]
-    known = [r for r in known if r["session"] in study.keys]
-    missing = sorted(set(study.keys) - {r["session"] for r in known if r["stage"] == "convert"})
-    problems = [f"convert: {key}: was not run" for key in missing]
-    problems += [f"{r['stage']}: {r['session']}: {r['status']}: {r['reason']}" for r in known if r["status"] != "ok"]
-    outdated = [r for r in known if r.get("unchecked") == records.OUTDATED]
-    problems += [f"{r['stage']}: {r['session']}: {r['unchecked']}" for r in outdated]
+    known = records.of_study(output, study.keys)
+    problems = records.open_cases(known, study.keys)
     named: dict[str, list[Path]] = {}
     raw: dict[str, list[Path]] = {}
     for key, paths in zip(study.samples["key"], study.samples["raw"], strict=True):
@@ -47,13 +43,9 @@ def main(config: str) -> None:
     away = [r for r in read if records.is_away(r, named[r["session"]])]
     compared, replaced = records.compared_within(output, "convert", raw, RAW_BYTES)
     problems += [f"convert: {key}: raw files were replaced after they were read; {REPLACED}" for key in replaced]
-    secrets = set().union(*(identity.harvest(file) for files in raw.values() for file in files))
     inside = bids.left_out(study, bids.named_columns(settings))
-    for name, columns in inside.items():
-        secrets |= identity.told_by_tables({column: getattr(study, name)[column].dropna() for column in columns})
-    below = Path(settings["inputs"]["samples"]).parent
-    folders = [path.parent if path.is_file() else path for paths in named.values() for path in paths]
-    secrets |= identity.told_by_folders(f.relative_to(below) for f in folders if f.is_relative_to(below))
+    secrets = set().union(*(identity.harvest(file) for files in raw.values() for file in files))
+    secrets |= told_by_study(study, inside, [path for paths in named.values() for path in paths], settings)
     problems += [f"identity: {name}: {what}" for name, what in identity.scan_outputs(output, secrets)]
     damaged = records.damaged(output)
     problems += [f"{output / name}: is not as it was written; delete it and run again" for name in damaged]
@@ -71,6 +63,18 @@ def main(config: str) -> None:
     looked = f"{len(secrets)} values of raw headers, raw folders and columns that stay inside"
     said.append(f"no identity found in any output: looked for {looked} ({', '.join(columns) or 'none'})")
     write_text("\n".join(said) + "\n", complete)
+
+
+def told_by_study(study: Any, inside: dict[str, list[str]], raw: list[Path], settings: dict[str, Any]) -> set[str]:
+    """Collect what columns that stay inside and folders of raw files say of people; no output may."""
+    from mrsflow.conversion import identity
+
+    found: set[str] = set()
+    for name, columns in inside.items():
+        found |= identity.told_by_tables({column: getattr(study, name)[column].dropna() for column in columns})
+    below = Path(settings["inputs"]["samples"]).parent
+    folders = [path.parent if path.is_file() else path for path in raw]
+    return found | identity.told_by_folders(f.relative_to(below) for f in folders if f.is_relative_to(below))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mrsflow.errors import InputError
-from mrsflow.files import read_table
+from mrsflow.files import read_table, write_json
 from mrsflow.study import records
 from mrsflow.study.records import (
     Work,
@@ -175,6 +175,24 @@ def test_data_files_count_as_code_and_descriptions_of_tables_do_not(root):
     names = {path.name for path in code_of(root / "scripts/fit.py")}
     assert {"spin_systems.yaml", "result_tables.py"} <= names
     assert "tables.yaml" not in names
+
+
+def test_what_is_not_finished_is_said_for_each_session_and_stage(tmp_path):
+    def note(stage, key, **more):
+        content = {"session": key, "stage": stage, "status": "ok", "reason": "", "outputs": {}, **more}
+        write_json(content, tmp_path / "status" / stage / f"{key}.json")
+
+    note("convert", "sub-1_ses-1", unchecked=records.OUTDATED)
+    note("convert", "sub-2_ses-1", status="failed", reason="no such file")
+    note("fit", "sub-2_ses-1", status="skipped", reason="convert failed")
+    note("convert", "sub-9_ses-1", status="failed", reason="of another study")
+    keys = ["sub-3_ses-1", "sub-1_ses-1", "sub-2_ses-1"]
+    assert records.open_cases(records.of_study(tmp_path, keys), keys) == [
+        "convert: sub-3_ses-1: was not run",
+        "convert: sub-2_ses-1: failed: no such file",
+        "fit: sub-2_ses-1: skipped: convert failed",
+        f"convert: sub-1_ses-1: {records.OUTDATED}",
+    ]
 
 
 RUN_APART = pytest.mark.skipif(sys.platform != "linux", reason="sessions have a process apart on Linux only")

@@ -21,7 +21,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -158,8 +158,29 @@ def each_session(
         redo=redo.is_file(),
     )
     apart = LAST_TRY in os.environ and sys.platform == "linux"
+    done = _apart(list(work), one, stop_on_error) if apart else _in_turn(work, one, stop_on_error)
+    rows, broken = _told(done, stage, output, stop_on_error)
+    if broken:
+        with suppress(OSError):  # a full disk
+            write_text("".join(f"{stage}: {line}\n" for line in broken), stopped)
+        raise InputError(
+            f"{stage}: {'; '.join(broken)}; this is the machine, not the data: see that {output} can be written and "
+            "that disk and memory suffice, then run the same command again (what is finished stays)"
+        )
+    lines = ["session\tstatus\treason", *("\t".join(map(_cell, row)) for row in rows)]
+    write_text("\n".join(lines) + "\n", table)
+    redo.unlink(missing_ok=True)
+
+
+def _told(
+    done: Iterable[dict[str, Any]], stage: str, output: Path, stop_on_error: bool
+) -> tuple[list[tuple[str, str, str]], list[str]]:
+    """Say at once what fails; gives the rows of the batch table, and what the machine failed.
+
+    A session whose process died at the last try is recorded as failed.
+    """
     rows, broken = [], []
-    for record in _apart(list(work), one, stop_on_error) if apart else _in_turn(work, one, stop_on_error):
+    for record in done:
         if "died" in record and os.environ[LAST_TRY] == "1":
             record = {**_record_of_failure(stage, record["session"], InputError(record["died"])), "again": True}
             write_json(record, record_path(output, stage, record["session"]))
@@ -171,17 +192,8 @@ def each_session(
             if stop_on_error:
                 raise InputError(said)
             print(said, file=sys.stderr)
-        rows.append({k: record[k] for k in ("session", "status", "reason")})
-    if broken:
-        with suppress(OSError):  # a full disk
-            write_text("".join(f"{stage}: {line}\n" for line in broken), stopped)
-        raise InputError(
-            f"{stage}: {'; '.join(broken)}; this is the machine, not the data: see that {output} can be written and "
-            "that disk and memory suffice, then run the same command again (what is finished stays)"
-        )
-    lines = ["session\tstatus\treason", *("\t".join(map(_cell, row.values())) for row in rows)]
-    write_text("\n".join(lines) + "\n", table)
-    redo.unlink(missing_ok=True)
+        rows.append((record["session"], record["status"], record["reason"]))
+    return rows, broken
 
 
 def _in_turn(work: Iterable[Work], one: Callable[[Work], dict[str, Any]], stop: bool) -> Iterator[dict[str, Any]]:
@@ -407,6 +419,20 @@ def changed_outputs(output: Path, stage: str, key: str) -> dict[str, bool]:
         except OSError:
             found[name] = False
     return found
+
+
+def of_study(output: Path, keys: Collection[str]) -> list[dict[str, Any]]:
+    """Read every record of the sessions of a study."""
+    found = [read_json(path) for path in sorted(Path(output).glob("status/*/sub-*.json"))]
+    return [record for record in found if record["session"] in keys]
+
+
+def open_cases(known: list[dict[str, Any]], keys: Iterable[str]) -> list[str]:
+    """Say of which sessions a stage was not run, did not end well, or stands unchecked, a line for each."""
+    missing = sorted(set(keys) - {record["session"] for record in known if record["stage"] == "convert"})
+    said = [f"convert: {key}: was not run" for key in missing]
+    said += [f"{r['stage']}: {r['session']}: {r['status']}: {r['reason']}" for r in known if r["status"] != "ok"]
+    return said + [f"{r['stage']}: {r['session']}: {OUTDATED}" for r in known if r.get("unchecked") == OUTDATED]
 
 
 def damaged(output: Path) -> list[str]:

@@ -38,6 +38,13 @@ def test_noise_covariance_is_that_of_the_noise_though_there_is_signal(rng):
     assert np.all(np.abs(found - truth) < 5 * expected_error)
 
 
+def test_noise_of_short_tails_is_not_underestimated(rng):
+    """Tails of four points, whose mean takes a quarter of their variance with it."""
+    truth = covariance_of(rng, 2)
+    found = coils.noise_covariance(noise_of(rng, truth, 20_000, 16))
+    np.testing.assert_allclose(np.diag(found).real, np.diag(truth).real, rtol=5 / np.sqrt(60_000))
+
+
 def test_constant_offset_of_the_receiver_is_not_noise(rng):
     truth = covariance_of(rng)
     fids = noise_of(rng, truth, 20)

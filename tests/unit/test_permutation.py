@@ -84,6 +84,12 @@ def test_maximum_over_blocks_by_enumeration():
     )
 
 
+def test_flips_that_give_what_was_observed_count():
+    """Three people who agree: of eight flips two, all and none, give so large a t, in either direction."""
+    _, p, adjusted = sign_flip_max_t(np.array([[1.0], [1.1], [0.9]]), 20_000, 1)
+    np.testing.assert_allclose([p, adjusted], 0.25, atol=0.015)
+
+
 def test_lost_blocks_leave_the_other_participants():
     differences = np.random.default_rng(4).normal(0.5, 1, (10, 2))
     differences[3, 1] = np.nan

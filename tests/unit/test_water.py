@@ -43,6 +43,18 @@ def test_noise_behind_the_water_is_not_copied_into_the_phase():
     assert late.mean() == pytest.approx(2 * np.pi * ppm_to_hz(4.70, FREQUENCY) * DWELL, rel=0.2)
 
 
+def test_the_phase_goes_on_from_the_last_point_that_water_has():
+    """Water of one frequency, whose phase is a straight line from the first point to the last."""
+    step = 2 * np.pi * ppm_to_hz(4.70, FREQUENCY) * DWELL
+    np.testing.assert_allclose(water.eddy_phase(line(4.70, 100, 2)), step * np.arange(POINTS), atol=1e-6)
+
+
+def test_what_grows_is_no_water():
+    growing, decaying = line(4.65, 1, -3), line(4.70, 5, 8)
+    assert np.abs(water.residual_water(growing, DWELL, FREQUENCY)).max() < 1e-6
+    np.testing.assert_allclose(water.residual_water(growing + decaying, DWELL, FREQUENCY), decaying, atol=1e-6)
+
+
 def test_residual_water_goes_and_metabolites_stay():
     rng = np.random.default_rng(3)
     residual = line(4.68, 30, 9) * np.exp(0.7j) + line(4.60, 12, 15) * np.exp(-1.1j)

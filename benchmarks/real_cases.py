@@ -2,10 +2,12 @@
 
     python benchmarks/real_cases.py --folder build/real_cases
 
-Philips SDAT at TE 30 (with a T1-weighted image) and TE 35 (fitted with its published basis set), two Siemens RDA files,
-and a multi-coil 7 T twix water reference, which is converted and combined. Printed per scan: where NAA is, linewidth,
-SNR, the verdict on the fit, how the residual compares with the noise, and the ratios of the strong metabolites. Look at
-``results/report/``.
+At 3 T Philips SDAT at TE 30 (with a T1-weighted image) and TE 35 (fitted with its published basis set), two Siemens RDA
+files, a DICOM file, and the edit-OFF half of a MEGA-PRESS scan at TE 68, whose edit-ON half is to be refused. At 7 T
+STEAM of Siemens (transients of four coils with water, and the spectrum of all coils) and of Varian, sLASER of the
+spinal cord, and a multi-coil twix water reference, which is converted and combined. Printed per scan: where NAA is,
+linewidth, SNR, the verdict on the fit, how the residual compares with the noise, the ratios of the strong metabolites,
+and what became of each session. Look at ``results/report/``.
 """
 
 import os
@@ -31,6 +33,15 @@ SCANS = [
     ("p35", "mrsref", "philips35", "philips-sdat-press35/sub-01_PRESS_35_ref.sdat"),
     ("acc", "svs", "siemens30", "siemens-rda-press30/ACC_PRESS.rda"),
     ("pcg", "svs", "siemens30", "siemens-rda-press30/PCG_PRESS.rda"),
+    ("svs30", "svs", "siemens30", "siemens-dicom-rda-svs30-anat/SVS_30.IMA"),
+    ("megaoff", "svs", "mega68", "siemens-dicom-megapress-te68-pair/edit_off"),
+    ("megaon", "svs", "mega68", "siemens-dicom-megapress-te68-pair/edit_on"),
+    ("steam7t", "svs", "steam7t", "siemens-steam-7t-raw/steam_metab.nii.gz"),
+    ("steam7t", "mrsref", "steam7t", "siemens-steam-7t-raw/steam_water.nii.gz"),
+    ("combined7t", "svs", "steam7t", "t1w-7t-steam-defaced/steam_svs.nii.gz"),
+    ("cord7t", "svs", "slaser7t", "siemens-twix-vb17-slaser-7t/spinal_cord_sLASER_longTE_WS.dcm"),
+    ("cord7t", "mrsref", "slaser7t_water", "siemens-twix-vb17-slaser-7t/spinal_cord_sLASER_longTE_noWS.dcm"),
+    ("varian7t", "svs", "varian7t", "varian-7t-steam-human/7T_STEAM_TE6ms_human.fid"),
     ("water7t", "mrsref", "steam7t", "siemens-twix-vb17-steam-7t/meas_MID311_STEAM_wref1_FID115674.dat"),
 ]
 
@@ -38,18 +49,29 @@ SCANS = [
 def write_study(folder: Path, data: Path) -> None:
     """Write the configuration and the tables of the study of real scans."""
     press = {"sequence": "press", "repetition_time_ms": 2000}
+    steam = {"sequence": "steam", "mixing_time_ms": 32, "repetition_time_ms": 5000}
+    slaser = {
+        "sequence": "semi_laser",
+        "preset": "ideal",
+        "echo_time_ms": 41.68,
+        "spectrometer_frequency_mhz": 297.2,
+    }
     published = data / "basis/3T_PRESS_Philips_35ms_noMM.BASIS"
     protocols = {
         "philips30": press | {"preset": "philips_press", "echo_time_ms": 30, "spectrometer_frequency_mhz": 127.755},
         "philips35": press | {"echo_time_ms": 35, "spectrometer_frequency_mhz": 127.755, "basis": str(published)},
         "siemens30": press | {"preset": "siemens_svs_se", "echo_time_ms": 30, "spectrometer_frequency_mhz": 123.25},
-        "steam7t": {
-            "sequence": "steam",
-            "echo_time_ms": 11,
-            "mixing_time_ms": 32,
-            "repetition_time_ms": 5000,
-            "spectrometer_frequency_mhz": 297.22,
+        "mega68": press
+        | {
+            "preset": "ideal",
+            "echo_time_ms": 68,
+            "spectrometer_frequency_mhz": 123.25,
+            "use_frames": "edit off",
         },
+        "steam7t": steam | {"echo_time_ms": 11, "spectrometer_frequency_mhz": 297.22},
+        "varian7t": steam | {"echo_time_ms": 6, "spectrometer_frequency_mhz": 295.1},
+        "slaser7t": slaser | {"repetition_time_ms": 4130},
+        "slaser7t_water": slaser | {"repetition_time_ms": 3680},
     }
     config = {
         "study": {"name": "Real scans", "design": "single_arm", "conditions": ["none"], "freeze": True},
@@ -111,8 +133,10 @@ def main(folder: Path = Path("build/real_cases"), cores: int = 2) -> None:
     )
     print(f"snakemake ended with status {ended.returncode}")
     print("\n".join(ended.stderr.splitlines()[-6:]) if ended.returncode else "")
-    rows = [result_of(folder, participant) for participant in ("p30", "p35", "acc", "pcg")]
+    fitted = folder.glob("results/derivatives/mrsflow/sub-*/ses-1/mrs/*_desc-blocks_fitquality.tsv")
+    rows = [result_of(folder, path.name.split("_")[0].removeprefix("sub-")) for path in sorted(fitted)]
     print(pd.DataFrame(rows).to_string(index=False, float_format="%.3f"))
+    print((folder / "results/status/attention.txt").read_text())
 
 
 if __name__ == "__main__":

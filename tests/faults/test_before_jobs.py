@@ -13,6 +13,7 @@ import yaml
 from faulty import CONFIG, HEADER, TABLES, signal
 
 from mrsflow.conversion import headers
+from mrsflow.errors import InputError
 from mrsflow.simulation import rawfiles
 from mrsflow.study import config as study_config
 from mrsflow.study.study import before_jobs
@@ -159,6 +160,39 @@ def test_faults_of_every_kind_come_together(tmp_path):
              "protocol 'b'", "'9.50'", "'old'")  # fmt: skip
     assert [sum(word in line for line in found) for word in words] == [1] * len(words)
     assert len(found) == len(words)
+
+
+def test_faults_of_the_configuration_come_together_with_those_of_the_tables(tmp_path):
+    """A protocol in s, a misspelt key, a text for a number and a bin the wrong way, with an unknown arm in a table."""
+    changes = {
+        "protocols.a.echo_time_ms": 0.03, "study.freze": True, "batch_size": "many", "fit.ppm": [4.2, 0.5],
+        "blocks.bins.infusion": [8, 0], "group.control": "nothing", "output": "~/results",
+    }  # fmt: skip
+    found = faults_of(tmp_path, changes, edited("sessions", ("2\t2\tdrug", "2\t2\tDrug")))
+    words = ("a.echo_time_ms: 0.03 is less", "unknown key 'freze'", "batch_size: 'many'", "fit.ppm is [4.2, 0.5]",
+             "blocks.bins.infusion is [8, 0]", "output is '~/results'", "arm 'Drug'")  # fmt: skip
+    assert [sum(word in line for line in found) for word in words] == [1] * len(words)
+    assert len(found) == len(words)  # of group.control nothing is said, as study has a fault of its own
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"protocols.a.preset": "siemens"}, ["protocols.a.preset: 'siemens' is not one of"]),
+    ({"protocols.a.te": 30, "protocols.a.tr": 2000}, ["protocols.a: unknown key 'te'", "a: unknown key 'tr'"]),
+    ({"blocks.bins.infusion": "8 min", "blocks.baseline": ["before"]}, ["blocks.bins.infusion: '8 min' is not of"]),
+    ({"group.mood_scale": 5}, ["group.mood_scale: 5 is not of type"]),
+    ({"inputs.samples": 5}, ["inputs.samples: 5 is not of type 'string'"]),
+    ({"study.design": "cross"}, ["study.design: 'cross' is not one of"]),
+])  # fmt: skip
+def test_a_fault_of_the_configuration_gives_no_other_that_is_none(tmp_path, changes, said):
+    content = write(tmp_path, changes)
+    found = []
+    try:
+        config = study_config.checked(content, "config.yaml", found)
+        found += before_jobs(config, content)[1]
+    except InputError as error:
+        found = str(error).splitlines()
+    assert len(found) == len(said)
+    assert all(part in line for part, line in zip(said, found, strict=True))
 
 
 def raw_study(folder):

@@ -80,17 +80,15 @@ def checked(content: Any, source: str = "config", faults: list[str] | None = Non
     source : str
         For messages.
     faults : list of str, optional
-        Gets the names of conditions and outcomes that there are not, instead of an error, so that they are listed
-        together with what is wrong with the tables.
+        Gets all that is wrong, instead of an error, so that it is listed together with what is wrong with the tables;
+        what is given back has stand-ins where the tables can be checked all the same.
 
     Raises
     ------
     InputError
-        Names the key, what was found and what is allowed.
+        Names the key, what was found and what is allowed; with `faults`, where nothing more can be checked.
     """
     import copy
-
-    from mrsflow.basis_sets import presets
 
     _refuse_swollen(content, source)
     content = copy.deepcopy(content)
@@ -98,46 +96,128 @@ def checked(content: Any, source: str = "config", faults: list[str] | None = Non
         if content.get("verify") in ("true", "false"):  # as --config gives it: text
             content["verify"] = content["verify"] == "true"
         _fill(content, schema("config"))
-    check(content, "config", source, "see config/schemas/config.schema.yaml")
-    for key in _not_finite(content):
-        raise InputError(f"{source}: {key} is not a finite number; see config/schemas/config.schema.yaml")
+    found, faulty = _schema_faults(content, source)
+    usable = content if not found else _with_stand_ins(content, faulty)
+    if usable is not None:
+        found += [f"{source}: {said}" for said in _own_faults(usable, {str(key[0]) for key in faulty})]
+    if faults is None and found:
+        raise InputError(found[0])
+    if usable is None:
+        raise InputError("\n".join(found))
+    if faults is not None:
+        faults += found
+    return usable
+
+
+def _schema_faults(content: Any, source: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Give what the schema refuses, a line each, and the keys of it."""
+    errors = sorted(_validator("config").iter_errors(content), key=lambda error: list(map(str, error.absolute_path)))
+    hint = "see config/schemas/config.schema.yaml"
+    found = [f"{source}: {said}; {hint}" for error in errors for said in _said(error)]
+    faulty = [key for error in errors for key in _keys_of(error)]
+    if not errors:
+        infinite = list(_not_finite(content))
+        found += [f"{source}: {'.'.join(map(str, key))} is not a finite number; {hint}" for key in infinite]
+        faulty += infinite
+    return found, faulty
+
+
+def _keys_of(error: Any) -> list[tuple[Any, ...]]:
+    """Keys whose values a schema refuses: the one named, or those that it does not know."""
+    path = tuple(error.absolute_path)
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        return [(*path, key) for key in error.instance if key not in error.schema.get("properties", {})]
+    if "propertyNames" in error.absolute_schema_path:
+        return [(*path, error.instance)]
+    return [path or ("",)]
+
+
+STAND_IN = {"sequence": "press", "echo_time_ms": 30, "repetition_time_ms": 2000, "spectrometer_frequency_mhz": 127.7}
+"""Values of a protocol that was refused, so that the tables that name it can be checked."""
+
+
+def _with_stand_ins(content: Any, faulty: list[tuple[Any, ...]]) -> dict[str, Any] | None:
+    """Put defaults or stand-ins in place of what is refused; None where no table could be checked."""
+    bids = isinstance(content, dict) and isinstance(content.get("inputs"), dict) and content["inputs"].get("bids")
+    sections = {key[0] for key in faulty}
+    if not isinstance(content, dict) or sections & {"", "inputs"} or (bids and "protocols" in sections):
+        return None
+    for key in faulty:
+        if key[0] == "protocols" and len(key) > 1 and isinstance(content["protocols"].get(key[1]), dict):
+            content["protocols"][key[1]] = dict(STAND_IN, preset="ideal")
+            continue
+        if key[0] == "blocks":
+            content["blocks"] = {"event": "start", "bins": {"all": [0, 1]}}
+            continue
+        inner = content
+        for part in key[:-1]:
+            inner = inner[part] if isinstance(inner, dict) and part in inner else {}
+        if isinstance(inner, dict):
+            inner.pop(key[-1], None)
+    _fill(content, schema("config"))
+    return content if _validator("config").is_valid(content) else None
+
+
+def _own_faults(content: dict[str, Any], faulty: set[str]) -> Iterator[str]:
+    """Find what is wrong beyond the schema, where the sections that bear on it are not `faulty`."""
+    for check_of, sections in (
+        (_path_faults, {"output", "inputs"}),
+        (_protocol_faults, set()),  # stand-ins have none
+        (_range_faults, {"preprocess", "fit"}),
+        (_block_faults, {"blocks"}),
+        (_question_faults, {"study", "group", "blocks"}),
+        (_outcome_faults, {"group", "fit", "protocols"}),
+    ):
+        if not sections & faulty:
+            yield from check_of(content)
+
+
+def _path_faults(content: dict[str, Any]) -> Iterator[str]:
     for key, path in [("output", content["output"]), *((f"inputs.{k}", v) for k, v in content["inputs"].items())]:
         if isinstance(path, str) and UNEXPANDED.search(path):
-            raise InputError(f"{source}: {key} is {path!r}; neither ~ nor $ is expanded here, write the folder itself")
+            yield f"{key} is {path!r}; neither ~ nor $ is expanded here, write the folder itself"
+
+
+def _protocol_faults(content: dict[str, Any]) -> Iterator[str]:
+    """Find protocols that no basis set can be had for; the others get the timing and pulses of their presets."""
+    from mrsflow.basis_sets import presets
+
     for name, protocol in content["protocols"].items():
         if protocol["sequence"] == "other" and not protocol["basis"]:
-            raise InputError(f"{source}: protocols.{name}.basis is needed, as sequence 'other' cannot be simulated")
-    try:
-        content["protocols"] = {name: presets.filled(entry, name) for name, entry in content["protocols"].items()}
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
+            yield f"protocols.{name}.basis is needed, as sequence 'other' cannot be simulated"
+            continue
+        try:
+            content["protocols"][name] = presets.filled(protocol, name)
+        except InputError as error:
+            yield str(error)
+
+
+def _range_faults(content: dict[str, Any]) -> Iterator[str]:
     for section, key in (("preprocess", "align_ppm"), ("fit", "ppm")):
         low, high = content[section][key]
         if not low < high:
-            raise InputError(f"{source}: {section}.{key} is [{low}, {high}]; the lower end comes first (ppm)")
+            yield f"{section}.{key} is [{low}, {high}]; the lower end comes first (ppm)"
+
+
+def _block_faults(content: dict[str, Any]) -> Iterator[str]:
     bins = sorted((tuple(span), name) for name, span in content["blocks"]["bins"].items())
     for (start, end), name in bins:
         if not start < end:
-            raise InputError(f"{source}: blocks.bins.{name} is [{start}, {end}]; the end must be after the start (min)")
+            yield f"blocks.bins.{name} is [{start}, {end}]; the end must be after the start (min)"
     for ((_, end), name), ((start, _), following) in pairwise(bins):
         if start < end:
-            raise InputError(f"{source}: blocks.bins.{name} and blocks.bins.{following} overlap; make them disjoint")
-    if unknown := [name for name in content["blocks"]["baseline"] if name not in content["blocks"]["bins"]]:
-        raise InputError(f"{source}: blocks.baseline names {unknown[0]!r}, which is not in blocks.bins")
-    if content["study"]["design"] != "single_arm" and len(content["study"]["conditions"]) < 2:
-        raise InputError(f"{source}: study.conditions has one code; a {content['study']['design']} needs two or more")
-    found = [f"{source}: {said}" for said in (*_question_faults(content), *_outcome_faults(content))]
-    if faults is not None:
-        faults += found
-    elif found:
-        raise InputError("\n".join(found))
-    return content
+            yield f"blocks.bins.{name} and blocks.bins.{following} overlap; make them disjoint"
+    for name in content["blocks"]["baseline"]:
+        if name not in content["blocks"]["bins"]:
+            yield f"blocks.baseline names {name!r}, which is not in blocks.bins"
 
 
 def _question_faults(content: dict[str, Any]) -> Iterator[str]:
     """Find a question that the trial cannot answer: conditions, contrasts, control and estimand."""
     study, group = content["study"], content["group"]
     known = study["conditions"]
+    if study["design"] != "single_arm" and len(known) < 2:
+        yield f"study.conditions has one code; a {study['design']} needs two or more"
     if study["design"] == "single_arm" and len(known) > 1:
         yield (
             f"study.conditions has {', '.join(known)}; a single_arm has one condition. Set study.design to "
@@ -229,13 +309,13 @@ def needs_mean(protocol: dict[str, Any], own: bool) -> bool:
     return macromolecules_of(protocol) in (("cohort",) if own else ("cohort", "measured"))
 
 
-def _not_finite(value: Any, key: str = "") -> Iterator[str]:
+def _not_finite(value: Any, key: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Keys whose value is infinite or no number, which a range in the schema does not refuse."""
     if isinstance(value, float) and not math.isfinite(value):
         yield key
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, inner in items:
-        yield from _not_finite(inner, f"{key}.{name}" if key else str(name))
+        yield from _not_finite(inner, (*key, name))
 
 
 def _fill(content: dict[str, Any], rules: dict[str, Any]) -> None:
@@ -271,18 +351,22 @@ def check(content: Any, name: str, where: str, hint: str) -> None:
     from jsonschema.exceptions import best_match
 
     error = best_match(_validator(name).iter_errors(content))
-    if error is None:
-        return
-    key = ".".join(str(part) for part in error.absolute_path)
-    allowed = ""
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        from difflib import get_close_matches
+    if error is not None:
+        raise InputError(f"{where}: {_said(error)[0]}; {hint}")
 
+
+def _said(error: Any) -> list[str]:
+    """Say what a schema refuses: the key, what was found and what is allowed; a line for each unknown key."""
+    from difflib import get_close_matches
+
+    key = ".".join(str(part) for part in error.absolute_path)
+    before = f"{key}: " if key else ""
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = list(error.schema.get("properties", {}))
-        unknown = [k for k in error.instance if k not in known]
-        near = get_close_matches(str(unknown[0]), known, n=1) if unknown else []
-        message = f"unknown key {unknown[0]!r}" + (f", did you mean {near[0]!r}?" if near else "")
-    else:
-        message = error.message
-        allowed = f" ({error.schema['description']})" if "description" in error.schema else ""
-    raise InputError(f"{where}: {key + ': ' if key else ''}{message}{allowed}; {hint}")
+        lines = []
+        for unknown in (name for name in error.instance if name not in known):
+            near = get_close_matches(str(unknown), known, n=1)
+            lines.append(f"{before}unknown key {unknown!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+        return lines
+    allowed = f" ({error.schema['description']})" if "description" in error.schema else ""
+    return [f"{before}{error.message}{allowed}"]

@@ -92,6 +92,7 @@ def jmrui(frames=1, columns=f"{COLUMNS}\tfft(real)\tfft(imag)", data=(), line="S
         ("other.dat", jmrui(columns=f"fft(real)\tfft(imag)\t{COLUMNS}", nucleus=" ")),
         ("a.txt", jmrui(frequency="123.2", line="Signal number: {} out of {} in file")),
         ("a.txt", jmrui().replace(b"\r\n", b"\n")),
+        ("a.txt", jmrui().replace(b".", b",")),
     ],
 )
 def test_jmrui_in_any_layout_is_the_same_fid(tmp_path, name, content):
@@ -124,7 +125,7 @@ def test_binary_jmrui_is_read(tmp_path):
         (jmrui(frequency="0E0"), "--set SpectrometerFrequency"),
         (jmrui()[:-1000], "truncated"),
         (jmrui()[:-4], "truncated"),
-        (jmrui().replace(b".", b","), "other than numbers"),
+        (jmrui().replace(b"E+", b"x+"), "other than numbers"),
         (jmrui(columns="fft(real)\tfft(imag)"), "no signal in the time domain"),
     ],
 )
@@ -138,6 +139,14 @@ def test_jmrui_that_contradicts_itself_is_refused(tmp_path, content, said):
 @pytest.mark.parametrize("head", ["", "# real imaginary\n"])
 def test_columns_are_read_with_any_separator(tmp_path, layout, head):
     (tmp_path / "a.txt").write_text(head + "".join(layout.format(*pair) for pair in PAIRS), newline="")
+    same(vendors.convert([tmp_path / "a.txt"], given=GIVEN).scan)
+
+
+@pytest.mark.parametrize("between", [" ", "\t", ";", "; "])
+@pytest.mark.parametrize("form", ["{:.6e}", "{:.6f}"])
+def test_columns_with_decimal_commas_are_read(tmp_path, between, form):
+    rows = [between.join(form.format(v).replace(".", ",") for v in pair) for pair in PAIRS]
+    (tmp_path / "a.txt").write_text("\n".join(rows) + "\n")
     same(vendors.convert([tmp_path / "a.txt"], given=GIVEN).scan)
 
 

@@ -105,10 +105,10 @@ def _number(text: str | None) -> bool:
         return False
 
 
-def _with_point(text: str) -> str:
+def with_point(text: str) -> str:
     """Write a number with a decimal comma, as some language settings have it, with a point.
 
-    >>> _with_point("-30,5"), _with_point("1,2,3")
+    >>> with_point("-30,5"), with_point("1,2,3")
     ('-30.5', '1,2,3')
     """
     return text.replace(",", ".") if re.fullmatch(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?", text) else text
@@ -131,7 +131,7 @@ def _spar_values(path: Path) -> dict[str, str]:
     for line in text.splitlines():
         key, colon, value = (part.strip() for part in line.partition(":"))
         if colon and not line.startswith("!"):
-            key, value = key.lower(), _with_point(value.strip('"').strip())
+            key, value = key.lower(), with_point(value.strip('"').strip())
             if found.setdefault(key, value) != value and key in (*SETTABLE, "samples", "rows", "sample_frequency"):
                 raise InputError(f"{path}: states {key} twice, differently; export the scan again")
     return found
@@ -187,7 +187,7 @@ _RDA_KEPT = re.compile(
 
 def _rda_values(head: bytes) -> dict[str, str]:
     found = re.findall(r"(?m)^([\w\[\],]+):([^\r\n]*)", head.decode("latin-1"))
-    return {key: _with_point(value.strip()) for key, value in found}
+    return {key: with_point(value.strip()) for key, value in found}
 
 
 def rda_value(path: Path, key: str) -> str | None:
@@ -258,9 +258,12 @@ def field_strength(raw: Raw) -> float | None:
     if raw.format not in ("rda", "jmrui", "twix"):
         return None
     text = head_of(raw.files[0], 1 << 20).decode("latin-1")
-    pattern = r'(?:MagneticField(?:Strength)?:|"flMagneticFieldStrength">\s*\{\s*(?:<Precision>\s*\d+)?)\s*([\d.eE+-]+)'
+    pattern = (
+        r'(?:MagneticField(?:Strength)?:|"flMagneticFieldStrength">\s*\{\s*(?:<Precision>\s*\d+)?)\s*([\d.,eE+-]+)'
+    )
     found = re.search(pattern, text)
-    return float(found.group(1)) if found and _number(found.group(1)) else None
+    field = with_point(found.group(1)) if found else None
+    return float(field) if _number(field) else None
 
 
 _PERSON = ("PatientName", "PatientBirthDate", "PatientSex", "InstitutionName", "ManufacturerModelName", "ProtocolName")

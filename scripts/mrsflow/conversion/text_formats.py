@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mrsflow import __version__
 from mrsflow.constants import GAMMA_1H
-from mrsflow.conversion import checks
+from mrsflow.conversion import checks, repairs
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
 
@@ -74,6 +74,22 @@ def _scan(path: Path, fid: NDArray, header: dict[str, Any], given: Mapping[str, 
     return scan.with_data(scan.fid, dims)
 
 
+def with_points(text: str) -> str:
+    """Text whose numbers have decimal commas, as some language settings write them, with points.
+
+    A comma between digits is one where no number has a point, and others, blanks or semicolons, part the numbers.
+
+    >>> with_points("0,5 -1,25E+00"), with_points("0.5,1.5"), with_points("1,2"), with_points("1,5;2,5")
+    ('0.5 -1.25E+00', '0.5,1.5', '1,2', '1.5 2.5')
+    """
+    lines = [line for line in text.splitlines() if line.strip() and line.lstrip()[0] not in "#%"]
+    parts = [part for line in lines for part in re.split(r"[\s;]+", line.strip())]
+    commas = [part for part in parts if re.fullmatch(r"[-+]?\d+,\d+(?:[EeDd][-+]?\d+)?", part)]
+    if not commas or len(parts) < 2 * len(lines) or any("." in part for part in parts):
+        return text
+    return re.sub(r"(?<=\d),(?=\d)", ".", text).replace(";", " ")
+
+
 def _numbers(path: Path, text: str) -> NDArray[np.floating]:
     """All numbers of a text that holds nothing else, in Fortran's notation too."""
     if re.sub(NUMBER, "", text).strip():
@@ -98,7 +114,7 @@ def _read_raw(path: Path, given: Mapping[str, Any], notes: list[str]) -> dict[st
     if not lists:
         raise InputError(f"{path}: its namelist has no $END; copy it again")
     _refuse_cut(path, text)
-    body = text[lists[-1].end() :]
+    body = with_points(text[lists[-1].end() :])
     numbers = _numbers(path, body)
     if numbers.size % 2:
         raise InputError(f"{path}: is truncated, it holds {numbers.size} numbers where pairs are needed; copy it again")
@@ -145,7 +161,9 @@ def _read_jmrui(path: Path, given: Mapping[str, Any], notes: list[str]) -> dict[
 
 def _jmrui_text(path: Path, text: str) -> tuple[dict[str, Any], NDArray[np.complexfloating]]:
     top, *signals = re.split(r"(?m)^Signal (?:number: )?\d+ out of \d+ in file.*$", text)
-    stated = dict(re.findall(r"(?m)^(\w+):[ \t]*([^\r\n]*?)[ \t]*\r?$", top))
+    stated = {
+        key: repairs.with_point(value) for key, value in re.findall(r"(?m)^(\w+):[ \t]*([^\r\n]*?)[ \t]*\r?$", top)
+    }
     names = re.search(r"(?m)^(?:sig|fft)\(real\).*$", top)
     columns = names.group(0).split() if names else ["sig(real)", "sig(imag)"]
     if not signals or not {"sig(real)", "sig(imag)"} <= set(columns):
@@ -176,6 +194,7 @@ def _jmrui_text(path: Path, text: str) -> tuple[dict[str, Any], NDArray[np.compl
 
 
 def _jmrui_frame(path: Path, text: str, n_columns: int) -> NDArray[np.floating]:
+    text = with_points(text)
     numbers = _numbers(path, text)
     lengths = {len(line.split()) for line in text.splitlines() if line.strip()}
     if len(lengths) != 1 or lengths > {2, n_columns} or numbers.size % max(lengths):
@@ -199,6 +218,7 @@ def _read_columns(path: Path, given: Mapping[str, Any], notes: list[str]) -> dic
     """Columns of numbers: real and imaginary part, then those of the water reference."""
     text = path.read_bytes().decode("latin-1")
     _refuse_cut(path, text)
+    text = with_points(text)
     lines = [line for line in text.splitlines() if line.strip() and line.lstrip()[0] not in "#%"]
     try:
         table = np.loadtxt(lines, ndmin=2, delimiter="," if "," in lines[0] else None)

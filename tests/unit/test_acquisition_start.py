@@ -7,10 +7,11 @@ import pydicom
 import pytest
 from pydicom.dataset import FileMetaDataset
 
-from mrsflow.conversion import acquisition_start, convert
+from mrsflow.conversion import convert
 from mrsflow.conversion.vendors import Converted
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
+from mrsflow.raw_files import acquisition_start
 from mrsflow.raw_files.formats import Raw
 from mrsflow.simulation import rawfiles
 
@@ -100,3 +101,28 @@ def test_two_starts_far_apart_are_refused():
 def test_files_of_a_dicom_series_say_how_far_apart_they_are(tmp_path, times, onsets):
     paths = [dicom(tmp_path / f"{n}.dcm", AcquisitionTime=time) for n, time in enumerate(times)]
     assert acquisition_start.onsets_of(Raw("dicom", paths)) == onsets
+
+
+@pytest.mark.parametrize("own_times", [True, False])
+def test_frames_of_an_enhanced_file_are_frames_with_their_times(shared, tmp_path, own_times):
+    """The phantom's file with its frame written three times, 160 s apart (80 averages of 2 s), over midnight."""
+    import copy
+
+    from mrsflow.conversion import frames, vendors
+
+    content = pydicom.dcmread(shared / "data/siemens-dicom-xa60-phantom/SVS_XA60.dcm")
+    one = np.frombuffer(content.SpectroscopyData, "<f4")
+    content.NumberOfFrames = 3
+    content.SpectroscopyData = np.concatenate([one, 2 * one, 3 * one]).tobytes()
+    groups = [copy.deepcopy(content.PerFrameFunctionalGroupsSequence[0]) for _ in range(3)]
+    for n, group in enumerate(groups):
+        time = datetime.datetime(2030, 1, 7, 23, 57) + datetime.timedelta(seconds=160 * n)
+        group.FrameContentSequence[0].FrameAcquisitionDateTime = f"{time:%Y%m%d%H%M%S}.000000" if own_times else ""
+    content.PerFrameFunctionalGroupsSequence = groups
+    content.save_as(tmp_path / "a.dcm")
+    converted = vendors.convert([tmp_path / "a.dcm"])
+    assert converted.scan.fid.shape == (3, 1024)
+    np.testing.assert_allclose(converted.scan.fid[2], 3 * converted.scan.fid[0], rtol=1e-6)
+    assert converted.scan.dimension_header("DIM_DYN").get("FrameOnset") == ([0.0, 160.0, 320.0] if own_times else None)
+    placed = frames.placed(converted, frames.excitations(converted, None, "p"), "p", [])
+    assert placed.dimension_header("DIM_DYN")["FrameOnset"] == [0.0, 160.0, 320.0]

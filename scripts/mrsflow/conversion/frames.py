@@ -40,12 +40,15 @@ def excitations(converted: Converted, declared: int | None, key: str) -> int:
                 f"{declared}; correct it, leave it out to take that of the file, or give this scan another protocol"
             )
         return declared
+    counted = _by_the_clock(scan)
+    if len(stated) > 1 and counted in stated:
+        return counted
     if len(stated) > 1:
         raise InputError(
             f"the header counts {stated[0]} averages beside {scan.size('DIM_DYN')} frames, of each or of all together; "
             f"set {key}.excitations_per_frame to {stated[0]} or {stated[1]}"
         )
-    return stated[0] if stated else _by_the_clock(scan) or 1
+    return stated[0] if stated else counted or 1
 
 
 def _by_the_clock(scan: Scan) -> int | None:

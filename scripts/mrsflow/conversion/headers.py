@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrsflow.conversion import acquisition_start, checks
+from mrsflow.conversion import checks
 from mrsflow.errors import InputError
 from mrsflow.files import digest_of, read_json, write_json
-from mrsflow.raw_files import formats
+from mrsflow.raw_files import acquisition_start, formats
 
 if TYPE_CHECKING:
     from mrsflow.study.study import Study

@@ -404,13 +404,18 @@ def _repair_siemens_dicom(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     import pydicom
     from nibabel.nicom import csareader
 
-    scan = _inversion_in_ms(scan, raw, notes)
-    image = csareader.get_csa_header(pydicom.dcmread(raw.files[0]), "image")
+    scan, content = _inversion_in_ms(scan, raw, notes), pydicom.dcmread(raw.files[0], stop_before_pixels=True)
+    image = csareader.get_csa_header(content, "image")
     stated = {key: image["tags"][key]["items"] if image else [] for key in ("EchoTime", "DataPointColumns")}
-    if stated["DataPointColumns"] and int(stated["DataPointColumns"][0]) != scan.n_points:
+    n_points = int((stated["DataPointColumns"] or [content.get("DataPointColumns") or scan.n_points])[0])
+    n_frames = 1 if image else int(content.get("NumberOfFrames") or 1)
+    if n_frames > 1 and scan.n_points == n_frames * n_points:  # spec2nii takes them for one long FID
+        notes.append(f"enhanced DICOM: {n_frames} frames of {n_points} points in a file")
+        scan = scan.with_data(scan.fid.reshape(-1, n_points), ("DIM_DYN",))
+    if n_points != scan.n_points:
         raise InputError(
-            f"{raw.files[0]}: is truncated, {scan.n_points} of {int(stated['DataPointColumns'][0])} points are there; "
-            "copy it from the scanner again"
+            f"{raw.files[0]}: is truncated or of a layout that is not known, {scan.n_points} of {n_points} points are "
+            "there; copy it from the scanner again, or convert it by other means and name the NIfTI-MRS file"
         )
     echo_time = scan.header.get("EchoTime")
     if stated["EchoTime"] and echo_time is not None and not checks.plausible("EchoTime", echo_time):

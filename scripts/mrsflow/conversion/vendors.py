@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from mrsflow import nifti_mrs
-from mrsflow.conversion import acquisition_start, checks, excitations, repairs, text_formats
+from mrsflow.conversion import checks, excitations, repairs, text_formats
 from mrsflow.errors import InputError
 from mrsflow.files import full_disk, read_json
 from mrsflow.nifti_mrs import Scan
-from mrsflow.raw_files import ge, twix
+from mrsflow.raw_files import acquisition_start, ge, twix
 from mrsflow.raw_files.formats import Raw, detect, head_of, refuse_unreadable
 
 logger = logging.getLogger(__name__)
@@ -374,10 +374,11 @@ def _finished(scan: Scan, references: dict[str, Scan], raw: Raw, values: dict[st
     if raw.format == "twix" and (read := twix.readouts(raw.files[0])) is not None:
         scan, found, lead = twix.in_time(scan, read, notes)
         references |= found
-    elif raw.format in acquisition_start.DICOM and len(raw.files) == scan.size("DIM_DYN") > 1:
-        if times := repairs.times_of_files(raw.files):
+    elif raw.format in acquisition_start.DICOM and scan.size("DIM_DYN") > 1:
+        if len(raw.files) == scan.size("DIM_DYN") and (times := repairs.times_of_files(raw.files)):
             scan = scan.with_values("DIM_DYN", **times)
-        if (onsets := acquisition_start.onsets_of(raw)) is not None:
+        onsets = acquisition_start.onsets_of(raw)
+        if onsets is not None and len(onsets) == scan.size("DIM_DYN"):
             scan = scan.with_onsets(onsets)
     scan = _without_empty_end(scan, notes)
     notes += _replaced(scan, values)

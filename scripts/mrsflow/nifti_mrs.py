@@ -309,6 +309,39 @@ def read(path: Path | str, given: Mapping[str, Any] | None = None) -> Scan:
     return Scan(fid=fid, dims=dims, dwell_time=dwell, header=header, affine=image.affine)
 
 
+def stated_onsets(content: Mapping[str, Any], n_frames: int | None, where: str) -> list[float] | None:
+    """Start of each frame (s) that a sidecar gives: our FrameOnset, or VolumeTiming of BIDS; None where it does not.
+
+    Parameters
+    ----------
+    content : mapping
+        Of the sidecar.
+    n_frames : int or None
+        Of the scan; None where its dimensions have no names.
+    where : str
+        Name of the sidecar, for messages.
+
+    Raises
+    ------
+    InputError
+        No increasing times, or another number of them than of frames.
+
+    >>> stated_onsets({"VolumeTiming": [0, 16, 40]}, 3, "a.json")
+    [0.0, 16.0, 40.0]
+    """
+    key = next((key for key in ("FrameOnset", "VolumeTiming") if content.get(key) is not None), None)
+    if key is None:
+        return None
+    values = content[key] if isinstance(content[key], list) else [content[key]]
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v < np.inf]
+    if len(numbers) != len(values) or np.any(np.diff(numbers) <= 0) or len(values) != (n_frames or len(values)):
+        raise InputError(
+            f"{where}: {key} has {len(values)} values where the scan has {n_frames} frames; one time for each (s), "
+            "later than the one before, is needed: correct it, or take it out if frames follow each other at once"
+        )
+    return [float(number) for number in numbers]
+
+
 def sidecar_of(path: Path) -> Path:
     """BIDS sidecar beside a NIfTI file, whether it is there or not."""
     return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")

@@ -1,6 +1,7 @@
 """Datasets of other tools as input: read as they are, or refused with the file that the user has."""
 
 import copy
+import re
 import shutil
 from pathlib import Path
 
@@ -276,6 +277,45 @@ def test_what_neither_header_nor_sidecar_says_is_asked_of_the_sidecar(tmp_path, 
     _, faults = study_of(tmp_path)
     assert len(faults) == 1
     assert f"neither its header nor a sidecar says {key} (s); write it into sub-01_svs.json" in faults[0]
+
+
+PAUSE = [4.0 * n + (120.0 if n >= 30 else 0.0) for n in range(60)]
+"""Sixty frames of 4 s, and two minutes of pause in the middle."""
+
+
+@pytest.mark.parametrize(("stated", "counts"), [
+    ({"RepetitionTime": 4, "VolumeTiming": PAUSE}, [30, 30]),
+    ({"NumberOfTransients": 60, "VolumeTiming": PAUSE}, [30, 30]),
+    ({"RepetitionTime": 4}, [30, 30]),
+    ({"RepetitionTime": 4, "VolumeTiming": [t + 60 for t in PAUSE]}, [15, 30]),
+])  # fmt: skip
+@pytest.mark.parametrize("above", [True, False])
+def test_frames_lie_where_their_timing_says(tmp_path, stated, counts, above):
+    """Bins of two minutes: before the pause, and after it; without the times all frames follow each other."""
+    timed = "VolumeTiming" in stated
+    sidecar = {k: v for k, v in SIDECAR.items() if k != "RepetitionTime"} | stated
+    one_scan(tmp_path, sidecar=None if above else sidecar)
+    if above:
+        made.write_json(tmp_path / "svs.json", sidecar)
+    bins = {"before": [0, 2], "after": [4, 6] if timed else [2, 4]}
+    if counts[0] == 15:
+        bins["after"] = [5, 7]
+    blocks = {"event": "start", "bins": bins, "baseline": ["before"]}
+    table = converted(tmp_path, tmp_path / "results", blocks=blocks)["sub-01_ses-1"]
+    assert (table["n_transients"] + table["n_rejected"]).tolist() == counts
+
+
+@pytest.mark.parametrize(("stated", "said"), [
+    ({"RepetitionTime": 4, "VolumeTiming": PAUSE[:-1]}, "_svs.json: VolumeTiming has 59 values where .* 60 frames"),
+    ({"RepetitionTime": 4, "VolumeTiming": PAUSE[::-1]}, "one time for each"),
+    ({"RepetitionTime": 4, "VolumeTiming": "x"}, "VolumeTiming has 1 values"),
+    ({"VolumeTiming": PAUSE}, "says RepetitionTime .*or NumberOfTransients, by which VolumeTiming says it"),
+])  # fmt: skip
+def test_a_timing_that_does_not_fit_the_frames_is_named(tmp_path, stated, said):
+    one_scan(tmp_path, sidecar={k: v for k, v in SIDECAR.items() if k != "RepetitionTime"} | stated)
+    _, faults = study_of(tmp_path)
+    assert len(faults) == 1
+    assert re.search(said, faults[0])
 
 
 def test_no_sidecar_at_all_is_no_fault_where_the_header_says_everything(tmp_path):

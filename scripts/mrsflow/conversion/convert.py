@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +332,7 @@ def _convert_row(key: str, row: dict[str, Any], config: dict[str, Any]) -> list[
     items = [Item(stem, role, parts.scan, row, tuple(notes), excitations, parts.numbers)]
     if role == "mm":  # its own water only: for scaling there is that of the metabolites
         references = {use: reference for use, reference in references.items() if use == "ecc"}
+    converted = _with_onsets(converted, row.get("onsets"), notes)
     for use, reference in references.items():
         other = layout.entities(key, **{"acq": None if use == "ecc" else use, **labels})
         items.append(Item(f"{other}_mrsref", "mrsref", reference, row, excitations=excitations))
@@ -349,6 +350,30 @@ def _with_start(
         They differ by more than `tolerance` (s).
     """
     notes, stated, found = list(converted.notes), row.get("start_time"), converted.start
+def _with_onsets(converted: vendors.Converted, onsets: list[float] | None, notes: list[str]) -> vendors.Converted:
+    """Scan whose frames begin when a sidecar of its dataset says, where its header does not say it itself."""
+    n_frames = converted.scan.size("DIM_DYN")
+    if onsets is None or "DIM_DYN" not in converted.scan.dims:
+        return converted
+    if "FrameOnset" in converted.scan.dimension_header("DIM_DYN"):
+        return converted
+    if onsets[0] > 0:
+        notes.append(f"its first frame begins {onsets[0]:g} s after time 0 of its sidecar, and so of its events")
+    return replace(converted, scan=converted.scan.with_onsets(onsets[:n_frames]))
+
+
+def _water_of(converted: vendors.Converted, protocol: dict[str, Any], name: str, notes: list[str]) -> nifti_mrs.Scan:
+    """Unsuppressed water that a row of role mrsref names: a whole file, or what a metabolite file has of it."""
+    if converted.references:
+        return converted.references.get("ecc") or next(iter(converted.references.values()))
+    declared = checks.water_frames(protocol["water_frames"], converted.scan.size("DIM_DYN")) is not None
+    if not declared or "DIM_DYN" not in converted.scan.dims:
+        return converted.scan
+    parts = frames.parted(converted.scan, {**protocol, "use_frames": "all"}, name, notes, converted.lost)
+    whole = parts.water is None or checks.looks_like_water(parts.scan)
+    return converted.scan if whole else parts.water
+
+
     if found and stated:
         later = -seconds_between(stated, found)  # an inline reference may or may not be counted
         apart = max(-later, later - converted.lead_s, 0.0)

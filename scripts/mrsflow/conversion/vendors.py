@@ -218,6 +218,9 @@ def _read_nifti(path: Path, given: Mapping[str, Any], notes: list[str]) -> Scan:
     lacking = {k: content[k] for k in ("EchoTime", "RepetitionTime", "MixingTime", "Manufacturer") if k in content}
     return replace(scan, header={**lacking, **scan.header})
 
+    if "FrameOnset" not in scan.dimension_header("DIM_DYN") and "DIM_DYN" in scan.dims:
+        onsets = nifti_mrs.stated_onsets(content, scan.size("DIM_DYN"), str(sidecar))
+        scan = scan if onsets is None else scan.with_onsets(onsets)
 
 def _tagged(scan: Scan, path: Path, notes: list[str]) -> Scan:
     """Scan whose dimensions each have a tag of their own, those of length one that have none left out."""

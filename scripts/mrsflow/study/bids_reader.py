@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -266,6 +267,7 @@ def _scan_row(dataset: _Dataset, key: str, path: Path, role: str, sidecar: Sidec
         "run": own.get("run"),
         **{entity: own.get(entity) for entity in layout.SERIES if role != "T1w"},
         "excitations": None,
+        "onsets": None,
         **dict.fromkeys([*(column for column, *_ in FACTS.values()), "nucleus", "dwell_time_s"]),
     }
 
@@ -280,6 +282,10 @@ def _facts(path: Path, sidecar: Sidecar, role: str) -> dict[str, Any]:
     """
     header = nifti_mrs.read_header(path)
     found: dict[str, Any] = {}
+    if role != "mrsref":
+        times = {key: sidecar.values[key][0] for key in ("FrameOnset", "VolumeTiming") if key in sidecar.values}
+        where = sidecar.where(next(iter(times))) if times else ""
+        found["onsets"] = nifti_mrs.stated_onsets(times, header.frames, where)
     for name, (column, factor, unit) in FACTS.items():
         if name == "InversionTime" and role != "mm":
             continue  # others have none, or 0
@@ -290,11 +296,13 @@ def _facts(path: Path, sidecar: Sidecar, role: str) -> dict[str, Any]:
                 f"{path}: {name} is {own:g} {unit} in its header and {stated:g} {unit} in {sidecar.where(name)}; "
                 "correct the one that is wrong"
             )
+        if own is None and stated is None and name == "RepetitionTime":
+            stated = _spacing(found.get("onsets"), _excitations(sidecar, header))
         value = stated if own is None else own
         if value is None:
             raise InputError(
                 f"{path}: neither its header nor a sidecar says {name} ({unit}); write it into {_beside(path)}, or "
-                "into a sidecar further up that holds for all such scans"
+                f"into a sidecar further up that holds for all such scans{_or_transients(name, found)}"
             )
         found[f"found {name}"] = value
         if own is None and stated is not None:
@@ -318,6 +326,14 @@ def _facts(path: Path, sidecar: Sidecar, role: str) -> dict[str, Any]:
     return found | {"found ExcitationsPerFrame": _excitations(sidecar, header)}
 
 
+def _spacing(onsets: list[float] | None, excitations: float | None) -> float | None:
+    """Repetition time (s) by the usual time between frames and how many excitations each has; None where not known."""
+    if onsets is None or len(onsets) < 2 or excitations is None:
+        return None
+    gaps = sorted(later - earlier for earlier, later in pairwise(onsets))
+    return gaps[len(gaps) // 2] / excitations
+
+
 def _excitations(sidecar: Sidecar, header: nifti_mrs.Header) -> float | None:
     """Excitations in each frame: as stated, else the transients over the frames where that comes out even."""
     stated = sidecar.number("ExcitationsPerFrame")
@@ -326,6 +342,12 @@ def _excitations(sidecar: Sidecar, header: nifti_mrs.Header) -> float | None:
         return stated
     share = transients / header.frames
     return share if share >= 1 and share == int(share) else None
+
+
+def _or_transients(name: str, found: dict[str, Any]) -> str:
+    """Say what else settles a repetition time where the sidecar gives the times of frames."""
+    timed = name == "RepetitionTime" and found.get("onsets")
+    return " (or NumberOfTransients, by which VolumeTiming says it)" if timed else ""
 
 
 def _beside(path: Path) -> str:

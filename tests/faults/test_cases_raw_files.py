@@ -247,7 +247,7 @@ def parted(path: Path, **protocol):
 
     converted = vendors.convert([path])
     notes: list[str] = []
-    settings = {"water_frames": "header", "use_frames": "all", "sequence": "press", **protocol}
+    settings = {"water_frames": "header", "use_frames": "all", "sequence": "press", "phase_cycle": 1, **protocol}
     scan = frames.placed(converted, 1, "protocols.p", notes)
     return frames.parted(scan, settings, "protocols.p", notes)
 

@@ -253,7 +253,7 @@ def test_a_copy_of_a_scan_is_no_second_visit(tmp_path, second, same):
     if not same:
         voxels.refuse_same_scan(read_study(settings), tmp_path / "out")
         return
-    with pytest.raises(InputError, match="line 3: sub-01_ses-2_svs is the same scan as sub-01_ses-1_svs"):
+    with pytest.raises(InputError, match="line 3: 6 of the 6 frames of sub-01_ses-2_svs are those of sub-01_ses-1_svs"):
         voxels.refuse_same_scan(read_study(settings), tmp_path / "out")
 
 

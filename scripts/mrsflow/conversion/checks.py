@@ -372,6 +372,28 @@ def named_sequence(header: dict[str, Any]) -> tuple[str, str, str] | None:
     return None
 
 
+def declared_as(kind: str, protocol: dict[str, Any]) -> bool:
+    """Whether a protocol declares a kind of sequence (`SEQUENCES`): one condition of an edited scan is PRESS or sLASER.
+
+    >>> declared_as("edited", {"sequence": "press", "use_frames": "edit off"})
+    True
+    """
+    declared = protocol["sequence"]
+    half = kind == "edited" and declared in ("press", "semi_laser") and protocol.get("use_frames", "all") != "all"
+    return half or declared in (kind, "other")
+
+
+def way_out(kind: str, key: str) -> str:
+    """Say what to change where a header names another kind of sequence than a protocol."""
+    if kind == "edited":
+        return (
+            f"set {key}.use_frames to 'edit off' for the frames that a basis set of press or semi_laser fits, or give "
+            "this scan a protocol of sequence other with its own basis set file"
+        )
+    own = "" if kind in ("press", "semi_laser", "steam") else " (sequence other with its own basis set file)"
+    return f"set {key}.sequence, or give this scan another protocol{own}"
+
+
 def _check_sequence(scan: Scan, protocol: dict[str, Any], key: str) -> list[Check]:
     """Compare the sequence, and the mixing time of STEAM, with what the header says."""
     declared, named = protocol.get("sequence"), named_sequence(scan.header)
@@ -381,11 +403,8 @@ def _check_sequence(scan: Scan, protocol: dict[str, Any], key: str) -> list[Chec
         rows = [Check("sequence", "unknown", declared, "unknown", "the header names no sequence that is known")]
     else:
         kind, where, text = named
-        half = kind == "edited" and declared == "press" and protocol.get("use_frames", "all") != "all"
-        agrees = declared in (kind, "other") or half
-        message = f"{where} is {text!r}; set {key}.sequence, or give this scan another protocol" + (
-            "" if kind in ("press", "semi_laser", "steam") else " (sequence other with its own basis set file)"
-        )
+        agrees = declared_as(kind, protocol)
+        message = f"{where} is {text!r}; {way_out(kind, key)}"
         status = "pass" if agrees else "warn" if where == "ProtocolName" else "fail"
         rows = [Check("sequence", kind, declared, status, "" if agrees else message)]
     found, expected = scan.header.get("MixingTime"), protocol.get("mixing_time_ms")

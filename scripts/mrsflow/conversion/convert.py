@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow import nifti_mrs, result_tables
-from mrsflow.conversion import bids, checks, frames, identity, vendors
+from mrsflow.conversion import bids, checks, editing, frames, identity, vendors
 from mrsflow.errors import InputError, hide, without_hidden
 from mrsflow.files import atomic_path, checksum, read_table, scratch, write_json, write_table
 from mrsflow.nifti_mrs import Scan
@@ -262,6 +262,14 @@ def _refuse_unlike_runs(items: list[Item], minimum_dice: float) -> None:
         seen |= dict.fromkeys(frames, item)
         series = re.sub(r"_run-\d+", "", item.name)
         other = first.setdefault(series, item)
+        if other is not item and item.role == "svs":
+            conditions = {editing.condition(editing.naa_share(one.scan)): one for one in (other, item)}
+            if {"edit on", "edit off"} <= set(conditions):
+                raise InputError(
+                    f"{line}: holds frames of another editing condition than {other.row['line']} (NAA is gone in "
+                    f"{conditions['edit on'].row['line']}), and runs of one series need one; correct use_frames of "
+                    "their protocols, or give each row a task of its own and choose one with inputs.select"
+                )
         if checks.voxel_size(item.scan) is None or checks.voxel_size(other.scan) is None:
             continue
         dice = checks.voxel_dice(other.scan.affine, item.scan.affine)
@@ -320,36 +328,28 @@ def _convert_row(key: str, row: dict[str, Any], config: dict[str, Any]) -> list[
     if role == "mrsref":
         stem = f"{layout.entities(key, **labels, acq=row.get('acq'))}_mrsref"
         number = next(iter(converted.excitations), protocol["excitations_per_frame"] or 1)
-        return [Item(stem, "mrsref", converted.scan, row, tuple(converted.notes), number)]
+        notes = list(converted.notes)
+        return [Item(stem, "mrsref", _water_of(converted, protocol, name, notes), row, tuple(notes), number)]
     row, notes = _with_start(row, converted, config["convert"]["maximum_clock_difference_s"])
     declared = protocol["excitations_per_frame"] or row.get("excitations")
+    converted = _with_onsets(converted, row.get("onsets"), notes)
     excitations = frames.excitations(converted, declared, name)
     scan = frames.placed(converted, excitations, name, notes)
-    parts = frames.parted(scan, protocol, name, notes)
+    parts = frames.parted(scan, protocol, name, notes, converted.lost)
+    if role == "svs" and protocol["use_frames"] == "all" and protocol["sequence"] != "other":
+        editing.refuse_unnoticed(parts.scan, parts.planned, name, notes)
     references = {**converted.references} if parts.water is None else {**converted.references, "ecc": parts.water}
     if protocol["water_frames"] == "none":
         references = {}
     items = [Item(stem, role, parts.scan, row, tuple(notes), excitations, parts.numbers)]
     if role == "mm":  # its own water only: for scaling there is that of the metabolites
         references = {use: reference for use, reference in references.items() if use == "ecc"}
-    converted = _with_onsets(converted, row.get("onsets"), notes)
     for use, reference in references.items():
         other = layout.entities(key, **{"acq": None if use == "ecc" else use, **labels})
         items.append(Item(f"{other}_mrsref", "mrsref", reference, row, excitations=excitations))
     return items
 
 
-def _with_start(
-    row: dict[str, Any], converted: vendors.Converted, tolerance: float
-) -> tuple[dict[str, Any], list[str]]:
-    """Row with the start of the scan that the raw file states, where the table does not; a remark where they differ.
-
-    Raises
-    ------
-    InputError
-        They differ by more than `tolerance` (s).
-    """
-    notes, stated, found = list(converted.notes), row.get("start_time"), converted.start
 def _with_onsets(converted: vendors.Converted, onsets: list[float] | None, notes: list[str]) -> vendors.Converted:
     """Scan whose frames begin when a sidecar of its dataset says, where its header does not say it itself."""
     n_frames = converted.scan.size("DIM_DYN")
@@ -374,6 +374,17 @@ def _water_of(converted: vendors.Converted, protocol: dict[str, Any], name: str,
     return converted.scan if whole else parts.water
 
 
+def _with_start(
+    row: dict[str, Any], converted: vendors.Converted, tolerance: float
+) -> tuple[dict[str, Any], list[str]]:
+    """Row with the start of the scan that the raw file states, where the table does not; a remark where they differ.
+
+    Raises
+    ------
+    InputError
+        They differ by more than `tolerance` (s).
+    """
+    notes, stated, found = list(converted.notes), row.get("start_time"), converted.start
     if found and stated:
         later = -seconds_between(stated, found)  # an inline reference may or may not be counted
         apart = max(-later, later - converted.lead_s, 0.0)
@@ -416,7 +427,10 @@ def _write_item(item: Item, reference: str | None, config: dict[str, Any], root:
     protocol = config["protocols"][item.row["protocol"]]
     task = item.row.get("task") or None
     content = bids.sidecar(scan, item.excitations, protocol["sequence"], task)
-    content["SignalChecksum"] = hashlib.sha256(np.ascontiguousarray(scan.fid).astype(np.complex64)).hexdigest()[:16]
+    content["FrameChecksums"] = [
+        hashlib.sha256(np.ascontiguousarray(frame).astype(np.complex64)).hexdigest()[:12]
+        for frame in checks.frames_of(scan)
+    ]
     content["OriginalChecksum"] = [checksum(path) for path in formats.files_of(item.row["raw"])]
     if reference:
         content["ReferenceSignal"] = f"bids::{(folder / reference).relative_to(root).as_posix()}.nii.gz"

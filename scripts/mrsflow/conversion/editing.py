@@ -4,6 +4,8 @@ That pulse takes the singlet of NAA away; so whether frames hold it says what th
 conditions were measured. Of other editing (GSH, lactate) the frames do not tell it.
 """
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,26 +17,58 @@ EDITED_BELOW, UNEDITED_ABOVE = 0.6, 0.9
 """Height of NAA over creatine's: edit-on below the one, edit-off above the other. In vivo at TE 68 ms 0.2 and 1.7."""
 VISIBLE = 5.0
 """Height of creatine over noise at which frames tell their condition."""
+APART = 3.0
+"""Times that NAA is higher in one part of the frames than in the other, if nobody said that the scan is edited."""
+FOUR_CONDITIONS = r"hermes|herc(ules|(?![a-z]))"
+"""Names of sequences whose conditions NAA does not tell apart."""
 
 
-def naa_share(scan: Scan, chosen: NDArray[np.bool_] | None = None) -> float | None:
+def naa_share(scan: Scan) -> float | None:
     """Height of NAA over that of creatine in the mean of frames, None where creatine does not stand out of noise."""
-    heights = singlet_heights(
-        scan if chosen is None or "DIM_DYN" not in scan.dims else scan.selected("DIM_DYN", chosen)
-    )
+    heights = singlet_heights(scan)
     return heights["NAA"] / heights["Cr"] if heights["Cr"] > VISIBLE else None
 
 
-def orders(n_frames: int) -> dict[str, NDArray[np.bool_]]:
-    """Ways in which two conditions follow each other, as the frames of the first."""
+def naa_shares(scan: Scan, parts: list[NDArray[np.bool_]]) -> list[float | None]:
+    """Share of NAA (`naa_share`) in each of some parts of the frames."""
+    axis = scan.dims.index("DIM_DYN")
+    weights = np.array([part / part.sum() for part in parts], np.float32)
+    means = np.tensordot(weights, scan.fid, (1, axis))
+    return [naa_share(scan.with_data(mean, _without(scan, axis))) for mean in means]
+
+
+def by_position(rule: str, n_frames: int, planned: int) -> NDArray[np.bool_]:
+    """Frames that a rule other than those of conditions chooses; halves are those of the scan as it was planned.
+
+    >>> by_position("first half", 5, 8), by_position("last 2", 5, 5)
+    (array([ True,  True,  True,  True, False]), array([False, False, False,  True,  True]))
+    """
     index = np.arange(n_frames)
+    kind, _, number = rule.partition(" ")
+    if number.isdigit():
+        return index < int(number) if kind == "first" else index >= n_frames - int(number)
     return {
         "all": np.ones(n_frames, bool),
         "odd": index % 2 == 0,
         "even": index % 2 == 1,
-        "first half": index < n_frames // 2,
-        "second half": index >= n_frames // 2,
+        "first half": index < planned // 2,
+        "second half": index >= planned // 2,
+    }[rule]
+
+
+def orders(n_frames: int, planned: int) -> dict[str, tuple[NDArray[np.bool_], str, str]]:
+    """Ways in which two conditions follow each other: frames of the first, and what to call those of either."""
+    index = np.arange(n_frames)
+    found = {
+        "alternating": (index % 2 == 0, "odd", "even"),
+        "in halves": (index < planned // 2, "first half", "second half"),
     }
+    length = 2
+    while length < planned // 2:
+        called = f"first {length} of each {2 * length}", f"last {length} of each {2 * length}"
+        found[f"by {length}"] = (index // length % 2 == 0, *called)
+        length *= 2
+    return {name: order for name, order in found.items() if order[0].any() and not order[0].all()}
 
 
 def condition(share: float | None) -> str | None:
@@ -44,7 +78,64 @@ def condition(share: float | None) -> str | None:
     return "edit on" if share < EDITED_BELOW else "edit off" if share > UNEDITED_ABOVE else None
 
 
-def chosen(scan: Scan, rule: str, key: str, notes: list[str]) -> tuple[Scan, NDArray[np.integer]]:
+def parts_of(scan: Scan, planned: int) -> tuple[dict[str, tuple[NDArray[np.bool_], str]], float]:
+    """Frames of either condition with what to call them, by the order that parts them best; none where none does.
+
+    Returns
+    -------
+    parts : dict
+        By condition, ``edit on`` and ``edit off``.
+    apart : float
+        How many times higher NAA is in the one part.
+    """
+    best: dict[str, tuple[NDArray[np.bool_], str]] = {}
+    widest, ways = 0.0, list(orders(scan.size("DIM_DYN"), planned).values())
+    shares = naa_shares(scan, [part for first, *_ in ways for part in (first, ~first)]) if ways else []
+    for (first, *called), *pair in zip(ways, shares[::2], shares[1::2], strict=True):
+        found = [condition(share) for share in pair]
+        if set(found) != {"edit on", "edit off"}:
+            continue
+        apart = max(pair) / max(min(pair), np.finfo(float).tiny)
+        if apart > widest:
+            widest = apart
+            best = dict(zip(found, zip((first, ~first), called, strict=True), strict=True))
+    return best, widest
+
+
+def refuse_unnoticed(scan: Scan, planned: int, key: str, notes: list[str]) -> None:
+    """Refuse a scan whose frames hold NAA by turns, though the protocol takes them all for the same.
+
+    Parameters
+    ----------
+    scan : Scan
+        Water frames taken out.
+    planned : int
+        Frames that it would have, had it not been stopped.
+    key : str
+        Of the protocol, for messages.
+    notes : list of str
+        Frames of which none holds NAA are remarked on.
+
+    Raises
+    ------
+    InputError
+        Some frames hold NAA and others do not.
+    """
+    parts, apart = parts_of(scan, planned) if scan.size("DIM_DYN") > 1 else ({}, 0.0)
+    if apart > APART:
+        raise InputError(
+            f"frames with NAA ({parts['edit off'][1]}) and without it ({parts['edit on'][1]}) are mixed, as in an "
+            f"edited scan, and {key}.use_frames is 'all'; set it to 'edit off', or leave this row out"
+        )
+    share = naa_share(scan)
+    if condition(share) == "edit on":
+        notes.append(
+            f"NAA is {share:.2g} of creatine, as in frames with an editing pulse (edit-on), of which PRESS, sLASER and "
+            "STEAM basis sets know nothing: look at the spectrum, and leave this row out if the scan is edited"
+        )
+
+
+def chosen(scan: Scan, rule: str, planned: int, key: str, notes: list[str]) -> tuple[Scan, NDArray[np.integer]]:
     """Frames that a protocol's key ``use_frames`` chooses, and their indices.
 
     Parameters
@@ -53,6 +144,8 @@ def chosen(scan: Scan, rule: str, key: str, notes: list[str]) -> tuple[Scan, NDA
         Water frames taken out.
     rule : str
         Other than ``all``.
+    planned : int
+        Frames that it would have, had it not been stopped.
     key : str
         Of the protocol, for messages.
     notes : list of str
@@ -65,32 +158,44 @@ def chosen(scan: Scan, rule: str, key: str, notes: list[str]) -> tuple[Scan, NDA
     """
     if "DIM_EDIT" in scan.dims:
         return _of_dimension(scan, rule, key)
+    _refuse_four_conditions(scan, rule, key)
     if "DIM_DYN" not in scan.dims:
         if rule.startswith("edit") and condition(naa_share(scan)) in (rule, None):
             return scan, np.arange(1)
         raise InputError(
             f"there is one frame, and {key}.use_frames is {rule!r}; set it to all, or name a file of single frames"
         )
-    sets, n_frames = orders(scan.size("DIM_DYN")), scan.size("DIM_DYN")
+    n_frames = scan.size("DIM_DYN")
     if rule.startswith("edit"):
-        frames = _by_condition(scan, rule, sets, key, notes)
+        frames = _by_condition(scan, rule, planned, key, notes)
     else:
-        frames = sets[rule]
-        _refuse_mixed(scan, frames, rule, sets, key)
+        frames = by_position(rule, n_frames, planned)
+        _refuse_mixed(scan, frames, rule, planned, key)
     if not frames.any():
-        raise InputError(f"use_frames: {rule!r} leaves nothing of {n_frames} frames; correct it in {key}")
+        raise InputError(
+            f"{key}.use_frames is {rule!r}, which leaves nothing of {n_frames} frames; correct it, or leave the row out"
+        )
     return scan.selected("DIM_DYN", frames), np.flatnonzero(frames)
+
+
+def _refuse_four_conditions(scan: Scan, rule: str, key: str) -> None:
+    """Refuse to choose by NAA among the four conditions of HERMES and its like, of which two hold it."""
+    texts = [str(scan.header.get(name) or "") for name in ("SequenceName", "PulseSequenceFile", "ProtocolName")]
+    if rule.startswith("edit") and any(re.search(FOUR_CONDITIONS, text, re.IGNORECASE) for text in texts):
+        raise InputError(
+            f"{key}.use_frames is {rule!r}, and the header names a sequence of four conditions, of which NAA tells "
+            "two; name a NIfTI-MRS file of the frames without any editing pulse, with use_frames all"
+        )
 
 
 def _of_dimension(scan: Scan, rule: str, key: str) -> tuple[Scan, NDArray[np.integer]]:
     """One entry of DIM_EDIT: by its header's EditCondition, else by NAA, else by its place."""
     axis, count = scan.dims.index("DIM_EDIT"), scan.size("DIM_EDIT")
-    named = [str(c).strip().lower() for c in scan.dimension_header("DIM_EDIT").get("EditCondition", [])]
+    named = _named(scan, "DIM_EDIT")
     parts = [scan.with_data(np.take(scan.fid, i, axis=axis), _without(scan, axis)) for i in range(count)]
     seen = [condition(naa_share(part)) for part in parts]
     if rule.startswith("edit"):
-        wanted = rule.removeprefix("edit ")
-        indices = [i for i, name in enumerate(named) if name == wanted] or [i for i, c in enumerate(seen) if c == rule]
+        indices = [i for i, name in enumerate(named) if name == rule] or [i for i, c in enumerate(seen) if c == rule]
     else:
         indices = [{"odd": 0, "first half": 0}.get(rule, count - 1)] if count == 2 else []
     if len(indices) != 1:
@@ -101,41 +206,48 @@ def _of_dimension(scan: Scan, rule: str, key: str) -> tuple[Scan, NDArray[np.int
     return parts[indices[0]], np.arange(parts[0].size("DIM_DYN"))
 
 
+def _named(scan: Scan, dim: str) -> list[str]:
+    """Conditions that a dimension header names (EditCondition), as ``edit on`` and ``edit off`` where they are."""
+    texts = [str(text).strip().lower() for text in scan.dimension_header(dim).get("EditCondition", [])]
+    return [re.sub(r"^(edit(ing)?[ _-]?)?(on|off)$", r"edit \3", text) for text in texts]
+
+
 def _without(scan: Scan, axis: int) -> tuple[str, ...]:
     return tuple(dim for i, dim in enumerate(scan.dims) if i != axis)
 
 
-def _by_condition(
-    scan: Scan, rule: str, sets: dict[str, NDArray[np.bool_]], key: str, notes: list[str]
-) -> NDArray[np.bool_]:
+def _by_condition(scan: Scan, rule: str, planned: int, key: str, notes: list[str]) -> NDArray[np.bool_]:
     """Frames of a condition: those that the dimension header names so, else of the order that NAA shows."""
-    named = [str(c).strip().lower() for c in scan.dimension_header("DIM_DYN").get("EditCondition", [])]
-    if {"on", "off"} & set(named):
-        return np.array([name == rule.removeprefix("edit ") for name in named])
-    shares = {name: naa_share(scan, frames) for name, frames in sets.items() if frames.any()}
-    for first, second in (("odd", "even"), ("first half", "second half")):
-        found = {condition(shares.get(name)): name for name in (first, second)}
-        if {"edit on", "edit off"} <= set(found):
-            notes.append(f"{rule}: {found[rule]} of the frames, as NAA shows")
-            return sets[found[rule]]
-    if condition(shares["all"]) == rule:
+    named = _named(scan, "DIM_DYN")
+    if {"edit on", "edit off"} & set(named):
+        return np.array([name == rule for name in named])
+    parts, _ = parts_of(scan, planned)
+    if parts:
+        frames, called = parts[rule]
+        notes.append(f"{rule}: {called} of the frames, as NAA shows")
+        return frames
+    share = naa_share(scan)
+    if condition(share) == rule:
         notes.append(f"{rule}: all frames, as NAA shows")
-        return sets["all"]
-    share = shares["all"]
+        return np.ones(scan.size("DIM_DYN"), bool)
+    if condition(share) is not None:
+        raise InputError(
+            f"{key}.use_frames is {rule!r}, and all frames are {condition(share)}: NAA is {share:.2g} of creatine; "
+            "name the file of the other condition, or leave this row out"
+        )
     found = "creatine does not stand out" if share is None else f"NAA is {share:.2g} of creatine in all frames"
     raise InputError(
         f"{key}.use_frames is {rule!r}, and no frames with and without NAA alternate or follow each other ({found}); "
-        "say odd, even, first half or second half, or all for a file of one condition"
+        "say which by position (odd, even, first half, second half, first N, last N), or all for a file of one "
+        "condition"
     )
 
 
-def _refuse_mixed(
-    scan: Scan, frames: NDArray[np.bool_], rule: str, sets: dict[str, NDArray[np.bool_]], key: str
-) -> None:
+def _refuse_mixed(scan: Scan, frames: NDArray[np.bool_], rule: str, planned: int, key: str) -> None:
     """Refuse frames chosen by position of which some hold NAA and others do not."""
-    parts = {name: naa_share(scan, frames & other) for name, other in sets.items() if (frames & other).any()}
-    found = {condition(share) for name, share in parts.items() if name != "all"} - {None}
-    if len(found) > 1:
+    sets = [part for first, *_ in orders(scan.size("DIM_DYN"), planned).values() for part in (first, ~first)]
+    held = [frames & part for part in sets if (frames & part).any()]
+    if {"edit on", "edit off"} <= {condition(share) for share in (naa_shares(scan, held) if held else [])}:
         raise InputError(
             f"{key}.use_frames is {rule!r}, and of these frames some hold NAA and others do not: both editing "
             "conditions are among them; set it to 'edit off' or 'edit on'"

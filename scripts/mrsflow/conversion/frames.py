@@ -3,7 +3,7 @@
 What the file says is used; where a protocol says something else, the scan stops here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -119,15 +119,30 @@ def _hold_against(gaps: NDArray, lengths: NDArray, count: int, key: str, notes: 
 
 @dataclass(frozen=True)
 class Parts:
-    """Frames of a file: those to be analysed with their numbers in the file (from 1), and unsuppressed water."""
+    """Frames of a file: those to be analysed with their numbers in the file (from 1), and unsuppressed water.
+
+    `planned` is how many metabolite frames the file would have, had the scan not been stopped.
+    """
 
     scan: Scan
     water: Scan | None
     numbers: NDArray[np.integer]
+    planned: int
 
 
-def parted(scan: Scan, protocol: dict[str, Any], key: str, notes: list[str]) -> Parts:
+def parted(scan: Scan, protocol: dict[str, Any], key: str, notes: list[str], lost: int = 0) -> Parts:
     """Part the frames as a protocol says: keys ``water_frames`` and ``use_frames``.
+
+    Parameters
+    ----------
+    scan : Scan
+    protocol : dict
+    key : str
+        Of the protocol, for messages.
+    notes : list of str
+        What the file says of editing conditions, and what a stopped scan lacks, are added.
+    lost : int
+        Frames that the file would hold behind these, had the scan not been stopped.
 
     Raises
     ------
@@ -136,25 +151,36 @@ def parted(scan: Scan, protocol: dict[str, Any], key: str, notes: list[str]) -> 
     """
     n_frames = scan.size("DIM_DYN")
     numbers = np.arange(1, n_frames + 1)
-    is_water = checks.water_frames(protocol["water_frames"], n_frames)
-    water = None
-    if is_water is not None:
-        if "DIM_DYN" not in scan.dims or is_water.all() or not is_water.any():
+    declared = checks.water_frames(protocol["water_frames"], n_frames + lost)
+    water, planned = None, n_frames + lost
+    if declared is not None:
+        is_water, planned = declared[:n_frames], int(np.sum(~declared))
+        if "DIM_DYN" not in scan.dims or is_water.all() or not declared.any():
             raise InputError(
                 f"water_frames: {protocol['water_frames']!r} leaves nothing of {n_frames} frames; correct it in {key}"
             )
-        water, scan, numbers = (
-            scan.selected("DIM_DYN", is_water),
-            scan.selected("DIM_DYN", ~is_water),
-            numbers[~is_water],
-        )
+        if is_water.any():
+            water = scan.selected("DIM_DYN", is_water)
+        else:
+            notes.append("the scan was stopped before its frames of unsuppressed water")
+        scan, numbers = scan.selected("DIM_DYN", ~is_water), numbers[~is_water]
     rule = protocol["use_frames"]
     if rule == "all":
-        return Parts(scan, water, numbers)
-    scan, chosen = editing.chosen(scan, rule, key, notes)
+        return _whole_cycles(Parts(scan, water, numbers, planned), protocol["phase_cycle"], lost, notes)
+    scan, chosen = editing.chosen(scan, rule, planned, key, notes)
     if protocol["sequence"] != "other" and editing.condition(editing.naa_share(scan)) == "edit on":
         raise InputError(
             f"the frames that {key}.use_frames {rule!r} chooses hold no NAA: they are edit-on, which no basis set of "
             f"{protocol['sequence']} fits; set use_frames to 'edit off', or sequence to other with its own basis file"
         )
-    return Parts(scan, water, numbers[chosen])
+    return _whole_cycles(Parts(scan, water, numbers[chosen], planned), protocol["phase_cycle"], lost, notes)
+
+
+def _whole_cycles(parts: Parts, cycle: int, lost: int, notes: list[str]) -> Parts:
+    """Leave out the frames of a stopped scan that are no whole phase cycle; of others they are a contradiction."""
+    n_frames = parts.scan.size("DIM_DYN")
+    whole = n_frames - n_frames % cycle
+    if not lost or whole in (0, n_frames):
+        return parts
+    notes.append(f"the last {n_frames - whole} frames before the scan was stopped are no whole phase cycle; left out")
+    return replace(parts, scan=parts.scan.selected("DIM_DYN", np.arange(whole)), numbers=parts.numbers[:whole])

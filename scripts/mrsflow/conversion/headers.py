@@ -85,13 +85,11 @@ def _says_start(paths: list[Path]) -> bool:
 
 def _sequence(row: dict[str, Any], protocol: dict[str, Any]) -> list[str]:
     """Hold PulseSequenceType of a sidecar against the sequence of the protocol."""
-    named = checks.named_sequence({"SequenceName": row["sequence"]})
-    declared = protocol["sequence"]
-    half = named is not None and named[0] == "edited" and declared == "press" and protocol["use_frames"] != "all"
-    if named is None or half or declared in (named[0], "other"):
+    named, where = checks.named_sequence({"SequenceName": row["sequence"]}), f"protocols.{row['protocol']}"
+    if named is None or checks.declared_as(named[0], protocol):
         return []
     return [
-        f"{row['line']}: PulseSequenceType in its sidecar is {row['sequence']!r} where protocols.{row['protocol']}."
-        f"sequence is {declared}; correct the one that is wrong, give such scans a protocol of their own (sequence "
-        "other with a basis set file where none is simulated), or choose other scans with inputs.select"
+        f"{row['line']}: PulseSequenceType in its sidecar is {row['sequence']!r} where {where}."
+        f"sequence is {protocol['sequence']}; correct the one that is wrong, {checks.way_out(named[0], where)}, "
+        "or choose other scans with inputs.select"
     ]

@@ -62,6 +62,8 @@ class Converted:
         Stored frames of the file before the first of the scan: an unsuppressed reference that came before.
     lead_s : float
         Seconds from `start` to the first frame of the scan, where its frames have times of their own.
+    lost : int
+        Frames of zeros at the end of the file, which were left out: the scan was stopped.
     """
 
     scan: Scan
@@ -71,6 +73,7 @@ class Converted:
     excitations: tuple[int, ...] = ()
     first_frame: int = 0
     lead_s: float = 0.0
+    lost: int = 0
 
 
 def convert(paths: list[Path], form: str | None = None, given: Mapping[str, str] | None = None) -> Converted:
@@ -215,12 +218,12 @@ def _read_nifti(path: Path, given: Mapping[str, Any], notes: list[str]) -> Scan:
                 f"{path}: {key} is {' and '.join(f'{v:g}' for v in values)} in its header and its sidecar; give the "
                 f"true one with --set {key}=VALUE or in the samples table"
             )
-    lacking = {k: content[k] for k in ("EchoTime", "RepetitionTime", "MixingTime", "Manufacturer") if k in content}
-    return replace(scan, header={**lacking, **scan.header})
-
     if "FrameOnset" not in scan.dimension_header("DIM_DYN") and "DIM_DYN" in scan.dims:
         onsets = nifti_mrs.stated_onsets(content, scan.size("DIM_DYN"), str(sidecar))
         scan = scan if onsets is None else scan.with_onsets(onsets)
+    lacking = {k: content[k] for k in ("EchoTime", "RepetitionTime", "MixingTime", "Manufacturer") if k in content}
+    return replace(scan, header={**lacking, **scan.header})
+
 
 def _tagged(scan: Scan, path: Path, notes: list[str]) -> Scan:
     """Scan whose dimensions each have a tag of their own, those of length one that have none left out."""
@@ -383,6 +386,7 @@ def _finished(scan: Scan, references: dict[str, Scan], raw: Raw, values: dict[st
         onsets = acquisition_start.onsets_of(raw)
         if onsets is not None and len(onsets) == scan.size("DIM_DYN"):
             scan = scan.with_onsets(onsets)
+    whole = scan.size("DIM_DYN")
     scan = _without_empty_end(scan, notes)
     notes += _replaced(scan, values)
     field = repairs.field_strength(raw)
@@ -397,9 +401,10 @@ def _finished(scan: Scan, references: dict[str, Scan], raw: Raw, values: dict[st
         references,
         list(dict.fromkeys([*raw.notes, *notes])),
         acquisition_start.start_of(raw),
-        excitations.stated(raw, n_frames),
+        excitations.stated(raw, n_frames * whole // scan.size("DIM_DYN")),
         before,
         lead,
+        whole - scan.size("DIM_DYN"),
     )
 
 

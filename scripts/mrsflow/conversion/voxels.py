@@ -15,25 +15,27 @@ if TYPE_CHECKING:
 
 
 def refuse_same_scan(study: "Study", output: Path) -> None:
-    """Refuse a scan that two sessions share.
+    """Refuse a scan that two sessions share, whole or in part.
 
     Raises
     ------
     InputError
-        The signals of two metabolite scans, or of two nulled ones, are the same to the last digit.
+        Frames of two metabolite scans, or of two nulled ones, are the same to the last digit.
     """
     seen: dict[tuple[bool, str], Path] = {}
     for key in study.keys:
         folder = layout.session_folder(output / "bids", key) / "mrs"
         for path in sorted(folder.glob("sub-*_svs.nii.gz")):
-            signal = read_json(layout.sidecar(path)).get("SignalChecksum")
-            other = seen.setdefault((layout.is_nulled(path), signal), path) if signal else path
-            if other is not path:
+            own = read_json(layout.sidecar(path)).get("FrameChecksums", [])
+            frames = [(layout.is_nulled(path), frame) for frame in own]
+            if shared := [seen[frame] for frame in frames if frame in seen]:
                 lines = study.samples.loc[study.samples["key"] == key, "line"]
                 raise InputError(
-                    f"{lines.iloc[0]}: {layout.stem(path)} is the same scan as {layout.stem(other)}, signal by signal; "
-                    "correct column raw of one of them, or remove its rows, so that no scan counts twice"
+                    f"{lines.iloc[0]}: {len(shared)} of the {len(frames)} frames of {layout.stem(path)} are those of "
+                    f"{layout.stem(shared[0])}, signal by signal; correct column raw of one of them, or remove its "
+                    "rows, so that no scan counts twice"
                 )
+            seen |= dict.fromkeys(frames, path)
 
 
 def write_overlap(study: "Study", output: Path, minimum: float) -> list[Path]:

@@ -17,7 +17,7 @@ from mrsflow.study.events import event_onset
 from mrsflow.study.layout import SessionKey
 
 OWN_KEYS = (
-    "OriginalChecksum", "SignalChecksum", "FrameOnset", "NumberOfTransients", "ExcitationsPerFrame", "ReferenceSignal",
+    "OriginalChecksum", "FrameChecksums", "FrameOnset", "NumberOfTransients", "ExcitationsPerFrame", "ReferenceSignal",
 )  # fmt: skip
 """Sidecar keys of the converted file that do not hold for the blocks."""
 

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import combinations
+from os.path import normpath
 from typing import TYPE_CHECKING, Any
 
 from mrsflow import result_tables
@@ -194,7 +195,7 @@ def across(
         *_repeats(sessions, ["participant", "session"]),
         *_repeats(samples, [c for c in ("participant", "session", "role", *layout.SERIES, "run") if c in samples]),
     ]
-    faults += twice or _repeats(samples[samples["role"] != "T1w"], ["raw"])
+    faults += twice or shortened([*_same_files(samples, config["protocols"])])
     people = set(participants["participant"])
     if not wrong & {"participants.participant", "samples.participant", "sessions.participant"}:
         strangers = [*_unknown(samples, "participant", people, people_in)]
@@ -215,6 +216,7 @@ def across(
         faults += shortened([*_design(sessions, study)])
     if not twice:
         faults += _several_series(samples)
+        faults += shortened([*_unlike_runs(samples, config["protocols"])])
 
 
 def place_of(inputs: dict[str, Any], name: str) -> str:
@@ -234,6 +236,29 @@ def _repeats(table: "pd.DataFrame", columns: list[str]) -> list[str]:
         ways = " or number them in column run" if "role" in columns else ""
         faults.append(f"{row['line']}: repeats {first} ({values}); remove one{ways}")
     return shortened(faults)
+
+
+DISJOINT = ({"odd", "even"}, {"first half", "second half"}, {"edit off", "edit on"})
+"""Values of a protocol's key use_frames that choose different frames of one file."""
+
+
+def _same_files(samples: "pd.DataFrame", protocols: dict[str, Any]) -> Iterator[str]:
+    """Raw files in two rows of one role, unless their protocols choose different frames."""
+    seen: dict[tuple[str, str], list[Any]] = {}
+    for row in samples[(samples["role"] != "T1w") & samples["raw"].notna()].itertuples():
+        name = " | ".join(normpath(part.strip()) for part in row.raw.split("|"))
+        others = seen.setdefault((row.role, name), [])
+        for other in others:
+            rules = {protocols.get(each.protocol, {}).get("use_frames") for each in (row, other)}
+            if row.role != "mrsref" and rules in DISJOINT:
+                continue
+            yield (
+                f"{row.line}: repeats {other.line} (raw {row.raw!r}); remove one, correct the path, or, where the rows "
+                "are the two conditions of an edited scan, give them protocols whose use_frames are edit off and edit "
+                "on (or odd and even, first half and second half)"
+            )
+            break
+        others.append(row)
 
 
 def _unknown(table: "pd.DataFrame", column: str, known: Iterable[str], where: str) -> Iterator[str]:
@@ -314,6 +339,31 @@ def _several_series(samples: "pd.DataFrame") -> list[str]:
             f"sessions differ in their voxel, {_series_said(spectra.loc[rows, 'line'], labels.loc[rows], ('voi',))}"
         ]
     return found
+
+
+SAME_IN_RUNS = ("sequence", "echo_time_ms", "repetition_time_ms", "mixing_time_ms")
+"""Keys of protocols that runs of one series share, as they are averaged and fitted together."""
+
+
+def _unlike_runs(samples: "pd.DataFrame", protocols: dict[str, Any]) -> Iterator[str]:
+    """Find runs of one series whose protocols measure something else."""
+    series = ["key", *(entity for entity in layout.SERIES if entity in samples)]
+    known = samples[(samples["role"] == "svs") & samples["protocol"].isin(list(protocols))]
+    several = known.groupby(series, dropna=False)["protocol"].transform("nunique") > 1
+    for _, rows in known[several].groupby(series, dropna=False, sort=False):
+        first = rows.iloc[0]
+        for row in rows.drop_duplicates("protocol").iloc[1:].itertuples():
+            one, other = protocols[first["protocol"]], protocols[row.protocol]
+            differing = [key for key in SAME_IN_RUNS if one.get(key) != other.get(key)]
+            if {one["use_frames"], other["use_frames"]} == {"edit off", "edit on"}:
+                differing.append("use_frames")
+            if differing:
+                values = " and ".join(f"{key} ({one.get(key)} and {other.get(key)})" for key in differing)
+                yield (
+                    f"{row.line}: is another run of the series of {first['line']}, and their protocols "
+                    f"{first['protocol']} and {row.protocol} differ in {values}; give the rows a task each and choose "
+                    "one with inputs.select, or leave one out"
+                )
 
 
 def _spread(many: list[str]) -> bool:

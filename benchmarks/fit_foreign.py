@@ -314,7 +314,7 @@ def errors_of_lcmodel() -> dict[str, float]:
     """Median error (%) of LCModel on the same spectra, by ratio.
 
     ``lcmodel_levels.tsv``: LCModel 6.3 with its defaults and own macromolecules, 4.0 to 0.2 ppm, the vendor's own basis
-    set without what LCModel simulates, and without ascorbate, glycine and phosphorylethanolamine, as its sets often are.
+    set without what LCModel simulates, without ascorbate, glycine and phosphorylethanolamine, as its sets often are.
     """
     found = pd.read_csv(Path(__file__).with_name("lcmodel_levels.tsv"), sep="\t")
     errors: dict[str, list[float]] = {}

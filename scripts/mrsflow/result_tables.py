@@ -56,7 +56,7 @@ class Table:
         unit = "mM" if outcome.endswith("/water") else "1" if "/" in outcome else "institutional units"
         text = f"Fitted {outcome}"
         if name.endswith(" sd"):
-            text = f"Standard deviation of {outcome} from its Cramér-Rao bound"
+            text = f"Standard deviation of {outcome} from the fit"
         return Column("number", text, unit)
 
 

@@ -398,6 +398,9 @@ def test_soft_constraints_are_those_named():
         lipids = blocks[:, [model.names.index(name) for name in ("Lip09", "Lip13", "Lip20")]]
         for one in lipids - lipids.mean(axis=0):
             found += one @ np.linalg.solve(lipids_unchanging, one)
+        for name, part in (("Tau", 0.06), ("Asp", 0.05)):
+            apart = blocks[:, model.names.index(name)]
+            found += np.sum(((apart - apart.mean()) / (0.2 * part * total)) ** 2)
         for block in blocks:
             amplitude = dict(zip(model.names, block, strict=True))
             for name, part in (("Tau", 0.06), ("Asp", 0.05)):

@@ -25,15 +25,18 @@ LIPIDS = {"Lip09": (0.27, 0.02), "Lip20": (0.15, 0.01)}
 
 LIPID_PARTS = {"Lip09": 0.27, "Lip13": 1.0, "Lip20": 0.15}
 """The same, by how a name begins; signals of one beginning (Lip13a, Lip13b) share its part."""
-CHANGES = {"macromolecules": (0.03, 0.01), "lipids": (0.01, 0.003)}
-"""Usual SD about their mean over the blocks of a session: macromolecules as part of their amount, for all alike and for
-each of its own (proteins do not change within hours, and what moves the voxel changes metabolites alike); lipids, in
-their proportions, as part of tNAA + tCr + 3 tCho, for all alike and for each of its own."""
+CHANGES = {"macromolecules": (0.03, 0.01), "lipids": (0.01, 0.003), "minor metabolites": (0.0, 0.2)}
+"""Usual SD about their mean over the blocks of a session, for all alike and for each of its own.
+
+Macromolecules: as part of their amount (proteins do not change within hours, and what moves the voxel changes
+metabolites alike). Lipids: in their proportions, as part of tNAA + tCr + 3 tCho. Minor metabolites: as part of their
+usual amount, a fifth of what they vary between people; free ones add a tenth to the scatter of changes of Glx.
+"""
 
 
 @dataclass
 class Changes:
-    """Broad signals that change little, and all alike, over the blocks of a session.
+    """Signals that change little over the blocks of a session.
 
     Attributes
     ----------
@@ -42,7 +45,7 @@ class Changes:
     precision : (k, k) float
         Of their usual deviations from the mean of all blocks.
     sd : float
-        Usual SD of the change that all share, as `CHANGES` has it.
+        The larger usual SD, as `CHANGES` has it.
     """
 
     members: NDArray[np.intp]
@@ -96,25 +99,29 @@ def usual(amplitudes: NDArray, model: Model) -> Amounts:
 
 
 def _changes(amplitudes: NDArray, model: Model, total: float) -> dict[str, Changes]:
-    """Macromolecules and lipids of a basis set, and how little they change over the blocks of a session."""
+    """Signals of a basis set that change little over the blocks of a session, and how little."""
     names, broad = model.names, model.broad
     of_kind = {
         "macromolecules": np.flatnonzero([name.startswith(("MM", "Mac")) for name in names] & broad),
         "lipids": np.flatnonzero([name[:5] in LIPID_PARTS for name in names] & broad),
+        "minor metabolites": np.flatnonzero([name in MINOR for name in names]),
     }
     found = {}
     for kind, members in of_kind.items():
         if kind == "macromolecules":
             scale = np.full(members.size, np.abs(amplitudes[members]).mean() if members.size else 0.0)
-        else:
+        elif kind == "lipids":
             starts = [names[k][:5] for k in members]
             scale = total * np.array([LIPID_PARTS[start] / starts.count(start) for start in starts])
+        else:
+            scale = total * np.array([MINOR[names[k]] for k in members])
         if not (members.size and scale.all()):
             continue
         alike, own = CHANGES[kind]
         k = members.size
-        precision = own**-2 * (np.eye(k) - np.full((k, k), 1 / (k + (own / alike) ** 2))) / np.outer(scale, scale)
-        found[kind] = Changes(members, precision, alike)
+        shared = alike**2 / (k * alike**2 + own**2)  # inverse of own² + alike² (Sherman and Morrison)
+        precision = own**-2 * (np.eye(k) - np.full((k, k), shared)) / np.outer(scale, scale)
+        found[kind] = Changes(members, precision, max(alike, own))
     return found
 
 
@@ -122,7 +129,8 @@ def described(names: tuple[str, ...]) -> str:
     """Say these constraints in words."""
     minor = ", ".join(name for name in names if name in MINOR)
     parts = [
-        f"amplitudes of {minor or 'no metabolite'} at their usual part of tNAA + tCr + 3 tCho, +/- {MINOR_SPREAD:.0%}"
+        f"amplitudes of {minor or 'no metabolite'} at their usual part of tNAA + tCr + 3 tCho, +/- {MINOR_SPREAD:.0%}, "
+        f"and between blocks of a session +/- {CHANGES['minor metabolites'][1]:.0%} of that"
     ]
     if set(names).issuperset(MACROMOLECULES):
         parts.append(

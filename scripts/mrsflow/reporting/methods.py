@@ -228,7 +228,12 @@ def _quality(config: dict, blocks: Any) -> list[Row]:
     return [
         (name, "4a", "Reported variables: SNR and linewidth", reported),
         (name, "4b", "Exclusion criteria", "; ".join(rules) or "none set"),
-        (name, "4c", "Fit quality", "standard deviations, residual SD over noise SD, whiteness of the residual, verdict"),
+        (
+            name,
+            "4c",
+            "Fit quality",
+            "standard deviations, residual SD over noise SD, whiteness of the residual, verdict",
+        ),
         (name, "4d", "Sample spectrum", "mean ± SD of all sessions or of each arm: figure mean_spectra"),
     ]
 

@@ -30,13 +30,15 @@ def line(size: float, ppm: float, seed: int, n_points: int = 512) -> np.ndarray:
     return size * np.exp((2j * np.pi * axes.ppm_to_hz(ppm, HEADER.spectrometer_frequency) - 20) * t) + 0.05 * noise
 
 
-def write_twix(path, counters: list[dict[str, int]], seconds: list[float], sizes: list[float]) -> np.ndarray:
+def write_twix(
+    path, counters: list[dict[str, int]], seconds: list[float], sizes: list[float], n_coils: int = 2
+) -> np.ndarray:
     """Write a twix file whose readouts have these counters and times; gives the signals (readouts, points)."""
     fids = np.stack([line(size, 4.65 if size == WATER else 2.008, n) for n, size in enumerate(sizes)])
-    rawfiles.write_siemens_twix(path, np.stack([fids, 1j * fids]), HEADER)
+    rawfiles.write_siemens_twix(path, np.stack([1j**n * fids for n in range(n_coils)]), HEADER)
     content = bytearray(path.read_bytes())
     channel = rawfiles.TWIX_CHANNEL_HEADER.itemsize + 8 * fids.shape[-1]
-    size = rawfiles.TWIX_SCAN_HEADER.itemsize + 2 * channel
+    size = rawfiles.TWIX_SCAN_HEADER.itemsize + n_coils * channel
     begin = rawfiles.TWIX_OFFSET + int.from_bytes(content[rawfiles.TWIX_OFFSET :][:4], "little")
     names = ("Lin", "Ave", "Sli", "Par", "Eco", "Phs", "Rep", "Set", "Seg", "Ida", "Idb", "Idc", "Idd", "Ide")
     for n, (own, at) in enumerate(zip(counters, seconds, strict=True)):
@@ -264,3 +266,60 @@ def test_the_sidecar_holds_the_excitations_that_were_found(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"NumberOfTransients": 24}))
     written = converted(settings, tmp_path, "sub-01_ses-1")
     assert files.read_json(next(p for p in written if p.suffix == ".json"))["ExcitationsPerFrame"] == 4
+
+
+@pytest.mark.parametrize("n_references", [1, 3])
+@pytest.mark.parametrize("second", ["Rep", "Set"])
+def test_averages_inside_repetitions_and_an_inline_reference_come_apart(tmp_path, second, n_references):
+    """Three averages in each of two repetitions, after references in a phase of their own; spec2nii pads with zeros."""
+    counters = [{"Ave": n, "Phs": 0} for n in range(n_references)]
+    counters += [{"Ave": n % 3, second: n // 3, "Phs": 1} for n in range(6)]
+    lead = 2.0 * n_references
+    seconds = [2.0 * n for n in range(n_references)] + [lead + 16.0 * n for n in range(6)]
+    fids = write_twix(tmp_path / "a.dat", counters, seconds, [WATER] * n_references + [NAA] * 6)
+    found = vendors.convert([tmp_path / "a.dat"])
+    assert found.scan.dims == ("DIM_COIL", "DIM_DYN")
+    np.testing.assert_allclose(found.scan.fid[0], fids[n_references:], rtol=1e-5)
+    np.testing.assert_allclose(found.references["ecc"].fid[0].reshape(-1, 512), fids[:n_references], rtol=1e-5)
+    assert found.scan.dimension_header("DIM_DYN")["FrameOnset"] == [16.0 * n for n in range(6)]
+    assert found.lead_s == lead
+
+
+@pytest.mark.parametrize("measured", [5, 4, 3])
+def test_a_scan_stopped_within_its_repetitions_keeps_what_was_measured(tmp_path, measured):
+    """Three averages in each of two repetitions were planned."""
+    counters = [{"Ave": n % 3, "Rep": n // 3} for n in range(measured)]
+    fids = write_twix(tmp_path / "a.dat", counters, [16.0 * n for n in range(measured)], [NAA] * measured)
+    scan = vendors.convert([tmp_path / "a.dat"]).scan
+    np.testing.assert_allclose(scan.fid[0], fids, rtol=1e-5)
+
+
+@pytest.mark.parametrize("empty", [1, 3])
+def test_twix_readouts_of_zeros_at_the_end_are_left_out(tmp_path, empty):
+    counters = [{"Ave": n // 2, "Set": n % 2} for n in range(8)]
+    fids = np.stack([line(NAA, 2.008, n) for n in range(8)])
+    write_twix(tmp_path / "a.dat", counters, [16.0 * n for n in range(8)], [NAA] * 8)
+    content = (tmp_path / "a.dat").read_bytes()
+    channel = rawfiles.TWIX_CHANNEL_HEADER.itemsize + 8 * 512
+    size = rawfiles.TWIX_SCAN_HEADER.itemsize + 2 * channel
+    begin = rawfiles.TWIX_OFFSET + int.from_bytes(content[rawfiles.TWIX_OFFSET :][:4], "little")
+    stopped = bytearray(content)
+    for n in range(8 - empty, 8):
+        for coil in range(2):
+            end = begin + n * size + rawfiles.TWIX_SCAN_HEADER.itemsize + (coil + 1) * channel
+            stopped[end - 8 * 512 : end] = bytes(8 * 512)
+    (tmp_path / "a.dat").write_bytes(stopped)
+    found = vendors.convert([tmp_path / "a.dat"])
+    np.testing.assert_allclose(found.scan.fid[0], fids[: 8 - empty], rtol=1e-5)
+    assert found.lost == empty
+    assert any(f"the last {empty} of 8 frames hold only zeros" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("n_coils", [1, 2])
+def test_a_single_coil_has_its_repetitions_and_reference_too(tmp_path, n_coils):
+    counters = [{"Phs": 0}] + [{"Ave": n, "Phs": 1} for n in range(4)]
+    fids = write_twix(tmp_path / "a.dat", counters, [0.0, 2.0, 18.0, 34.0, 50.0], [WATER, *[NAA] * 4], n_coils)
+    found = vendors.convert([tmp_path / "a.dat"])
+    assert found.scan.dims == (("DIM_COIL",) if n_coils > 1 else ()) + ("DIM_DYN",)
+    np.testing.assert_allclose(found.scan.ordered("DIM_COIL", "DIM_DYN")[0], fids[1:], rtol=1e-5)
+    np.testing.assert_allclose(found.references["ecc"].ordered("DIM_COIL")[0], fids[0], rtol=1e-5)

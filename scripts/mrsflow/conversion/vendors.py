@@ -341,6 +341,10 @@ def _prepare(raw: Raw, folder: Path, values: dict[str, Any], notes: list[str]) -
     if raw.format in simple:
         options["in_files"] = [symlink(first, "scan" + simple[raw.format])]
     if raw.format == "twix":
+        read = twix.readouts(first)
+        if read is not None and len(read.varying()) > twix.MOST_COUNTERS:
+            (source / "scan.dat").unlink()
+            twix.write_counted(first, read.as_repetitions(), source / "scan.dat")
         options |= {"evalinfo": "image", "quiet": True}
         if measurements := twix.measurements(head_of(first, 8)):
             options["multiraid"] = measurements  # adjustments come first, the scan last
@@ -378,6 +382,9 @@ def _finished(scan: Scan, references: dict[str, Scan], raw: Raw, values: dict[st
         scan = repair(scan, raw, notes)
         references = {name: repair(reference, raw, notes) for name, reference in references.items()}
     if raw.format == "twix" and (read := twix.readouts(raw.files[0])) is not None:
+        if len(names := read.varying()) > twix.MOST_COUNTERS:
+            read = read.as_repetitions()
+            notes.append(f"twix: {' and '.join(n for n in names if n in twix.REPEATS)} joined to one series")
         scan, found, lead = twix.in_time(scan, read, notes)
         references |= found
     elif raw.format in acquisition_start.DICOM and scan.size("DIM_DYN") > 1:

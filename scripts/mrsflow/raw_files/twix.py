@@ -4,7 +4,9 @@ spec2nii sorts readouts into an array with an axis for each counter, filled up w
 and drops the stamps. Here the readouts themselves say what was measured, and when.
 """
 
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,10 @@ STRONGER = 3
 """Times that an unsuppressed reference is stronger than the other phase, at least."""
 
 
+MOST_COUNTERS = 2
+"""Counters beside coils that a NIfTI-MRS file has room for."""
+
+
 @dataclass(frozen=True)
 class Readouts:
     """Readouts of a scan, in the order of the file.
@@ -38,10 +44,26 @@ class Readouts:
     counters : dict of str to (n,) int
     seconds : (n,) float
         Time stamp of each since midnight; goes on beyond a day at midnight.
+    numbers : (n,) int
+        Scan counter of each.
     """
 
     counters: dict[str, NDArray[np.integer]]
     seconds: NDArray[np.floating]
+    numbers: NDArray[np.integer]
+
+    def varying(self) -> list[str]:
+        """Counters that take several values."""
+        return [name for name in AXES if self.counters[name].max() > 0]
+
+    def as_repetitions(self) -> "Readouts":
+        """Readouts whose repeats are counted as repetitions alone, within each phase."""
+        phase = self.counters["Phs"]
+        repetition = np.zeros(len(phase), int)
+        for one in np.unique(phase):
+            repetition[phase == one] = np.arange(np.sum(phase == one))
+        none = np.zeros(len(phase), int)
+        return replace(self, counters={**self.counters, **dict.fromkeys(REPEATS, none), "Rep": repetition})
 
 
 def measurements(head: bytes) -> int:
@@ -57,11 +79,25 @@ def readouts(path: Path) -> Readouts | None:
     -----
     The older layout repeats the header of a readout for each coil, with one number (scan counter) for all.
     """
+    found: dict[int, tuple[float, NDArray]] = {}
+    for _, header, begin in _headers(path):
+        _, number, stamp = (int(n) for n in np.frombuffer(header[4:16], "<u4"))
+        loops = np.frombuffer(header[begin : begin + 2 * len(COUNTERS)], "<u2").astype(int)
+        found.setdefault(number, (stamp * TICK, loops))
+    if not found:
+        return None
+    seconds = np.array([stamp for stamp, _ in found.values()])
+    seconds += DAY * np.cumsum(np.diff(seconds, prepend=seconds[0]) < -DAY / 2)
+    loops = np.stack([own for _, own in found.values()])
+    return Readouts(dict(zip(COUNTERS, loops.T, strict=True)), seconds, np.array(list(found)))
+
+
+def _headers(path: Path) -> Iterator[tuple[int, bytes, int]]:
+    """Headers of readouts with signal: place in the file, bytes, and where in these the counters begin."""
     head = head_of(path, 10_240)
     count = measurements(head)
     place = int(np.frombuffer(head[8 + 152 * (count - 1) + 8 :][:8], "<u8")[0]) if count else 0
     flags, counters = (40, 52) if count else (20, 32)
-    found: dict[int, tuple[float, NDArray]] = {}
     with path.open("rb") as file:
         file.seek(place)
         place += int(np.frombuffer(file.read(4).ljust(4, b"\0"), "<u4")[0])
@@ -70,20 +106,24 @@ def readouts(path: Path) -> Readouts | None:
             header = file.read(80)
             if len(header) < 80:
                 break
-            length, _, number, stamp = (int(n) for n in np.frombuffer(header[:16], "<u4"))
+            length = int(np.frombuffer(header[:4], "<u4")[0]) & 0x1FFFFFF
             mask = int(np.frombuffer(header[flags : flags + 8], "<u8")[0])
             if not mask & NO_SIGNAL:
-                loops = np.frombuffer(header[counters : counters + 2 * len(COUNTERS)], "<u2").astype(int)
-                found.setdefault(number, (stamp * TICK, loops))
-            if mask & 1 or length & 0x1FFFFFF < 48:
+                yield place, header, counters
+            if mask & 1 or length < 48:
                 break
-            place += length & 0x1FFFFFF
-    if not found:
-        return None
-    seconds = np.array([stamp for stamp, _ in found.values()])
-    seconds += DAY * np.cumsum(np.diff(seconds, prepend=seconds[0]) < -DAY / 2)
-    loops = np.stack([own for _, own in found.values()])
-    return Readouts(dict(zip(COUNTERS, loops.T, strict=True)), seconds)
+            place += length
+
+
+def write_counted(path: Path, read: Readouts, out: Path) -> None:
+    """Copy a file with other counters of its readouts."""
+    shutil.copyfile(path, out)
+    loops = np.stack([read.counters[name] for name in COUNTERS], axis=1).astype("<u2")
+    rows = dict(zip(read.numbers.tolist(), loops, strict=True))
+    with out.open("r+b") as file:
+        for place, header, begin in _headers(path):
+            file.seek(place + begin)
+            file.write(rows[int(np.frombuffer(header[8:12], "<u4")[0])].tobytes())
 
 
 def in_time(scan: Scan, read: Readouts, notes: list[str]) -> tuple[Scan, dict[str, Scan], float]:
@@ -108,10 +148,10 @@ def in_time(scan: Scan, read: Readouts, notes: list[str]) -> tuple[Scan, dict[st
     coils = scan.dims[:1] == ("DIM_COIL",)
     shape = scan.fid.shape[int(coils) : -1]
     used = np.ones(len(read.seconds), bool)
-    names = _varying(read, used)
+    names = read.varying()
     if "Phs" in names and len(names) == len(shape) + 1:  # spec2nii took the reference away already
         used = read.counters["Phs"] > 0
-        names = _varying(read, used)
+        names = [name for name in AXES if read.counters[name][used].max() > 0]
     if not names or not set(names) <= {*REPEATS, "Phs"}:
         return scan, {}, 0.0
     positions = np.stack([read.counters[name][used] for name in names])
@@ -133,10 +173,6 @@ def in_time(scan: Scan, read: Readouts, notes: list[str]) -> tuple[Scan, dict[st
         return made[0], {}, lead
     notes.append(f"twix: the {'first' if phase[water][0] == 0 else 'last'} phase is the unsuppressed water reference")
     return made[0], {"ecc": made[1]}, lead
-
-
-def _varying(read: Readouts, used: NDArray[np.bool_]) -> list[str]:
-    return [name for name in AXES if read.counters[name][used].max() > 0]
 
 
 def _reference(frames: NDArray, phase: NDArray) -> NDArray[np.bool_] | None:

@@ -8,9 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pydicom
 import pytest
 import yaml
 from faulty import CONFIG, HEADER, TABLES, signal
+from pydicom.dataset import FileMetaDataset
 
 from mrsflow.conversion import headers
 from mrsflow.errors import InputError
@@ -259,6 +262,38 @@ def test_the_tables_of_a_trial_are_checked_in_a_second(tmp_path):
 
 def dry_run(folder, content):
     (folder / "config.yaml").write_text(yaml.safe_dump(content))
+def test_the_headers_of_a_trial_are_looked_at_in_ten_seconds(tmp_path):
+    """Fifty-two sessions: folders of DICOM files and twix files of 300 frames each, which state when they began."""
+    content = many(tmp_path, 52)
+    table = (tmp_path / "samples.tsv").read_text().replace("\t09:50:00", "\tn/a").splitlines()
+    (tmp_path / "x").mkdir()
+    rawfiles.write_siemens_twix(tmp_path / "x/a.dat", np.ones((8, 300, 64), complex), HEADER)
+    dicom = pydicom.Dataset()
+    dicom.file_meta = FileMetaDataset()
+    dicom.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dicom.file_meta.MediaStorageSOPClassUID = dicom.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4.2"
+    dicom.file_meta.MediaStorageSOPInstanceUID = dicom.SOPInstanceUID = "1.2.3"
+    dicom.Manufacturer, dicom.AcquisitionDateTime, dicom.InstanceNumber = "SIEMENS", "20300107095000", 1
+    dicom.save_as(tmp_path / "x/a.dcm", enforce_file_format=True)
+    for n, row in enumerate(table[1:]):
+        path = tmp_path / row.split("\t")[4]
+        if n % 2:
+            os.link(tmp_path / "x/a.dat", path)
+            continue
+        path.mkdir()
+        for number in range(300):
+            os.link(tmp_path / "x/a.dcm", path / f"{number}.dcm")
+    (tmp_path / "samples.tsv").write_text("\n".join(table))
+    config = study_config.checked(content)
+    study = before_jobs(config, content)[0]
+    began = time.process_time()
+    assert headers.contradictions(study, config, tmp_path / "memory.json") == []
+    assert time.process_time() - began < 10
+    began = time.process_time()
+    assert headers.contradictions(study, config, tmp_path / "memory.json") == []
+    assert time.process_time() - began < 1
+
+
     command = [sys.executable, "-m", "snakemake", "-n", "--snakefile", ROOT / "Snakefile", "--directory", folder]
     command += ["--configfile", folder / "config.yaml"]
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)

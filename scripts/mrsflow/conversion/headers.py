@@ -78,7 +78,8 @@ def _state(paths: Iterable[Path]) -> list[list[int]]:
 def _says_start(paths: list[Path]) -> bool:
     """Whether a file states its start; one that cannot be read is left to the conversion, which says why."""
     try:
-        return any(acquisition_start.start_of(raw) is not None for raw in formats.detect(paths))
+        first = [formats.first_of(path) for path in paths]
+        return any(acquisition_start.start_of(raw) is not None for raw in formats.detect(first))
     except Exception:  # whatever is wrong with the file, the conversion of its session says it
         return True
 

@@ -56,6 +56,14 @@ def files_of(paths: list[Path]) -> list[Path]:
         return list(paths)
 
 
+def first_of(path: Path) -> Path:
+    """One file of a folder of DICOM files, which says what all of them say; anything else as it is."""
+    if not path.is_dir():
+        return path
+    files = (file for file in sorted(path.rglob("*")) if file.is_file() and file.stat().st_size > 132)
+    return next((file for file in files if _is_dicom(file)), path)
+
+
 def refuse_unreadable(path: Path) -> None:
     """Refuse what is not there, empty, or closed to us, and say so."""
     try:

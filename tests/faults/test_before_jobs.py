@@ -85,6 +85,8 @@ ONE = {
                             "participants.tsv: columns sex and age seem to be swapped"),
     "forgotten protocol": ({}, edited("samples", ("\ta\tx/2", "\tsiemens\tx/2")),
                            r"line 3: protocol 'siemens' is not in protocols of the configuration \(a\); add an entry"),
+    "leading zero lost": ({}, edited("participants", ("\n02", "\n2")),
+                          "line 4: participant '02' is not in .*; did you mean '2'"),
     "arm in capitals": ({}, edited("sessions", ("2\t2\tdrug", "2\t2\tDrug")), "arm 'Drug' .*; did you mean 'drug'"),
 }  # fmt: skip
 
@@ -260,8 +262,6 @@ def test_the_tables_of_a_trial_are_checked_in_a_second(tmp_path):
     assert (len(study.keys), found) == (52, [])
 
 
-def dry_run(folder, content):
-    (folder / "config.yaml").write_text(yaml.safe_dump(content))
 def test_the_headers_of_a_trial_are_looked_at_in_ten_seconds(tmp_path):
     """Fifty-two sessions: folders of DICOM files and twix files of 300 frames each, which state when they began."""
     content = many(tmp_path, 52)
@@ -294,6 +294,8 @@ def test_the_headers_of_a_trial_are_looked_at_in_ten_seconds(tmp_path):
     assert time.process_time() - began < 1
 
 
+def dry_run(folder, content):
+    (folder / "config.yaml").write_text(yaml.safe_dump(content))
     command = [sys.executable, "-m", "snakemake", "-n", "--snakefile", ROOT / "Snakefile", "--directory", folder]
     command += ["--configfile", folder / "config.yaml"]
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)

@@ -38,12 +38,14 @@ def read(path: str, name: str, keys: Collection[str] | None = None) -> "pd.DataF
     InputError
         A column is missing or unknown, or there are no rows.
     """
-    table = usual_names(read_table(path, text_columns=True, line_numbers=True), name)
+    given = read_table(path, text_columns=True, line_numbers=True)
+    table = usual_names(given, name)
     rules = schema(name)
     columns = [column for column in table if column != "line"]
     if missing := [column for column in rules["required"] if column not in columns]:
-        found = ", ".join(map(repr, columns))
-        others = [other for other in NAMES if other != name and set(schema(other)["required"]) <= set(columns)]
+        found = ", ".join(repr(column) for column in given if column != "line")
+        known = {other: set(usual_names(given, other)) for other in NAMES if other != name}
+        others = [other for other, columns in known.items() if set(schema(other)["required"]) <= columns]
         hint = f"; it looks like the {others[0]} table, see inputs.{name} and inputs.{others[0]}" if others else ""
         hint = "; separate cells with tabs or commas, not semicolons" if ";" in found else hint
         raise InputError(f"{path}: column {missing[0]!r} is missing; it has {found}{hint}")

@@ -271,7 +271,8 @@ def _unknown(table: "pd.DataFrame", column: str, known: Iterable[str], where: st
         value = getattr(row, column)
         more = f" (and in {counts[value] - 1} more rows)" if counts[value] > 1 else ""
         lower = {name.lower(): name for name in map(str, names)}
-        near = [lower[name] for name in get_close_matches(str(value).lower(), lower, n=1, cutoff=0.8)]
+        near = [name for name in map(str, names) if name.lstrip("0") == str(value).lstrip("0")]  # a spreadsheet's work
+        near += [lower[name] for name in get_close_matches(str(value).lower(), lower, n=1, cutoff=0.8)]
         listed = f" ({', '.join(names)})" if column in ("arm", "protocol") else ""
         hint = f"; did you mean {near[0]!r}?" if near else f"; {WAYS[column]}"
         yield f"{row.line}: {column} {value!r}{more} is not in {where}{listed}{hint}"

@@ -284,17 +284,14 @@ def read(path: Path | str, given: Mapping[str, Any] | None = None) -> Scan:
         raise InputError(f"{path}: holds an array of shape {data.shape}; one voxel (1, 1, 1, points, ...) is needed")
     if not np.iscomplexobj(data):
         raise InputError(f"{path}: holds {data.dtype} values; complex FIDs are needed")
-    for key, kind, column in (
-        ("SpectrometerFrequency", int | float, "spectrometer_frequency_mhz"),
-        ("ResonantNucleus", str, "nucleus"),
-    ):
+    for key, kind in (("SpectrometerFrequency", int | float), ("ResonantNucleus", str)):
         if given and key in given:
             header[key] = [given[key]]
         value = header.get(key)
         if not isinstance(value, list) or not value or not isinstance(value[0], kind) or not value[0]:
             raise InputError(
                 f"{path}: header key {key} is missing, empty or no list of {'texts' if kind is str else 'numbers'}; "
-                f"give it in column {column} of the samples table, or with --set {key}=VALUE"
+                f"give it with --set {key}=VALUE"
             )
     array = data[0, 0, 0]
     dims = tuple(header.get(f"dim_{n}", f"DIM_USER_{n - 5}") for n in range(5, 4 + array.ndim))

@@ -73,6 +73,21 @@ def test_scans_come_out_with_their_frames_placed_in_time(trial, key, coils, fram
     assert (trial / "demo/results/bids" / sidecar["ReferenceSignal"].removeprefix("bids::")).is_file()
 
 
+@pytest.mark.parametrize(("message", "tables", "dataset"), [
+    ("give the true ones with --set EchoTime=VALUE RepetitionTime=VALUE",
+     "give the true ones in column echo_time_ms and repetition_time_ms of the samples table",
+     "give the true ones in the header of the file or its sidecar (EchoTime and RepetitionTime)"),
+    ("give column inversion_time_ms of the samples table", None,
+     "give InversionTime in the header of the file or its sidecar"),
+    ("give it with --set ResonantNucleus=1H", "give it in column nucleus of the samples table",
+     "give it in the header of the file or its sidecar (ResonantNucleus)"),
+    ("correct column format of the samples table", None, "correct column format of the samples table"),
+])  # fmt: skip
+def test_a_way_out_is_one_of_the_study(message, tables, dataset):
+    assert convert.in_study(message, False) == (tables or message)
+    assert convert.in_study(message, True) == dataset
+
+
 def test_the_events_are_those_of_the_sessions_table(trial):
     study = read_study({**config.load(str(trial / "demo/config/config.yaml")), "inputs": tables(trial)})
     row = study.sessions.set_index("key").loc["sub-02_ses-01"]

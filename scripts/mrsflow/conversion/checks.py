@@ -111,26 +111,23 @@ def refuse_implausible(scan: Scan, name: str, field: float | None = None) -> Non
             found = f"{number:.6g} {unit}" if isinstance(value, int | float) else f"{value!r}, no number,"
             raise InputError(
                 f"{name}: {key} is {found} in the header, and {low:g} to {high:g} {unit} is plausible; "
-                f"give the true one with --set {key}=VALUE or in the samples table"
+                f"give the true one with --set {key}=VALUE"
             )
     times = values["EchoTime"], values["RepetitionTime"]
     if None not in times and times[0] >= times[1]:
         raise InputError(
             f"{name}: EchoTime {times[0]:g} s is not shorter than RepetitionTime {times[1]:g} s; give the true ones "
-            "with --set EchoTime=VALUE RepetitionTime=VALUE or in the samples table"
+            "with --set EchoTime=VALUE RepetitionTime=VALUE"
         )
     nucleus = (scan.header.get("ResonantNucleus") or [""])[0]
     if not re.fullmatch(r"\d{1,3}[A-Z][a-z]?", str(nucleus)):
-        raise InputError(
-            f"{name}: the header does not say the nucleus; give it with --set ResonantNucleus=1H or in column nucleus "
-            "of the samples table"
-        )
+        raise InputError(f"{name}: the header does not say the nucleus; give it with --set ResonantNucleus=1H")
     expected = GYROMAGNETIC_RATIO.get(str(nucleus), 0.0) * (field or 0.0)
     if expected and abs(values["SpectrometerFrequency"] / expected - 1) > 0.1:
         raise InputError(
             f"{name}: contradicts itself, {nucleus} at {field:g} T has about {expected:.4g} MHz and its frequency is "
             f"{values['SpectrometerFrequency']:.6g} MHz; give the true ones with --set SpectrometerFrequency=VALUE "
-            "ResonantNucleus=VALUE or in the samples table"
+            "ResonantNucleus=VALUE"
         )
     if scan.n_points < 64:
         raise InputError(f"{name}: an FID of {scan.n_points} points is too short; is this spectroscopy?")
@@ -525,7 +522,8 @@ def _check_sense(scan: Scan, role: str, key: str) -> Check:
     if role == "svs" and looks_nulled(scan):
         message = (
             "macromolecules stand out and the lines of metabolites do not: this is a metabolite-nulled scan; give the "
-            "row role mm with its inversion time (column inversion_time_ms), or leave it out"
+            "row role mm with its inversion time (column inversion_time_ms; in a dataset acq-mm in its name and "
+            "InversionTime in its sidecar), or leave it out"
         )
         return Check("sense", "metabolite-nulled", "metabolites", "fail", message)
     side = metabolite_side(scan)

@@ -27,6 +27,7 @@ GIVEN_COLUMNS = {  # of the samples table: header key, factor to its unit
     "echo_time_ms": ("EchoTime", 1e-3),
     "repetition_time_ms": ("RepetitionTime", 1e-3),
     "inversion_time_ms": ("InversionTime", 1e-3),
+    "mixing_time_ms": ("MixingTime", 1e-3),
     "dwell_time_s": ("DwellTime", 1.0),
     "spectrometer_frequency_mhz": ("SpectrometerFrequency", 1.0),
     "nucleus": ("ResonantNucleus", None),
@@ -187,7 +188,31 @@ def convert_session(key: str, study: Study, config: dict[str, Any], output: Path
         quality = _check_items(key, items, config, output, notes)
         return [quality, *_write_session(key, items, images, study, config, Path(output, "bids"))]
     except InputError as error:
-        raise InputError(plain_paths(error)) from error
+        raise InputError(plain_paths(in_study(str(error), bool(config["inputs"]["bids"])))) from error
+
+
+def in_study(message: str, bids: bool) -> str:
+    """Message whose way out is one of a study: its tables, or its dataset, in place of an option for a single file.
+
+    >>> in_study("give it with --set SpectralWidth=VALUE", False)
+    'give it in column dwell_time_s of the samples table'
+    """
+    columns = {header: column for column, (header, _) in GIVEN_COLUMNS.items()} | {"SpectralWidth": "dwell_time_s"}
+    headers = {column: header for header, column in columns.items()} | {"dwell_time_s": "SpectralWidth"}
+
+    def in_tables(found: re.Match) -> str:
+        names = [columns[key] for key in re.findall(r"(\w+)=", found.group())]
+        return f"in column {' and '.join(names)} of the samples table"
+
+    def in_dataset(found: re.Match) -> str:
+        names = [headers[name] for name in re.findall(r"\w+", found.group(1)) if name in headers]
+        if not names:
+            return found.group()
+        where, said = "in the header of the file or its sidecar", " and ".join(names)
+        return f"{where} ({said})" if found.group().startswith("in ") else f"{said} {where}"
+
+    message = re.sub(r"with --set(?: \w+=\w+)+", in_tables, message)
+    return re.sub(r"(?:in )?column (\w+(?: and \w+)*) of the samples table", in_dataset, message) if bids else message
 
 
 def _read_items(key: str, study: Study, config: dict[str, Any]) -> list[Item]:

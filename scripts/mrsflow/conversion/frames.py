@@ -103,7 +103,7 @@ def _hold_against(gaps: NDArray, lengths: NDArray, count: int, key: str, notes: 
         raise InputError(
             f"by the times in the file frames begin {np.median(gaps):g} s apart, and {count} excitations of "
             f"{np.median(lengths) / count:g} s take {np.median(lengths):g} s; correct {key}.excitations_per_frame, or "
-            "the repetition time (repetition_time_ms of the protocol, and of the samples table if the header is wrong)"
+            f"{key}.repetition_time_ms (or column repetition_time_ms of the samples table where the header is wrong)"
         )
     if np.any(off < -SPACING_TOLERANCE):
         first = int(np.argmin(off))

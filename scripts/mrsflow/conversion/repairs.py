@@ -94,7 +94,7 @@ def _refuse_missing(path: Path, stated: Mapping[str, str], keys: Iterable[str]) 
                 if key in SETTABLE
                 else dict.fromkeys(("sample_frequency", "sw"), "SpectralWidth").get(key)
             )
-            remedy = f"give it with --set {name}=VALUE or in the samples table" if name else "export the scan again"
+            remedy = f"give it with --set {name}=VALUE" if name else "export the scan again"
             raise InputError(f"{path}: {key} is missing or not a number; {remedy}")
 
 
@@ -116,9 +116,11 @@ def with_point(text: str) -> str:
 
 def _refuse_contradiction(path: Path, one: str, other: str, values: tuple[float, float]) -> None:
     if abs(values[0] - values[1]) > 0.01 * abs(values[1]):
+        width = one in ("sample_frequency", "sw")
+        settable = ", or give the true one with --set SpectralWidth=VALUE" if width else ""
         raise InputError(
             f"{path}: contradicts itself, {one} is {values[0]:g} and {other} says {values[1]:g}; export the scan "
-            "again, or give the true value with --set"
+            f"again{settable}"
         )
 
 

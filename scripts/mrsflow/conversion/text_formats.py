@@ -21,7 +21,6 @@ from mrsflow.nifti_mrs import Scan
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?"
 NAMELIST = re.compile(r"(?ims)[$&](\w+)\b(.*?)(?:[$&]END\b|^\s*/)")
 NUCLEI = {1: "1H", 2: "31P", 3: "13C", 4: "19F", 5: "23Na"}  # numbers of jMRUI
-COLUMNS = {"SpectrometerFrequency": "spectrometer_frequency_mhz", "DwellTime": "dwell_time_s"}
 UNITS = {"SpectrometerFrequency": "MHz", "DwellTime": "s"}
 
 
@@ -54,12 +53,9 @@ def read(form: str, path: Path, given: Mapping[str, Any], notes: list[str]) -> d
 def _scan(path: Path, fid: NDArray, header: dict[str, Any], given: Mapping[str, Any]) -> Scan:
     """Make a scan of FIDs (points) or (frames, points) with what the file says or the person gives."""
     known = {**header, **given}
-    for key, column in COLUMNS.items():
+    for key, unit in UNITS.items():
         if key not in known:
-            raise InputError(
-                f"{path}: does not say its {key} ({UNITS[key]}); give it with --set {key}=VALUE or in column {column} "
-                "of the samples table"
-            )
+            raise InputError(f"{path}: does not say its {key} ({unit}); give it with --set {key}=VALUE")
     frequency = known["SpectrometerFrequency"]
     content = {
         "SpectrometerFrequency": [

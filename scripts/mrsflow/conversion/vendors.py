@@ -216,7 +216,7 @@ def _read_nifti(path: Path, given: Mapping[str, Any], notes: list[str]) -> Scan:
         if not settled and any(not np.isclose(v, values[0], rtol=1e-3) for v in values[1:]):
             raise InputError(
                 f"{path}: {key} is {' and '.join(f'{v:g}' for v in values)} in its header and its sidecar; give the "
-                f"true one with --set {key}=VALUE or in the samples table"
+                f"true one with --set {key}=VALUE"
             )
     if "FrameOnset" not in scan.dimension_header("DIM_DYN") and "DIM_DYN" in scan.dims:
         onsets = nifti_mrs.stated_onsets(content, scan.size("DIM_DYN"), str(sidecar))

@@ -121,6 +121,7 @@ def test_times_of_each_frame_in_the_header_place_the_frames():
     [
         ("RepetitionTime", [2.0, 2.0, 2.0, 4.0, 4.0, 4.0], "repetition_time is 2000, 4000 ms.*frames 4, 5, 6 have"),
         ("EchoTime", {"start": 0.03, "increment": 0.005}, "echo_time is 30, 35, .*frames 2, 3, 4, 5, 6 have"),
+        ("EchoTime", [0.035] * 6, r"echo_time is 35 ms, 30 ms expected: set protocols.p.echo_time_ms"),
         ("EchoTime", {"Value": [0.03, 0.068] * 3}, "echo_time is 30, 68 ms.*frames 2, 4, 6 have"),
     ],
 )

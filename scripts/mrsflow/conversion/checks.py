@@ -319,7 +319,7 @@ def _check_header(scan: Scan, protocol: dict[str, Any], key: str, numbers: NDArr
     ):
         found, expected = scan.header.get(header), protocol[unit]
         own = np.array([v for v in along.get(header, []) if isinstance(v, int | float)], dtype=float)
-        if own.size == len(numbers):
+        if own.size == len(numbers) and np.ptp(own) > 0:
             differing = np.abs(own * 1e3 - expected) > max(0.01 * expected, 0.1)
             if differing.any():
                 values = ", ".join(f"{value * 1e3:g}" for value in np.unique(own))
@@ -329,7 +329,7 @@ def _check_header(scan: Scan, protocol: dict[str, Any], key: str, numbers: NDArr
                 )
                 rows.append(Check(check, f"{values} ms", f"{expected:g} ms", "fail", message))
                 continue
-            found = found if found is not None else float(own[0])
+        found = float(own[0]) if own.size == len(numbers) else found
         if found is None:
             message = f"the header does not say {header}; give column {column} of the samples table"
             rows.append(Check(check, "none", f"{expected:g} ms", "fail", message))

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,10 @@ def test_the_sound_study_has_no_fault(tmp_path):
     assert faults_of(tmp_path) == []
 
 
+RUNS = {
+    "samples": "participant\tsession\trole\tprotocol\traw\trun\tstart_time\n"
+    "01\t1\tsvs\ta\tx/1.dat\t1\t09:50:00\n01\t1\tsvs\ta\tx/2.dat\t2\t10:00:00\n"
+}
 ONE = {
     "infusion_start of one session": ({}, edited("sessions", ("2\t2\tdrug\t10:00:00", "2\t2\tdrug\t")),
                                       "sessions.tsv, line 3: infusion_start is empty, which is time 0"),
@@ -87,14 +92,14 @@ ONE = {
                            r"line 3: protocol 'siemens' is not in protocols of the configuration \(a\); add an entry"),
     "leading zero lost": ({}, edited("participants", ("\n02", "\n2")),
                           "line 4: participant '02' is not in .*; did you mean '2'"),
+    "start of several runs": ({"blocks.event": "start"}, RUNS,
+                              "line 3: is another run of sub-01_ses-1, and blocks.event 'start' is the begin"),
     "arm in capitals": ({}, edited("sessions", ("2\t2\tdrug", "2\t2\tDrug")), "arm 'Drug' .*; did you mean 'drug'"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", ONE)
 def test_each_fault_is_one_line_that_says_what_to_change(tmp_path, fault):
-    import re
-
     changes, tables, said = ONE[fault]
     found = faults_of(tmp_path, changes, tables)
     relevant = [line for line in found if re.search(said, line)]
@@ -205,8 +210,8 @@ def raw_study(folder):
     (folder / "x").mkdir()
     rawfiles.write_siemens_twix(folder / "x/1.dat", signal(2, 6, 2.008, 100.0, 1), HEADER)
     rawfiles.write_philips_sdat(folder / "x/2.SDAT", signal(2, 6, 2.008, 100.0, 1)[0, 0], HEADER)
-    samples = "participant\tsession\trole\tprotocol\traw\n01\t1\tsvs\ta\tx/1.dat\n01\t2\tsvs\ta\tx/2.SDAT\n"
-    samples += "01\t2\tT1w\t\tx/t1.nii.gz\n02\t1\tsvs\ta\tx/3.dat\n"
+    samples = "participant\tsession\trole\tprotocol\traw\ttask\n01\t1\tsvs\ta\tx/1.dat\tk\n01\t2\tsvs\ta\tx/2.SDAT\tk\n"
+    samples += "01\t2\tT1w\t\tx/t1.nii.gz\tn/a\n02\t1\tsvs\ta\tx/3.dat\tk\n"
     return write(folder, None, {"samples": samples})
 
 
@@ -221,6 +226,20 @@ def test_a_start_that_nothing_says_and_files_that_are_away_are_found(tmp_path):
     away = headers.missing(study)
     assert [line.split(": ")[1] for line in away] == ["t1.nii.gz", "3.dat"]
     assert f"looked for {(tmp_path / 'x/3.dat').absolute()}" in away[1]
+
+
+@pytest.mark.parametrize(
+    ("without", "said"), [(1, "line 2: task is empty, and"), (3, r"line 2: .* \(and in 2 more rows\)")]
+)
+def test_spectra_with_events_need_a_task_to_name_their_table_by(tmp_path, without, said):
+    content = raw_study(tmp_path)
+    table = tmp_path / "samples.tsv"
+    table.write_text(table.read_text().replace("\tk\n", "\tn/a\n", without))
+    config = study_config.checked(content)
+    found = headers.contradictions(before_jobs(config, content)[0], config)
+    assert len(found) == 2
+    assert re.search(said, found[0])
+    assert "2.SDAT does not say when" in found[1]
 
 
 def test_what_a_file_says_is_remembered_until_it_changes(tmp_path, monkeypatch):
@@ -242,8 +261,8 @@ def test_what_a_file_says_is_remembered_until_it_changes(tmp_path, monkeypatch):
 def many(folder, sessions):
     rows = [(f"{n // 2 + 1:03d}", n % 2 + 1) for n in range(sessions)]
     arms = ("placebo", "drug")
-    samples = ["participant\tsession\trole\tprotocol\traw\tstart_time"]
-    samples += [f"{p}\t{s}\tsvs\ta\tx/{p}_{s}.dat\t09:50:00" for p, s in rows]
+    samples = ["participant\tsession\trole\tprotocol\traw\ttask\tstart_time"]
+    samples += [f"{p}\t{s}\tsvs\ta\tx/{p}_{s}.dat\tk\t09:50:00" for p, s in rows]
     visits = ["participant\tsession\tvisit\tarm\tinfusion_start"]
     visits += [f"{p}\t{s}\t{s}\t{arms[s - 1]}\t10:00:00" for p, s in rows]
     people = ["participant\tsex", *(f"{p}\tF" for p, s in rows if s == 1)]

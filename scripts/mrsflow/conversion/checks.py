@@ -436,7 +436,11 @@ def _check_dimensions(scan: Scan, role: str, protocol: dict[str, Any], key: str)
         status = "fail"
         message = "what is tagged as coils looks like frames and the reverse; correct the tags in the NIfTI-MRS file"
     elif n_frames not in (None, scan.size("DIM_DYN")):
-        status, message = "fail", f"was the scan stopped early? set {key}.frames, or null to accept any number"
+        message = (
+            f"was the scan stopped early? set {key}.frames, null to accept any number, or give this scan a protocol "
+            "of its own"
+        )
+        status = "fail"
     expected = f"coils {declared}" + (f", {n_frames} frames" if n_frames else "")
     return [Check("dimensions", found, expected, status, message)]
 

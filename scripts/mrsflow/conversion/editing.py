@@ -9,7 +9,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from mrsflow.conversion.checks import singlet_heights
+from mrsflow.conversion.checks import metabolite_side, singlet_heights
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
 
@@ -128,7 +128,7 @@ def refuse_unnoticed(scan: Scan, planned: int, key: str, notes: list[str]) -> No
             f"edited scan, and {key}.use_frames is 'all'; set it to 'edit off', or leave this row out"
         )
     share = naa_share(scan)
-    if condition(share) == "edit on":
+    if condition(share) == "edit on" and metabolite_side(scan) > 0:
         notes.append(
             f"NAA is {share:.2g} of creatine, as in frames with an editing pulse (edit-on), of which PRESS, sLASER and "
             "STEAM basis sets know nothing: look at the spectrum, and leave this row out if the scan is edited"

@@ -43,7 +43,7 @@ def contradictions(study: "Study", config: dict[str, Any], memory: Path | None =
     known = _remembered(memory)
     times = [column for column in EVENT_TIMES if column in study.sessions]
     timed = set(study.sessions.loc[study.sessions[times].notna().any(axis=1), "key"])
-    found, seen = [], {}
+    found, seen = [*_without_task(study.samples, timed)], {}
     for row in study.samples[study.samples["role"] == "svs"].to_dict("records"):
         if isinstance(row.get("sequence"), str):
             found += _sequence(row, config["protocols"][row["protocol"]])  # of a dataset, which only has known ones
@@ -61,6 +61,21 @@ def contradictions(study: "Study", config: dict[str, Any], memory: Path | None =
     if memory is not None and seen != known:
         write_json(seen, memory)
     return found
+
+
+def _without_task(samples: Any, timed: set[str]) -> list[str]:
+    """One line for the spectra that have events and no task, by which their events table is named."""
+    rows = samples[(samples["role"] == "svs") & samples["key"].isin(timed)]
+    if "events" in rows:  # of a dataset
+        return []
+    lacking = rows[rows["task"].isna()] if "task" in rows else rows
+    if lacking.empty:
+        return []
+    more = f" (and in {len(lacking) - 1} more rows)" if len(lacking) > 1 else ""
+    return [
+        f"{lacking['line'].iloc[0]}: task is empty{more}, and the sessions table gives clock times of events, which "
+        "BIDS keeps in a table named by a task; give such a label, as ketamine, in column task"
+    ]
 
 
 def _remembered(memory: Path | None) -> dict[str, Any]:

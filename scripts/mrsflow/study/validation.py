@@ -426,7 +426,9 @@ def missing_times(
         return
     column = {"infusion": "infusion_start", "dose": "dose_time"}.get(event)
     if column is None:
-        if event != "start":
+        if event == "start":
+            yield from _starts(spectra)
+        else:
             yield (
                 f"blocks.event {event!r} is not an event that the tables give: infusion (column infusion_start), dose "
                 "(dose_time) or start; choose one of these"
@@ -444,4 +446,14 @@ def missing_times(
         yield (
             f"{row.line}: {column} is empty, which is time 0 of the blocks (blocks.event: {event}); give the clock "
             "time (HH:MM:SS), or take the scans of this session out of the samples table"
+        )
+
+
+def _starts(spectra: "pd.DataFrame") -> Iterator[str]:
+    """Find sessions of several runs, of which nothing says whose start is time 0."""
+    series = ["key", *(entity for entity in layout.SERIES if entity in spectra)]
+    for row in spectra[spectra.duplicated(series)].itertuples():
+        yield (
+            f"{row.line}: is another run of {row.key}, and blocks.event 'start' is the beginning of one; choose "
+            "infusion or dose, with its clock time in the sessions table, or leave one run out"
         )

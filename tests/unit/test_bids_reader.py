@@ -474,6 +474,18 @@ def test_water_belongs_to_the_spectra_that_its_name_allows(tmp_path, names, take
     assert scans(sound(tmp_path), "mrsref") == [f"sub-01_{name}mrsref.nii.gz" for name in taken]
 
 
+def test_water_with_other_times_needs_a_protocol_of_its_own(tmp_path):
+    one_scan(tmp_path)
+    made.write_scan(tmp_path / "sub-01/mrs/sub-01_mrsref.nii.gz", made.water(), {**SIDECAR, "RepetitionTime": 10})
+    _, faults = study_of(tmp_path)
+    assert len(faults) == 1
+    assert "_mrsref.nii.gz: has RepetitionTime of 10000 ms where protocols.p.repetition_time_ms is 4000" in faults[0]
+    assert "add one for this scan" in faults[0]
+    p = made.configuration(tmp_path)["protocols"]["p"]
+    study = sound(tmp_path, protocols={"p": p, "water": p | {"repetition_time_ms": 10000}})
+    assert dict(zip(study.samples["role"], study.samples["protocol"], strict=True)) == {"svs": "p", "mrsref": "water"}
+
+
 def test_water_for_two_uses_keeps_both_in_the_outputs(tmp_path):
     references(tmp_path / "data", "acq-conc_", "acq-ecc_")
     converted(tmp_path / "data", tmp_path / "out")

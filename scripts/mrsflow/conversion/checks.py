@@ -336,7 +336,10 @@ def _check_header(scan: Scan, protocol: dict[str, Any], key: str, numbers: NDArr
             continue
         agrees = abs(found * 1e3 - expected) <= max(0.01 * expected, 0.1)
         message = (
-            "" if agrees else f"set {key}.{unit}, or column {column} of the samples table where the header is wrong"
+            ""
+            if agrees
+            else f"set {key}.{unit}, give this scan a protocol of its own, or column {column} of the samples table "
+            "where the header is wrong"
         )
         rows.append(Check(check, f"{found * 1e3:g} ms", f"{expected:g} ms", "pass" if agrees else "fail", message))
     found, expected = scan.spectrometer_frequency, protocol["spectrometer_frequency_mhz"]

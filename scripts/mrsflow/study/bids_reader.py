@@ -456,11 +456,12 @@ def _reference_rows(
     for path in water:
         sidecar = dataset.sidecar(path)
         row = _scan_row(dataset, key, path, "mrsref") | _facts(path, sidecar, "mrsref")
+        facts = {name: row[f"found {name}"] for name in FACTS if f"found {name}" in row} | {"ExcitationsPerFrame": None}
         try:
             row["protocol"] = _protocol(path, row, protocols)
         except InputError:
-            if main is None:
-                raise
+            if main is None or _differences(facts, protocols[main["protocol"]], main["protocol"]):
+                raise  # water has its times from a protocol of its own where it has others
             row["protocol"] = main["protocol"]
         labels = {entity: main[entity] for entity in layout.SERIES} if main else {}
         rows.append({**row, **labels, "acq": _use(path)})

@@ -206,6 +206,15 @@ def test_the_two_halves_of_a_series_may_be_two_visits(tmp_path):
     assert before_jobs(study(tmp_path, rows, edited(np.zeros(32, bool)), **halves), {})[1] == []
 
 
+@pytest.mark.parametrize(("main", "taken"), [("metabolites", "reference"), ("water", "main")])
+def test_a_row_of_water_takes_what_of_a_file_is_water(main, taken):
+    """A GE file holds water beside the scan; a scan of water alone is water throughout."""
+    scan = edited(np.zeros(4, bool), water=range(4) if main == "water" else ())
+    reference = edited(np.zeros(2, bool), water=range(2))
+    found = convert._water_of(vendors.Converted(scan, {"ecc": reference}), protocol(), "protocols.p", [])
+    assert found is (reference if taken == "reference" else scan)
+
+
 def test_water_of_a_metabolite_file_may_have_a_row_of_its_own(tmp_path):
     rows = [{"protocol": "p"}, {"role": "mrsref", "protocol": "p"}]
     scan = edited(np.zeros(32, bool), water=(4, 9, 14, 19, 24, 29))

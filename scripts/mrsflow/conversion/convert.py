@@ -389,7 +389,7 @@ def _with_onsets(converted: vendors.Converted, onsets: list[float] | None, notes
 
 def _water_of(converted: vendors.Converted, protocol: dict[str, Any], name: str, notes: list[str]) -> nifti_mrs.Scan:
     """Unsuppressed water that a row of role mrsref names: a whole file, or what a metabolite file has of it."""
-    if converted.references:
+    if converted.references and not checks.looks_like_water(converted.scan):
         return converted.references.get("ecc") or next(iter(converted.references.values()))
     declared = checks.water_frames(protocol["water_frames"], converted.scan.size("DIM_DYN")) is not None
     if not declared or "DIM_DYN" not in converted.scan.dims:

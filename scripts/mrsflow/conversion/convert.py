@@ -282,7 +282,7 @@ def _refuse_unlike_runs(items: list[Item], minimum_dice: float) -> None:
             other = seen[next(iter(shared))]
             raise InputError(
                 f"{line}: {len(shared)} of its {len(frames)} frames are those of {other.row['line']}; name each scan "
-                "once: correct column raw of one of the rows, or remove it"
+                "once: correct column raw of one of the rows, or remove it (in a dataset, take one of the files out)"
             )
         seen |= dict.fromkeys(frames, item)
         series = re.sub(r"_run-\d+", "", item.name)
@@ -303,7 +303,8 @@ def _refuse_unlike_runs(items: list[Item], minimum_dice: float) -> None:
             raise InputError(
                 f"{line}: its voxel overlaps that of {other.row['line']} by {dice:.2f} (Dice; {apart:.0f} mm apart), "
                 "and runs of one series need one voxel: give the rows of each voxel a session of their own in the "
-                "tables, or set convert.minimum_voxel_dice lower where the voxel was moved on purpose"
+                "tables (in a dataset, tell them by voi- and choose one with inputs.select), or set "
+                "convert.minimum_voxel_dice lower where the voxel was moved on purpose"
             )
 
 
@@ -347,7 +348,7 @@ def _convert_row(key: str, row: dict[str, Any], config: dict[str, Any]) -> list[
         if not (converted.scan.header.get("InversionTime") or 0) > 0:
             raise InputError(
                 "a scan of role mm needs its inversion time, and the header does not say InversionTime; give column "
-                "inversion_time_ms"
+                "inversion_time_ms of the samples table"
             )
     stem = f"{layout.entities(key, **labels)}_{'svs' if role == 'mm' else role}"
     if role == "mrsref":

@@ -33,7 +33,7 @@ def refuse_same_scan(study: "Study", output: Path) -> None:
                 raise InputError(
                     f"{lines.iloc[0]}: {len(shared)} of the {len(frames)} frames of {layout.stem(path)} are those of "
                     f"{layout.stem(shared[0])}, signal by signal; correct column raw of one of them, or remove its "
-                    "rows, so that no scan counts twice"
+                    "rows (in a dataset, its files), so that no scan counts twice"
                 )
             seen |= dict.fromkeys(frames, path)
 

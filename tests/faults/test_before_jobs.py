@@ -313,17 +313,21 @@ def test_the_headers_of_a_trial_are_looked_at_in_ten_seconds(tmp_path):
     assert time.process_time() - began < 1
 
 
-def dry_run(folder, content):
+def snakemake(folder, content, *options):
     (folder / "config.yaml").write_text(yaml.safe_dump(content))
-    command = [sys.executable, "-m", "snakemake", "-n", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command = [sys.executable, "-m", "snakemake", *options, "--snakefile", ROOT / "Snakefile", "--directory", folder]
     command += ["--configfile", folder / "config.yaml"]
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+
+
+def planned(folder, content):
+    return snakemake(folder, content, "-n")
 
 
 def test_a_dry_run_lists_all_and_keeps_full_paths_off_every_file(tmp_path):
     content = raw_study(tmp_path)
     content["group"] = {"control": "nothing", "moderators": ["gender"], "outcome": "Glux/tNAA"}
-    done = dry_run(tmp_path, content)
+    done = planned(tmp_path, content)
     assert done.returncode != 0
     for words in ("names 'Glux'", "group.control is 'nothing'", "no column 'gender'", "2.SDAT does not say when",
                   f"3.dat: no such file or folder (looked for {tmp_path}/x/3.dat)", "t1.nii.gz: no such"):  # fmt: skip
@@ -338,9 +342,40 @@ def test_a_dry_run_fails_where_files_are_away_and_nothing_else_is_wrong(tmp_path
     table = tmp_path / "samples.tsv"
     header, *rows = table.read_text().splitlines()
     table.write_text("\n".join([f"{header}\tstart_time", *(f"{row}\t09:50:00" for row in rows)]))
-    done = dry_run(tmp_path, content)
+    done = planned(tmp_path, content)
     assert done.returncode != 0
     assert [name in done.stderr for name in ("t1.nii.gz: no such", "3.dat: no such")] == [True, True]
+
+
+@pytest.mark.slow
+def test_a_large_study_has_its_raw_files_looked_at_by_a_first_job(tmp_path):
+    """Of 510 sessions one has no raw file, and two have files that do not say when they began."""
+    content = many(tmp_path, 510)
+    content["batch_size"] = 50
+    (tmp_path / "x").mkdir()
+    rawfiles.write_siemens_twix(tmp_path / "x/a.dat", signal(2, 6, 2.008, 100.0, 1), HEADER)
+    rawfiles.write_philips_sdat(tmp_path / "x/a.SDAT", signal(2, 6, 2.008, 100.0, 1)[0, 0], HEADER)
+    header, *rows = (tmp_path / "samples.tsv").read_text().replace("\t09:50:00", "\tn/a").splitlines()
+    for n, row in enumerate(rows):
+        path = tmp_path / row.split("\t")[4]
+        if n in (3, 399):
+            os.link(tmp_path / "x/a.SDAT", path.with_suffix(".SDAT"))
+            os.link(tmp_path / "x/a.SPAR", path.with_suffix(".SPAR"))
+            rows[n] = row.replace(".dat", ".SDAT")
+        elif n != 200:
+            os.link(tmp_path / "x/a.dat", path)
+    (tmp_path / "samples.tsv").write_text("\n".join([header, *rows]))
+    done = snakemake(tmp_path, content, "-c1", "--until", "check_headers")
+    assert done.returncode != 0
+    assert [name in done.stderr for name in ("002_2.SDAT does not say", "200_2.SDAT does not say")] == [True, True]
+    assert f"looked for {tmp_path}/x/101_1.dat" in done.stderr
+    assert "3 faults in the raw files" in done.stderr
+    assert not (tmp_path / "results/status/headers.txt").exists()
+    rows = [row.replace(".SDAT\tk\tn/a", ".SDAT\tk\t09:50:00") for row in rows]
+    (tmp_path / "samples.tsv").write_text("\n".join([header, *rows]))
+    done = snakemake(tmp_path, content, "-c1", "--until", "check_headers")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results/status/headers.txt").read_text() == "510 scans, 1 files missing\n"
 
 
 def test_a_dataset_needs_nothing_of_the_checkout(tmp_path):
@@ -348,10 +383,10 @@ def test_a_dataset_needs_nothing_of_the_checkout(tmp_path):
 
     made.pain(tmp_path / "data", people=2, frames=8)
     content = made.configuration(Path("data"), inputs={"bids": "data", "select": {"task": "pain"}})
-    done = dry_run(tmp_path, content)
+    done = planned(tmp_path, content)
     assert done.returncode == 0, done.stderr
     shutil.rmtree(tmp_path / "data/sub-02/mrs")
     made.write_json(tmp_path / "data/sub-01/mrs/sub-01_task-pain_svs.json", {"EchoTime": "x"})
-    done = dry_run(tmp_path, content)
+    done = planned(tmp_path, content)
     assert done.returncode != 0
     assert "data/sub-01/mrs/sub-01_task-pain_svs.json: EchoTime is 'x'" in done.stderr

@@ -300,3 +300,13 @@ def test_the_voxels_of_two_visits_are_compared(trial):
 )
 def test_absolute_paths_leave_messages(message, plain):
     assert convert.plain_paths(message) == plain
+
+
+def test_events_that_are_given_go_out_cell_by_cell(tmp_path):
+    given = "onset\tduration\ttrial_type\tdrug\tnurse\n1e1\tn/a\t007\t1e3\tred\n10.50\t2\t101\t1000\tblue\n"
+    (tmp_path / "given.tsv").write_text(given)
+    row = {"events": tmp_path / "given.tsv", "task": "k"}
+    settings = {"convert": {"keep": ["drug"]}}
+    (written,) = convert._write_events(row, {}, tmp_path / "bids", "sub-01_ses-1", settings)
+    expected = "onset\tduration\ttrial_type\tdrug\n1e1\tn/a\t007\t1e3\n10.50\t2\t101\t1000\n"
+    assert written.read_text() == expected

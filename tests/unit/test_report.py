@@ -177,6 +177,30 @@ def test_a_doubtful_fit_stands_on_the_page_with_its_reason(study):
     assert f"{BLOCKS[2]} (8 to 16 min), doubtful" in data_of(html)[0]["spectra"]["blocks"][2]["title"]
 
 
+def test_blocks_that_look_like_numbers_and_odd_events_leave_the_page_as_it_is(study):
+    output, config = study
+    known = page_of(study)
+    (first, second), codes = BLOCKS[1:3], ("1e1", "010")
+    for path in output.rglob("*_desc-*_*.tsv"):
+        table = read_table(path, text_columns=True)
+        if "block" in table:
+            write_table(table.replace({"block": {first: codes[0], second: codes[1]}}), path)
+    config["blocks"]["bins"] = {
+        {first: codes[0], second: codes[1]}.get(name, name): span for name, span in config["blocks"]["bins"].items()
+    }
+    record = output / "status" / "convert" / f"{KEY}.json"
+    content = json.loads(record.read_text())
+    events = next(iter(content["outputs"])).rpartition("/mrs/")[0] + "/mrs/sub-01_ses-1_task-ketamine_events.tsv"
+    (output / events).parent.mkdir(parents=True, exist_ok=True)
+    (output / events).write_text("onset\ttrial_type\nlater\tcough\n")
+    record.write_text(json.dumps({**content, "outputs": {**content["outputs"], events: "0"}}))
+    found = page_of(study)
+    titles = [block["title"].split(" ")[0] for block in data_of(found)[0]["spectra"]["blocks"]]
+    assert titles == [BLOCKS[0], *codes, *BLOCKS[3:]]
+    for code, name in zip(codes, (first, second), strict=True):
+        assert found.count(f">{code}<") == known.count(f">{name}<") > 0
+
+
 def test_metabolites_put_sums_first_and_leave_out_what_has_no_values(study):
     output, _ = study
     (path,) = output.rglob("*_desc-blocks_mrsfit.tsv")

@@ -504,7 +504,7 @@ def _write_events(
     task, run = row.get("task"), row.get("run")
     path = layout.session_folder(root, key) / "mrs" / f"{layout.entities(key, task, run)}_events.tsv"
     if row.get("events"):
-        table = read_table(row["events"], result_tables.labels("events"))
+        table = read_table(row["events"], text_columns=True)
         wanted = {*result_tables.tables()["events"].columns, *config["convert"]["keep"]}
         write_table(table[[column for column in table if column in wanted]], path)
         return [path]

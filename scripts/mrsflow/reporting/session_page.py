@@ -42,6 +42,8 @@ SIDECAR_FACTS = (
     ("Excitations per stored frame", "ExcitationsPerFrame", ""),
     ("Voxel", "AcquisitionVoxelSize", "mm"),
 )
+RESULTS = ("_quality.tsv", "_fitquality.tsv", "_mrsfit.tsv")
+"""How the tables that a page shows end."""
 
 
 def sources(output: Path, key: str) -> list[Path]:
@@ -133,7 +135,7 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
     sidecar = read_json(files["svs.json"]) if "svs.json" in files else {}
     processed = read_json(files["blocks_svs.json"]) if "blocks_svs.json" in files else {}
     session = read_json(files["session_quality.json"]) if "session_quality.json" in files else {}
-    tables = {kind: result_tables.read(path) for kind, path in files.items() if path.suffix == ".tsv"}
+    tables = {kind: result_tables.read(path) for kind, path in files.items() if kind.endswith(RESULTS)}
     blocks = tables.get("blocks_quality.tsv")
     transients = tables.get("transients_quality.tsv")
     fitted = tables.get("blocks_fitquality.tsv")

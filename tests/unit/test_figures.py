@@ -296,7 +296,7 @@ def test_forests_draw_the_percent_columns_of_their_tables(trial, name):
 
 
 def test_attenuation_without_bounds_has_no_interval(trial):
-    table = trial.tables["attenuation"].assign(bounded=["false", "true"])
+    table = trial.tables["attenuation"].assign(bounded=[False, True])
     (axes,) = figures_tests.attenuation(replace(trial, tables={**trial.tables, "attenuation": table})).axes
     assert axes.get_yticklabels()[0].get_text().endswith("(not bounded)")
     spans = [ln.get_xdata() for ln in axes.get_lines() if len(ln.get_xdata()) == 2 and ln.get_linestyle() == "-"]

@@ -33,8 +33,7 @@ def main(
     from mrsflow.models.table_models import describe_fit, fit_table
     from mrsflow.statistics import design_checks
 
-    formulas.parse(formula)
-    rows = files.read_table(table)
+    rows = files.read_table(table, text_columns=formulas.labels(formula))
     try:
         if where is not None:
             rows = rows[formulas.where(where, rows)]

@@ -4,7 +4,8 @@ suppressPackageStartupMessages({library(lmerTest); library(jsonlite)})
 arguments <- commandArgs(trailingOnly = TRUE)
 models <- fromJSON(arguments[1], simplifyVector = FALSE)
 results <- lapply(models, function(model) {
-  table <- read.delim(model$table, na.strings = "n/a", check.names = FALSE, colClasses = NA)
+  text <- setNames(rep("character", length(model$text)), unlist(model$text))
+  table <- read.delim(model$table, na.strings = "n/a", check.names = FALSE, colClasses = text)
   for (column in names(model$levels)) {
     table[[column]] <- factor(as.character(table[[column]]), levels = unlist(model$levels[[column]]))
   }

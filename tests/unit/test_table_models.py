@@ -45,6 +45,12 @@ def test_an_empty_cell_is_named_and_the_rest_is_the_model_without_it(table, tmp_
     assert found["loglik"] == pytest.approx(plain["loglik"], abs=1e-10)
 
 
+def test_groups_by_codes_that_look_like_numbers_are_those_of_their_text(table, tmp_path):
+    codes = np.array(["1e3", "1000", "007", "7", "101", "0101", "1E3", "+7", "07"])
+    plain = by_hand(table, tmp_path)
+    assert by_hand(table.assign(participant=codes[table["participant"]]), tmp_path) == plain
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -30,6 +30,17 @@ def test_ours_equal_those_of_r(trial):
         assert row["difference"] < LIMITS.get(row["quantity"], 1e-6), row
 
 
+def test_codes_that_look_like_numbers_are_text_in_r_too():
+    if reason := compare_r.missing_r():
+        pytest.skip(reason)
+    table = unbalanced(2, 9, 0.04)
+    people = np.array(["1e3", "1000", "007", "7", "101", "0101", "1E3", "+7", "07"])[table["participant"]]
+    table = table.assign(participant=people, site=table["site"].map({"a": "01", "b": "1", "c": "1e0"}))
+    models = {"codes": fit_table(table, "y ~ condition + site + (1|participant) + (1|participant:session)")}
+    for row in compare_r.differences(models, compare_r.fit_in_r(models)):
+        assert row["difference"] < LIMITS.get(row["quantity"], 1e-6), row
+
+
 def unbalanced(seed, n, sd_session):
     """Blocks of a crossover with losses, a covariate per block, three sites and no participant of one site and sex."""
     rng = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mrsflow import files
 from mrsflow.errors import InputError
+from mrsflow.models import formula as formulas
 from mrsflow.models.table_models import Model, describe_fit
 
 SCRIPT = Path(__file__).resolve().parents[2] / "mixed_models.R"
@@ -51,7 +52,8 @@ def fit_in_r(models: dict[str, Model]) -> dict[str, dict[str, Any]]:
         for i, (name, model) in enumerate(models.items()):
             path = Path(folder, f"table{i}.tsv")
             model.table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.17g")
-            asked[name] = {"table": str(path), "formula": model.formula, "levels": model.design.levels}
+            text = sorted({*formulas.labels(model.formula), *model.design.levels})
+            asked[name] = {"table": str(path), "formula": model.formula, "levels": model.design.levels, "text": text}
         files.write_json(asked, Path(folder, "models.json"))
         results = Path(folder, "results.json")
         command = ["Rscript", "--vanilla", str(SCRIPT), str(Path(folder, "models.json")), str(results)]

@@ -82,6 +82,17 @@ class Design:
         return replace(self, x=self.x[:, columns], effects=effects, left_out=left_out)
 
 
+def labels(text: str) -> set[str]:
+    """Columns of a formula that only name groups, whatever their cells look like.
+
+    >>> sorted(labels("y ~ a + session + (1|g) + (1|g:session)"))
+    ['g']
+    """
+    terms = parse(text)
+    fixed = {column for term in terms.fixed for column in term}
+    return {column for term in terms.random for column in term} - fixed
+
+
 def quoted(column: str) -> str:
     """Name of a column as a formula has it."""
     return column if re.fullmatch(NAME, column) else f"`{column}`"

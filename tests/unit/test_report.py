@@ -201,6 +201,16 @@ def test_blocks_that_look_like_numbers_and_odd_events_leave_the_page_as_it_is(st
         assert found.count(f">{code}<") == known.count(f">{name}<") > 0
 
 
+def test_a_session_without_any_good_block_defines_no_snr(study):
+    output, config = study
+    (path,) = output.rglob("*_desc-blocks_quality.tsv")
+    table = read_table(path, text_columns=True)
+    known = [name for name in table if name in ("participant", "session", "block", "phase", "onset_s", "duration_s")]
+    write_table(table.assign(**{name: None for name in table if name not in known}, reason="7 good excitations"), path)
+    html = session_page.write(output, KEY, config).read_text()
+    assert "The rules stand in the configuration.</p>" in html
+
+
 def test_metabolites_put_sums_first_and_leave_out_what_has_no_values(study):
     output, _ = study
     (path,) = output.rglob("*_desc-blocks_mrsfit.tsv")

@@ -400,9 +400,9 @@ def _plain(value: Any) -> float | str | None:
 
 
 def _definitions(blocks: Any) -> str:
-    if blocks is None or "snr_definition" not in blocks:
+    if blocks is None or "snr_definition" not in blocks or blocks["snr_definition"].isna().all():
         return ""
-    return "SNR: " + "; ".join(dict.fromkeys(blocks["snr_definition"].dropna().astype(str))) + "."
+    return "SNR: " + "; ".join(dict.fromkeys(blocks["snr_definition"].dropna())) + "."
 
 
 def _checks(table: Any) -> dict[str, Any] | None:

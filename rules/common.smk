@@ -28,6 +28,12 @@ from mrsflow.study import layout, records
 from mrsflow.study.study import before_jobs, table_paths
 
 if not workflow.overwrite_configfiles:
+    given = Path("config/config.yaml")
+    try:
+        if given.is_file():  # before Snakemake, which unfolds whatever aliases repeat
+            study_config.read(given)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
 
     configfile: "config/config.yaml"
 

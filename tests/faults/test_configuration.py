@@ -112,3 +112,19 @@ def test_aliases_that_swell_are_refused_at_once():
     with pytest.raises(InputError, match="more than 100000 values; write out what its aliases"):
         config.checked({**CONFIG, "blocks": value})
     assert time.process_time() - begin < 2
+
+
+def test_merged_mappings_that_swell_are_refused_at_once(tmp_path):
+    lines = ["m0: &m0 {a: 1, b: 2, c: 3}"]
+    lines += [f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 10)}]}}" for i in range(1, 9)]
+    path = tmp_path / "config.yaml"
+    path.write_text("\n".join(lines))
+    begin = time.process_time()
+    with pytest.raises(InputError, match=r"config.yaml: holds more than 100000 values; write out what its aliases"):
+        config.load(str(path))
+    assert time.process_time() - begin < 2
+
+
+def test_a_merged_mapping_is_read_as_yaml_says(tmp_path):
+    (tmp_path / "config.yaml").write_text("base: &base {a: 1, b: 2}\nother: {<<: *base, b: 3}\n")
+    assert config.read(str(tmp_path / "config.yaml"))["other"] == {"a": 1, "b": 3}

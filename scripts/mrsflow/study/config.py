@@ -62,13 +62,36 @@ def load(source: str) -> dict[str, Any]:
     """
     if source.lstrip().startswith("{"):
         return json.loads(source)
+    return checked(read(source), source)
+
+
+def read(source: str | Path) -> Any:
+    """Read a YAML file in a time that goes with its size, whatever its aliases repeat.
+
+    Raises
+    ------
+    InputError
+        Missing file, bad YAML, or aliases that swell.
+    """
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Counts what merged mappings (``<<``) hold, which swells before there is any value to look at."""
+
+        merged = 0
+
+        def flatten_mapping(self, node: yaml.MappingNode) -> None:
+            super().flatten_mapping(node)
+            self.merged += len(node.value)
+            if self.merged > MOST_VALUES:
+                raise InputError(_swollen(source))
+
     try:
-        content = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
+        content = yaml.load(Path(source).read_text(encoding="utf-8"), Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{source}: cannot be read as YAML ({error})") from error
-    return checked(content, source)
+    _refuse_swollen(content, source)
+    return content
 
 
 def checked(content: Any, source: str = "config", faults: list[str] | None = None) -> dict[str, Any]:
@@ -285,15 +308,19 @@ MOST_VALUES = 100_000
 """Values of a configuration that no study needs, and that aliases of YAML reach in a few lines."""
 
 
-def _refuse_swollen(content: Any, source: str) -> None:
+def _refuse_swollen(content: Any, source: str | Path) -> None:
     waiting, seen = [content], 0
     while waiting:
         value = waiting.pop()
         inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         seen += len(inner)
         if seen > MOST_VALUES:
-            raise InputError(f"{source}: holds more than {MOST_VALUES} values; write out what its aliases (*) repeat")
+            raise InputError(_swollen(source))
         waiting += inner
+
+
+def _swollen(source: str | Path) -> str:
+    return f"{source}: holds more than {MOST_VALUES} values; write out what its aliases (*) repeat"
 
 
 def macromolecules_of(protocol: dict[str, Any]) -> str | None:

@@ -293,12 +293,11 @@ if workflow.is_main_process:
     look_at_raw()
 
 
-onstart:
+def begin(log):
+    """Sweep what killed jobs left, and note what failed before and what the user forces."""
     sweep(OUTPUT)
     Path(ATTENTION).unlink(missing_ok=True)
-    FAILED_BEFORE.update(
-        {path: path.stat().st_mtime_ns for path, _, _ in failed_now()}
-    )
+    FAILED_BEFORE.update({path: path.stat().st_mtime_ns for path, _, _ in failed_now()})
     tables = {table for stage in STAGES for table in tables_of(stage)}
     for job in workflow.dag.needrun_jobs():
         if not tables.isdisjoint(job.output) and forced_by_user(job):
@@ -306,11 +305,37 @@ onstart:
             Path(f"{job.output[0]}.redo").touch()
 
 
-onsuccess:
+def end_well(log):
+    """Say what was done."""
     for line in [*last_lines(), *words_of_last_step()]:
         tell(line)
 
 
-onerror:
+def end_badly(log):
+    """Say what failed."""
     for line in [*over_time(log), *last_lines()]:
         tell(line)
+
+
+onstart:
+    begin(log)
+
+
+onsuccess:
+    end_well(log)
+
+
+onerror:
+    end_badly(log)
+
+
+def after(first, second):
+    """One handler after another."""
+    return lambda log: (first(log), second(log))
+
+
+# Snakemake leaves out what a module does at the start and the end
+if not workflow.modifier.is_main_snakefile():
+    workflow._onstart = after(workflow._onstart, begin)
+    workflow._onsuccess = after(workflow._onsuccess, end_well)
+    workflow._onerror = after(workflow._onerror, end_badly)

@@ -232,6 +232,12 @@ def digest_of_rows(keys):
         found.append([visits_of_sessions()[key]])
         found.append([[str(value) for value in row.values()] for row in rows])
         found.append(state_of_raw(key))
+        if config["convert"]["t1w"] == "deface" and any(
+            row["role"] == "T1w" for row in rows
+        ):
+            from mrsflow.anatomy import faces
+
+            found.append(faces.tools())
         given = [row.get("events") for row in rows]
         found.append(records.state_of(path for path in given if isinstance(path, Path)))
     return digest_of(found)

@@ -13,7 +13,7 @@ PACKAGE = Path(mrsflow.__file__).parent
 LAYERS = (
     ("mrsflow",),
     ("basis_sets", "models", "raw_files"),
-    ("study", "planning"),
+    ("study", "planning", "anatomy"),
     ("conversion", "preprocessing", "fitting"),
     ("quantification",),
     ("statistics", "simulation"),

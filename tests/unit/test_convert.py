@@ -1,6 +1,5 @@
 """The whole stage on simulated scanner files of three vendors, and what happens to sessions that cannot be used."""
 
-import gzip
 import json
 import os
 import shutil
@@ -9,7 +8,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 import yaml
@@ -260,24 +258,6 @@ def test_by_hand_writes_scan_and_reference_or_nothing(trial, tmp_path):
     with pytest.raises(InputError, match=r"must end in \.nii\.gz"):
         convert.convert_by_hand([raw], tmp_path / "b.json", {})
     assert not list(tmp_path.glob("b*"))
-
-
-def test_an_anatomical_image_keeps_its_values_and_loses_its_texts(tmp_path):
-    data = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
-    image = nibabel.Nifti1Image(data, np.diag([1.0, 2.0, 3.0, 1.0]))
-    image.header["descrip"], image.header["db_name"] = b"DOE^JANE 1961", b"DOE"
-    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"DOE^JANE"))
-    nibabel.save(image, tmp_path / "t1.nii.gz")
-    row = {"raw": [tmp_path / "t1.nii.gz"], "line": "samples.tsv, line 2"}
-    path = convert._write_t1w(row, tmp_path / "bids", "sub-1_ses-a")
-    assert path == tmp_path / "bids/sub-1/ses-a/anat/sub-1_ses-a_T1w.nii.gz"
-    copy = nibabel.load(path)
-    np.testing.assert_array_equal(np.asarray(copy.dataobj), data)
-    np.testing.assert_allclose(copy.affine, image.affine)
-    assert b"DOE" not in gzip.decompress(path.read_bytes())
-    (tmp_path / "t1.nii.gz").write_bytes(b"not an image")
-    with pytest.raises(InputError, match=r"line 2: .*dcm2niix"):
-        convert._write_t1w(row, tmp_path / "bids", "sub-1_ses-a")
 
 
 def test_the_voxels_of_two_visits_are_compared(trial):

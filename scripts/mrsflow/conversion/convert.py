@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow import nifti_mrs, result_tables
+from mrsflow.anatomy import faces, images
 from mrsflow.conversion import bids, checks, editing, frames, identity, vendors
 from mrsflow.errors import InputError, hide, without_hidden
-from mrsflow.files import atomic_path, checksum, read_table, scratch, write_json, write_table
+from mrsflow.files import checksum, read_table, scratch, write_json, write_table
 from mrsflow.nifti_mrs import Scan
 from mrsflow.raw_files import formats
 from mrsflow.study import layout
@@ -136,6 +137,8 @@ def work_of(key: str, study: Study, config: dict[str, Any]) -> Work:
         "protocols": {row["protocol"]: config["protocols"].get(row["protocol"]) for row in rows if "protocol" in row},
         "convert": config["convert"],
     }
+    if config["convert"]["t1w"] == "deface" and any(row["role"] == "T1w" for row in rows):
+        settings["deface"] = faces.tools()
     return Work(key, files, settings, watched=[path for row in rows for path in row["raw"]])
 
 
@@ -184,9 +187,9 @@ def convert_session(key: str, study: Study, config: dict[str, Any], output: Path
     try:
         with scratch(output):
             items = _read_items(key, study, config)
-        images, notes = _anatomy_of(key, study, config, output)
+        image, notes = _anatomy_of(key, study, config, output, items)
         quality = _check_items(key, items, config, output, notes)
-        return [quality, *_write_session(key, items, images, study, config, Path(output, "bids"))]
+        return [quality, *_write_session(key, items, image, study, config, Path(output, "bids"))]
     except InputError as error:
         raise InputError(plain_paths(in_study(str(error), bool(config["inputs"]["bids"])))) from error
 
@@ -228,27 +231,46 @@ def _read_items(key: str, study: Study, config: dict[str, Any]) -> list[Item]:
 
 
 def _anatomy_of(
-    key: str, study: Study, config: dict[str, Any], output: Path
-) -> tuple[list[dict[str, Any]], list[checks.Check]]:
-    """Rows of the anatomical images to be written, and a warning for each that is not: its spectra go on."""
-    images, notes = [], []
+    key: str, study: Study, config: dict[str, Any], output: Path, items: list[Item]
+) -> tuple[Any, list[checks.Check]]:
+    """Anatomical image to be written, if any, and a remark on each; one left out is a warning, its spectra go on."""
+    image, notes = None, []
     for row in _rows_of(key, study)[0]:
         if row["role"] != "T1w":
             continue
+        status, name = "warn", f"{row['raw'][0].name}: "
         try:
-            if config["convert"]["t1w"] == "keep":
-                _read_t1w(row)
-                images.append(row)
-                note = "shows a face, as convert.t1w is keep: do not share it"
-            else:
-                formats.refuse_unreadable(row["raw"][0])
-                note = "left out, as it shows a face; deface it yourself, or say convert.t1w: keep"
+            if image is not None:
+                raise InputError("left out, as the session has another T1w; give one row of it")
+            image, note = _shareable(row["raw"], config["convert"]["t1w"], items)
+            status = "warn" if config["convert"]["t1w"] == "keep" else "pass"
         except InputError as error:
             if fault_of_machine(error, output):
                 raise
-            note = plain_paths(error).removeprefix(f"{row['line']}: ")
-        notes.append(checks.Check("T1w", row["raw"][0].name, "", "warn", f"{row['line']}: {note}"))
-    return images, notes
+            note = plain_paths(error).removeprefix(name)
+        notes.append(checks.Check("T1w", row["raw"][0].name, "", status, f"{row['line']}: {name}{note}"))
+    return image, notes
+
+
+def _shareable(raw: list[Path], way: str, items: list[Item]) -> tuple[Any, str]:
+    """Anatomical image as it may be written, and a remark on it.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or its face cannot be taken away.
+    """
+    image = images.read(raw[0])
+    if way == "keep":
+        return image, "shows a face, as convert.t1w is keep: do not share it"
+    if way == "leave_out":
+        raise InputError("left out, as it shows a face and convert.t1w is leave_out")
+    face = faces.face_of_mask(raw[1], image) if len(raw) > 1 else faces.find_face(image)
+    for item in items:
+        if item.role == "svs" and checks.voxel_size(item.scan) is not None:
+            faces.refuse_voxel_in_face(item.scan.affine[:3, 3], face, image)
+    where = raw[1].name if len(raw) > 1 else "its alignment with a template"
+    return faces.without_face(image, face), f"face set to zero ({face.mean():.0%} of the image), by {where}"
 
 
 def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Path, notes: list[checks.Check]) -> Path:
@@ -309,7 +331,7 @@ def _refuse_unlike_runs(items: list[Item], minimum_dice: float) -> None:
 
 
 def _write_session(
-    key: str, items: list[Item], images: list[dict[str, Any]], study: Study, config: dict[str, Any], root: Path
+    key: str, items: list[Item], image: Any, study: Study, config: dict[str, Any], root: Path
 ) -> list[Path]:
     """Write the files of a session, whole or not at all."""
     session = _rows_of(key, study)[1]
@@ -319,7 +341,9 @@ def _write_session(
             written += _write_item(item, _reference_of(item, items), config, root, key)
             if item.role == "svs":
                 written += _write_events(item.row, session, root, key, config)
-        written += [_write_t1w(row, root, key) for row in images]
+        if image is not None:
+            written.append(layout.session_folder(root, key) / "anat" / f"{key}_T1w.nii.gz")
+            images.write(image, written[-1])
     except BaseException:
         for path in written:
             path.unlink(missing_ok=True)
@@ -464,38 +488,6 @@ def _write_item(item: Item, reference: str | None, config: dict[str, Any], root:
     nifti_mrs.write(scan, image)
     write_json(content, image.with_name(f"{item.name}.json"))
     return [image, image.with_name(f"{item.name}.json")]
-
-
-def _read_t1w(row: dict[str, Any]) -> Any:
-    import nibabel
-
-    source = row["raw"][0]
-    formats.refuse_unreadable(source)
-    try:
-        image = nibabel.load(source)
-        shape = np.shape(image.dataobj)
-    except Exception:
-        problem = "cannot be read as NIfTI; convert DICOM images with dcm2niix first"
-        raise InputError(f"{row['line']}: {source}: {problem}") from None
-    if len(shape) != 3:
-        raise InputError(f"{row['line']}: {source}: has {len(shape)} dimensions, a T1w has 3")
-    return image
-
-
-def _write_t1w(row: dict[str, Any], root: Path, key: str) -> Path:
-    """Copy an anatomical image without the texts of its header."""
-    import nibabel
-
-    image = _read_t1w(row)
-    header = image.header.copy()
-    header.extensions.clear()
-    for name in image.header:
-        if header[name].dtype.kind == "S" and name not in ("magic", "regular"):
-            header[name] = b""
-    path = layout.session_folder(root, key) / "anat" / f"{key}_T1w.nii.gz"
-    with atomic_path(path) as temporary:
-        nibabel.save(type(image)(np.asanyarray(image.dataobj), image.affine, header), temporary)
-    return path
 
 
 def _write_events(

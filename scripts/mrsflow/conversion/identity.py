@@ -238,7 +238,8 @@ def told_by_tables(columns: Mapping[str, Iterable[Any]]) -> set[str]:
 
 def told_by_folders(paths: Iterable[Path]) -> set[str]:
     """Names of folders of raw files that hold a date or a long number, so that a person's may stand beside it."""
-    return {part for path in paths for part in path.parts if re.search(r"\d{6}", part) or "^" in part}
+    parts = {part for path in paths for part in path.parts if re.search(r"\d{6}", part) or "^" in part}
+    return parts | {re.sub(r"[\W_]*\d[\d\W_]*", " ", part).strip() for part in parts if "^" in part}
 
 
 def harvest(path: Path) -> set[str]:
@@ -340,6 +341,7 @@ def _hits(text: str, secrets: set[str]) -> bool:
     text = _plain(text)
     words = _words(text)
     present = set(words)
+    present |= {found[1] for word in present if (found := _LETTERED.fullmatch(word))}
     line = None
     dates: set[tuple[int, int, int]] | None = None
     for secret in secrets:
@@ -356,13 +358,18 @@ def _hits(text: str, secrets: set[str]) -> bool:
         if not present.issuperset(parts):
             continue
         if len(parts) == 1:
-            if not parts[0].isdigit() or re.search(rf"(?<!\d[.,])(?<!\w){parts[0]}(?![\w])(?![.,]\d)", text):
+            number = rf"(?<!\d[.,])(?<![^\W_])[a-z]{{0,3}}{parts[0]}(?![^\W_])(?![.,]\d)"
+            if not parts[0].isdigit() or re.search(number, text):
                 return True
             continue
         line = f" {' '.join(words)} " if line is None else line
         if f" {' '.join(parts)} " in line:
             return True
     return False
+
+
+_LETTERED = re.compile(r"[a-z]{1,3}(\d{7,})")
+"""A number behind a few letters, as `p7654321` is written of number 7654321."""
 
 
 def _plain(text: str) -> str:
@@ -419,7 +426,9 @@ _FORMS = [
     re.compile(r"(?<!\d)(?P<y>(?:19|20)\d\d)[-./: ]{1,2}(?P<m>\d\d?)[-./: ]{1,2}(?P<d>\d\d?)(?!\d)"),
     re.compile(r"(?<!\d)(?P<d>\d\d?)[-./ ]{1,2}(?P<m>\d\d?)[-./ ]{1,2}(?P<y>(?:19|20)\d\d)(?!\d)"),
     re.compile(r"(?<!\d)(?P<d>\d\d)[-./](?P<m>\d\d)[-./](?P<y>\d\d)(?!\d)"),
-    re.compile(rf"(?<!\d)(?P<d>\d\d?)(?:st|nd|rd|th)?[-./, ]*(?P<m>{_MONTH})[-./, ]*(?P<y>(?:19|20)\d\d)(?!\d)"),
+    re.compile(
+        rf"(?<!\d)(?P<d>\d\d?)(?:st|nd|rd|th)?(?:[-./, ]*| of )(?P<m>{_MONTH})[-./, ]*(?P<y>(?:19|20)\d\d)(?!\d)"
+    ),
     re.compile(rf"(?<![a-z])(?P<m>{_MONTH})[-./, ]*(?P<d>\d\d?)(?:st|nd|rd|th)?[-./, ]+(?P<y>(?:19|20)\d\d)(?!\d)"),
     re.compile(rf"(?<!\d)(?P<y>(?:19|20)\d\d)[-./, ]*(?P<m>{_MONTH})[-./, ]*(?P<d>\d\d?)(?!\d)"),
 ]

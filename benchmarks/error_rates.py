@@ -151,6 +151,107 @@ def tested(cell: Cell, estimand: str, y: np.ndarray, order: np.ndarray) -> mixed
     return mixed.fit(x, late.reshape(trials, -1), groups).contrast(weights)
 
 
+@dataclass(frozen=True)
+class Visits:
+    """A trial whose visits are before (the first) and after, one spectrum each.
+
+    Attributes
+    ----------
+    counts : tuple of int
+        Participants of each arm; one arm is tested against no change.
+    after : int
+        Visits after the first.
+    spread : tuple of float
+        Factor on every SD by arm.
+    lost : float
+        Fraction of later visits lost at random.
+    """
+
+    counts: tuple[int, ...]
+    after: int
+    spread: tuple[float, ...] = (1.0, 1.0)
+    lost: float = 0.0
+
+
+VISITS = {
+    "before and after, N = 20": Visits((20,), 1),
+    "3 visits after, N = 12, 10 % lost": Visits((12,), 3, lost=0.1),
+    "before and after 8 : 24, SD 2 : 1": Visits((8, 24), 1, (2.0, 1.0)),
+    "before and after 8 : 24, SD 1 : 2": Visits((8, 24), 1, (1.0, 2.0)),
+    "3 visits after 16 : 16": Visits((16, 16), 3),
+    "3 visits after 8 : 24, SD 2 : 1": Visits((8, 24), 3, (2.0, 1.0), 0.1),
+    "3 visits after 8 : 24, SD 1 : 2": Visits((8, 24), 3, (1.0, 2.0), 0.1),
+}
+
+
+def tested_visits(cell: Visits, estimand: str, effect: float, trials: int, rng: np.random.Generator) -> mixed.Inference:
+    """Simulate trials over visits and test the last arm as the group stage does."""
+    y = [
+        1 + k * (SD["participant"] * rng.standard_normal((trials, n, 1))
+                 + np.hypot(SD["session"], SD["block"]) * rng.standard_normal((trials, n, cell.after + 1)))
+        for n, k in zip(cell.counts, cell.spread, strict=False)
+    ]  # fmt: skip
+    y[-1][..., 1:] += effect
+    centre = np.concatenate(y, axis=1)[..., :1].mean(axis=1, keepdims=True)
+    if cell.after == 1 and len(y) > 1:
+        both = np.concatenate(y, axis=1)
+        arm = np.repeat([0, 1], cell.counts)
+        found = []
+        for base, late in zip(both[..., 0], both[..., 1], strict=True):
+            adjusted = [base - base.mean()] if estimand == "adjusted_level" else []
+            x = np.column_stack([arm == 0, arm == 1, *adjusted]).astype(float)
+            values = late if adjusted else late - base
+            found.append(session_models.unequal_variances(x, values, arm, [-1.0, 1.0, 0.0][: x.shape[1]]))
+        return mixed.Inference(*(np.array([getattr(t, f.name) for t in found]) for f in fields(mixed.Inference)))
+    tests = []
+    for values, sign in zip(y, (1.0,) if len(y) == 1 else (-1.0, 1.0), strict=True):
+        n = values.shape[1]
+        late = values[..., 1:] - (values[..., :1] if estimand == "response" else 0.0)
+        if cell.after == 1:
+            tests.append(mixed.Inference(*_one_sample(late[..., 0])))
+            continue
+        columns = [np.ones(late.shape)]
+        columns += [np.broadcast_to(np.arange(cell.after) == v, late.shape).astype(float) for v in range(1, cell.after)]
+        columns += [np.broadcast_to(values[..., :1] - centre, late.shape)] * (estimand == "adjusted_level")
+        weights = np.zeros(len(columns))
+        weights[: cell.after] = [sign] + [sign / cell.after] * (cell.after - 1)
+        person = np.repeat(np.arange(n), cell.after)
+        x = np.stack(columns, axis=-1).reshape(trials, -1, len(columns))
+        seen = (rng.random(late.shape) >= cell.lost).reshape(trials, -1)
+        tests.append(mixed.fit(x, late.reshape(trials, -1), {"participant": person}, weights=seen).contrast(weights))
+    return mixed.independent(tests)
+
+
+def _one_sample(values: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Student's test of the mean of each row."""
+    n = values.shape[1]
+    mean, se = values.mean(axis=1), values.std(axis=1, ddof=1) / np.sqrt(n)
+    half = stats.t.ppf(0.975, n - 1) * se
+    return (
+        mean,
+        se,
+        np.full(len(mean), n - 1.0),
+        mean / se,
+        2 * stats.t.sf(np.abs(mean / se), n - 1),
+        mean - half,
+        mean + half,
+    )
+
+
+def over_visits(trials: int) -> None:
+    """Print type I error, coverage and bias of trials whose visits are before and after."""
+    print("visits before and after: type I error, coverage (%) with 99 % Monte-Carlo intervals, bias (% of baseline)")
+    for number, (name, cell) in enumerate(VISITS.items()):
+        for k, estimand in enumerate(("response", "adjusted_level")[: len(cell.counts)]):
+            counts = []
+            for effect, seed in ((0.0, 0), (EFFECT, 1)):
+                rng = np.random.default_rng([1000 + number, k, seed])
+                test = tested_visits(cell, estimand, effect, trials, rng)
+                inside = (test.ci_low <= effect) & (effect <= test.ci_high)
+                counts.append(int(np.sum(inside if seed else test.p < 0.05)))
+            _print_cell(name, estimand, counts, trials, sum(cell.counts), test.estimate - EFFECT)
+
+
 def truth_of(cell: Cell, estimand: str, effect: float) -> float:
     """Give the true contrast."""
     weight = cell.weights[1] if cell.weights else 1.0
@@ -170,11 +271,15 @@ def designs(trials: int) -> None:
                 test, truth = _batched(cell, estimand, effect, trials, rng), truth_of(cell, estimand, effect)
                 inside = (test.ci_low <= truth) & (truth <= test.ci_high)
                 counts.append(int(np.sum(inside if seed else test.p < 0.05)))
-            bias = 100 * (test.estimate.mean() - truth), 100 * test.estimate.std() / np.sqrt(trials)
-            few = sum(cell.counts) <= FEW
-            shown = [_judged(counts[0], trials, (2.0 if few else 3.0, 6.5))]
-            shown += [_judged(counts[1], trials, (93.5, 98.0 if few else 97.0))]
-            print(f"  {name:38s}{estimand:16s}{'  '.join(shown)}  bias {bias[0]:+.3f} +/- {bias[1]:.3f}", flush=True)
+            _print_cell(name, estimand, counts, trials, sum(cell.counts), test.estimate - truth)
+
+
+def _print_cell(name: str, estimand: str, counts: list[int], trials: int, n: int, error: np.ndarray) -> None:
+    """Print the rejections and coverages counted in a cell, and the mean error of the estimate."""
+    bias = 100 * error.mean(), 100 * error.std() / np.sqrt(trials)
+    shown = [_judged(counts[0], trials, (2.0 if n <= FEW else 3.0, 6.5))]
+    shown += [_judged(counts[1], trials, (93.5, 98.0 if n <= FEW else 97.0))]
+    print(f"  {name:38s}{estimand:16s}{'  '.join(shown)}  bias {bias[0]:+.3f} +/- {bias[1]:.3f}", flush=True)
 
 
 def _batched(cell: Cell, estimand: str, effect: float, trials: int, rng: np.random.Generator) -> mixed.Inference:
@@ -266,6 +371,7 @@ def main(trials: int = 2000, parts: Literal["all", "designs", "losses"] = "all")
     start = time.perf_counter()
     if parts != "losses":
         designs(trials)
+        over_visits(trials)
     if parts != "designs":
         losses(trials)
     print(f"{time.perf_counter() - start:.0f} s")

@@ -6,19 +6,23 @@ from small_config import PRESS
 
 from mrsflow.study import config as study_config
 from mrsflow.study import covariates
+from mrsflow.study.estimand import phase_by_visit
 from mrsflow.study.trial import TrialData, conditions_of
 
 BINS = {"baseline": [-8, 0], **{f"infusion{i}": [8 * (i - 1), 8 * i] for i in range(1, 4)}}
 DOSE_S = -2700.0
 
 
-def configuration(design, conditions, **group):
-    """Checked configuration of a trial."""
+SCAN = {"bins": {"scan": [0, 10]}, "baseline": [], "event": "start"}
+
+
+def configuration(design, conditions, visits=(), **group):
+    """Checked configuration of a trial; with baseline visits it has one spectrum a session."""
     settings = {"mood_scale": None, "secondary": [], "draws": 99} | group
     return study_config.checked({
-        "study": {"design": design, "conditions": list(conditions), "freeze": True},
+        "study": {"design": design, "conditions": list(conditions), "freeze": True, "baseline_visits": list(visits)},
         "protocols": {"p": PRESS},
-        "blocks": {"bins": BINS, "baseline": ["baseline"]},
+        "blocks": SCAN if visits else {"bins": BINS, "baseline": ["baseline"]},
         "group": settings,
     })  # fmt: skip
 
@@ -67,6 +71,41 @@ def make(
     config = configuration(design, list(levels), **group)
     sessions = covariates.typed(config, pd.DataFrame(sessions))
     return TrialData(config, sessions, pd.DataFrame(blocks), conditions_of(config))
+
+
+def over_visits(courses, arms, seed=1, sd=(0.08, 0.04), spread=None, dose=np.nan, **group):
+    """Make a trial whose visits are before (the first) and after, one spectrum each.
+
+    Parameters
+    ----------
+    courses : dict of tuple of float
+        Level at each visit, by arm.
+    arms : list of str
+        Arm of each participant.
+    sd : tuple of float
+        Between participants and between their visits.
+    spread : dict, optional
+        Factor on every SD, by arm.
+    dose : float
+        Onset of a dose in the session of the first visit (s from the scan).
+    """
+    rng = np.random.default_rng(seed)
+    sessions, blocks = [], []
+    for i, arm in enumerate(arms):
+        person = sd[0] * rng.standard_normal()
+        for visit, level in enumerate(courses[arm], start=1):
+            factor = (spread or {}).get(arm, 1.0)
+            base = {"key": f"sub-{i:03d}_ses-{visit}", "participant": f"{i:03d}", "session": str(visit)}
+            base |= {"condition": arm, "visit": visit}
+            sessions.append(base | {"line": "", "dose_s": dose if visit == 1 else np.nan})
+            blocks.append(base | {
+                "block": "scan", "onset_s": 0.0, "duration_s": 600.0, "spectrum": 0, "linewidth_hz": 5.0, "snr": 50.0,
+                "fit_status": "ok", "fit_reason": "", "excluded": False, "warned": False, "reason": "",
+                "Glx/tNAA": level + factor * (person + sd[1] * rng.standard_normal()), "Glx/tNAA sd": 0.02,
+            })  # fmt: skip
+    config = configuration("parallel" if len(courses) > 1 else "single_arm", list(courses), visits=[1], **group)
+    blocks = phase_by_visit(pd.DataFrame(blocks), [1])
+    return TrialData(config, covariates.typed(config, pd.DataFrame(sessions)), blocks, conditions_of(config))
 
 
 def sequences(n, *orders):

@@ -100,7 +100,7 @@ def test_sizes_agree_with_the_p_of_their_row():
 )
 def test_the_default_follows_from_the_clock_times(ends, dose, design, known):
     config = {
-        "study": {"design": design}, "group": {"estimand": "auto"},
+        "study": {"design": design, "baseline_visits": []}, "group": {"estimand": "auto"},
         "blocks": {"bins": {f"b{e}": [e - 8, e] for e in ends}, "baseline": [f"b{e}" for e in ends]},
     }  # fmt: skip
     found = estimand.estimand_of(config, pd.DataFrame({"dose_s": np.array(dose, float)}))

@@ -10,6 +10,7 @@ adjustment); Fai & Cornelius 1996, doi:10.1080/00949659608811740 and Kuznetsova 
 (Satterthwaite).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -169,6 +170,21 @@ def two_sided(t: ArrayLike, df: ArrayLike) -> NDArray:
 
     t, df = np.asarray(t, float), np.asarray(df, float)
     return betainc(df / 2, 0.5, df / (df + t**2))
+
+
+def independent(tests: Sequence[Inference], level: float = 0.95) -> Inference:
+    """Test the sum of independent estimates: variances add up, the degrees of freedom are Satterthwaite's.
+
+    Two means with their standard errors give Welch's test (1947, doi:10.1093/biomet/34.1-2.28).
+    """
+    from scipy.special import stdtrit
+
+    variance = np.array([test.se**2 for test in tests])
+    total = variance.sum(axis=0)
+    df = total**2 / np.sum(variance**2 / np.array([test.df for test in tests]), axis=0)
+    estimate, se = np.sum([test.estimate for test in tests], axis=0), np.sqrt(total)
+    t, half = estimate / se, stdtrit(df, 0.5 + level / 2) * se
+    return Inference(estimate, se, df, t, two_sided(t, df), estimate - half, estimate + half)
 
 
 def fit(

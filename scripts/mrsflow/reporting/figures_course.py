@@ -1,5 +1,6 @@
 """Figures of the trial over time: courses by arm, mean spectra, change of each participant."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,10 +33,11 @@ CONTROLS = {
 }
 
 
-def percent_of_baseline(blocks: pd.DataFrame, column: str) -> pd.Series:
-    """Change of each block from its session's baseline, in percent of the mean baseline; NaN without a baseline."""
-    rest = blocks[blocks["phase"] == "baseline"].groupby(["participant", "session"])[column].mean()
-    own = pd.MultiIndex.from_frame(blocks[["participant", "session"]]).map(rest)
+def percent_of_baseline(blocks: pd.DataFrame, column: str, by: Sequence[str] = ("participant", "session")) -> pd.Series:
+    """Change of each block from the baseline of `by`, in percent of the mean baseline; NaN without a baseline."""
+    by = list(by)
+    rest = blocks[blocks["phase"] == "baseline"].groupby(by)[column].mean()
+    own = pd.MultiIndex.from_frame(blocks[by]).map(rest) if len(by) > 1 else blocks[by[0]].map(rest)
     return 100 * (blocks[column] - np.asarray(own, dtype=float)) / rest.mean()
 
 
@@ -50,18 +52,22 @@ def draw_course(axes: "Axes", points: pd.DataFrame) -> None:
         axes.errorbar(x, mean, [mean - low, high - mean], label=plain(condition), capsize=2, markersize=4, **look)
 
 
-def draw_individuals(axes: "Axes", blocks: pd.DataFrame, column: str, colour: str) -> None:
-    """One thin line per session."""
+def draw_individuals(axes: "Axes", blocks: pd.DataFrame, column: str, colour: str, by: Sequence[str]) -> None:
+    """One thin line per session, or participant."""
     import seaborn as sns
 
-    lines = blocks.assign(line=blocks["participant"] + " " + blocks["session"])
+    lines = blocks.assign(line=blocks[list(by)].agg(" ".join, axis=1))
     sns.lineplot(
         lines, x="minutes", y=column, units="line", estimator=None, color=colour, alpha=0.3, linewidth=0.6, ax=axes
     )
 
 
 def time_axis_of(axes: "Axes", trial: "TrialResults") -> None:
-    """Name the time axis and mark the event."""
+    """Name the time axis and mark the event; where visits are before and after, they are the time."""
+    if trial.visits:
+        axes.set_xticks(sorted(set(trial.sessions["visit"])))
+        axes.set_xlabel("Visit")
+        return
     axes.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
     axes.set_xlabel(f"Time from {plain(trial.event)} (min)")
 
@@ -70,7 +76,8 @@ def time_course(trial: "TrialResults") -> "Figure":
     """Draw the primary outcome: individuals and mean of each arm, then all means with intervals."""
     blocks, label = trial.used, plain(trial.outcome)
     has_baseline = bool((blocks["phase"] == "baseline").any())
-    shown = percent_of_baseline(blocks, "outcome") if has_baseline else blocks["outcome"]
+    by = ("participant",) if trial.visits else ("participant", "session")
+    shown = percent_of_baseline(blocks, "outcome", by) if has_baseline else blocks["outcome"]
     blocks = blocks.assign(shown=shown)
     unit = f"{label}, change from baseline (%)" if has_baseline else label
     conditions = trial.present if trial.frozen else [POOLED]
@@ -80,8 +87,9 @@ def time_course(trial: "TrialResults") -> "Figure":
     figure, axes = new_figure(78, ncols=len(conditions) + trial.frozen, squeeze=False)
     for condition, panel in zip(conditions, axes[0], strict=False):
         own = blocks[blocks["condition"] == condition]
-        draw_individuals(panel, own, "shown", styles[condition]["color"])
-        mean = own.groupby("block").agg(minutes=("minutes", "mean"), shown=("shown", "mean")).sort_values("minutes")
+        draw_individuals(panel, own, "shown", styles[condition]["color"], by)
+        time = own["visit"] if trial.visits else own["block"]
+        mean = own.groupby(time).agg(minutes=("minutes", "mean"), shown=("shown", "mean")).sort_values("minutes")
         panel.plot(mean["minutes"], mean["shown"], color=INK, linewidth=1.6, marker="o", markersize=3)
         title = f"{condition} (n = {own['participant'].nunique()})"
         panel.set(title=panel_title(title, len(axes[0])), ylabel=unit)
@@ -198,7 +206,7 @@ def paired_change(trial: "TrialResults") -> "Figure | None":
     figure, axes = new_figure(80)
     first = change.sort_values("visit").drop_duplicates("participant").set_index("participant")["condition"]
     for participant, own in change.groupby("participant"):
-        own = own.set_index("condition").reindex(order)["change_percent"]
+        own = own.groupby("condition")["change_percent"].mean().reindex(order)
         line = "-" if first[participant] == order[0] else "--"
         axes.plot(range(len(order)), own, color=PALE, linewidth=0.8, linestyle=line, zorder=1)
     sns.scatterplot(

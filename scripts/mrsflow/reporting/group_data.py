@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mrsflow.statistics.timecourse import ALL
+from mrsflow.statistics.timecourse import ALL, visit_name
 from mrsflow.study.layout import SessionKey
 from mrsflow.study.trial import TrialData
 
@@ -179,10 +179,15 @@ class TrialResults(TrialData):
         return self.changes.dropna(subset=["mood_change"])
 
     def course(self, name: str) -> pd.DataFrame:
-        """Mean of each condition and block of an outcome or control with its interval, at minutes after the event."""
+        """Mean of each condition and block of an outcome or control with its interval, by minutes from the event.
+
+        Where visits are before and after, by visit.
+        """
         table = self.tables["time_course"]
         table = table[table["outcome"] == name].dropna(subset=["mean"])
         middle = (table["onset_s"] + table["duration_s"] / 2) / 60
+        if self.visits:
+            middle = table["block"].map({visit_name(v): v for v in self.sessions["visit"]}).astype(float)
         return table.assign(minutes=middle, condition=table["condition"].replace(ALL, POOLED))
 
     def baseline_pairs(self) -> pd.DataFrame:

@@ -98,15 +98,15 @@ def blocks_of(
     Returns
     -------
     DataFrame
-        With sex, minutes (middle of the block), outcome (the primary one) and left_out: of a session that the models
-        leave out although no rule excludes the block.
+        With sex, minutes (middle of the block, or the visit where visits are before and after), outcome (the primary
+        one) and left_out: of a session that the models leave out although no rule excludes the block.
 
     Raises
     ------
     InputError
         A column is missing.
     """
-    outcome = config["group"]["outcome"]
+    outcome, visits = config["group"]["outcome"], config["study"]["baseline_visits"]
     needed = ["participant", "session", "visit", "arm", "block", "phase", "onset_s", "duration_s", "spectrum"]
     for name in (*needed, "fit_status", "fit_reason", "excluded", "reason", "linewidth_hz", "snr", outcome):
         if name not in table:
@@ -118,7 +118,7 @@ def blocks_of(
     left_out = pd.Series([reason is not None for reason in own], index=table.index) & ~table["excluded"]
     return table.rename(columns=NAMES).assign(
         sex=table["participant"].map(people["sex"]) if "sex" in people else None,
-        minutes=(table["onset_s"] + table["duration_s"] / 2) / 60,
+        minutes=table["visit"] if visits else (table["onset_s"] + table["duration_s"] / 2) / 60,
         outcome=table[outcome],
         left_out=left_out,
         reason=table["reason"].where(~left_out, pd.Series(own, index=table.index)).fillna(""),

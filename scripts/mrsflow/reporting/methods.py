@@ -257,6 +257,15 @@ def _reference(key: str, entry: str) -> dict[str, str]:
     return {"key": key, "text": text, "doi": field["doi"]}
 
 
+FITTED = {
+    "kenward-roger": ", fitted by restricted maximum likelihood with Kenward–Roger degrees of freedom",
+    "Welch-Satterthwaite": ", fitted by least squares, each condition with a variance of its own (Welch–Satterthwaite)",
+    "Kenward-Roger, Satterthwaite": ", fitted to each condition by itself by restricted maximum likelihood "
+    "(Kenward–Roger); the difference of the conditions' means has Satterthwaite's degrees of freedom",
+}
+"""How the primary analysis was fitted, by its method of degrees of freedom."""
+
+
 def methods_text(
     config: dict[str, Any],
     sidecars: list[dict[str, Any]],
@@ -312,7 +321,7 @@ def methods_text(
         paragraphs.append((f"Estimand by the attributes of ICH E9(R1). {named}. {' '.join(families)}".strip(), []))
     if primary is not None:
         mixed = primary["df_method"] == "kenward-roger"
-        how = ", fitted by restricted maximum likelihood with Kenward–Roger degrees of freedom" if mixed else ""
+        how = FITTED.get(primary["df_method"], "")
         keys = ["kenward1997", "morey2008"] if mixed else ["morey2008"]
         text = f"The primary analysis was {primary['model']}{how}. Intervals in figures of repeated measures leave out "
         paragraphs.append((text + "differences between participants.", keys))

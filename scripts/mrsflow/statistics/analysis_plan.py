@@ -49,13 +49,22 @@ def model_in_words(plan: Plan, rows: Rows) -> list[str]:
     if rows.blocks.empty:
         return ["The model follows once sessions have usable blocks."]
     value = "change from baseline" if rows.change else "level"
-    if plan.design == "parallel":
+    repeated = plan.design == "parallel" and rows.sessions.duplicated("participant").any()
+    if repeated:
+        terms = ["visit", *(["bl_mean"] if rows.adjusts else []), *plan.adjust_for, "(1|participant)"]
+        text = [
+            f"in each condition by itself: mean {value} of a session ~ {' + '.join(terms)}; restricted maximum "
+            "likelihood, Kenward-Roger; the conditions' means over the visits are compared, each with its own variance"
+        ]
+    elif plan.design == "parallel":
         terms = ["condition", *(["bl"] if rows.adjusts else []), *plan.adjust_for]
         text = [f"mean {value} of a session ~ {' + '.join(terms)}; least squares, each condition with its own variance"]
     else:
         written = formula(plan, rows)
         text = [f"{written}; outcome: {value} of a block; restricted maximum likelihood, Kenward-Roger"]
         terms = written.partition("~")[2].strip().split(" + ")
+    if rows.sessions["visit"].nunique() > 1 and plan.visits:
+        text.append("each visit is shown beside, Holm over the visits")
     return [*text, *(TERMS[term] for term in terms if term in TERMS)]
 
 

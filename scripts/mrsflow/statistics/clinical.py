@@ -13,8 +13,22 @@ from mrsflow.models import session_models
 from mrsflow.models.formula import quoted
 from mrsflow.models.table_models import Model, fit_table
 from mrsflow.statistics import design_checks
-from mrsflow.statistics.contrasts import compare, complete_row, estimated, model_row, primary_model, session_row
-from mrsflow.statistics.outcomes import Rows, add_baseline, complete_sessions, split_within
+from mrsflow.statistics.contrasts import (
+    compare,
+    complete_row,
+    estimated,
+    model_row,
+    primary_model,
+    session_row,
+)
+from mrsflow.statistics.outcomes import (
+    Rows,
+    add_baseline,
+    by_participant,
+    complete_sessions,
+    split_within,
+    with_score_before,
+)
 from mrsflow.statistics.plan import Contrast, Plan, references, several_sessions
 
 Row = dict[str, Any]
@@ -36,7 +50,10 @@ def has_scores(config: dict[str, Any], sessions: "pd.DataFrame") -> bool:
     """Whether any session has both scores of the clinical outcome."""
     group = config["group"]
     pair = [f"{group['mood_scale']}_{group[k]}" for k in ("mood_baseline", "mood_followup")]
-    return set(pair) <= set(sessions) and bool(sessions[pair].notna().all(axis=1).any())
+    return (
+        set(pair) <= set(sessions)
+        and not with_score_before(sessions, pair[0], pair[1], config["study"]["baseline_visits"]).empty
+    )
 
 
 def as_numbers(sessions: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
@@ -73,14 +90,14 @@ def mood_rows(config: dict[str, Any], sessions: "pd.DataFrame") -> Rows:
     for column in (before, after):
         if column not in sessions:
             raise InputError(f"column {column!r} is not in the sessions table, so there is no clinical outcome")
-    used = sessions[sessions[[before, after]].notna().all(axis=1)].reset_index(drop=True)
+    used = with_score_before(sessions, before, after, config["study"]["baseline_visits"])
     if used.empty:
         raise InputError(f"no session has both {before} and {after}")
-    used, left_out = complete_sessions(used.assign(bl=used[before]), group["adjust_for"], baseline=True)
+    used, left_out = complete_sessions(used.assign(bl=used["score_before"]), group["adjust_for"], "no score before")
     if used.empty:
         raise InputError(f"no session has every value of {', '.join(group['adjust_for'])}")
-    change = used[after] - used[before]
-    used = add_baseline(used.assign(bl=used[before], y=change, change=change))
+    change = used["score_after"] - used["score_before"]
+    used = add_baseline(used.assign(bl=used["score_before"], y=change, change=change))
     blocks = used.assign(outcome=change, block="session", phase="infusion")
     lost, name = len(sessions) - len(used), f"change of mood, adjusted for {before}"
     return Rows(blocks, used, lost, float(used["bl"].mean()), left_out, change=True, adjusts=True, estimand=name)
@@ -140,7 +157,8 @@ def mood_change(config: dict[str, Any], sessions: "pd.DataFrame") -> "pd.Series 
     before, after = (f"{group['mood_scale']}_{group[k]}" for k in ("mood_baseline", "mood_followup"))
     if not {before, after} <= set(sessions):
         return None
-    return sessions.set_index(["participant", "session"]).eval(f"`{after}` - `{before}`").rename("mood_change")
+    used = with_score_before(sessions, before, after, config["study"]["baseline_visits"])
+    return used.set_index(["participant", "session"]).eval("score_after - score_before").rename("mood_change")
 
 
 def score_table(config: dict[str, Any], sessions: "pd.DataFrame") -> "pd.DataFrame":
@@ -221,6 +239,8 @@ def _of_sessions(plan: Plan, rows: Rows, parts: list[Contrast], above: float, ag
     """Attenuation between groups, each with a variance of its own."""
     covariates = (*(("bl",) if rows.adjusts else ()), *plan.adjust_for)
     sessions = rows.sessions[rows.sessions["condition"].isin(plan.conditions)].reset_index(drop=True)
+    if plan.visits:
+        sessions = by_participant(sessions, [rows.value, *covariates])
     x, _ = session_models.parallel_design(sessions, plan.conditions, {}, covariates)
     y, conditions = sessions[rows.value].to_numpy(float), sessions["condition"].to_numpy(object)
     cells = np.zeros((2, x.shape[1]))

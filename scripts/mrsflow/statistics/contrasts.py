@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from mrsflow.errors import InputError
 from mrsflow.models import permutation, session_models
-from mrsflow.models.mixed import DfMethod, Inference
+from mrsflow.models.mixed import DfMethod, Inference, independent
 from mrsflow.models.table_models import Model, fit_table
 from mrsflow.statistics import design_checks
+from mrsflow.statistics.outcomes import by_participant
 from mrsflow.statistics.plan import Contrast, Plan, formula, references
+from mrsflow.study.covariates import is_factor
 
 if TYPE_CHECKING:
     from mrsflow.statistics.outcomes import Rows
@@ -127,6 +129,8 @@ def sizes(plan: Plan, rows: "Rows", contrast: Contrast, test: Inference) -> dict
         spread = float(used.groupby("visit")[rows.value].var().mean() ** 0.5)
         people = used["participant"].nunique()
         return session_models.effect_sizes(test, people, spread, people - 1)
+    if plan.design == "parallel":
+        used = by_participant(used, [rows.value])
     by = used[used["condition"].isin(contrast.of)].groupby("condition")[rows.value]
     spread = float(by.var().mean() ** 0.5)
     if plan.design == "parallel":
@@ -160,6 +164,8 @@ def primary_row(
     a variance for each condition; everything else by the mixed model of the blocks.
     """
     if plan.design == "parallel":
+        if rows.sessions.duplicated("participant").any():
+            return by_condition(plan, rows, contrast, analysis, extra)
         return session_test(plan, rows, contrast, analysis=analysis, extra=extra)
     if plan.design == "single_arm" and not rows.change:
         raise InputError("there is no usable baseline, and a single arm is its change from it; name blocks.baseline")
@@ -167,6 +173,57 @@ def primary_row(
         return session_test(plan, rows, contrast, analysis=analysis, extra=extra)
     model = primary_model(plan, rows, extra)
     return model_row(model, contrast.difference(model), analysis, contrast.name, remark=_at_zero(model))
+
+
+def by_condition(
+    plan: Plan, rows: "Rows", contrast: Contrast, analysis: str, extra: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Compare groups over several visits: a mixed model of session values for each, with variances of its own."""
+    design_checks.check_comparison(plan, rows.sessions)
+    sessions = rows.sessions[rows.sessions["condition"].isin(contrast.of)]
+    table = sessions.assign(outcome=sessions[rows.value], block="session").reset_index(drop=True)
+    table = table.assign(bl_mean=table["bl"] - by_participant(table, ["bl"])["bl"].mean())
+    for column in (*plan.adjust_for, *extra):
+        if not is_factor(table[column]):
+            table[column] -= by_participant(table, [column])[column].mean()
+    models, tests = [], []
+    for condition, weight in contrast.weights:
+        own = table[table["condition"] == condition].reset_index(drop=True)
+        text = formula(replace(plan, design="single_arm"), replace(rows, blocks=own), extra)
+        try:
+            models.append(fit_table(own, text, {"visit": str(own["visit"].min())}))
+            tests.append(models[-1].test(weight * _at_zero_covariates(models[-1])))
+        except InputError as error:
+            raise InputError(f"condition {condition!r}: {error}") from None
+        _refuse_other_levels(models[0], models[-1], condition)
+    fit = session_models.SessionFit(independent(tests), pd.concat([model.table for model in models]))
+    value = f"session {'change' if rows.change else 'mean'}"
+    terms = models[0].formula.partition("~")[2].strip().split(" + ")
+    remark = "each condition fitted by itself, with variances and slopes of its own"
+    row = session_row(fit, rows, analysis, value, contrast.name, terms=terms, df_method="Kenward-Roger, Satterthwaite")
+    return row | {
+        "random": "(1|participant) in each condition", "singular": any(bool(m.fit.singular) for m in models),
+        "converged": all(bool(m.fit.converged) for m in models),
+        "remark": joined(remark, *(_at_zero(m) for m in models)),
+    }  # fmt: skip
+
+
+def _refuse_other_levels(first: Model, model: Model, condition: str) -> None:
+    """Refuse to compare means over different visits or levels of a factor."""
+    for column, levels in first.design.levels.items():
+        if set(levels) != set(model.design.levels[column]):
+            raise InputError(
+                f"condition {condition!r} has {column} {', '.join(model.design.levels[column])} and another has "
+                f"{', '.join(levels)}, so that their means are not of the same; take {column} out, or what one of "
+                "them lacks"
+            )
+
+
+def _at_zero_covariates(model: Model) -> NDArray[np.float64]:
+    """Weights of the mean over visits and levels of factors, where every number is 0."""
+    weights = model.mean_weights()
+    numbers = [any(level is None for _, level in effect) for effect in model.design.effects]
+    return np.where(numbers, 0.0, weights)
 
 
 def _at_zero(model: Model) -> str:
@@ -198,6 +255,12 @@ def compare(plan: Plan, rows: "Rows", contrast: Contrast, all_analyses: bool = T
         if plan.design == "parallel":
             remark = "assumes the same variance in every condition"
             found += estimated(lambda: mixed("equal variances", remark=remark), "equal variances", name)
+            if plan.visits and rows.sessions.duplicated("participant").any():
+                found += estimated(
+                    lambda: [session_test(plan, rows, contrast, analysis="participant means")],
+                    "participant means",
+                    name,
+                )
         else:
             satterthwaite = "primary (Satterthwaite)"
             found += estimated(lambda: mixed(satterthwaite, method="satterthwaite"), satterthwaite, name)
@@ -232,13 +295,17 @@ def session_test(
     y = y or rows.value
     covariates = (*(("bl",) if rows.adjusts and y == rows.value else ()), *plan.adjust_for, *extra)
     named = {"y": "session mean", "change": "session change", "bl": "session baseline"}[y]
-    sessions = rows.sessions[rows.sessions[y].notna()]
+    sessions = every = rows.sessions[rows.sessions[y].notna()]
+    if plan.visits and plan.design == "parallel" and every.duplicated("participant").any():
+        sessions, named = by_participant(every, [y, *covariates]), f"participant's mean {named}"
     if plan.design == "single_arm":
         people = sessions.groupby("participant")[y].mean()
         fit = session_models.SessionFit(session_models.one_sample(people), sessions)
         return session_row(fit, rows, analysis, f"participant's mean {named}", contrast.name, terms=("1",))
     if plan.design == "parallel":
         fit = session_models.parallel(sessions, plan.conditions, contrast.of, y, covariates, variance)
+        if sessions is not every:
+            fit = replace(fit, sessions=every[every["participant"].isin(fit.sessions["participant"])])
         method = {"by condition": "Welch-Satterthwaite", "equal": "residual", "HC3": "residual"}[variance]
         how = "a variance for each condition" if variance == "by condition" else ""
         return session_row(fit, rows, analysis, named, contrast.name, df_method=method, remark=how)
@@ -287,7 +354,7 @@ def randomisation_of(plan: Plan, rows: "Rows", contrast: Contrast) -> tuple[floa
         inside = {name: session_models.within(x, used["participant"]) for name, x in coded.items()}
         fixed += [coded[name] for name, x in inside.items() if np.abs(x).max(initial=0) > session_models.ROUNDING]
     else:
-        used = rows.sessions.sort_values("participant").reset_index(drop=True)
+        used = by_participant(rows.sessions, [rows.value, *covariates])
         fixed = [np.ones((len(used), 1)), *session_models.coded(used, covariates).values()]
     labels = used["condition"].to_numpy(object).reshape(used["participant"].nunique(), -1)
     y, columns = used[rows.value], np.column_stack(fixed)

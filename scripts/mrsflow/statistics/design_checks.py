@@ -31,14 +31,15 @@ def check_comparison(plan: "Plan", sessions: "pd.DataFrame") -> None:
         raise InputError(
             f"condition {empty[0]!r} has no usable session; process more sessions or correct study.conditions"
         )
-    check_conditions(plan.design, sessions)
+    check_conditions(plan.design, sessions, bool(plan.visits))
     if plan.design != "crossover":
         return
     orders = sessions.groupby("condition")["visit"].agg(set)
     if all(len(visits) == 1 for visits in orders) and sessions["visit"].nunique() > 1:
         raise InputError(
             "condition and visit change together: every session of a condition was the same visit, so their effects "
-            "cannot be told apart; sessions of the other order are needed"
+            "cannot be told apart; sessions of the other order are needed (or, where the visits are compared, before "
+            "and after, study.design single_arm or parallel with study.baseline_visits)"
         )
     if not (sessions.groupby("participant")["condition"].nunique() > 1).any():
         raise InputError("no participant has usable sessions of two conditions; a crossover needs pairs")
@@ -61,8 +62,15 @@ def check_blocks(table: "pd.DataFrame") -> None:
         )
 
 
-def check_conditions(design: str, sessions: "pd.DataFrame") -> None:
+def check_conditions(design: str, sessions: "pd.DataFrame", repeated: bool = False) -> None:
     """Refuse a condition twice in a participant of a crossover, and two conditions in one of a parallel trial.
+
+    Parameters
+    ----------
+    design : str
+    sessions : DataFrame
+    repeated : bool
+        Whether participants of a parallel trial have several visits.
 
     Raises
     ------
@@ -77,9 +85,10 @@ def check_conditions(design: str, sessions: "pd.DataFrame") -> None:
                 "sessions table, or set study.design to crossover"
             )
         twice = sessions[sessions.duplicated("participant")]
-        if len(twice):
+        if len(twice) and not repeated:
             raise InputError(
-                f"participant {twice['participant'].iloc[0]} has several sessions; a parallel trial compares one each"
+                f"participant {twice['participant'].iloc[0]} has several sessions; a parallel trial compares one each "
+                "(name the visits before treatment in study.baseline_visits where they are before and after)"
             )
     elif design == "crossover":
         twice = sessions[sessions.duplicated(["participant", "condition"])]

@@ -21,12 +21,13 @@ from mrsflow.statistics import (
     outcomes,
     participant_flow,
     timecourse,
+    visits,
 )
 from mrsflow.statistics import sensitivity as sensitivity_set
 from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Plan, plan_of
 from mrsflow.study import cohort, covariates, layout, masking, quality_rules
-from mrsflow.study.estimand import in_words
+from mrsflow.study.estimand import in_words, phase_by_visit
 from mrsflow.study.study import Study, read_study
 from mrsflow.study.trial import TrialData, conditions_of, planned
 
@@ -100,6 +101,7 @@ def load(config: dict[str, Any], study: Study, located: list[cohort.SessionFiles
     blocks = blocks.merge(fitted, on=["key", "block"], how="left")
     names = ["key", "participant", "session", "condition", "visit"]
     blocks = blocks.merge(sessions[names], on="key").sort_values(["participant", "visit", "onset_s", "block"])
+    blocks = phase_by_visit(blocks, config["study"]["baseline_visits"])
     verdicts = judged(config, located, fitted[["key", "block", "fit_status", "fit_reason"]])
     marks = verdicts.assign(block=verdicts["block"].astype(str))
     by = marks.groupby(["participant", "session", "block"])
@@ -116,7 +118,7 @@ def design_of(config: dict[str, Any], study: Study, located: list[cohort.Session
     sessions = planned(config, study)
     mood = clinical.mood_columns(config, sessions)
     sessions = clinical.as_numbers(sessions, [c for c in mood if c in sessions])
-    design_checks.check_conditions(config["study"]["design"], sessions)
+    design_checks.check_conditions(config["study"]["design"], sessions, bool(config["study"]["baseline_visits"]))
     if "vendor" not in sessions and (vendors := cohort.vendors(located)):
         sessions["vendor"] = sessions["key"].map(vendors)
         sessions = covariates.typed(config, sessions)
@@ -246,6 +248,7 @@ def primary_rows(plan: Plan, rows: Rows, all_blocks: pd.DataFrame) -> tuple[list
     made = [contrasts.compare(plan, rows, contrast) for contrast in plan.contrasts]
     family = multiplicity.primary_family([own[0] for own in made])
     found = [row for own in made for row in own]
+    found += [row for contrast in plan.contrasts for row in visits.visit_rows(plan, rows, contrast)]
     if plan.design != "crossover":
         return found, family
     first, more = plan.contrasts[0].name, []

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Summary = Literal["mean", "huber"]
 NO_BASELINE = "no usable baseline block"
+NO_VISIT = "no usable baseline visit of the participant"
 HUBER = 1.345  # SDs beyond which a block loses weight; 95 % efficiency at the normal distribution
 
 
@@ -104,10 +105,13 @@ def prepare(trial: "TrialData", outcome: str, summary: Summary = "mean", exclude
     late = used["phase"] != "baseline"
     y = summarise(used[late], summary).rename("y")
     bl = summarise(used[rest], summary).rename("bl")
+    by = ["participant"] if estimand.visits else keys
+    bl = bl.groupby(by).mean()  # over the baseline visits, where these are
     extra = [c for c in trial.sessions.columns if c not in ("key", "line", "y", "bl", "change")]
-    sessions = trial.sessions[extra].merge(y.reset_index(), on=keys).merge(bl.reset_index(), on=keys, how="left")
+    sessions = trial.sessions[extra].merge(y.reset_index(), on=keys).merge(bl.reset_index(), on=by, how="left")
     needs = len(bl) > 0 and (estimand.change or estimand.adjusted)
-    sessions, left_out = complete_sessions(sessions, trial.config["group"]["adjust_for"], baseline=needs)
+    lacking = (NO_VISIT if estimand.visits else NO_BASELINE) if needs else ""
+    sessions, left_out = complete_sessions(sessions, trial.config["group"]["adjust_for"], lacking)
     sessions = add_baseline(sessions)
     sessions["change"] = sessions["y"] - sessions["bl"]
     carried = [c for c in sessions.columns if c not in {*used.columns, "y", "change"}]
@@ -126,19 +130,51 @@ def prepare(trial: "TrialData", outcome: str, summary: Summary = "mean", exclude
 
 
 def complete_sessions(
-    sessions: "pd.DataFrame", covariates: Sequence[str], baseline: bool
+    sessions: "pd.DataFrame", covariates: Sequence[str], lacking: str
 ) -> tuple["pd.DataFrame", tuple[tuple[str, str, str], ...]]:
-    """Keep the sessions that have every value the models need, and name the others with the reason."""
+    """Keep the sessions that have every value the models need, and name the others with the reason.
+
+    Parameters
+    ----------
+    sessions : DataFrame
+    covariates : sequence of str
+    lacking : str
+        Reason of those without a baseline; empty where the models need none.
+    """
     import pandas as pd
 
     why = pd.Series("", index=sessions.index)
     for column in [c for c in covariates if c in sessions]:
         why[sessions[column].isna()] = f"no value of {column}, which the models adjust for"
-    if baseline:
-        why[sessions["bl"].isna()] = NO_BASELINE
+    if lacking:
+        why[sessions["bl"].isna()] = lacking
     gone = sessions.assign(why=why)[why != ""]
     left_out = tuple(gone[["participant", "session", "why"]].itertuples(index=False, name=None))
     return sessions[why == ""].reset_index(drop=True), left_out
+
+
+def with_score_before(sessions: "pd.DataFrame", before: str, after: str, visits: Sequence[int]) -> "pd.DataFrame":
+    """Sessions that have both scores, as score_before and score_after.
+
+    Where visits are before and after, the score before is the participant's mean over the baseline visits.
+
+    Parameters
+    ----------
+    sessions : DataFrame
+    before, after : str
+        Columns.
+    visits : sequence of int
+        Baseline visits, if any.
+    """
+    import pandas as pd
+
+    scores = {f"score_{when}": pd.to_numeric(sessions[c]) for when, c in (("before", before), ("after", after))}
+    found = sessions.assign(**scores)
+    if visits:
+        early = found["visit"].isin(visits)
+        own = found[early].groupby("participant")["score_before"].mean()
+        found = found.assign(score_before=found["participant"].map(own))[~early]
+    return found[found[["score_before", "score_after"]].notna().all(axis=1)].reset_index(drop=True)
 
 
 def change_table(rows: Rows, mood_change: "pd.Series | None") -> "pd.DataFrame":
@@ -155,6 +191,17 @@ def change_table(rows: Rows, mood_change: "pd.Series | None") -> "pd.DataFrame":
     table = rows.sessions.rename(columns=named)[[*keys, "visit", "arm", "baseline", "infusion", "change"]]
     table = table.assign(change_percent=100 * table["change"] / rows.baseline)
     return table if mood_change is None else table.merge(mood_change.reset_index(), on=keys, how="left")
+
+
+def by_participant(sessions: "pd.DataFrame", columns: Sequence[str]) -> "pd.DataFrame":
+    """One row per participant: `columns` of numbers as means over the sessions, everything else of the first."""
+    import pandas as pd
+
+    numbers = [c for c in columns if pd.api.types.is_numeric_dtype(sessions[c])]
+    people = sessions.sort_values(["participant", "visit"], kind="stable").drop_duplicates("participant")
+    people = people.reset_index(drop=True)
+    means = sessions.groupby("participant")[numbers].mean().loc[people["participant"]]
+    return people.assign(**{c: means[c].to_numpy() for c in numbers})
 
 
 def add_baseline(sessions: "pd.DataFrame") -> "pd.DataFrame":

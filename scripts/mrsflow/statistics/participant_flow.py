@@ -9,6 +9,7 @@ from mrsflow.errors import InputError
 from mrsflow.models import session_models
 from mrsflow.models.permutation import rerandomise
 from mrsflow.statistics.contrasts import estimated
+from mrsflow.statistics.outcomes import by_participant
 from mrsflow.statistics.plan import Plan
 from mrsflow.study.cohort import Loss
 from mrsflow.study.estimand import baseline_rows
@@ -47,7 +48,8 @@ def flow_table(trial: "TrialData", lost: dict[str, Loss], rows: "Rows") -> "pd.D
     stage = sessions["key"].map({key: loss.stage for key, loss in lost.items()})
     baseline = baseline_rows(trial.estimand, blocks, trial.sessions.set_index("key")["dose_s"])
     baseline &= ~blocks["excluded"] & blocks[trial.outcome].notna() & (rows.change | rows.adjusts)
-    used = pd.concat([rows.blocks, blocks[baseline].merge(rows.sessions[["participant", "session"]])])
+    of = ["participant"] if trial.visits else ["participant", "session"]
+    used = pd.concat([rows.blocks, blocks[baseline].merge(rows.sessions[of].drop_duplicates())])
     converted, preprocessed = (~stage.isin(gone) for gone in (["", "convert"], ["", "convert", "preprocess"]))
     steps: list[tuple[str, pd.DataFrame, bool]] = [
         ("in the sessions table", sessions, False),
@@ -111,7 +113,7 @@ def _loss_test(plan: Plan, sessions: "pd.DataFrame", contrast: Any) -> Row:
     used = (
         session_models.complete(sessions, plan.conditions)
         if plan.design == "crossover"
-        else sessions.sort_values("participant")
+        else by_participant(sessions, ["lost"])
     )
     people = used["participant"].nunique()
     if people < 2 or len(used) % people:

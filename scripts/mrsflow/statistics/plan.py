@@ -59,6 +59,8 @@ class Plan:
         Further fixed effects of the primary model.
     draws, seed : int
         Of randomisation tests.
+    visits : tuple of int
+        Visits before treatment, with which the others are compared; none where the baseline lies within the session.
     """
 
     design: str
@@ -68,6 +70,7 @@ class Plan:
     adjust_for: tuple[str, ...]
     draws: int
     seed: int
+    visits: tuple[int, ...] = ()
 
 
 def plan_of(config: dict[str, Any]) -> Plan:
@@ -78,7 +81,7 @@ def plan_of(config: dict[str, Any]) -> Plan:
     first = conditions[0]
     found = found or [Contrast(f"{c} - {first}", ((c, 1.0), (first, -1.0))) for c in conditions[1:]]
     if study["design"] == "single_arm":
-        found = [Contrast("infusion - baseline")]
+        found = [Contrast("follow-up - before" if study["baseline_visits"] else "infusion - baseline")]
     return Plan(
         study["design"],
         conditions,
@@ -87,6 +90,7 @@ def plan_of(config: dict[str, Any]) -> Plan:
         tuple(group["adjust_for"]),
         group["draws"],
         group["seed"],
+        tuple(study["baseline_visits"]),
     )
 
 
@@ -118,8 +122,8 @@ def formula(plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool =
     terms = [] if plan.design == "single_arm" else ["condition"]
     if blocks["block"].nunique() > 1:
         terms.append("block")
-    if plan.design != "parallel" and blocks["visit"].nunique() > 1:
-        terms.append("visit")
+    if (plan.design != "parallel" or plan.visits) and blocks["visit"].nunique() > 1:
+        terms += ["visit", "condition:visit"] if plan.visits and "condition" in terms else ["visit"]
     if rows.adjusts:
         terms += ["bl_dev", "bl_mean"] if plan.design == "crossover" else ["bl_mean"]
     terms += [*map(_term, (*plan.adjust_for, *extra)), "(1|participant)"]

@@ -43,7 +43,7 @@ def course_table(trial: "TrialData", names: list[str], left_out: tuple[tuple[str
     blocks = trial.blocks[~found.isin(gone)] if left_out else trial.blocks
     blocks = blocks.assign(snr=pd.to_numeric(blocks["snr"]))
     controls, denominator = ["linewidth_hz", "snr"], trial.denominator
-    if denominator in blocks:
+    if denominator in blocks and not trial.visits:
         used = blocks[denominator].where(~blocks["excluded"])
         own = used.groupby([blocks["participant"], blocks["session"]]).transform("mean")
         controls.insert(0, relative(denominator))
@@ -63,12 +63,15 @@ def relative(name: str) -> str:
 def course(trial: "TrialData", outcome: str, baseline: float) -> "pd.DataFrame":
     """Give the mean of each block by condition with a 95 % interval.
 
-    In a crossover the interval is of the variation within participants (Cousineau 2005, doi:10.20982/tqmp.01.1.p042,
-    with Morey's correction 2008, doi:10.20982/tqmp.04.2.p061).
+    Where visits are before and after, they are the blocks, each the mean of its session. In a crossover the interval is
+    of the variation within participants (Cousineau 2005, doi:10.20982/tqmp.01.1.p042, with Morey's correction 2008,
+    doi:10.20982/tqmp.04.2.p061).
     """
     from scipy.special import stdtrit
 
     used = trial.blocks[trial.blocks[outcome].notna() & ~trial.blocks["excluded"]]
+    if trial.visits:
+        used = _of_visits(used, outcome)
     values = used[outcome].to_numpy(float)
     cells = used.groupby(["condition", "block"]).ngroups
     correction = 1.0
@@ -77,7 +80,8 @@ def course(trial: "TrialData", outcome: str, baseline: float) -> "pd.DataFrame":
         values = values - own + own.mean()
         correction = np.sqrt(cells / (cells - 1))
     found = []
-    order = used.groupby("block")["onset_s"].mean().sort_values(kind="stable").index
+    by = "visit" if trial.visits else "onset_s"
+    order = used.groupby("block")[by].mean().sort_values(kind="stable").index
     for condition in [c for c in trial.conditions if c in set(used["condition"])]:
         for block in order:
             here = ((used["condition"] == condition) & (used["block"] == block)).to_numpy()
@@ -97,25 +101,47 @@ def course(trial: "TrialData", outcome: str, baseline: float) -> "pd.DataFrame":
     return result_tables.from_rows(found, "time_course")
 
 
+def _of_visits(blocks: "pd.DataFrame", outcome: str) -> "pd.DataFrame":
+    """One row per session, its visit as the block, in their order."""
+    keys = ["participant", "session", "condition", "visit", "phase"]
+    means = blocks.groupby(keys, as_index=False)[outcome].mean()
+    return means.assign(block=[visit_name(v) for v in means["visit"]], onset_s=np.nan, duration_s=np.nan)
+
+
+def visit_name(visit: int) -> str:
+    """Name of a visit in place of a block."""
+    return f"visit {visit}"
+
+
 def course_tests(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
-    """Test condition x block (F, descriptive) and the contrast at every block, adjusted by the maximum over blocks."""
+    """Test condition x block (F, descriptive) and the contrast at every block, adjusted by the maximum over blocks.
+
+    Where visits are before and after, condition x visit.
+    """
     if plan.design == "single_arm":
         return []
     base = {"outcome": plan.outcome, "contrast": contrast.name}
-    found = estimated(lambda: [_interaction(plan, rows)], "condition x block", contrast.name)
+    name = "condition x visit" if plan.visits else "condition x block"
+    found = estimated(lambda: [_interaction(plan, rows, name)], name, contrast.name)
     if plan.design == "crossover":
         found += estimated(lambda: _per_block(plan, rows, contrast), "block", contrast.name)
     return [base | row for row in found]
 
 
-def _interaction(plan: Plan, rows: Rows) -> Row:
+def _interaction(plan: Plan, rows: Rows, name: str) -> Row:
     design_checks.check_comparison(plan, rows.sessions)
-    if rows.blocks["block"].nunique() < 2:
-        raise InputError("there is a single infusion block")
-    model = fit_table(rows.blocks, formula(plan, rows, extra=["condition:block"]), references(plan, rows.blocks))
-    f, df1, df2, p = model.fit.f_test(model.type_3_rows("condition", "block"))
+    factor = "visit" if plan.visits else "block"
+    if rows.blocks[factor].nunique() < 2:
+        raise InputError(
+            "there is a single visit after the baseline" if plan.visits else "there is a single infusion block"
+        )
+    own = [] if plan.visits else ["condition:block"]  # visits have the term already
+    model = fit_table(rows.blocks, formula(plan, rows, extra=own), references(plan, rows.blocks))
+    f, df1, df2, p = model.fit.f_test(model.type_3_rows("condition", factor))
     remark = "descriptive: neighbouring blocks may be correlated; read the blocks' adjusted p"
-    return {"analysis": "condition x block", "statistic": f, "df1": df1, "df2": df2, "p": p, "remark": remark}
+    if plan.visits:
+        remark = "descriptive: assumes the same variance in every condition; read the visits' own rows"
+    return {"analysis": name, "statistic": f, "df1": df1, "df2": df2, "p": p, "remark": remark}
 
 
 def _per_block(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:

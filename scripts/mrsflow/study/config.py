@@ -265,7 +265,18 @@ def _question_faults(content: dict[str, Any]) -> Iterator[str]:
             yield f"{where}: the weights are {weights}; none may be 0 and their sum must be 0"
     if group["control"] is not None and group["control"] not in known:
         yield f"group.control is {group['control']!r}; study.conditions has {', '.join(known)}"
-    if group["estimand"] in ("response", "adjusted_level") and not content["blocks"]["baseline"]:
+    visits = study["baseline_visits"]
+    if visits and study["design"] == "crossover":
+        yield (
+            f"study.baseline_visits is {visits} in a crossover, whose visits are the order of its conditions; set "
+            "study.design to single_arm or parallel where visits are before and after, or empty study.baseline_visits"
+        )
+    if visits and content["blocks"]["baseline"]:
+        yield (
+            f"study.baseline_visits is {visits} and blocks.baseline is {content['blocks']['baseline']}: the baseline "
+            "is a visit or a part of every session, not both; empty one of them"
+        )
+    if group["estimand"] in ("response", "adjusted_level") and not (content["blocks"]["baseline"] or visits):
         yield (
             f"group.estimand is {group['estimand']!r} and blocks.baseline is empty; name the bins before the "
             "drug, or set group.estimand to total"

@@ -39,12 +39,15 @@ class Estimand:
         Whether the configuration names it; otherwise it follows from the clock times.
     dosed : bool
         Whether a dose beside the infusion is known.
+    visits : tuple of int
+        Visits that are the baseline of the others; none where it lies within the session.
     """
 
     kind: Kind
     placement: Placement
     declared: bool = False
     dosed: bool = True
+    visits: tuple[int, ...] = ()
 
     @property
     def change(self) -> bool:
@@ -145,16 +148,16 @@ def estimand_of(config: dict[str, Any], sessions: "pd.DataFrame") -> Estimand:
     A baseline before every drug leaves the adjusted level, the most precise; one after a dose cannot be adjusted for,
     and the response remains; without a baseline there is the total difference.
     """
-    bins = config["blocks"]["bins"]
-    ends = [60 * bins[name][1] for name in config["blocks"]["baseline"]]
-    dose = sessions["dose_s"] if "dose_s" in sessions else [np.nan] * len(sessions)
-    placement, dosed = placement_of(ends, dose), bool(np.isfinite(np.asarray(dose, float)).any())
-    asked = config["group"].get("estimand", "auto")
-    if asked != "auto":
-        return Estimand(asked, placement, True, dosed)
-    if config["study"]["design"] == "single_arm":
-        return Estimand("response", placement, dosed=dosed)
-    return Estimand({"before": "adjusted_level", "none": "total"}.get(placement, "response"), placement, dosed=dosed)
+    bins, visits = config["blocks"]["bins"], tuple(config["study"]["baseline_visits"])
+    ends = [60 * bins[name][1] for name in (bins if visits else config["blocks"]["baseline"])]
+    dose = sessions["dose_s"].to_numpy(float) if "dose_s" in sessions else np.full(len(sessions), np.nan)
+    dosed = bool(np.isfinite(dose).any())
+    placement = placement_of(ends, dose[sessions["visit"].isin(visits)] if visits else dose)
+    if visits and placement == "both":
+        placement = "after"  # one scan, which a dose interrupts
+    asked, single = config["group"].get("estimand", "auto"), config["study"]["design"] == "single_arm"
+    usual = "response" if single else {"before": "adjusted_level", "none": "total"}.get(placement, "response")
+    return Estimand(usual if asked == "auto" else asked, placement, asked != "auto", dosed, visits)
 
 
 def baseline_rows(estimand: Estimand, blocks: "pd.DataFrame", dose: "pd.Series") -> "pd.Series":
@@ -169,14 +172,34 @@ def baseline_rows(estimand: Estimand, blocks: "pd.DataFrame", dose: "pd.Series")
         Onset of the dose by session key (s from the event).
     """
     rest = blocks["phase"] == "baseline"
+    if estimand.visits:
+        return rest
     late = rest & (blocks["onset_s"] + blocks["duration_s"] > blocks["key"].map(dose).astype(float))
     if estimand.kind == "response":
         return rest & (late | ~blocks["key"].isin(set(blocks.loc[late, "key"])))
     return rest & ~late if estimand.placement == "both" else rest
 
 
+def phase_by_visit(blocks: "pd.DataFrame", visits: Sequence[int]) -> "pd.DataFrame":
+    """Blocks with their phase; where visits are before and after, that of the visit."""
+    if not visits:
+        return blocks
+    return blocks.assign(phase=np.where(blocks["visit"].isin(visits), "baseline", "infusion"))
+
+
+def visits_in_words(visits: Sequence[int]) -> str:
+    """Name visits.
+
+    >>> visits_in_words([1]), visits_in_words([1, 2])
+    ('visit 1', 'visits 1, 2')
+    """
+    return f"visit{'' if len(visits) == 1 else 's'} {', '.join(map(str, visits))}"
+
+
 def before_words(estimand: Estimand, event: str) -> str:
     """Say what a baseline before every known drug precedes."""
+    if estimand.visits:
+        return "before every drug" if estimand.dosed else "before treatment, as configured (no dose is in the tables)"
     return "before every drug" if estimand.dosed else f"before the {event} (no other dose is in the tables)"
 
 
@@ -199,6 +222,8 @@ def in_words(config: dict[str, Any], estimand: Estimand, contrast: str) -> dict[
         "both": "before every drug" if estimand.kind != "response" else f"after the dose, before the {blocks['event']}",
         "none": "",
     }[estimand.placement]  # fmt: skip
+    if estimand.visits:
+        where = visits_in_words(estimand.visits) + f" ({where or 'after a dose'})"
     if estimand.change:
         variable = f"change of {outcome} from the baseline {where}"
     elif estimand.adjusted and estimand.placement != "none":
@@ -210,12 +235,15 @@ def in_words(config: dict[str, Any], estimand: Estimand, contrast: str) -> dict[
         "by the clock times of dose and infusion" if estimand.dosed else "no dose beside the infusion is in the tables"
     )
     why = "as configured" if estimand.declared else known
+    time = f"mean over {', '.join(after)}, from the {blocks['event']} on, with equal weights"
+    if estimand.visits:
+        time = f"mean over the visits after {visits_in_words(estimand.visits)}, with equal weights"
     return {
         "estimand": f"{TITLES[estimand.kind]} ({why})",
         "population": study.get("population") or "participants of the trial; study.population declares no other",
         "treatment": contrast,
         "variable": variable,
-        "time": f"mean over {', '.join(after)}, from the {blocks['event']} on, with equal weights",
+        "time": time,
         "intercurrent events": study.get("intercurrent_events")
         or "none declared (study.intercurrent_events); sessions count as they were measured, in the arm of the table",
         "summary": "mean" if single else "difference of means between conditions",

@@ -43,6 +43,11 @@ class TrialData:
         return self.config["study"]["design"]
 
     @property
+    def visits(self) -> tuple[int, ...]:
+        """Visits that are the baseline of the others; none where it lies within the session."""
+        return tuple(self.config["study"]["baseline_visits"])
+
+    @property
     def within(self) -> bool:
         """Whether participants have every condition."""
         return self.design == "crossover"

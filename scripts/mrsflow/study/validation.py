@@ -307,12 +307,37 @@ def _design(sessions: "pd.DataFrame", study: dict[str, Any]) -> Iterator[str]:
                 f"{row.line}: participant {row.participant!r} has arm {row.arm!r} twice, first in {first}; a crossover "
                 "has each arm once: correct one, or take one of the sessions out"
             )
-    elif study["design"] == "parallel":
+    elif study["design"] == "parallel" and not study["baseline_visits"]:
         for row in known[known.duplicated("participant")].itertuples():
             yield (
                 f"{row.line}: participant {row.participant!r} has several sessions, and a parallel trial compares one "
-                "each; take the others out, or set study.design to crossover"
+                "each; take the others out, name the visits before treatment in study.baseline_visits, or set "
+                "study.design to crossover"
             )
+    elif study["design"] == "parallel":
+        first = known.drop_duplicates("participant").set_index("participant")["arm"]
+        for row in known[known["arm"] != known["participant"].map(first)].itertuples():
+            yield (
+                f"{row.line}: participant {row.participant!r} has arm {row.arm!r} and before it "
+                f"{first[row.participant]!r}; in a parallel trial a participant has one arm at every visit, those "
+                "before treatment included: correct one"
+            )
+    yield from _baseline_visits(known, study["baseline_visits"])
+
+
+def _baseline_visits(sessions: "pd.DataFrame", visits: list[int]) -> Iterator[str]:
+    """Tell of baseline visits that no session is, and of a trial without any visit after them."""
+    if not visits or sessions.empty:
+        return
+    there = sorted(sessions["visit"].dropna().astype(int).unique())
+    where = f"{sessions['line'].iloc[0].rpartition(', line')[0]} has visits {', '.join(map(str, there))}"
+    if gone := [visit for visit in visits if visit not in there]:
+        yield f"study.baseline_visits names {gone[0]}, and {where}; correct one of them"
+    elif set(there) <= set(visits):
+        yield (
+            f"study.baseline_visits names {', '.join(map(str, visits))}, and {where}: no visit is left to compare with "
+            "them; take one out of study.baseline_visits"
+        )
 
 
 def _several_series(samples: "pd.DataFrame") -> list[str]:

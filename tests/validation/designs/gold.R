@@ -13,7 +13,7 @@ table_of <- function(name) {
   t$mid <- t$own - mean(own$bl)
   t$rise <- t$value - t$bl
   for (column in c("condition", "block", "visit", "site")) t[[column]] <- factor(t[[column]])
-  t$visit <- paste(t$participant, t$session)
+  t$scan <- paste(t$participant, t$session)
   t
 }
 cells <- function(test, df, t, p) list(estimate = test$Estimate, se = test[["Std. Error"]], df = df, t = t, p = p)
@@ -31,13 +31,34 @@ welch <- function(formula, t) {
   list(estimate = diff(unname(found$estimate)), se = found$stderr, df = unname(found$parameter),
        t = -unname(found$statistic), p = found$p.value)
 }
+over_visits <- function(arms) {  # the first visit is before treatment, the others after
+  t <- read.delim("visits.tsv", colClasses = c(participant = "character", session = "character"))
+  t <- t[t$condition %in% arms, ]
+  first <- t[t$visit == 1, ]
+  t <- t[t$visit > 1, ]
+  t$bl <- first$value[match(t$participant, first$participant)]
+  t$rise <- t$value - t$bl
+  t$mid <- t$bl - mean(first$value)
+  t$years <- t$age - mean(first$age)
+  t$visit <- factor(t$visit)
+  t
+}
+over_mean <- pick("(Intercept)" = 1, visit3 = 1 / 3, visit4 = 1 / 3)
+difference_of_groups <- function(formula) {  # each group by itself, then Satterthwaite
+  fits <- lapply(c("a", "b"), function(arm) mixed(formula, subset(over_visits(c("a", "b")), condition == arm), over_mean))
+  v <- sapply(fits, function(f) f$se^2)
+  estimate <- fits[[2]]$estimate - fits[[1]]$estimate
+  df <- sum(v)^2 / sum(v^2 / sapply(fits, function(f) f$df))
+  t <- estimate / sqrt(sum(v))
+  list(estimate = estimate, se = sqrt(sum(v)), df = df, t = t, p = 2 * pt(-abs(t), df))
+}
 two <- table_of("crossover"); three <- table_of("williams"); four <- table_of("factorial")
 one <- table_of("single"); part <- table_of("incomplete"); groups <- table_of("parallel")
-random <- "+ (1|participant) + (1|visit)"
+random <- "+ (1|participant) + (1|scan)"
 f <- function(text) as.formula(paste(text, random))
-base <- two[!duplicated(two$visit), ]
+base <- two[!duplicated(two$scan), ]
 person <- aggregate(cbind(value, rise) ~ participant + condition, groups, mean)
-mean_of_arm <- pick("(Intercept)" = 1, blockinfusion2 = 1 / 3, blockinfusion3 = 1 / 3, period2 = 1 / 3, period3 = 1 / 3)
+mean_of_arm <- pick("(Intercept)" = 1, blockinfusion2 = 1 / 3, blockinfusion3 = 1 / 3, visit2 = 1 / 3, visit3 = 1 / 3)
 gold <- list(
   "crossover response" = mixed(f("rise ~ condition + block + visit"), two, pick(conditionb = 1)),
   "crossover adjusted_level" = mixed(f("value ~ condition + block + visit + dev + mid"), two, pick(conditionb = 1)),
@@ -50,6 +71,12 @@ gold <- list(
   "incomplete response" = mixed(f("rise ~ condition + block + visit"), part, pick(conditionb = 1)),
   "single response" = mixed(f("rise ~ block + visit"), one, mean_of_arm),
   "parallel response" = welch(rise ~ condition, person),
-  "parallel total" = welch(value ~ condition, person)
+  "parallel total" = welch(value ~ condition, person),
+  "visits single" = mixed(rise ~ visit + (1|participant), over_visits("b"), over_mean),
+  "visits response" = difference_of_groups(rise ~ visit + (1|participant)),
+  "visits adjusted_level" = difference_of_groups(value ~ visit + mid + (1|participant)),
+  "visits age" = difference_of_groups(value ~ visit + mid + years + (1|participant)),
+  "visits equal variances" = mixed(value ~ condition * visit + mid + (1|participant), over_visits(c("a", "b")),
+                                   pick(conditionb = 1, "conditionb:visit3" = 1 / 3, "conditionb:visit4" = 1 / 3))
 )
 write_json(gold, "gold.json", digits = 15, auto_unbox = TRUE, pretty = TRUE)

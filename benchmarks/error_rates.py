@@ -57,12 +57,18 @@ class Cell:
         Of the conditions in the contrast; empty: the mean of a single arm.
     spread : tuple of float
         Factor on every SD by condition.
+    carried : float, optional
+        What condition 1 adds to the response of the next visit; the model then has a term for carry-over.
+    own : float
+        SD between participants of the response to condition 1, in replicate designs.
     """
 
     orders: tuple[tuple[int, ...], ...]
     counts: tuple[int, ...]
     weights: tuple[float, ...] = (-1.0, 1.0)
     spread: tuple[float, ...] = ()
+    carried: float | None = None
+    own: float = 0.0
 
     @property
     def parallel(self) -> bool:
@@ -80,6 +86,10 @@ DESIGNS = {
     "incomplete, 2 of 3 conditions, N = 24": Cell(
         ((0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)), (4,) * 6, (-1.0, 1.0, 0.0)
     ),
+    "Williams, carry-over, N = 24": Cell(WILLIAMS, (4,) * 6, (-1.0, 1.0, 0.0), carried=0.02),
+    "2 x 2, carry-over, N = 26": Cell(((0, 1), (1, 0)), (13, 13), carried=0.02),
+    "replicate ABBA, BAAB, N = 24": Cell(((0, 1, 1, 0), (1, 0, 0, 1)), (12, 12), own=0.03),
+    "replicate, carry-over, N = 24": Cell(((0, 1, 1, 0), (1, 0, 0, 1)), (12, 12), carried=0.02, own=0.03),
     "parallel 16 : 16": Cell(((0,), (1,)), (16, 16)),
     "parallel 8 : 24": Cell(((0,), (1,)), (8, 24)),
     "parallel 8 : 24, SD 2 : 1": Cell(((0,), (1,)), (8, 24), spread=(2.0, 1.0)),
@@ -107,9 +117,16 @@ def sample(cell: Cell, estimand: str, effect: float, trials: int, rng: np.random
     response = (0.06 if cell.weights else 0.0) + effect * (order == (1 if cell.weights else 0)) + factor * (
         SD["response"] * rng.standard_normal((trials, n, 1)) + SD["session response"] * rng.standard_normal(shape)
     )  # fmt: skip
+    response = response + (cell.carried or 0.0) * carried_of(order, 1)
+    response = response + cell.own * (order == 1) * rng.standard_normal((trials, n, 1))
     course = np.repeat([0.0, 1.0], [N_BASELINE, BLOCKS])
     noise = SD["block"] * factor[..., np.newaxis] * rng.standard_normal((*shape, len(course)))
     return level[..., np.newaxis] + response[..., np.newaxis] * course + noise, order
+
+
+def carried_of(order: np.ndarray, condition: int) -> np.ndarray:
+    """Whether a condition was given at the visit before."""
+    return np.column_stack([np.zeros(len(order)), order[:, :-1] == condition]).astype(float)
 
 
 def tested(cell: Cell, estimand: str, y: np.ndarray, order: np.ndarray) -> mixed.Inference:
@@ -136,6 +153,8 @@ def tested(cell: Cell, estimand: str, y: np.ndarray, order: np.ndarray) -> mixed
     columns += [spread(np.broadcast_to(order == c, base.shape).astype(float)) for c in range(1, order.max() + 1)]
     columns += [np.broadcast_to(np.arange(BLOCKS) == b, full).astype(float) for b in range(1, BLOCKS)]
     columns += [spread(np.broadcast_to(np.arange(visits) == v, base.shape).astype(float)) for v in range(1, visits)]
+    if cell.carried is not None:
+        columns += [spread(np.broadcast_to(carried_of(order, c), base.shape)) for c in range(1, order.max() + 1)]
     if estimand == "adjusted_level":
         columns += [spread(base - own), spread(np.broadcast_to(own - own.mean(axis=1, keepdims=True), base.shape))]
     weights = np.zeros(len(columns))
@@ -147,6 +166,8 @@ def tested(cell: Cell, estimand: str, y: np.ndarray, order: np.ndarray) -> mixed
     groups = {"participant": person.ravel()}
     if visits > 1:
         groups["participant:session"] = (person * visits + visit).ravel()
+    if visits > order.max() + 1 > 1:  # conditions were given twice
+        groups["participant:condition"] = (person * (order.max() + 1) + order[..., np.newaxis]).ravel()
     x = np.stack(columns, axis=-1).reshape(trials, -1, len(columns))
     return mixed.fit(x, late.reshape(trials, -1), groups).contrast(weights)
 

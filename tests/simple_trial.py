@@ -16,11 +16,12 @@ DOSE_S = -2700.0
 SCAN = {"bins": {"scan": [0, 10]}, "baseline": [], "event": "start"}
 
 
-def configuration(design, conditions, visits=(), **group):
+def configuration(design, conditions, visits=(), replicates=False, **group):
     """Checked configuration of a trial; with baseline visits it has one spectrum a session."""
     settings = {"mood_scale": None, "secondary": [], "draws": 99} | group
     return study_config.checked({
-        "study": {"design": design, "conditions": list(conditions), "freeze": True, "baseline_visits": list(visits)},
+        "study": {"design": design, "conditions": list(conditions), "freeze": True, "baseline_visits": list(visits),
+                  "replicates": replicates},
         "protocols": {"p": PRESS},
         "blocks": SCAN if visits else {"bins": BINS, "baseline": ["baseline"]},
         "group": settings,
@@ -29,7 +30,7 @@ def configuration(design, conditions, visits=(), **group):
 
 def make(
     arms, levels, responses, seed=1, design="crossover", dose=DOSE_S, sd=(0.08, 0.03, 0.04, 0.0), spread=None, extra=(),
-    people=None, **group,
+    people=None, replicates=False, **group,
 ):  # fmt: skip
     """Make a trial.
 
@@ -68,7 +69,7 @@ def make(
                     "snr": 50.0, "fit_status": "ok", "fit_reason": "", "excluded": False, "warned": False, "reason": "",
                     "Glx/tNAA": value, "Glx/tNAA sd": 0.02,
                 })  # fmt: skip
-    config = configuration(design, list(levels), **group)
+    config = configuration(design, list(levels), replicates=replicates, **group)
     sessions = covariates.typed(config, pd.DataFrame(sessions))
     return TrialData(config, sessions, pd.DataFrame(blocks), conditions_of(config))
 

@@ -1,12 +1,15 @@
 """Designs beside the crossover of two conditions: each against its truth or a classical test."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import simple_trial
 from scipy import stats
 
+from mrsflow.errors import InputError
 from mrsflow.models import session_models
-from mrsflow.statistics import clinical, contrasts, outcomes, timecourse
+from mrsflow.statistics import carry_over, clinical, contrasts, outcomes, timecourse
 from mrsflow.statistics.plan import plan_of
 
 SD = (0.08, 0.02, 0.02, 0.0)
@@ -79,6 +82,81 @@ def test_an_interaction_of_two_factors_is_the_difference_of_differences():
     assert "differences of two conditions" in found["re-randomisation"]["remark"]
     tests = timecourse.course_tests(plan, rows, plan.contrasts[0])
     assert [t["block"] for t in tests if t["analysis"] == "block"] == ["infusion1", "infusion2", "infusion3"]
+
+
+def carrying(after, orders, n=12, seed=4):
+    """Make a crossover whose conditions add `after` to the response of the next visit, without any noise in it."""
+    arms = simple_trial.sequences(n, *orders)
+    trial = simple_trial.make(arms, dict.fromkeys("abc", 1.0), {"a": 0.06, "b": 0.04, "c": 0.05}, seed=seed,
+                              sd=(0.08, 0.02, 0.002))  # fmt: skip
+    previous = trial.blocks.groupby("key").first().groupby("participant")["condition"].shift()
+    added = trial.blocks["key"].map(previous).map(after).fillna(0.0)
+    return replace(trial, blocks=trial.blocks.assign(**{
+        "Glx/tNAA": trial.blocks["Glx/tNAA"] + added * (trial.blocks["phase"] != "baseline")}))  # fmt: skip
+
+
+WILLIAMS = (*(tuple(o) for o in ("abc", "bca", "cab", "cba", "acb", "bac")),)
+
+
+def test_carry_over_of_a_williams_design_is_found_and_taken_out():
+    trial = carrying({"a": 0.0, "b": -0.02, "c": 0.01}, WILLIAMS)
+    plan, rows = prepared(trial)
+    found = {row["contrast"] if row["analysis"] == "carry-over" else row["analysis"]: row
+             for row in carry_over.carry_over_rows(plan, rows)}  # fmt: skip
+    for name, known in (("after b - after a", -0.02), ("after c - after a", 0.01), ("adjusted for carry-over", -0.02)):
+        assert found[name]["ci_low"] < known < found[name]["ci_high"] and found[name]["se"] < 0.002, name
+    own = replace(plan, carry_over=True)
+    assert contrasts.primary_row(own, rows, plan.contrasts[0])["estimate"] == pytest.approx(
+        found["adjusted for carry-over"]["estimate"], rel=1e-9
+    )
+
+
+def test_a_lost_scan_still_carries_its_drug_over_and_a_session_that_no_table_has_is_not_guessed():
+    trial = carrying({"a": 0.0, "b": -0.02, "c": 0.0}, WILLIAMS)
+    lost = trial.blocks["key"] == "sub-001_ses-1"  # condition b
+    rows = outcomes.prepare(trial.leave_out(lost), "Glx/tNAA")
+    second = rows.sessions[(rows.sessions["participant"] == "001") & (rows.sessions["visit"] == 2)]
+    assert second["after b"].tolist() == [1.0]
+    trial = replace(trial, sessions=trial.sessions[trial.sessions["key"] != "sub-001_ses-1"])
+    plan, rows = prepared(replace(trial, blocks=trial.blocks[~lost].reset_index(drop=True)))
+    with pytest.raises(InputError, match="the visit before visit 2 of participant 001 is not in the sessions table"):
+        contrasts.primary_row(replace(plan, carry_over=True), rows, plan.contrasts[0])
+
+
+def test_a_replicate_crossover_is_tested_on_the_means_of_each_condition():
+    """ABBA and BAAB: participants' differences of means, those of the two sequences with a mean of their own."""
+    arms = simple_trial.sequences(10, "abba", "baab")
+    trial = simple_trial.make(
+        arms, {"a": 1.0, "b": 1.0}, {"a": 0.06, "b": 0.03}, sd=(0.08, 0.03, 0.02, 0.05), replicates=True
+    )
+    person = np.random.default_rng(6).normal(0, 0.03, 10)  # participants differ in their response to b
+    here = (trial.blocks["phase"] != "baseline") & (trial.blocks["condition"] == "b")
+    values = trial.blocks["Glx/tNAA"] + here * person[trial.blocks["participant"].astype(int)]
+    plan, rows = prepared(replace(trial, blocks=trial.blocks.assign(**{"Glx/tNAA": values})))
+    means = rows.sessions.pivot_table(index="participant", columns="condition", values="change")
+    difference = (means["b"] - means["a"]).to_numpy()
+    first, second = difference[::2], difference[1::2]
+    known = stats.ttest_ind(first, -second)  # their sum over its standard error: t of the mean of both
+    found = {row["analysis"]: row for row in contrasts.compare(plan, rows, plan.contrasts[0])}
+    for name in ("primary", "pair means"):
+        np.testing.assert_allclose([found[name][q] for q in ("t", "p", "df")], [known.statistic, known.pvalue, 8],
+                                   rtol=1e-5, err_msg=name)  # fmt: skip
+    assert "(1|participant:condition)" in found["primary"]["model"]
+    assert np.isfinite(found["re-randomisation"]["p"])
+
+
+def test_pair_means_of_an_incomplete_crossover_are_least_squares_with_participants():
+    arms = simple_trial.sequences(18, *(tuple(o) for o in ("ab", "ba", "bc", "cb", "ac", "ca")))
+    plan, rows = prepared(simple_trial.make(arms, dict.fromkeys("abc", 1.0), {"a": 0.0, "b": 0.02, "c": 0.05}))
+    found = {row["analysis"]: row for row in contrasts.compare(plan, rows, plan.contrasts[1])}
+    sessions = rows.sessions
+    x = [sessions["participant"] == p for p in sorted(set(sessions["participant"]))]
+    x += [sessions["condition"] == "b", sessions["condition"] == "c", sessions["visit"] == 2]
+    beta = np.linalg.lstsq(np.column_stack(x).astype(float), sessions["change"], rcond=None)[0]
+    assert found["pair means"]["estimate"] == pytest.approx(beta[-2], rel=1e-9)
+    assert found["pair means"]["n_participants"] == 18 and "incomplete" in found["pair means"]["remark"]
+    tests = timecourse.course_tests(plan, rows, plan.contrasts[1])
+    assert {t["n_participants"] for t in tests if t["analysis"] == "block"} == {6}
 
 
 @pytest.mark.parametrize("spread", [(2.0, 1.0), (1.0, 2.0)])

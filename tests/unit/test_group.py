@@ -92,6 +92,7 @@ def test_sensitivity_has_one_row_for_each_analysis(trial):
     wanted = {
         "primary", "pair means", "re-randomisation", "blocks treated as independent", "all blocks", "QC-passed only",
         "denominator tCr", "denominator water", "complete pairs", "change score", "period 1 only", "carry-over",
+        "adjusted for carry-over",
         "Huber summary", "log scale", "CRLB-weighted", "leave one participant out", "with site", "with vendor",
         "linewidth as covariate",
     }  # fmt: skip

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import simple_trial
 
-from mrsflow.statistics import contrasts, outcomes
+from mrsflow.statistics import carry_over, contrasts, outcomes
 from mrsflow.statistics.plan import plan_of
 from mrsflow.study import covariates
 from mrsflow.study.trial import TrialData, conditions_of
@@ -21,14 +21,15 @@ ESTIMANDS = {name: name for name in ("total", "adjusted_level")} | dict.fromkeys
     ("age", "equal variances"), "adjusted_level"
 )
 COVARIATES = {"covariates": ["age", "site"], "age": ["age"]}
-ROWS = {"baseline": "baseline by arm", "equal variances": "equal variances"}
+ROWS = {"baseline": "baseline by arm", "equal variances": "equal variances", "after": "carry-over"}
 WEIGHTS = {
     "williams response": {"b": 1, "c": -1},
+    "williams carried": {"b": 1, "c": -1},
     "factorial interaction": {"a": 1, "b": -1, "c": -1, "d": 1},
 }
 
 
-def trial_of(name, weights, estimand, adjust_for, arms=None):
+def trial_of(name, weights, estimand, adjust_for, arms=None, carry_over=False):
     """Trial of a recorded table, or of some of its arms."""
     text = {"participant": str, "session": str}
     blocks = pd.read_csv(FOLDER / f"{name}.tsv", sep="\t", dtype=text).rename(columns={"value": "Glx/tNAA"})
@@ -41,10 +42,10 @@ def trial_of(name, weights, estimand, adjust_for, arms=None):
     design = {"single": "single_arm", "parallel": "parallel", "visits": "parallel"}.get(name, "crossover")
     conditions = sorted(sessions["condition"].unique())
     design = design if len(conditions) > 1 else "single_arm"
-    group = {"estimand": estimand, "adjust_for": adjust_for}
+    group = {"estimand": estimand, "adjust_for": adjust_for, "carry_over": carry_over}
     if weights:
         group["contrasts"] = [{"name": "contrast", "weights": weights}]
-    config = simple_trial.configuration(design, conditions, visits=visits, **group)
+    config = simple_trial.configuration(design, conditions, visits=visits, replicates=name == "replicate", **group)
     sessions = covariates.typed(config, sessions.assign(line="", dose_s=np.nan).reset_index(drop=True))
     return TrialData(config, sessions, blocks, conditions_of(config))
 
@@ -54,11 +55,15 @@ def test_analysis_of_a_design_equals_that_of_r(name):
     table, _, what = name.partition(" ")
     estimand = ESTIMANDS.get(what, "response")
     weights = None if "single" in name else WEIGHTS.get(name, PAIR)
-    trial = trial_of(table, weights, estimand, COVARIATES.get(what, []), ["b"] if name == "visits single" else None)
+    asked = what == "carried"
+    trial = trial_of(
+        table, weights, estimand, COVARIATES.get(what, []), ["b"] if name == "visits single" else None, asked
+    )
     if what == "total":  # levels, as where no scan precedes the dose
         trial.sessions["dose_s"] = -3600.0
     plan, rows = plan_of(trial.config), outcomes.prepare(trial, "Glx/tNAA")
-    found = {row["analysis"]: row for row in contrasts.compare(plan, rows, plan.contrasts[0])}
+    made = contrasts.compare(plan, rows, plan.contrasts[0])
+    found = {row["analysis"]: row for row in (*carry_over.carry_over_rows(plan, rows)[::-1], *made)}
     row, known = found[ROWS.get(what, "primary")], GOLD[name]
     for quantity, limit in (("estimate", 1e-6), ("se", 1e-6), ("t", 1e-6), ("p", 1e-6), ("df", 1e-5)):
         unit = known["se"] if quantity == "estimate" else 1.0 if quantity == "p" else abs(known[quantity])

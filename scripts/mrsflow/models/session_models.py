@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrsflow.errors import InputError
+from mrsflow.models import reml
 from mrsflow.models.mixed import Inference, two_sided
 
 if TYPE_CHECKING:
@@ -61,6 +62,30 @@ def complete(sessions: "pd.DataFrame", conditions: tuple[str, ...]) -> "pd.DataF
     return have[count == len(conditions)].sort_values(["participant", "visit"]).reset_index(drop=True)
 
 
+def comparable(sessions: "pd.DataFrame", conditions: tuple[str, ...]) -> "pd.DataFrame":
+    """Sessions of the participants with every condition; where nobody is to have all, of those with two or more."""
+    used = complete(sessions, conditions)
+    if not used.empty:
+        return used
+    several = sessions.groupby("participant")["condition"].transform("nunique") > 1
+    return sessions[several].sort_values(["participant", "visit"]).reset_index(drop=True)
+
+
+def refuse_unequal_visits(sessions: "pd.DataFrame") -> None:
+    """Refuse to exchange the conditions of participants whose sessions differ in number.
+
+    Raises
+    ------
+    InputError
+        Says how many sessions participants have.
+    """
+    counts = sorted(sessions.groupby("participant").size().unique())
+    if len(counts) > 1:
+        raise InputError(
+            f"participants have {' and '.join(map(str, counts))} sessions, so that assignments cannot be exchanged"
+        )
+
+
 def dummies(values: ArrayLike, levels: tuple) -> NDArray[np.float64]:
     """Make indicator columns of every level but the first, (n, len(levels) - 1)."""
     return (np.asarray(values)[:, np.newaxis] == np.asarray(levels[1:], dtype=object)).astype(float)
@@ -98,7 +123,7 @@ def crossover(
     sessions : DataFrame
         participant, condition, visit, the covariates and the column `y`.
     conditions : tuple of str
-        All conditions; participants that lack one are left out.
+        All conditions; participants that lack one are left out, but where nobody has all (`comparable`).
     weights : mapping
         Of the conditions in the contrast, sum 0.
     y : str
@@ -106,20 +131,47 @@ def crossover(
     covariates : sequence of str
         Columns; those that are constant within every participant cancel.
     """
-    used = complete(sessions, conditions)
+    used = comparable(sessions, conditions)
     n = used["participant"].nunique()
     if n < 2:
-        raise InputError(f"{n} participants have every condition; at least two are needed")
+        raise InputError(f"{n} participants have two conditions or more; at least two are needed")
     visits = tuple(sorted(used["visit"].unique()))
     columns = {"condition": dummies(used["condition"], conditions), "visit": dummies(used["visit"], visits)}
-    columns = {name: within(x, used["participant"]) for name, x in (columns | coded(used, covariates)).items()}
+    columns, values, people = _cell_means(columns | coded(used, covariates), used[y].to_numpy(float), used)
+    columns = {name: within(x, people) for name, x in columns.items()}
     cancelled = tuple(name for name in covariates if not np.abs(columns[name]).max(initial=0) > ROUNDING)
     kept = [name for name in columns if name not in cancelled and columns[name].shape[1]]
     x = np.column_stack([columns[name] for name in kept])
     combination = np.zeros(x.shape[1])
     combination[: len(conditions) - 1] = [weights.get(c, 0.0) for c in conditions[1:]]
-    test = least_squares(x, within(used[y].to_numpy(float), used["participant"]), combination, absorbed=n)
+    test = least_squares(x, within(values, people), combination, absorbed=n)
     return SessionFit(test, used, tuple(kept[1:]), cancelled)
+
+
+def _cell_means(
+    columns: dict[str, NDArray[np.float64]], values: NDArray[np.float64], sessions: "pd.DataFrame"
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64], NDArray]:
+    """Means over the sessions of each participant and condition, where a condition was given twice.
+
+    The response of a participant to a condition is one draw however often it is measured. Columns of visits that are
+    the same in all means are left out.
+    """
+    people = sessions["participant"].to_numpy(object)
+    cell = sessions.groupby(["participant", "condition"], observed=True, sort=False).ngroup().to_numpy()
+    count = np.bincount(cell)
+    if count.max() == 1:
+        return columns, values, people
+
+    def mean(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums = np.zeros((len(count), *x.shape[1:]))
+        np.add.at(sums, cell, x)
+        return (sums.T / count).T
+
+    first = np.unique(cell, return_index=True)[1]
+    own, found = people[first], {name: mean(x) for name, x in columns.items()}
+    found["visit"] = found["visit"][:, np.ptp(within(found["visit"], own), axis=0) > ROUNDING]
+    found["visit"] = found["visit"][:, reml.independent(within(found["visit"], own))]
+    return found, mean(values), own
 
 
 def parallel(

@@ -20,6 +20,7 @@ TERMS = {
     "bl_dev": "bl_dev: baseline of the session less the mean baseline of the participant",
     "bl_mean": "bl_mean: mean baseline of the participant less that of all",
     "bl": "bl: baseline of the session",
+    "(1|participant:condition)": "(1|participant:condition): participants differ at random in each condition",
     "(1|participant)": "(1|participant): participants differ at random",
     "(1|participant:session)": "(1|participant:session): sessions of a participant differ at random",
 }
@@ -65,6 +66,8 @@ def model_in_words(plan: Plan, rows: Rows) -> list[str]:
         terms = written.partition("~")[2].strip().split(" + ")
     if rows.sessions["visit"].nunique() > 1 and plan.visits:
         text.append("each visit is shown beside, Holm over the visits")
+    if plan.carried:
+        text.append("what each condition but the first carries over into the next visit: after <condition>, 1 or 0")
     return [*text, *(TERMS[term] for term in terms if term in TERMS)]
 
 

@@ -24,6 +24,7 @@ from mrsflow.statistics.contrasts import (
 from mrsflow.statistics.outcomes import (
     Rows,
     add_baseline,
+    add_carried,
     by_participant,
     complete_sessions,
     split_within,
@@ -90,6 +91,8 @@ def mood_rows(config: dict[str, Any], sessions: "pd.DataFrame") -> Rows:
     for column in (before, after):
         if column not in sessions:
             raise InputError(f"column {column!r} is not in the sessions table, so there is no clinical outcome")
+    if config["study"]["design"] == "crossover":
+        sessions = add_carried(sessions, config["study"]["conditions"])
     used = with_score_before(sessions, before, after, config["study"]["baseline_visits"])
     if used.empty:
         raise InputError(f"no session has both {before} and {after}")

@@ -15,7 +15,7 @@ from mrsflow.models.mixed import DfMethod, Inference, independent
 from mrsflow.models.table_models import Model, fit_table
 from mrsflow.statistics import design_checks
 from mrsflow.statistics.outcomes import by_participant
-from mrsflow.statistics.plan import Contrast, Plan, formula, references
+from mrsflow.statistics.plan import Contrast, Plan, formula, references, replicated
 from mrsflow.study.covariates import is_factor
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def primary_model(
         A guard found that the comparison is not in the data, or the model cannot be estimated.
     """
     design_checks.check_comparison(plan, rows.sessions)
+    design_checks.check_carried(plan, rows.sessions)
     return fit_table(rows.blocks, formula(plan, rows, extra, session), references(plan, rows.blocks), weights)
 
 
@@ -293,7 +294,8 @@ def session_test(
     """
     design_checks.check_comparison(plan, rows.sessions)
     y = y or rows.value
-    covariates = (*(("bl",) if rows.adjusts and y == rows.value else ()), *plan.adjust_for, *extra)
+    covariates = (*(("bl",) if rows.adjusts and y == rows.value else ()), *plan.carried, *plan.adjust_for, *extra)
+    design_checks.check_carried(plan, rows.sessions)
     named = {"y": "session mean", "change": "session change", "bl": "session baseline"}[y]
     sessions = every = rows.sessions[rows.sessions[y].notna()]
     if plan.visits and plan.design == "parallel" and every.duplicated("participant").any():
@@ -312,6 +314,8 @@ def session_test(
     fit = session_models.crossover(sessions, plan.conditions, contrast.of, y, covariates)
     left = rows.sessions["participant"].nunique() - fit.n_participants
     remark = f"{left} participant(s) without every condition left out" if left else ""
+    if session_models.complete(fit.sessions, plan.conditions).empty:
+        remark = "no participant has every condition; those with two or more are compared (incomplete blocks)"
     row = session_row(fit, rows, analysis, named, contrast.name, terms=("participant", "condition", *fit.covariates))
     return row | {"remark": joined(remark, row["remark"])}
 
@@ -332,11 +336,13 @@ def baseline_row(plan: Plan, rows: "Rows", contrast: Contrast) -> list[dict[str,
 
 def rerandomised(plan: Plan, rows: "Rows", contrast: Contrast) -> dict[str, Any]:
     """Make the row of the randomisation test of the analysis of session means."""
-    row = session_test(plan, rows, contrast, analysis="re-randomisation", variance="equal")
+    free = replace(plan, carry_over=False)  # what carries over follows from the assignment
+    row = session_test(free, rows, contrast, analysis="re-randomisation", variance="equal")
     p, t, exact = randomisation_of(plan, rows, contrast)
     unknown = ("se", "df", "ci_low", "ci_high")
     kept = {name: value for name, value in row.items() if name not in unknown}
     how = f"all {len(t)} assignments" if exact else f"{len(t)} random assignments"
+    kept["remark"] = joined(kept["remark"], "not adjusted for carry-over" * plan.carry_over)
     return kept | {"p": p, "df_method": how, "random": "assignment of conditions", "seed": plan.seed}
 
 
@@ -348,7 +354,8 @@ def randomisation_of(plan: Plan, rows: "Rows", contrast: Contrast) -> tuple[floa
     levels = (reference, *(c for c in plan.conditions if c != reference))
     covariates = (*(("bl",) if rows.adjusts else ()), *plan.adjust_for)
     if plan.design == "crossover":
-        used = session_models.complete(rows.sessions, plan.conditions)
+        used = session_models.comparable(rows.sessions, plan.conditions)
+        session_models.refuse_unequal_visits(used)
         fixed = [session_models.dummies(used["visit"], tuple(sorted(used["visit"].unique())))]
         coded = session_models.coded(used, covariates)
         inside = {name: session_models.within(x, used["participant"]) for name, x in coded.items()}
@@ -376,6 +383,8 @@ def phase_model(plan: Plan, blocks: pd.DataFrame) -> Model:
     keys = ["participant", "session", "phase"]
     terms = ["condition*phase", *(["visit"] if blocks["visit"].nunique() > 1 else []), "(1|participant)"]
     terms += ["(1|participant:session)", "(1|participant:phase)"]
+    if replicated(blocks):
+        terms.append("(1|participant:condition)")
     if blocks.duplicated(keys).any():
         terms.append("(1|participant:session:phase)")
     found = references(plan, blocks)

@@ -31,7 +31,7 @@ def check_comparison(plan: "Plan", sessions: "pd.DataFrame") -> None:
         raise InputError(
             f"condition {empty[0]!r} has no usable session; process more sessions or correct study.conditions"
         )
-    check_conditions(plan.design, sessions, bool(plan.visits))
+    check_conditions(plan.design, sessions, bool(plan.visits) or plan.replicates)
     if plan.design != "crossover":
         return
     orders = sessions.groupby("condition")["visit"].agg(set)
@@ -43,6 +43,23 @@ def check_comparison(plan: "Plan", sessions: "pd.DataFrame") -> None:
         )
     if not (sessions.groupby("participant")["condition"].nunique() > 1).any():
         raise InputError("no participant has usable sessions of two conditions; a crossover needs pairs")
+
+
+def check_carried(plan: "Plan", sessions: "pd.DataFrame") -> None:
+    """Refuse carry-over where it is not known what was given at the visit before.
+
+    Raises
+    ------
+    InputError
+        Names the session.
+    """
+    if plan.carried and (unknown := sessions[list(plan.carried)].isna().any(axis=1)).any():
+        first = sessions[unknown].iloc[0]
+        raise InputError(
+            f"the visit before visit {first['visit']} of participant {first['participant']} is not in the sessions "
+            "table, so that what carries over is not known; add its row (a session without scans counts), or set "
+            "group.carry_over to false"
+        )
 
 
 def check_blocks(table: "pd.DataFrame") -> None:
@@ -70,7 +87,7 @@ def check_conditions(design: str, sessions: "pd.DataFrame", repeated: bool = Fal
     design : str
     sessions : DataFrame
     repeated : bool
-        Whether participants of a parallel trial have several visits.
+        Whether participants of a parallel trial have several visits, and those of a crossover a condition twice.
 
     Raises
     ------
@@ -90,13 +107,13 @@ def check_conditions(design: str, sessions: "pd.DataFrame", repeated: bool = Fal
                 f"participant {twice['participant'].iloc[0]} has several sessions; a parallel trial compares one each "
                 "(name the visits before treatment in study.baseline_visits where they are before and after)"
             )
-    elif design == "crossover":
+    elif design == "crossover" and not repeated:
         twice = sessions[sessions.duplicated(["participant", "condition"])]
         if len(twice):
             first = twice.iloc[0]
             raise InputError(
                 f"participant {first['participant']} has condition {first['condition']!r} in more than one session; a "
-                "crossover has each once"
+                "crossover has each once (study.replicates: true where it was given twice)"
             )
 
 

@@ -13,6 +13,7 @@ from mrsflow.errors import InputError
 from mrsflow.models.table_models import Model
 from mrsflow.statistics import (
     analysis_plan,
+    carry_over,
     clinical,
     contrasts,
     design_checks,
@@ -118,7 +119,8 @@ def design_of(config: dict[str, Any], study: Study, located: list[cohort.Session
     sessions = planned(config, study)
     mood = clinical.mood_columns(config, sessions)
     sessions = clinical.as_numbers(sessions, [c for c in mood if c in sessions])
-    design_checks.check_conditions(config["study"]["design"], sessions, bool(config["study"]["baseline_visits"]))
+    own = config["study"]
+    design_checks.check_conditions(own["design"], sessions, bool(own["baseline_visits"]) or own["replicates"])
     if "vendor" not in sessions and (vendors := cohort.vendors(located)):
         sessions["vendor"] = sessions["key"].map(vendors)
         sessions = covariates.typed(config, sessions)
@@ -216,6 +218,7 @@ def analyse(everyone: TrialData, plan: Plan, rows: Rows) -> Tables:
         sensitivity = shared_with_contrasts(found) + sensitivity_set.sensitivity_rows(
             everyone, plan, rows, group["other_denominators"]
         )
+        sensitivity += carry_over.carry_over_rows(plan, rows)
     found += secondary_rows(everyone, plan, group["secondary"])
     found += moderators.moderator_rows(plan, rows, group["moderators"])
     tables: Tables = {}

@@ -108,7 +108,8 @@ def prepare(trial: "TrialData", outcome: str, summary: Summary = "mean", exclude
     by = ["participant"] if estimand.visits else keys
     bl = bl.groupby(by).mean()  # over the baseline visits, where these are
     extra = [c for c in trial.sessions.columns if c not in ("key", "line", "y", "bl", "change")]
-    sessions = trial.sessions[extra].merge(y.reset_index(), on=keys).merge(bl.reset_index(), on=by, how="left")
+    planned = add_carried(trial.sessions[extra], trial.conditions) if trial.within else trial.sessions[extra]
+    sessions = planned.merge(y.reset_index(), on=keys).merge(bl.reset_index(), on=by, how="left")
     needs = len(bl) > 0 and (estimand.change or estimand.adjusted)
     lacking = (NO_VISIT if estimand.visits else NO_BASELINE) if needs else ""
     sessions, left_out = complete_sessions(sessions, trial.config["group"]["adjust_for"], lacking)
@@ -151,6 +152,28 @@ def complete_sessions(
     gone = sessions.assign(why=why)[why != ""]
     left_out = tuple(gone[["participant", "session", "why"]].itertuples(index=False, name=None))
     return sessions[why == ""].reset_index(drop=True), left_out
+
+
+def after(condition: str) -> str:
+    """Name of the column of what a condition carries over into the next visit.
+
+    >>> after("placebo")
+    'after placebo'
+    """
+    return f"after {condition}"
+
+
+def add_carried(sessions: "pd.DataFrame", conditions: Sequence[str]) -> "pd.DataFrame":
+    """Sessions with what the visit before may carry over: for each condition but the first, whether it was given then.
+
+    The first visit has 0 throughout; a later visit whose predecessor is not in the table has NaN.
+    """
+    ordered = sessions.sort_values(["participant", "visit"], kind="stable")
+    people = ordered.groupby("participant")
+    previous = people["condition"].shift()
+    known = (ordered["visit"] == 1) | (people["visit"].shift() == ordered["visit"] - 1)
+    columns = {after(c): (previous == c).astype(float).where(known) for c in conditions[1:]}
+    return sessions.assign(**columns)
 
 
 def with_score_before(sessions: "pd.DataFrame", before: str, after: str, visits: Sequence[int]) -> "pd.DataFrame":

@@ -111,13 +111,14 @@ def _loss_test(plan: Plan, sessions: "pd.DataFrame", contrast: Any) -> Row:
     treated, reference = contrast.pair
     levels = (reference, *(c for c in plan.conditions if c != reference))
     used = (
-        session_models.complete(sessions, plan.conditions)
+        session_models.comparable(sessions, plan.conditions)
         if plan.design == "crossover"
         else by_participant(sessions, ["lost"])
     )
     people = used["participant"].nunique()
-    if people < 2 or len(used) % people:
+    if people < 2:
         raise InputError("too few complete participants")
+    session_models.refuse_unequal_visits(used)
     name = f"{contrast.name}: does loss depend on the condition"
     if not used["lost"].std() > 0:
         return {"contrast": name, "p": 1.0, "remark": "the same loss everywhere"}

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mrsflow.errors import InputError
 from mrsflow.models.formula import quoted
+from mrsflow.statistics.outcomes import after
 from mrsflow.study.config import weights_of
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ class Plan:
         Further fixed effects of the primary model.
     draws, seed : int
         Of randomisation tests.
+    replicates : bool
+        Whether participants of a crossover may have a condition in several sessions.
+    carry_over : bool
+        Whether the primary model of a crossover has the condition of the visit before.
     visits : tuple of int
         Visits before treatment, with which the others are compared; none where the baseline lies within the session.
     """
@@ -71,6 +76,13 @@ class Plan:
     draws: int
     seed: int
     visits: tuple[int, ...] = ()
+    replicates: bool = False
+    carry_over: bool = False
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """Columns of the carry-over terms of the primary model."""
+        return tuple(after(c) for c in self.conditions[1:]) if self.carry_over else ()
 
 
 def plan_of(config: dict[str, Any]) -> Plan:
@@ -91,6 +103,8 @@ def plan_of(config: dict[str, Any]) -> Plan:
         group["draws"],
         group["seed"],
         tuple(study["baseline_visits"]),
+        study["replicates"],
+        group["carry_over"],
     )
 
 
@@ -126,7 +140,9 @@ def formula(plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool =
         terms += ["visit", "condition:visit"] if plan.visits and "condition" in terms else ["visit"]
     if rows.adjusts:
         terms += ["bl_dev", "bl_mean"] if plan.design == "crossover" else ["bl_mean"]
-    terms += [*map(_term, (*plan.adjust_for, *extra)), "(1|participant)"]
+    terms += [*map(quoted, plan.carried), *map(_term, (*plan.adjust_for, *extra)), "(1|participant)"]
+    if session and plan.design == "crossover" and replicated(blocks):
+        terms.append("(1|participant:condition)")
     keys = ["participant", "session"]
     if session and several_sessions(blocks) and blocks.duplicated(keys).any():
         terms.append("(1|participant:session)")
@@ -136,6 +152,11 @@ def formula(plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool =
 def _term(columns: str) -> str:
     """Write a column, or columns joined by a colon, as formulas have them."""
     return ":".join(map(quoted, columns.split(":")))
+
+
+def replicated(blocks: "pd.DataFrame") -> bool:
+    """Whether a participant has several sessions of a condition."""
+    return bool((blocks.groupby(["participant", "condition"])["session"].nunique() > 1).any())
 
 
 def several_sessions(blocks: "pd.DataFrame") -> bool:

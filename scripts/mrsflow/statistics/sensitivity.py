@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from mrsflow.errors import InputError
 from mrsflow.models import mixed, session_models
-from mrsflow.statistics import design_checks
 from mrsflow.statistics.contrasts import (
     complete_row,
     estimated,
@@ -17,7 +16,6 @@ from mrsflow.statistics.contrasts import (
     model_row,
     primary_model,
     primary_row,
-    session_row,
     session_test,
 )
 from mrsflow.statistics.outcomes import Rows, add_baseline, prepare
@@ -49,7 +47,6 @@ def sensitivity_rows(trial: "TrialData", plan: Plan, rows: Rows, denominators: l
     crossed: dict[str, Callable[[], tuple[Rows, list[Row]]]] = {
         "complete pairs": lambda: _refit(plan, _complete(plan, rows), contrast),
         "period 1 only": one(_first_visit),
-        "carry-over": one(_carry_over),
     }
     matched = trial.config.get("preprocess", {}).get("match_linewidth", False)
     set_up = {
@@ -136,6 +133,8 @@ def _linewidth(matched: bool, plan: Plan, rows: Rows, contrast: Contrast) -> tup
 
 def _complete(plan: Plan, rows: Rows) -> Rows:
     sessions = session_models.complete(rows.sessions, plan.conditions)
+    if sessions.empty:
+        raise InputError("no participant has every condition")
     blocks = rows.blocks[rows.blocks["participant"].isin(set(sessions["participant"]))].reset_index(drop=True)
     dropped = rows.n_dropped + len(rows.blocks) - len(blocks)
     return replace(rows, blocks=blocks, sessions=sessions, n_dropped=dropped)
@@ -159,22 +158,6 @@ def _first_visit(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
         raise InputError("the first visit has a single condition")
     own = replace(rows, sessions=first, blocks=rows.blocks[rows.blocks["visit"] == visit])
     return session_test(replace(plan, design="parallel"), own, contrast, analysis="")
-
-
-def _carry_over(plan: Plan, rows: Rows, _: Contrast) -> Row:
-    """Compare the sequences: participants' means differ between them where the first visit carries over."""
-    orders = design_checks.sequences(session_models.complete(rows.sessions, plan.conditions))
-    if orders.nunique() != 2:
-        raise InputError(f"the sequences of complete participants are {orders.nunique()}; a comparison needs two")
-    first, second = sorted(orders.unique())
-    means = rows.sessions.groupby("participant")[[rows.value]].mean().join(orders, how="inner").reset_index()
-    fit = session_models.parallel(means, (first, second), {second: 1.0, first: -1.0}, rows.value)
-    own = _complete(plan, rows)
-    name = f"sequence {second} - {first}"
-    remark = "difference between sequences, not between conditions; no pre-test: low power, never decides the analysis"
-    fit = replace(fit, sessions=own.sessions)
-    row = session_row(fit, own, "", "participant mean", name, remark=remark, terms=("sequence",))
-    return row | {"df_method": "Welch-Satterthwaite", "estimand": "carry-over"}
 
 
 def _huber(trial: "TrialData", plan: Plan, contrast: Contrast) -> tuple[Rows, list[Row]]:

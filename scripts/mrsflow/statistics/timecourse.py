@@ -147,10 +147,10 @@ def _interaction(plan: Plan, rows: Rows, name: str) -> Row:
 def _per_block(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
     """Difference of the changes from baseline (of the values where there is none) within participants."""
     design_checks.check_comparison(plan, rows.sessions)
-    used = session_models.complete(rows.sessions, plan.conditions)[["participant", "session"]]
+    used = session_models.complete(rows.sessions, tuple(contrast.of))[["participant", "session"]]
     blocks = rows.blocks.merge(used, on=["participant", "session"])
     value = blocks["outcome"] - blocks["bl"] if rows.adjusts else blocks["outcome"]
-    wide = blocks.assign(value=value).pivot(index="participant", columns=["condition", "block"], values="value")
+    wide = blocks.assign(value=value).pivot_table(index="participant", columns=["condition", "block"], values="value")
     order = blocks.groupby("block")["onset_s"].mean().sort_values(kind="stable").index
     names = [b for b in order if {(c, b) for c in contrast.of} <= set(wide.columns)]
     if not names:

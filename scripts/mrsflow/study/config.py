@@ -246,6 +246,9 @@ def _question_faults(content: dict[str, Any]) -> Iterator[str]:
             f"study.conditions has {', '.join(known)}; a single_arm has one condition. Set study.design to "
             "crossover or parallel to compare them"
         )
+    for key, asked in (("study.replicates", study["replicates"]), ("group.carry_over", group["carry_over"])):
+        if asked and study["design"] != "crossover":
+            yield f"{key} is true in a {study['design']}; it is of a crossover: set it to false, or study.design"
     names = [contrast["name"] for contrast in group["contrasts"]]
     if twice := [name for name in names if names.count(name) > 1]:
         yield f"group.contrasts has {twice[0]!r} twice; give each a name of its own"

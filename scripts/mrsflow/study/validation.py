@@ -300,12 +300,13 @@ def _other_arms(samples: "pd.DataFrame", sessions: "pd.DataFrame", where: str) -
 def _design(sessions: "pd.DataFrame", study: dict[str, Any]) -> Iterator[str]:
     """Sessions that the design does not have: an arm twice in a crossover, two sessions or arms in a parallel trial."""
     known = sessions[sessions["arm"].isin(study["conditions"])].drop_duplicates(["participant", "session"])
-    if study["design"] == "crossover":
+    if study["design"] == "crossover" and not study["replicates"]:
         for row in known[known.duplicated(["participant", "arm"])].itertuples():
             first = known[(known["participant"] == row.participant) & (known["arm"] == row.arm)]["line"].iloc[0]
             yield (
                 f"{row.line}: participant {row.participant!r} has arm {row.arm!r} twice, first in {first}; a crossover "
-                "has each arm once: correct one, or take one of the sessions out"
+                "has each arm once: correct one, take one of the sessions out, or set study.replicates to true where "
+                "it was given twice"
             )
     elif study["design"] == "parallel" and not study["baseline_visits"]:
         for row in known[known.duplicated("participant")].itertuples():

@@ -31,6 +31,13 @@ welch <- function(formula, t) {
   list(estimate = diff(unname(found$estimate)), se = found$stderr, df = unname(found$parameter),
        t = -unname(found$statistic), p = found$p.value)
 }
+carried <- function(t) {  # the condition of the visit before, from the whole table
+  given <- setNames(as.character(t$condition), paste(t$participant, t$visit))
+  before <- given[paste(t$participant, as.integer(as.character(t$visit)) - 1)]
+  t$after_b <- as.numeric(!is.na(before) & before == "b")
+  t$after_c <- as.numeric(!is.na(before) & before == "c")
+  t
+}
 over_visits <- function(arms) {  # the first visit is before treatment, the others after
   t <- read.delim("visits.tsv", colClasses = c(participant = "character", session = "character"))
   t <- t[t$condition %in% arms, ]
@@ -53,6 +60,7 @@ difference_of_groups <- function(formula) {  # each group by itself, then Satter
   list(estimate = estimate, se = sqrt(sum(v)), df = df, t = t, p = 2 * pt(-abs(t), df))
 }
 two <- table_of("crossover"); three <- table_of("williams"); four <- table_of("factorial")
+twice <- table_of("replicate")
 one <- table_of("single"); part <- table_of("incomplete"); groups <- table_of("parallel")
 random <- "+ (1|participant) + (1|scan)"
 f <- function(text) as.formula(paste(text, random))
@@ -72,6 +80,16 @@ gold <- list(
   "single response" = mixed(f("rise ~ block + visit"), one, mean_of_arm),
   "parallel response" = welch(rise ~ condition, person),
   "parallel total" = welch(value ~ condition, person),
+  "williams carried" = mixed(f("rise ~ condition + block + visit + after_b + after_c"), carried(three),
+                             pick(conditionb = 1, conditionc = -1)),
+  "williams after" = mixed(f("rise ~ condition + block + visit + after_b + after_c"), carried(three), pick(after_b = 1)),
+  "crossover carried" = mixed(f("rise ~ condition + block + visit + after_b"), carried(two), pick(conditionb = 1)),
+  "replicate response" = mixed(f("rise ~ condition + block + visit + (1|participant:condition)"), twice,
+                               pick(conditionb = 1)),
+  "replicate adjusted_level" = mixed(f("value ~ condition + block + visit + dev + mid + (1|participant:condition)"), twice,
+                                     pick(conditionb = 1)),
+  "replicate carried" = mixed(f("rise ~ condition + block + visit + after_b + (1|participant:condition)"), carried(twice),
+                              pick(conditionb = 1)),
   "visits single" = mixed(rise ~ visit + (1|participant), over_visits("b"), over_mean),
   "visits response" = difference_of_groups(rise ~ visit + (1|participant)),
   "visits adjusted_level" = difference_of_groups(value ~ visit + mid + (1|participant)),

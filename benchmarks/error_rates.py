@@ -273,6 +273,59 @@ def over_visits(trials: int) -> None:
             _print_cell(name, estimand, counts, trials, sum(cell.counts), test.estimate - EFFECT)
 
 
+MODERATION = {
+    "groups 16 : 16, by a factor": ((16, 16), (1.0, 1.0), True),
+    "groups 8 : 24, SD 2 : 1, by a factor": ((8, 24), (2.0, 1.0), True),
+    "groups 8 : 24, SD 2 : 1, by a number": ((8, 24), (2.0, 1.0), False),
+    "groups 8 : 24, SD 1 : 2, by a number": ((8, 24), (1.0, 2.0), False),
+    "crossover, N = 26, by a factor": ((13, 13), (), True),
+    "crossover, N = 12, by a factor": ((6, 6), (), True),
+    "crossover, N = 26, by a number": ((13, 13), (), False),
+}
+"""Participants of each arm or sequence, factor on their SD (of arms), whether the moderator is a factor."""
+
+
+def moderation(trials: int) -> None:
+    """Print type I error, coverage and bias of the moderation of a contrast: values of sessions, as for mood."""
+    print("moderators: type I error, coverage (%) with 99 % Monte-Carlo intervals, bias (% of baseline)")
+    for number, (name, (counts, spread, factor)) in enumerate(MODERATION.items()):
+        found = []
+        for effect, seed in ((0.0, 0), (EFFECT, 1)):
+            rng = np.random.default_rng([2000 + number, seed])
+            test = tested_moderation(counts, spread, factor, effect, trials, rng)
+            inside = (test.ci_low <= effect) & (effect <= test.ci_high)
+            found.append(int(np.sum(inside if seed else test.p < 0.05)))
+        _print_cell(name, "response", found, trials, sum(counts), test.estimate - EFFECT)
+
+
+def tested_moderation(
+    counts: tuple[int, ...],
+    spread: tuple[float, ...],
+    factor: bool,
+    effect: float,
+    trials: int,
+    rng: np.random.Generator,
+) -> mixed.Inference:
+    """Simulate trials whose contrast changes by `effect` per unit of a moderator, and test that."""
+    n, group = sum(counts), np.repeat([0, 1], counts)
+    m = np.concatenate([np.arange(k) % 2 for k in counts]) if factor else rng.standard_normal(n)
+    m = m - m.mean()
+    if spread:
+        y = SD["session"] * np.array(spread)[group] * rng.standard_normal((trials, n)) + effect * m * (group == 1)
+        x = np.column_stack([group == 0, group == 1, (group == 0) * m, (group == 1) * m]).astype(float)
+        found = [session_models.unequal_variances(x, values, group, [0.0, 0.0, -1.0, 1.0]) for values in y]
+        return mixed.Inference(*(np.array([getattr(t, f.name) for t in found]) for f in fields(mixed.Inference)))
+    treated = np.stack([group, 1 - group], axis=1).astype(float)
+    person = SD["participant"] * rng.standard_normal((trials, n, 1))
+    y = person + SD["session"] * rng.standard_normal((trials, n, 2)) + effect * m[:, np.newaxis] * treated
+    late = np.broadcast_to([0.0, 1.0], treated.shape)
+    own = np.broadcast_to(m[:, np.newaxis], treated.shape)
+    x = np.stack([np.ones_like(treated), treated, late, own, own * treated], axis=-1).reshape(-1, 5)
+    people = np.repeat(np.arange(n), 2)
+    fit = mixed.fit(np.broadcast_to(x, (trials, *x.shape)), y.reshape(trials, -1), {"participant": people})
+    return fit.contrast([0.0, 0.0, 0.0, 0.0, 1.0])
+
+
 def truth_of(cell: Cell, estimand: str, effect: float) -> float:
     """Give the true contrast."""
     weight = cell.weights[1] if cell.weights else 1.0
@@ -393,6 +446,7 @@ def main(trials: int = 2000, parts: Literal["all", "designs", "losses"] = "all")
     if parts != "losses":
         designs(trials)
         over_visits(trials)
+        moderation(trials)
     if parts != "designs":
         losses(trials)
     print(f"{time.perf_counter() - start:.0f} s")

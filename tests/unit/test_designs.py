@@ -9,7 +9,7 @@ from scipy import stats
 
 from mrsflow.errors import InputError
 from mrsflow.models import session_models
-from mrsflow.statistics import carry_over, clinical, contrasts, outcomes, timecourse
+from mrsflow.statistics import carry_over, clinical, contrasts, moderators, outcomes, timecourse
 from mrsflow.statistics.plan import plan_of
 
 SD = (0.08, 0.02, 0.02, 0.0)
@@ -157,6 +157,48 @@ def test_pair_means_of_an_incomplete_crossover_are_least_squares_with_participan
     assert found["pair means"]["n_participants"] == 18 and "incomplete" in found["pair means"]["remark"]
     tests = timecourse.course_tests(plan, rows, plan.contrasts[1])
     assert {t["n_participants"] for t in tests if t["analysis"] == "block"} == {6}
+
+
+@pytest.mark.parametrize("design", ["single_arm", "parallel", "crossover"])
+def test_moderators_of_mood_are_differences_of_differences(design):
+    """Complete data: t-tests of participants' changes (single arm), Welch's sum over cells, or of their differences."""
+    names = ["drug"] if design == "single_arm" else ["placebo", "drug"]
+    orders = [names, names[::-1]] if design == "crossover" else [[name] for name in names]
+    n, rng = 24, np.random.default_rng(11)
+    sex = ["FM"[(i // 2) % 2] for i in range(n)]
+    trial = simple_trial.make(simple_trial.sequences(n, *orders), dict.fromkeys(names, 1.0), dict.fromkeys(names, 0.0),
+                              design=design, extra={"sex": sex}, moderators=["sex"], mood_scale="madrs")  # fmt: skip
+    sessions = trial.sessions.assign(madrs_pre=30.0, madrs_day1=rng.normal(20, 4, len(trial.sessions)))
+    plan, mood = plan_of(trial.config), clinical.mood_rows(trial.config, sessions)
+    mood = replace(mood, adjusts=False)  # the scores before are all the same
+    row = moderators.moderator_rows(plan, mood, ["sex"])[0]
+    wide = mood.sessions.assign(sex=mood.sessions["sex"].astype(str))
+    men = np.array(sex) == "M"
+    if design == "single_arm":
+        y = wide.sort_values("participant")["y"].to_numpy()
+        known = stats.ttest_ind(y[men], y[~men])
+    elif design == "crossover":
+        y = wide.pivot(index="participant", columns="condition", values="y")
+        y = (y["drug"] - y["placebo"]).to_numpy()
+        first = np.arange(n) % 2 == 0
+        x = np.column_stack([np.ones(n), men, first]).astype(float)
+        beta, rss = np.linalg.lstsq(x, y, rcond=None)[:2]
+        se = np.sqrt(rss[0] / (n - 3) * np.linalg.inv(x.T @ x)[1, 1])
+        np.testing.assert_allclose([row["estimate"], row["se"], row["df"]], [beta[1], se, n - 3], rtol=1e-6)
+        return
+    else:
+        cells = {key: own["y"].to_numpy() for key, own in wide.groupby(["condition", "sex"])}
+        pooled = {c: (cells[(c, "F")].var(ddof=1) + cells[(c, "M")].var(ddof=1)) / 2 for c in names}  # six in each
+        estimate = sum(
+            s * w * cells[(c, k)].mean() for c, s in (("drug", 1), ("placebo", -1)) for k, w in (("M", 1), ("F", -1))
+        )
+        v = np.array([pooled[c] * 2 / 6 for c in names])
+        known_df = v.sum() ** 2 / (v**2 / 10).sum()
+        np.testing.assert_allclose(
+            [row["estimate"], row["se"], row["df"]], [estimate, np.sqrt(v.sum()), known_df], rtol=1e-9
+        )
+        return
+    np.testing.assert_allclose([row["t"], row["p"], row["df"]], [known.statistic, known.pvalue, n - 2], rtol=1e-9)
 
 
 @pytest.mark.parametrize("spread", [(2.0, 1.0), (1.0, 2.0)])

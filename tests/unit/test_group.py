@@ -267,7 +267,8 @@ def test_moderators_are_estimates_first_with_subgroups_beside(trial):
         "naltrexone - placebo x occupancy (between participants, per unit)",
     } <= names
     sexes = found[found["analysis"] == "subgroup"].set_index("contrast")["estimate"]
-    interaction = found.set_index("contrast").loc["naltrexone - placebo x sex (M - F)", "estimate"]
+    first = found[found["analysis"] == "moderator"]
+    interaction = first.set_index("contrast").loc["naltrexone - placebo x sex (M - F)", "estimate"]
     assert sexes["naltrexone - placebo in sex M"] - sexes["naltrexone - placebo in sex F"] == pytest.approx(interaction)
     few = found[found["contrast"].str.contains("in site")]
     assert few["remark"].str.contains("few participants").all()

@@ -309,6 +309,11 @@ def mood_results(
         return [row], [], as_table([], "link")
     found = clinical.clinical_rows(plan, mood, name) + clinical.mood_time_rows(plan, mood, before, after, name)
     multiplicity.gated([row for row in found if row["analysis"] == "clinical outcome"], primary)
+    own = replace(plan, outcome=name)
+    found += [
+        row | {"analysis": f"clinical outcome, {row['analysis']}"}
+        for row in moderators.moderator_rows(own, mood, group["moderators"], multiplicity.MOOD_MODERATORS)
+    ]
     attenuated = clinical.attenuation_rows(plan, mood, name, group["control"])
     linked = contrasts.estimated(lambda: clinical.link_rows(plan, rows, mood, name), "link", "slopes")
     return found, attenuated, as_table(linked, "link")

@@ -7,8 +7,17 @@ import numpy as np
 import pandas as pd
 
 from mrsflow.errors import InputError
+from mrsflow.models import session_models
 from mrsflow.statistics import design_checks
-from mrsflow.statistics.contrasts import SMALL_CELL, complete_row, estimated, joined, model_row, primary_model
+from mrsflow.statistics.contrasts import (
+    SMALL_CELL,
+    complete_row,
+    estimated,
+    joined,
+    model_row,
+    primary_model,
+    session_row,
+)
 from mrsflow.statistics.multiplicity import MODERATORS, adjust
 from mrsflow.statistics.outcomes import Rows, split_within
 from mrsflow.statistics.plan import Contrast, Plan
@@ -18,8 +27,11 @@ if TYPE_CHECKING:
     from mrsflow.models.table_models import Model
 
 
-def moderator_rows(plan: Plan, rows: Rows, moderators: list[str]) -> list[dict[str, Any]]:
+def moderator_rows(plan: Plan, rows: Rows, moderators: list[str], family: str = MODERATORS) -> list[dict[str, Any]]:
     """Test every moderator of the primary contrast, Holm over them; subgroup estimates stand beside, untested.
+
+    Values of participants are compared by least squares, groups with a variance for each condition; repeated values by
+    the mixed model.
 
     Parameters
     ----------
@@ -35,10 +47,7 @@ def moderator_rows(plan: Plan, rows: Rows, moderators: list[str]) -> list[dict[s
         made = estimated(lambda c=column: _rows_of(plan, rows, contrast, c), "moderator", f"{contrast.name} x {column}")
         tests += [r for r in made if r["analysis"] == "moderator"]
         subgroups += [r for r in made if r["analysis"] != "moderator"]
-    equal = "assumes the same variance in every condition" if plan.design == "parallel" else ""
-    found = adjust(tests, MODERATORS) + subgroups
-    found = [row | {"remark": joined(row["remark"], equal * ("p" in row))} for row in found]
-    return [complete_row(row, rows, plan) for row in found]
+    return [complete_row(row, rows, plan) for row in adjust(tests, family) + subgroups]
 
 
 def _rows_of(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[dict[str, Any]]:
@@ -52,8 +61,15 @@ def _rows_of(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[di
     values = rows.sessions[column]
     changes = (rows.sessions.groupby("participant")[column].nunique() > 1).any()
     own = _categorical if is_factor(values) else _session_level if changes else _numeric
+    one = plan.design == "parallel" or not rows.blocks.duplicated("participant").any()
+    if one and not rows.sessions.duplicated("participant").any():
+        own = _of_people
     lost = len(whole.blocks) - len(rows.blocks)
-    return [row | {"n_dropped": lost + row["n_dropped"]} for row in own(plan, rows, contrast, column, values)]
+    equal = "assumes the same variance in every condition" if plan.design == "parallel" and own != _of_people else ""
+    return [
+        row | {"n_dropped": lost + row.get("n_dropped", 0), "remark": joined(row["remark"], equal)}
+        for row in own(plan, rows, contrast, column, values)
+    ]
 
 
 def _where(rows: Rows, column: str) -> Rows:
@@ -133,4 +149,52 @@ def _categorical(plan: Plan, rows: Rows, contrast: Contrast, column: str, _: "pd
     for level in levels:
         remark = "only to be read beside the interaction" + warning
         found.append(model_row(model, effect(level), "subgroup", f"{contrast.name} in {column} {level}", remark=remark))
+    return found
+
+
+def _of_people(plan: Plan, rows: Rows, contrast: Contrast, column: str, values: "pd.Series") -> list[dict[str, Any]]:
+    """Moderation of one value for each participant: every condition has a mean by level, or a slope, of its own."""
+    arms = rows.sessions["condition"].to_numpy(object)
+    weights = contrast.of or {plan.conditions[0]: 1.0}
+    adjusts = rows.adjusts and plan.design == "parallel"
+    covariates = [*(["bl"] if adjusts else []), *plan.adjust_for]
+    others = [*session_models.coded(rows.sessions, covariates).values()]
+    cells = {c: (arms == c).astype(float) for c in plan.conditions if c in set(arms)}
+    if is_factor(values):
+        text = values.to_numpy(object)
+        levels = [level for level in values.cat.categories if level in set(text)]
+        columns = {(c, level): own * (text == level) for c, own in cells.items() for level in levels}
+        if empty := [key for key, x in columns.items() if not x.any() and key[0] in weights]:
+            raise InputError(f"no participant of condition {empty[0][0]!r} has {column} {empty[0][1]}")
+    else:
+        centred = (values - values.mean()).to_numpy(float)
+        columns = {(c, part): own * x for c, own in cells.items() for part, x in ((0, 1.0), (1, centred))}
+    columns = {key: x for key, x in columns.items() if x.any()}
+    x = np.column_stack([*columns.values(), *others])
+
+    def row(parts: dict[Any, float], analysis: str, name: str, remark: str) -> dict[str, Any]:
+        w = np.zeros(x.shape[1])
+        w[: len(columns)] = [weights.get(c, 0.0) * parts.get(part, 0.0) for c, part in columns]
+        test = session_models.unequal_variances(x, rows.sessions[rows.value].to_numpy(float), arms, w)
+        fit = session_models.SessionFit(test, rows.sessions)
+        value = "session change" if rows.change else "session mean"
+        terms = [column, *covariates]
+        if len(cells) > 1:
+            terms = ["condition", column, f"condition:{column}", *covariates]
+            remark = joined(remark, "a variance for each condition")
+        method = "Welch-Satterthwaite" if len(cells) > 1 else "residual"
+        return session_row(fit, rows, analysis, value, name, terms=terms, df_method=method, remark=remark)
+
+    if not is_factor(values):
+        return [row({1: 1.0}, "moderator", f"{contrast.name} x {column} (per unit)", "exploratory")]
+    count = values.value_counts()
+    few = [f"{level} has {int(count[level])}" for level in levels if count[level] < SMALL_CELL]
+    warning = f"; few participants ({', '.join(few)})" if few else ""
+    found = []
+    for level in levels[1:]:
+        name = f"{contrast.name} x {column} ({level} - {levels[0]})"
+        found.append(row({level: 1.0, levels[0]: -1.0}, "moderator", name, f"exploratory{warning}"))
+    for level in levels:
+        remark = f"only to be read beside the interaction{warning}"
+        found.append(row({level: 1.0}, "subgroup", f"{contrast.name} in {column} {level}", remark))
     return found

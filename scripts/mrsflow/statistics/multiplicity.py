@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 Row = dict[str, Any]
 SECONDARY = "secondary outcomes (Benjamini-Hochberg)"
 MODERATORS = "moderators (Holm, exploratory)"
+MOOD_MODERATORS = "moderators of the clinical outcome (Holm, exploratory)"
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -83,5 +84,6 @@ def in_words(contrasts: list[str], mood: str | None, secondary: list[str], moder
     if secondary:
         found.append(f"Beside, by the false discovery rate (Benjamini-Hochberg): {', '.join(secondary)}.")
     if moderators:
-        found.append(f"Exploratory (Holm): moderation of the first contrast by {', '.join(moderators)}.")
+        both = f"; and that of {mood}, by itself" if mood else ""
+        found.append(f"Exploratory (Holm): moderation of the first contrast by {', '.join(moderators)}{both}.")
     return found

@@ -59,6 +59,18 @@ difference_of_groups <- function(formula) {  # each group by itself, then Satter
   t <- estimate / sqrt(sum(v))
   list(estimate = estimate, se = sqrt(sum(v)), df = df, t = t, p = 2 * pt(-abs(t), df))
 }
+centred <- function(t) { t$years <- t$age - mean(t$age[!duplicated(t$participant)]); t }
+difference_of_fits <- function(formula, p, name) {  # each group by itself, then Satterthwaite
+  fits <- lapply(c("a", "b"), function(arm) {
+    fit <- lm(formula, subset(p, condition == arm))
+    c(coef(summary(fit))[name, 1:2], fit$df.residual)
+  })
+  v <- sapply(fits, function(f) f[2]^2)
+  estimate <- fits[[2]][1] - fits[[1]][1]
+  df <- sum(v)^2 / sum(v^2 / sapply(fits, function(f) f[3]))
+  t <- unname(estimate) / sqrt(sum(v))
+  list(estimate = unname(estimate), se = sqrt(sum(v)), df = df, t = t, p = 2 * pt(-abs(t), df))
+}
 two <- table_of("crossover"); three <- table_of("williams"); four <- table_of("factorial")
 twice <- table_of("replicate")
 one <- table_of("single"); part <- table_of("incomplete"); groups <- table_of("parallel")
@@ -90,6 +102,11 @@ gold <- list(
                                      pick(conditionb = 1)),
   "replicate carried" = mixed(f("rise ~ condition + block + visit + after_b + (1|participant:condition)"), carried(twice),
                               pick(conditionb = 1)),
+  "crossover by site" = mixed(f("rise ~ condition * site + block + visit"), two, pick("conditionb:sites1" = 1)),
+  "crossover by age" = mixed(f("rise ~ condition * years + block + visit"), centred(two), pick("conditionb:years" = 1)),
+  "single by age" = mixed(f("rise ~ years + block + visit"), centred(one), pick(years = 1)),
+  "parallel by age" = difference_of_fits(rise ~ age, aggregate(rise ~ participant + condition + age, groups, mean), "age"),
+  "visits by site" = difference_of_fits(rise ~ site, subset(over_visits(c("a", "b")), visit == 2), "sites1"),
   "visits single" = mixed(rise ~ visit + (1|participant), over_visits("b"), over_mean),
   "visits response" = difference_of_groups(rise ~ visit + (1|participant)),
   "visits adjusted_level" = difference_of_groups(value ~ visit + mid + (1|participant)),

@@ -60,6 +60,25 @@ RELIABILITY_COLUMNS = {
     "remark": ("Remark", 0),
 }
 
+SEQUENCE_COLUMNS = {
+    "sequence": ("Sequence", 0),
+    "visit": ("Visit", 0),
+    "condition": ("Arm", 0),
+    "step": ("Step", 0),
+    "reason": ("Reason", 0),
+    "n_participants": ("Participants", 0),
+}
+
+CHARACTERISTIC_COLUMNS = {
+    "sequence": ("Sequence", 0),
+    "characteristic": ("Characteristic", 0),
+    "level": ("Level", 0),
+    "n": ("n", 0),
+    "n_missing": ("Missing", 0),
+    "mean": ("Mean", 2),
+    "sd": ("SD", 2),
+}
+
 LOSS_COLUMNS = {
     "condition": ("Condition", 0),
     "reason": ("Reason", 0),
@@ -97,6 +116,7 @@ def write(config: dict[str, Any]) -> Path:
     families = _families(trial)
     paragraphs = methods.methods_text(config, sidecars, _primary(trial), headline["question"], families)
     keys = [key for _, found in paragraphs for key in found] + ["schulz2010"]
+    keys += ["dwan2019"] * trial.within
     bibtex, references = methods.references(keys)
     numbers = {reference["key"]: n for n, reference in enumerate(references, start=1)}
     context = {
@@ -104,6 +124,7 @@ def write(config: dict[str, Any]) -> Path:
         "study": trial.config["study"]["name"],
         "lead": _lead(trial),
         "frozen": trial.frozen,
+        "within": trial.within,
         "unmasked": _unmasked(output / "group", trial),
         "planned": _planned(trial),
         "departures": _departures(output / "group", trial),
@@ -114,6 +135,8 @@ def write(config: dict[str, Any]) -> Path:
         "families": families,
         "headline": _headline(headline),
         "results": [(title, _results(trial.tables.get(name))) for title, name in RESULTS],
+        "by_sequence": _blank(_shown(trial.tables.get("flow_by_sequence"), SEQUENCE_COLUMNS)),
+        "characteristics": _blank(_shown(trial.tables.get("baseline_by_sequence"), CHARACTERISTIC_COLUMNS)),
         "losses": _shown(trial.tables.get("loss_by_condition"), LOSS_COLUMNS),
         "reliability": _shown(trial.tables["reliability"], RELIABILITY_COLUMNS),
         "session_columns": SESSION_COLUMNS,
@@ -323,6 +346,13 @@ def _shown(table: pd.DataFrame | None, columns: dict[str, tuple[str, int]]) -> d
     numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in present]
     labels = [label for label, _ in present.values()]
     return {"columns": [{"label": a, "number": b} for a, b in zip(labels, numeric, strict=True)], "rows": rows}
+
+
+def _blank(shown: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Leave cells empty where a row has no such entry."""
+    if shown is None:
+        return None
+    return shown | {"rows": [["" if cell == "n/a" else cell for cell in row] for row in shown["rows"]]}
 
 
 def _cell(value: Any, digits: int) -> str:

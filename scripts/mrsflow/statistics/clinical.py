@@ -47,6 +47,12 @@ def mood_columns(config: dict[str, Any], sessions: "pd.DataFrame") -> list[str]:
     return [c for c in first if c in sessions] + others
 
 
+def scores_before(config: dict[str, Any], sessions: "pd.DataFrame") -> tuple[str, ...]:
+    """Column of the score before treatment, if there is one."""
+    group = config["group"]
+    return tuple(c for c in (f"{group['mood_scale']}_{group['mood_baseline']}",) if c in sessions)
+
+
 def has_scores(config: dict[str, Any], sessions: "pd.DataFrame") -> bool:
     """Whether any session has both scores of the clinical outcome."""
     group = config["group"]

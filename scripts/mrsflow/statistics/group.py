@@ -15,6 +15,7 @@ from mrsflow.statistics import (
     analysis_plan,
     carry_over,
     clinical,
+    consort,
     contrasts,
     design_checks,
     moderators,
@@ -195,6 +196,10 @@ def describe(
         "blocks_wide": wide,
         "exclusions": participant_flow.exclusion_table(verdicts, lost, rows),
         "flow": participant_flow.flow_table(everyone, lost, rows),
+        "flow_by_sequence": consort.flow_table(everyone, lost, rows),
+        "baseline_by_sequence": consort.baseline_table(
+            everyone, rows, clinical.scores_before(config, everyone.sessions)
+        ),
         "loss_by_condition": participant_flow.loss_by_condition(
             everyone, plan, verdicts, len(config["blocks"]["bins"])
         ),

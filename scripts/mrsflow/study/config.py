@@ -249,6 +249,11 @@ def _question_faults(content: dict[str, Any]) -> Iterator[str]:
     for key, asked in (("study.replicates", study["replicates"]), ("group.carry_over", group["carry_over"])):
         if asked and study["design"] != "crossover":
             yield f"{key} is true in a {study['design']}; it is of a crossover: set it to false, or study.design"
+    if None not in (study["screened"], study["randomised"]) and study["screened"] < study["randomised"]:
+        yield (
+            f"study.screened is {study['screened']} and study.randomised {study['randomised']}; the randomised are "
+            "among the screened: correct one"
+        )
     names = [contrast["name"] for contrast in group["contrasts"]]
     if twice := [name for name in names if names.count(name) > 1]:
         yield f"group.contrasts has {twice[0]!r} twice; give each a name of its own"

@@ -324,6 +324,12 @@ def _design(sessions: "pd.DataFrame", study: dict[str, Any]) -> Iterator[str]:
                 "before treatment included: correct one"
             )
     yield from _baseline_visits(known, study["baseline_visits"])
+    people = sessions["participant"].nunique()
+    if study["randomised"] is not None and study["randomised"] < people:
+        yield (
+            f"study.randomised is {study['randomised']}, and {sessions['line'].iloc[0].rpartition(', line')[0]} has "
+            f"sessions of {people} participants; correct one of them"
+        )
 
 
 def _baseline_visits(sessions: "pd.DataFrame", visits: list[int]) -> Iterator[str]:

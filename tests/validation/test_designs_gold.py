@@ -27,6 +27,8 @@ WEIGHTS = {
     "williams response": {"b": 1, "c": -1},
     "williams carried": {"b": 1, "c": -1},
     "factorial interaction": {"a": 1, "b": -1, "c": -1, "d": 1},
+    "factorial adjusted_level": {"a": 1, "b": -1, "c": -1, "d": 1},
+    "factorial main": {"a": -0.5, "b": -0.5, "c": 0.5, "d": 0.5},
 }
 
 

@@ -112,6 +112,7 @@ class FitBlocksInputSpec(BaseInterfaceInputSpec):
     ppm = setting("fit.ppm")
     macromolecules = traits.Str(desc="file of measured ones, default or none; without it, what the basis has")
     constants = setting("fit.constants")
+    fitter = setting("fit.fitter")
     out_name = traits.Str("mrsfit.tsv", usedefault=True, desc="name of the table")
 
 
@@ -136,7 +137,7 @@ class FitBlocks(BaseInterface):
         spectra, basis = Path(inputs.in_file), Path(inputs.basis)
         options = (reference, "independent", None, tuple(inputs.ppm), inputs.constants)
         macromolecules = inputs.macromolecules if isdefined(inputs.macromolecules) else None
-        fit_by_hand(spectra, basis, self._out, *options, macromolecules=macromolecules)
+        fit_by_hand(spectra, basis, self._out, *options, macromolecules=macromolecules, program=inputs.fitter)
         return runtime
 
     def _list_outputs(self) -> dict[str, str]:

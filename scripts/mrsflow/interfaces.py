@@ -1,4 +1,4 @@
-"""Our own steps as Nipype interfaces, beside `Spec2nii`, for labs that build Nipype workflows.
+"""Our own steps as Nipype interfaces, beside `Spec2nii` and `LCModel`, for labs that build Nipype workflows.
 
 Nipype's documentation: https://nipype.readthedocs.io. The workflow of this project does not use its engine.
 """
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mrsflow.conversion.external import Spec2nii  # first: it turns telemetry off before nipype is imported
+from mrsflow.conversion.external import LCModel, Spec2nii  # first: it turns telemetry off before nipype is imported
 from mrsflow.study import config, layout
 
 from nipype.interfaces.base import (  # isort: skip
@@ -20,7 +20,7 @@ from nipype.interfaces.base import (  # isort: skip
     traits,
 )
 
-__all__ = ["FitBlocks", "Preprocess", "Spec2nii"]
+__all__ = ["FitBlocks", "LCModel", "Preprocess", "Spec2nii"]
 
 
 def setting(key: str, **more: Any) -> Any:

@@ -167,6 +167,13 @@ def test_a_block_that_is_no_spectrum_fails_alone(program):
     assert fit_tables.verdict(result, 1) == ("failed", "the spectrum holds values that are not finite")
 
 
+def test_a_killed_program_is_a_fault_of_the_machine(program, tmp_path):
+    program("")
+    (tmp_path / "lcmodel").write_text(f"#!{sys.executable}\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    with pytest.raises(ChildProcessError, match="SIGKILL"):
+        fitters.make("lcmodel")(a_request())
+
+
 def test_without_the_program_the_message_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("LCMODEL_EXEC", str(tmp_path / "away"))
     with pytest.raises(InputError, match=r"away.*LCMODEL_EXEC, or set fit.fitter to mrsflow"):

@@ -27,19 +27,19 @@ SUBCOMMANDS = (
 )  # fmt: skip
 
 
-def _raise_fault_of_machine(ended: int, said: str) -> None:
+def _raise_fault_of_machine(program: str, ended: int, said: str) -> None:
     """Raise what befell a program for want of memory, or of a disk that answers: the file it read may be sound."""
     last = said.strip().splitlines()[-1:] if ended else []
     if ended in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGXCPU):
         raise ChildProcessError(
-            errno.ECHILD, f"was ended by {signal.Signals(-ended).name}; memory may be short", "spec2nii"
+            errno.ECHILD, f"was ended by {signal.Signals(-ended).name}; memory may be short", program
         )
     for line in last:
         if re.match(r"[\w.]*MemoryError\b", line) and not re.search(r"allocate [\d.]+ [PE]iB", line):
             raise MemoryError
         number = re.match(r"\w*Error: \[Errno (\d+)\]", line)
         if number and int(number[1]) in (errno.EIO, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES):
-            raise OSError(int(number[1]), os.strerror(int(number[1])), "spec2nii")
+            raise OSError(int(number[1]), os.strerror(int(number[1])), program)
 
 
 class Spec2niiInputSpec(CommandLineInputSpec):
@@ -109,9 +109,49 @@ class Spec2nii(CommandLine):
             raise
         runtime.stdout, runtime.stderr = out.decode(errors="replace"), err.decode(errors="replace")
         runtime.returncode = process.returncode
-        _raise_fault_of_machine(process.returncode, runtime.stderr)
+        _raise_fault_of_machine("spec2nii", process.returncode, runtime.stderr)
         return runtime
 
     def _list_outputs(self) -> dict[str, Any]:
         folder = Path(self.inputs.out_dir)
         return {"out_files": sorted(str(path) for path in folder.glob("*.nii.gz"))}
+
+
+class LCModelInputSpec(CommandLineInputSpec):
+    """What LCModel reads from its standard input."""
+
+    control_file = File(exists=True, mandatory=True, desc="control file, which names all files read and written")
+
+
+class LCModelOutputSpec(TraitedSpec):
+    """What LCModel writes, as the control file names it."""
+
+    table_file = File(desc="FILTAB")
+    coord_file = File(desc="FILCOO")
+
+
+class LCModel(CommandLine):
+    """Run LCModel (Provencher 1993, doi:10.1002/mrm.1910300604) on a control file.
+
+    Runs without a shell in the folder of the control file, and is ended after `time_limit` seconds.
+    """
+
+    _cmd = "lcmodel"
+    input_spec = LCModelInputSpec
+    output_spec = LCModelOutputSpec
+    time_limit = 600.0
+
+    def _run_interface(self, runtime: Any, correct_return_codes: tuple[int, ...] = (0,)) -> Any:
+        control = Path(self.inputs.control_file).resolve()
+        done = subprocess.run(
+            [self.cmd], input=control.read_text(), cwd=control.parent, capture_output=True, text=True,
+            timeout=self.time_limit, check=False,
+        )  # fmt: skip
+        runtime.stdout, runtime.stderr, runtime.returncode = done.stdout, done.stderr, done.returncode
+        _raise_fault_of_machine("LCModel", done.returncode, done.stderr)
+        return runtime
+
+    def _list_outputs(self) -> dict[str, Any]:
+        named = dict(re.findall(r"(filtab|filcoo)\s*=\s*'([^']*)'", Path(self.inputs.control_file).read_text()))
+        folder = Path(self.inputs.control_file).resolve().parent
+        return {"table_file": str(folder / named["filtab"]), "coord_file": str(folder / named["filcoo"])}

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from mrsflow.basis_sets import basis as basis_sets
 from mrsflow.basis_sets import basis_formats
 from mrsflow.basis_sets.basis import Basis
-from mrsflow.conversion.external import CommandLine, CommandLineInputSpec, File, TraitedSpec
 from mrsflow.errors import InputError
 from mrsflow.fitting.fit import FitResult
 
@@ -32,48 +31,8 @@ SIMULATED = "-CrCH2"
 """Signal that LCModel simulates beside macromolecules and lipids."""
 UNIT = 2000.0
 """First point of the data over that of creatine, as written: LCModel prints three decimals, of some hundreds."""
-TIME_LIMIT = 600.0
-"""Seconds after which the program is ended."""
 NUMBER = r"[-+]?\d+\.?\d*(?:E[-+]?\d+)?"
 FORMAT = "%15.6E%15.6E"
-
-
-class LCModelInputSpec(CommandLineInputSpec):
-    """What LCModel reads from its standard input."""
-
-    control_file = File(exists=True, mandatory=True, desc="control file, which names all files read and written")
-
-
-class LCModelOutputSpec(TraitedSpec):
-    """What LCModel writes, as the control file names it."""
-
-    table_file = File(desc="FILTAB")
-    coord_file = File(desc="FILCOO")
-
-
-class LCModel(CommandLine):
-    """Run LCModel on a control file; the program is ``LCMODEL_EXEC`` or ``lcmodel``.
-
-    Runs without a shell in the folder of the control file, and is ended after `TIME_LIMIT` seconds.
-    """
-
-    _cmd = "lcmodel"
-    input_spec = LCModelInputSpec
-    output_spec = LCModelOutputSpec
-
-    def _run_interface(self, runtime: Any, correct_return_codes: tuple[int, ...] = (0,)) -> Any:
-        control = Path(self.inputs.control_file).resolve()
-        done = subprocess.run(
-            [self.cmd], input=control.read_text(), cwd=control.parent, capture_output=True, text=True,
-            timeout=TIME_LIMIT, check=False,
-        )  # fmt: skip
-        runtime.stdout, runtime.stderr, runtime.returncode = done.stdout, done.stderr, done.returncode
-        return runtime
-
-    def _list_outputs(self) -> dict[str, Any]:
-        named = dict(re.findall(r"(filtab|filcoo)\s*=\s*'([^']*)'", Path(self.inputs.control_file).read_text()))
-        folder = Path(self.inputs.control_file).resolve().parent
-        return {"table_file": str(folder / named["filtab"]), "coord_file": str(folder / named["filcoo"])}
 
 
 def program() -> str:
@@ -133,11 +92,13 @@ class LCModelFitter:
         write_raw(fid, folder / f"{stem}.RAW")
         settings = control(stem, len(fid), request.dwell_time, request.spectrometer_frequency, request.ppm, basis.names)
         (folder / f"{stem}.control").write_text(settings)
+        from mrsflow.conversion.external import LCModel  # only here: Nipype takes its time
+
         interface = LCModel(control_file=str(folder / f"{stem}.control"), command=self._program)
         try:
             interface.run()
         except subprocess.TimeoutExpired:
-            return f"LCModel did not end within {TIME_LIMIT:.0f} s"
+            return f"LCModel did not end within {interface.time_limit:.0f} s"
         coord = folder / f"{stem}.coord"
         if not coord.exists():
             return "LCModel wrote no .coord file"

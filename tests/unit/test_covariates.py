@@ -108,6 +108,20 @@ def test_who_lacks_a_covariate_is_counted_nowhere(tmp_path):
     assert "003" in row["remark"]
 
 
+@pytest.mark.parametrize("name", ["mass (kg+l)", "x~y*z", "age"])
+def test_whatever_a_covariate_is_called_rows_know_that_they_adjust_for_it(tmp_path, name):
+    made = write(tmp_path, n=8, group={"adjust_for": [name]})
+    values = np.random.default_rng(3).normal(size=16).round(2).astype(str)
+    change_sessions(made, lambda t: t.__setitem__(name, values))
+    run(made)
+    row = row_of(made, "primary")
+    assert row["adjusted_for"] == f"bl_dev, bl_mean, {name}"
+    found = read(made, "sensitivity").set_index("analysis")
+    assert "not adjusted" not in " ".join(found.loc[["primary", "pair means", "log scale"], "remark"].fillna(""))
+    assert found.loc["log scale", "model"].startswith("log(outcome) ~ condition + block")
+    assert found.loc["Huber summary", "model"].startswith("Huber session mean ~ participant + condition + visit + bl")
+
+
 @pytest.mark.parametrize("key", ["adjust_for", "moderators"])
 @pytest.mark.parametrize("name", ["block", "participant", "outcome", "visit", "sd", "bl_dev", "condition"])
 def test_reserved_names_are_refused_before_any_job(tmp_path, key, name):

@@ -33,6 +33,11 @@ class Model:
     design: formulas.Design
     table: "pd.DataFrame"
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """Columns of the fixed effects."""
+        return frozenset(column for effect in self.design.effects for column, _ in effect)
+
     def mean_weights(self, **fixed: str) -> NDArray[np.float64]:
         """Weights of an estimated mean: factors in `fixed` at that level, others equally, covariates at their mean.
 

@@ -8,7 +8,7 @@ from typing import Any
 from mrsflow import files
 from mrsflow.statistics import multiplicity
 from mrsflow.statistics.outcomes import Rows
-from mrsflow.statistics.plan import Plan, formula
+from mrsflow.statistics.plan import Plan, formula, terms_of
 from mrsflow.study import covariates, quality_rules
 from mrsflow.study.estimand import in_words
 from mrsflow.study.trial import TrialData
@@ -61,9 +61,8 @@ def model_in_words(plan: Plan, rows: Rows) -> list[str]:
         terms = ["condition", *(["bl"] if rows.adjusts else []), *plan.adjust_for]
         text = [f"mean {value} of a session ~ {' + '.join(terms)}; least squares, each condition with its own variance"]
     else:
-        written = formula(plan, rows)
-        text = [f"{written}; outcome: {value} of a block; restricted maximum likelihood, Kenward-Roger"]
-        terms = written.partition("~")[2].strip().split(" + ")
+        terms = terms_of(plan, rows)
+        text = [f"{formula(plan, rows)}; outcome: {value} of a block; restricted maximum likelihood, Kenward-Roger"]
     if rows.sessions["visit"].nunique() > 1 and plan.visits:
         text.append("each visit is shown beside, Holm over the visits")
     if plan.carried:

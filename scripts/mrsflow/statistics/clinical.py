@@ -1,6 +1,5 @@
 """The clinical outcome: mood by arm and time, its test, attenuation of a change, and the link to glutamate."""
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from mrsflow.models.formula import quoted
 from mrsflow.models.table_models import Model, fit_table
 from mrsflow.statistics import design_checks
 from mrsflow.statistics.contrasts import (
+    adjusted_for,
     compare,
     complete_row,
     estimated,
@@ -233,7 +233,8 @@ def _attenuation(plan: Plan, rows: Rows, contrast: Contrast, control: str | None
     df = float(model.test(weights[0] - treated / reference * weights[1]).df)
     found = session_models.fieller(treated, reference, weights @ model.fit.covariance_kr @ weights.T, df)
     method = f"Fieller, {against} in the model of the contrast, Kenward-Roger covariance"
-    return _fraction_cells(found, (treated, reference), df, method, model.formula, plan, model.table)
+    used = model.formula, adjusted_for(plan, model.columns)
+    return _fraction_cells(found, (treated, reference), df, method, used, model.table)
 
 
 def _at_mean(model: Model, rows: Rows, above: float) -> float:
@@ -265,7 +266,7 @@ def _of_sessions(plan: Plan, rows: Rows, parts: list[Contrast], above: float, ag
     found = session_models.fieller(treated, reference, sum(by.values()), df)
     text = f"session {'change' if rows.change else 'mean'} ~ {' + '.join(['condition', *covariates])}"
     method = f"Fieller, {against}, a variance for each condition"
-    return _fraction_cells(found, (treated, reference), df, method, text, plan, sessions)
+    return _fraction_cells(found, (treated, reference), df, method, (text, adjusted_for(plan, covariates)), sessions)
 
 
 def _fraction_cells(
@@ -273,15 +274,14 @@ def _fraction_cells(
     changes: tuple[float, float],
     df: float,
     method: str,
-    model: str,
-    plan: Plan,
+    model: tuple[str, str],
     table: "pd.DataFrame",
 ) -> Row:
-    used = [c for c in ("bl_dev", "bl_mean", "bl", *plan.adjust_for) if c in re.split(r"[ +`]+", model)]
+    """Cells of an attenuation; `model`: its formula, and what it adjusts for."""
     return {
         "fraction": found.value, "ci_low": found.low, "ci_high": found.high, "method": method, "bounded": found.bounded,
-        "change_reference": changes[1], "change_treated": changes[0], "model": model, "df": df,
-        "adjusted_for": ", ".join(used), "n_participants": table["participant"].nunique(),
+        "change_reference": changes[1], "change_treated": changes[0], "model": model[0], "df": df,
+        "adjusted_for": model[1], "n_participants": table["participant"].nunique(),
         "n_sessions": len(table.drop_duplicates(["participant", "session"])),
         "remark": "" if found.bounded else UNBOUNDED,
     }  # fmt: skip

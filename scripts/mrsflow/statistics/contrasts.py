@@ -1,7 +1,6 @@
 """The comparison of conditions: the primary model of each design, what is shown beside it, and rows of results."""
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +14,7 @@ from mrsflow.models.mixed import DfMethod, Inference, independent
 from mrsflow.models.table_models import Model, fit_table
 from mrsflow.statistics import design_checks
 from mrsflow.statistics.outcomes import by_participant
-from mrsflow.statistics.plan import Contrast, Plan, formula, references, replicated
+from mrsflow.statistics.plan import Contrast, Plan, formula, references, replicated, terms_of
 from mrsflow.study.covariates import is_factor
 
 if TYPE_CHECKING:
@@ -52,7 +51,8 @@ def model_row(
     sd = dict(zip(fit.groups, np.sqrt(fit.variances), strict=True))
     row = {
         "analysis": analysis,
-        "model": model.formula,
+        **written("outcome", model.formula.partition("~")[2].strip()),
+        "columns": model.columns,
         "contrast": contrast,
         **counts(table),
         "n_dropped": model.design.n_dropped,
@@ -66,6 +66,11 @@ def model_row(
         **numbers(model.test(weights, method)),
     }
     return row | more
+
+
+def written(response: str, terms: str) -> dict[str, str]:
+    """Cell of a model, and the two sides of its formula for rows that are made of it."""
+    return {"model": f"{response} ~ {terms}", "response": response, "terms": terms}
 
 
 def counts(blocks: pd.DataFrame) -> dict[str, int]:
@@ -87,11 +92,14 @@ def session_row(
     fit: session_models.SessionFit, rows: "Rows", analysis: str, value: str, contrast: str, **more: Any
 ) -> dict[str, Any]:
     """Make the row of a least-squares test of session values: `value` says what they are."""
+    terms = more.pop("terms", ("condition", *fit.covariates))
     keys = ["participant", "session"]
     here = pd.MultiIndex.from_frame(rows.blocks[keys]).isin(pd.MultiIndex.from_frame(fit.sessions[keys]))
     return {
         "analysis": analysis,
-        "model": f"{value} ~ {' + '.join(more.pop('terms', ('condition', *fit.covariates)))}",
+        **written(value, " + ".join(terms)),
+        "columns": frozenset(terms),
+        "cancelled": fit.cancelled,
         "contrast": contrast,
         **counts(rows.blocks[here]),
         "random": "none",
@@ -145,15 +153,17 @@ def complete_row(row: dict[str, Any], rows: "Rows", plan: Plan) -> dict[str, Any
     names = {"estimate": "percent_of_baseline", "ci_low": "percent_ci_low", "ci_high": "percent_ci_high"}
     found = {new: 100 * row[old] / rows.baseline for old, new in names.items() if old in row}
     found |= {"n_dropped": rows.n_dropped + row.get("n_dropped", 0)}
-    if "model" in row:
-        terms = {t.strip("` ") for t in re.split(r"[+*:~]", row["model"].partition("~")[2])}
-        missing = [c for c in plan.adjust_for if c not in terms]
-        cancelled = [c for c in missing if f"{c}" in row.get("remark", "") and "constant within" in row["remark"]]
-        missing = [c for c in missing if c not in cancelled]
-        found["adjusted_for"] = ", ".join(t for t in ("bl_dev", "bl_mean", "bl", *plan.adjust_for) if t in terms)
+    if "columns" in row:
+        found["adjusted_for"] = adjusted_for(plan, row["columns"])
+        missing = [c for c in plan.adjust_for if c not in row["columns"] and c not in row.get("cancelled", ())]
         if missing:
             found["remark"] = joined(row.get("remark", ""), f"not adjusted for {', '.join(missing)}")
     return {"outcome": plan.outcome, "estimand": rows.estimand} | row | found
+
+
+def adjusted_for(plan: Plan, columns: Collection[str]) -> str:
+    """Name the baseline and the covariates among the columns of a model."""
+    return ", ".join(name for name in ("bl_dev", "bl_mean", "bl", *plan.adjust_for) if name in columns)
 
 
 def primary_row(
@@ -187,22 +197,23 @@ def by_condition(
     for column in (*plan.adjust_for, *extra):
         if not is_factor(table[column]):
             table[column] -= by_participant(table, [column])[column].mean()
-    models, tests = [], []
+    models, tests, terms = [], [], []
     for condition, weight in contrast.weights:
         own = table[table["condition"] == condition].reset_index(drop=True)
-        text = formula(replace(plan, design="single_arm"), replace(rows, blocks=own), extra)
+        terms.append(terms_of(replace(plan, design="single_arm"), replace(rows, blocks=own), extra))
         try:
-            models.append(fit_table(own, text, {"visit": str(own["visit"].min())}))
+            models.append(fit_table(own, f"outcome ~ {' + '.join(terms[-1])}", {"visit": str(own["visit"].min())}))
             tests.append(models[-1].test(weight * _at_zero_covariates(models[-1])))
         except InputError as error:
             raise InputError(f"condition {condition!r}: {error}") from None
         _refuse_other_levels(models[0], models[-1], condition)
     fit = session_models.SessionFit(independent(tests), pd.concat([model.table for model in models]))
     value = f"session {'change' if rows.change else 'mean'}"
-    terms = models[0].formula.partition("~")[2].strip().split(" + ")
     remark = "each condition fitted by itself, with variances and slopes of its own"
-    row = session_row(fit, rows, analysis, value, contrast.name, terms=terms, df_method="Kenward-Roger, Satterthwaite")
+    method = "Kenward-Roger, Satterthwaite"
+    row = session_row(fit, rows, analysis, value, contrast.name, terms=terms[0], df_method=method)
     return row | {
+        "columns": models[0].columns,
         "random": "(1|participant) in each condition", "singular": any(bool(m.fit.singular) for m in models),
         "converged": all(bool(m.fit.converged) for m in models),
         "remark": joined(remark, *(_at_zero(m) for m in models)),

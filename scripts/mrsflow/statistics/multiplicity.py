@@ -62,8 +62,8 @@ def primary_family(rows: list[Row]) -> list[Row]:
 
 def gated(rows: list[Row], primary: list[Row]) -> list[Row]:
     """Adjust the contrasts of the clinical outcome behind the gate of the primary family."""
-    family = "clinical outcome after the primary contrasts (fixed sequence)"
-    adjust(rows, family if len(rows) == 1 else family.replace("fixed sequence", "fixed sequence, Holm"))
+    method = "fixed sequence" if len(rows) == 1 else "fixed sequence, Holm"
+    adjust(rows, f"clinical outcome after the primary contrasts ({method})")
     gate = max((row.get("p_adjusted", 1.0) for row in primary), default=1.0)
     for row in rows:
         if "p_adjusted" in row:

@@ -119,7 +119,12 @@ def references(plan: Plan, blocks: "pd.DataFrame") -> dict[str, str]:
 
 
 def formula(plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool = True) -> str:
-    """Write the primary model of a design for the rows there are.
+    """Write the primary model of a design for the rows there are, see `terms_of`."""
+    return "outcome ~ " + " + ".join(terms_of(plan, rows, extra, session))
+
+
+def terms_of(plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool = True) -> list[str]:
+    """List the terms of the primary model.
 
     Terms that the data cannot have (a single block or visit, no baseline, one block per session) are left out.
 
@@ -146,7 +151,7 @@ def formula(plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool =
     keys = ["participant", "session"]
     if session and several_sessions(blocks) and blocks.duplicated(keys).any():
         terms.append("(1|participant:session)")
-    return "outcome ~ " + " + ".join(terms)
+    return terms
 
 
 def _term(columns: str) -> str:

@@ -17,6 +17,7 @@ from mrsflow.statistics.contrasts import (
     primary_model,
     primary_row,
     session_test,
+    written,
 )
 from mrsflow.statistics.outcomes import Rows, add_baseline, prepare
 from mrsflow.statistics.plan import Contrast, Plan
@@ -163,7 +164,7 @@ def _first_visit(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
 def _huber(trial: "TrialData", plan: Plan, contrast: Contrast) -> tuple[Rows, list[Row]]:
     rows = prepare(trial, plan.outcome, summary="huber")
     row = session_test(plan, rows, contrast)
-    return rows, [row | {"model": "Huber " + row["model"]}]
+    return rows, [row | written(f"Huber {row['response']}", row["terms"])]
 
 
 def _log(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
@@ -183,8 +184,9 @@ def _log(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
         blocks["outcome"] -= blocks["bl"]
     own = replace(rows, blocks=blocks, sessions=sessions, baseline=1.0)
     row = _refit(plan, own, contrast)[1][0]
-    text = row["model"].replace("outcome", "log(outcome)").replace("session mean", "session mean of logarithms")
-    return own, [row | {"model": text, "remark": joined("estimate is a difference of logarithms", row["remark"])}]
+    response = "log(outcome)" if row["response"] == "outcome" else f"{row['response']} of logarithms"
+    remark = joined("estimate is a difference of logarithms", row["remark"])
+    return own, [row | written(response, row["terms"]) | {"remark": remark}]
 
 
 def _weighted(plan: Plan, rows: Rows, contrast: Contrast) -> Row:

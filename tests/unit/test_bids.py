@@ -1,6 +1,7 @@
 """Names, sidecars, events and tables of a dataset; the reader gives back what was written."""
 
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import made_datasets as made
@@ -93,6 +94,21 @@ def dataset(folder: Path) -> dict:
     trial = {"design": "crossover", "conditions": ["x", "y"]}
     protocols = {"only": made.configuration(folder)["protocols"]["p"]}
     return study_config.checked(made.configuration(folder / "bids", study=trial, protocols=protocols))
+
+
+def test_tables_of_sessions_have_one_dictionary_for_all_that_the_validator_passes_over(tmp_path):
+    written = bids.describe(study(), "A study", tmp_path)
+    root = layout.derivatives(tmp_path)
+    fit = read_json(root / "desc-blocks_mrsfit.json")
+    assert fit["molar_mM"] == {"Description": "Concentration by the water reference", "Units": "mM"}
+    assert read_json(root / "desc-blocks_quality.json")["centre_s"]["Units"] == "s"
+    own = [path for path in written if path.parent == root and path.name.startswith("desc-")]
+    assert {path.with_suffix("").name for path in own} == {
+        "desc-convert_quality", "desc-blocks_quality", "desc-transients_quality", "desc-blocks_mrsfit",
+        "desc-blocks_fitquality", "desc-blocks_terms",
+    }  # fmt: skip
+    ignored = (root / ".bidsignore").read_text().split()
+    assert all(any(fnmatch(path.name, pattern) for pattern in ignored) for path in own)
 
 
 def test_tables_carry_no_clock_time_and_only_those_who_were_scanned(tmp_path):

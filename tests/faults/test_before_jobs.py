@@ -327,10 +327,18 @@ def planned(folder, content):
 def test_a_dry_run_lists_all_and_keeps_full_paths_off_every_file(tmp_path):
     content = raw_study(tmp_path)
     content["group"] = {"control": "nothing", "moderators": ["gender"], "outcome": "Glux/tNAA"}
+    content["batch_size"] = "many"
     done = planned(tmp_path, content)
     assert done.returncode != 0
-    for words in ("names 'Glux'", "group.control is 'nothing'", "no column 'gender'", "2.SDAT does not say when",
-                  f"3.dat: no such file or folder (looked for {tmp_path}/x/3.dat)", "t1.nii.gz: no such"):  # fmt: skip
+    for words in (
+        "batch_size: 'many' is not",
+        "names 'Glux'",
+        "group.control is 'nothing'",
+        "no column 'gender'",
+        "2.SDAT does not say when",
+        f"3.dat: no such file or folder (looked for {tmp_path}/x/3.dat)",
+        "t1.nii.gz: no such",
+    ):
         assert done.stderr.count(words) == 1, words
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "results").exists()

@@ -25,11 +25,11 @@ def template() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     folder = Path(pydeface.__file__).parent / "data"
     head, kept = (nibabel.load(folder / name) for name in ("mean_reg2mean.nii.gz", "facemask.nii.gz"))
-    return (
-        np.asarray(head.dataobj)[::2, ::2, ::2].astype(float),
-        np.asarray(kept.dataobj)[::2, ::2, ::2] == 0,
-        head.affine @ np.diag([2.0, 2.0, 2.0, 1.0]),
-    )
+    affine = head.affine @ np.diag([2.0, 2.0, 2.0, 1.0])
+    face = np.asarray(kept.dataobj)[::2, ::2, ::2] == 0
+    places = nibabel.affines.apply_affine(affine, np.moveaxis(np.indices(face.shape), 0, -1))
+    eyes = (np.abs(np.abs(places[..., 0]) - 37.5) < 17.5) & (places[..., 1] > 62) & (places[..., 2] < -18)
+    return np.asarray(head.dataobj)[::2, ::2, ::2].astype(float), face | eyes, affine
 
 
 def turned(degrees: float, axis: int) -> np.ndarray:

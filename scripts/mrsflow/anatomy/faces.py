@@ -47,6 +47,10 @@ BRAIN_ML = 1750.0
 STARTS_MM = (-30.0, 0.0, 30.0)
 """Heights at which an alignment begins."""
 
+EYES_MM = ((20.0, 55.0), 62.0, -18.0)
+"""Where the eyes are in the template, which pydeface leaves in part: to either side, in front of, and below; the brain
+ends 8 mm above."""
+
 NECK_MM = -75.0
 """Height in the template below which there is no brain; images end at any height there."""
 
@@ -154,9 +158,12 @@ def _template() -> tuple[Any, Any, Any]:
     folder = Path(importlib.util.find_spec("pydeface").origin).parent / "data"
     head, mask = (nibabel.load(folder / name) for name in ("mean_reg2mean.nii.gz", "facemask.nii.gz"))
     kept = np.asarray(mask.dataobj, dtype=np.float32)
-    height = np.tensordot(mask.affine[2, :3], np.indices(kept.shape, dtype=np.float32), 1) + mask.affine[2, 3]
-    used = _shrunk(_to_itk(nibabel.Nifti1Image(kept * (height > NECK_MM), mask.affine))) > 0.5
-    return _coarse(_to_itk(head)), sitk.Cast(used, sitk.sitkUInt8), _to_itk(mask)
+    axes = [axis.astype(np.float32) for axis in np.ogrid[tuple(map(slice, kept.shape))]]
+    x, y, z = (sum(m * axis for m, axis in zip(row, axes, strict=False)) + row[3] for row in mask.affine[:3])
+    used = _shrunk(_to_itk(nibabel.Nifti1Image(kept * (z > NECK_MM), mask.affine))) > 0.5
+    (inner, outer), front, top = EYES_MM
+    kept[(abs(x) > inner) & (abs(x) < outer) & (y > front) & (z < top)] = 0
+    return _coarse(_to_itk(head)), sitk.Cast(used, sitk.sitkUInt8), _to_itk(nibabel.Nifti1Image(kept, mask.affine))
 
 
 def _cannot(why: str) -> str:

@@ -22,7 +22,6 @@ sys.path.insert(0, str(SCRIPTS))
 from mrsflow.basis_sets.presets import refuse_unknown_timing
 from mrsflow.errors import InputError
 from mrsflow.files import digest_of
-from mrsflow.quantification.fitters import refuse_unready
 from mrsflow.study import config as study_config
 from mrsflow.study import layout, records
 from mrsflow.study.study import before_jobs, table_paths
@@ -65,7 +64,10 @@ faults += found
 try:
     if goes_beyond("convert", "preprocess"):
         refuse_unknown_timing(config["protocols"])
-        refuse_unready(config["fit"])
+        if config["fit"]["fitter"] != "mrsflow":  # whose import takes longer than planning
+            from mrsflow.quantification.fitters import refuse_unready
+
+            refuse_unready(config["fit"])
 except InputError as error:
     faults.append(str(error))
 

@@ -379,7 +379,7 @@ def test_the_digest_of_code_sees_what_code_does_and_nothing_else(tmp_path, monke
 
     def digest(text):
         path.write_text(text)
-        records._digest_of_file.cache_clear()
+        records._source.cache_clear()
         return records.digest_of_code([path])
 
     plain = digest("def f(x):\n    return x + 1\n")

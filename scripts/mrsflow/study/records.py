@@ -570,7 +570,7 @@ def code_of(script: Path | str) -> list[Path]:
         text = path.read_text(encoding="utf-8")
         needed = [file for name, file in data.items() if name in text]
         if path.suffix == ".py":
-            needed += [PACKAGE / f"{name.replace('.', '/')}.py" for name in _imported(text)]
+            needed += [PACKAGE / f"{name.replace('.', '/')}.py" for name in _source(path)[1]]
         for file in needed:
             if file.is_file() and file not in found:
                 found.add(file)
@@ -585,7 +585,8 @@ NUMBERS = ("numpy", "scipy", "pandas", "nibabel", "pydicom", "spec2nii", "nifti-
 def digest_of_code(paths: Iterable[Path]) -> str:
     """Digest of what source files do, whatever their comments, docstrings and layout, and of the packages they use."""
     versions = {name: _version(name) for name in NUMBERS}
-    return digest_of([versions, [_digest_of_file(Path(path)) for path in paths]])
+    sources = [_source(path)[0] if path.suffix == ".py" else checksum(path) for path in map(Path, paths)]
+    return digest_of([versions, sources])
 
 
 @cache
@@ -597,31 +598,37 @@ def _version(name: str) -> str | None:
 
 
 @cache
-def _digest_of_file(path: Path) -> str:
-    if path.suffix != ".py":
-        return checksum(path)
+def _source(path: Path) -> tuple[str, set[str]]:
+    """Digest of what a Python file does, and the names of the package's modules that it imports, at any depth.
+
+    Both are of statements alone, a tenth of the nodes of a tree: planning reads a hundred files.
+    """
     tree = ast.parse(path.read_bytes())
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):  # a text alone does nothing, be it a docstring or not
+    names: set[str] = set()
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        names |= _imported(node)
+        if isinstance(body := getattr(node, "body", None), list):  # a text alone does nothing, be it a docstring or not
             node.body = [line for line in body if not _is_text(line)] or [ast.Pass()]
-    return digest_of(ast.dump(tree))
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, part, None)
+            waiting += inner if isinstance(inner, list) else []
+    return digest_of(ast.dump(tree)), names
 
 
 def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _imported(text: str) -> set[str]:
-    """Names of the package's modules that Python source imports, at any depth."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("mrsflow."):
-            module = node.module.removeprefix("mrsflow").lstrip(".")
-            names |= {module, *(f"{module}.{alias.name}".lstrip(".") for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            names |= {a.name.removeprefix("mrsflow.") for a in node.names if a.name.startswith("mrsflow.")}
-    return names
+def _imported(node: ast.AST) -> set[str]:
+    """Names of the package's modules that a statement imports."""
+    if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("mrsflow."):
+        module = node.module.removeprefix("mrsflow").lstrip(".")
+        return {module, *(f"{module}.{alias.name}".lstrip(".") for alias in node.names)}
+    if isinstance(node, ast.Import):
+        return {a.name.removeprefix("mrsflow.") for a in node.names if a.name.startswith("mrsflow.")}
+    return set()
 
 
 def _fingerprint(item: Work, upstream: list[Path], code: str) -> str:

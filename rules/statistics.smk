@@ -8,6 +8,8 @@ rule plan_power:
         expand(
             f"{OUTPUT}/power/power.{{kind}}", kind=["tsv", "json", "png", "svg", "pdf"]
         ),
+        f"{OUTPUT}/power/sample_size.tsv",
+        f"{OUTPUT}/power/sample_size.json",
     log:
         f"{OUTPUT}/logs/plan_power.log",
     benchmark:
@@ -17,7 +19,7 @@ rule plan_power:
     params:
         script=script("plan_power"),
         code=code("plan_power"),
-        config=settings("group", "power"),
+        config=settings("study", "group", "power"),
     message:
         "Power of trials to be planned"
     shell:

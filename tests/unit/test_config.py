@@ -119,7 +119,7 @@ def test_defaults_that_stand_in_code_too_are_those_of_the_schema():
     for name in ("model", "ppm", "constants"):
         assert options[name] == config.default(f"fit.{name}"), name
     cells = {"participants", "designs", "attenuation", "lost_blocks", "dropouts", "trials", "seed", "components"}
-    cells |= {"period"}  # of which every scenario has one
+    cells |= {"period", "effect_percent", "target", "mood"}  # of which every scenario has one, or none
     section = config.rule_of("power")["properties"]
     sizes = {name: config.default(f"power.{name}") for name in set(section) - cells}
     sizes |= {name: rule["default"] for name, rule in section["components"]["properties"].items()}

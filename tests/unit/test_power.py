@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import simple_trial
 import statsmodels.api as sm
 
 from mrsflow.planning import power, power_plan
@@ -135,9 +136,10 @@ def test_the_grid_has_a_row_for_each_cell_and_a_figure(tmp_path):
         "shape": [1.0, 1.0], "n_baseline": 2, "correlation": 0.0, "period": 0.0, "lost_blocks": [0.0, 0.1],
         "dropouts": 0.1, "components": {"sd_participant": 0.08}, "trials": 100, "seed": 1,
     }  # fmt: skip
-    table = power_plan.plan({"power": settings}, tmp_path)
+    config = simple_trial.configuration("crossover", ["a", "b"])
+    table = power_plan.plan(config | {"power": config["power"] | settings}, {"b - a": [-1, 1]}, tmp_path)
     assert len(table) == 8
-    assert {"power.tsv", "power.json"} == {p.name for p in tmp_path.iterdir()}
+    assert {"power.tsv", "power.json", "sample_size.tsv", "sample_size.json"} == {p.name for p in tmp_path.iterdir()}
     crossover = table[(table["design"] == "crossover") & (table["lost_blocks"] == 0)].set_index("n_participants")
     assert crossover.loc[12, "half_width_percent"] < crossover.loc[8, "half_width_percent"]
     figure = figures_power.draw(table)

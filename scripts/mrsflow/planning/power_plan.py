@@ -1,6 +1,6 @@
 """Power planning: a grid of designs, participants, effects and losses, as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,19 +9,21 @@ import numpy as np
 
 from mrsflow import files, result_tables
 from mrsflow.errors import InputError
-from mrsflow.planning import power
+from mrsflow.planning import power, sample_size
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def plan(config: dict[str, Any], folder: Path) -> "pd.DataFrame":
-    """Simulate the grid of section ``power`` and write power.tsv and its data dictionary.
+def plan(config: dict[str, Any], contrasts: Mapping[str, Sequence[float]], folder: Path) -> "pd.DataFrame":
+    """Simulate the grid of section ``power``; write power.tsv and sample_size.tsv with their data dictionaries.
 
     Parameters
     ----------
     config : dict
         Checked configuration.
+    contrasts : mapping
+        Of the study: name, and the weight of every condition.
     folder : Path
 
     Returns
@@ -30,19 +32,30 @@ def plan(config: dict[str, Any], folder: Path) -> "pd.DataFrame":
         The table.
     """
     settings = config["power"]
-    components = settings["components"]
+    components, sessions = settings["components"], None
+    masked = not config["study"]["freeze"]
     if components == "cohort":
-        blocks = result_tables.read(Path(config["output"]) / "group" / "blocks_wide.tsv")
-        components = components_of(blocks, config["group"]["outcome"], settings["shape"])
+        tables = Path(config["output"]) / "group"
+        blocks = result_tables.read(tables / "blocks_wide.tsv")
+        sessions = result_tables.read(tables / "session_changes.tsv") if masked else None
+        components = components_of(blocks, config["group"]["outcome"], settings["shape"], blinded=masked)
     asked = config.get("group", {}).get("estimand", "auto")
     scenario = replace(scenario_of(settings, components), estimand="adjusted_level" if asked == "auto" else asked)
+    spread = {f.name: getattr(scenario, f.name) for f in fields(scenario) if f.name.startswith("sd_")}
+    rows = sample_size.rows_of(config, contrasts, spread, scenario.estimand, sessions)
+    sizes = result_tables.from_rows(rows, "sample_size")
+    sizes = sizes.astype({"n_needed": "Int64", "n_so_far": "Int64"})
+    sizes["moderated"] = sizes["moderated"].map({True: "true", False: "false"})
+    result_tables.write(sizes, folder / "sample_size.tsv", described=True)
     table = grid(settings, scenario, settings["seed"])
     files.write_json({"components": components, "columns": result_tables.dictionary("power")}, folder / "power.json")
     result_tables.write(table, folder / "power.tsv")
     return table
 
 
-def components_of(blocks: "pd.DataFrame", outcome: str, shape: Sequence[float]) -> dict[str, float]:
+def components_of(
+    blocks: "pd.DataFrame", outcome: str, shape: Sequence[float], blinded: bool = False
+) -> dict[str, float]:
     """Estimate a cohort's own variance components, as fractions of its mean baseline.
 
     Parameters
@@ -52,6 +65,8 @@ def components_of(blocks: "pd.DataFrame", outcome: str, shape: Sequence[float]) 
     outcome : str
     shape : sequence of float
         Response of each infusion block, as part of the highest, see `Scenario`.
+    blinded : bool
+        Without the arms, whose differences are then in the components.
 
     Returns
     -------
@@ -72,7 +87,8 @@ def components_of(blocks: "pd.DataFrame", outcome: str, shape: Sequence[float]) 
     used = used.rename(columns={outcome: "outcome"}).reset_index(drop=True)
     if set(used["phase"]) != {"baseline", "infusion"} or used["visit"].nunique() < 2:
         raise InputError("variance components need blocks of two phases and two visits; give power.components instead")
-    text = "outcome ~ arm*phase + visit + (1|participant) + (1|participant:session) + (1|participant:phase)"
+    fixed = "phase" if blinded else "arm*phase"
+    text = f"outcome ~ {fixed} + visit + (1|participant) + (1|participant:session) + (1|participant:phase)"
     model = fit_table(used, text + " + (1|participant:session:phase)", {"phase": "baseline"})
     mean = used.loc[used["phase"] == "baseline", "outcome"].mean()
     variance = dict(zip(model.fit.groups, model.fit.variances, strict=True))

@@ -1,0 +1,90 @@
+"""Participants that a contrast needs: against statsmodels, the simulated trials, and variances known beforehand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import simple_trial
+from statsmodels.stats import power as known
+
+from mrsflow.errors import InputError
+from mrsflow.planning import power, sample_size
+
+COMPONENTS = {
+    name: getattr(power.Scenario(), name)
+    for name in ("sd_participant", "sd_session", "sd_block", "sd_response_participant", "sd_response_session")
+}
+
+
+@pytest.mark.parametrize("n", [8, 20, 60])
+def test_power_of_the_t_tests_is_that_of_statsmodels(n):
+    effect = 0.6
+    one = sample_size.power(effect, *sample_size.standard_error("single_arm", n, 1.0, [1.0]))
+    assert one == pytest.approx(known.TTestPower().power(effect, n, 0.05), rel=1e-6)
+    groups = sample_size.power(effect, *sample_size.standard_error("parallel", 2 * n, 1.0, [-1.0, 1.0]))
+    assert groups == pytest.approx(known.TTestIndPower().power(effect, n, 0.05), rel=1e-6)
+    paired = sample_size.power(effect, *sample_size.standard_error("crossover", n, np.sqrt(0.5), [-1.0, 1.0]))
+    assert paired == pytest.approx(known.TTestPower().power(effect, n, 0.05, df=n - 2), rel=1e-6)
+
+
+def test_the_least_number_has_the_power_and_one_less_has_not():
+    for design, weights in (("crossover", [-1, 1, 0]), ("parallel", [-1, 1]), ("single_arm", [1])):
+        for moderated in (False, True):
+            n = sample_size.needed(0.5, 0.8, design, 1.0, weights, moderated=moderated)
+            for size, enough in ((n, True), (n - 1, False)):
+                found = sample_size.power(0.5, *sample_size.standard_error(design, size, 1.0, weights, moderated))
+                assert (found >= 0.8) == enough
+    assert sample_size.needed(0.001, 0.8, "parallel", 1.0, [-1, 1]) is None
+
+
+@pytest.mark.parametrize("estimand", ["response", "total", "adjusted_level"])
+@pytest.mark.parametrize(("design", "n"), [("crossover", 20), ("parallel", 50)])
+def test_power_is_that_of_simulated_trials(design, n, estimand):
+    """99.9 % of binomial shares of 500 lie within 3.3 standard errors."""
+    scenario = power.Scenario(design=design, n=n, estimand=estimand)
+    sd = sample_size.session_sd(COMPONENTS, scenario.shape, scenario.n_baseline, estimand, design == "crossover")
+    se = sample_size.standard_error(design, n, sd, [-1, 1], covariates=estimand == "adjusted_level")
+    expected = sample_size.power(scenario.effect, *se)
+    found = power.power_of(scenario, 500, 5)["power"]
+    assert abs(found - expected) < 3.3 * np.sqrt(expected * (1 - expected) / 500)
+
+
+def changes_of(arms, effect=0.0, seed=3):
+    """Session changes of a trial whose change varies by 0.05 within participants, arms left out."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        {"participant": f"{i:03d}", "visit": v, "change": own + 0.02 * v + effect * (arm == "b") + 0.05 * rng.normal(),
+         "baseline": 1.0, "infusion": 1.0}
+        for i, order in enumerate(arms) for own in [0.3 * rng.normal()] for v, arm in enumerate(order, 1)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_blinded_variance_of_pairs_is_that_of_their_differences():
+    sessions = changes_of(simple_trial.sequences(30, "ab", "ba"))
+    wide = sessions.pivot(index="participant", columns="visit", values="change")
+    found, people = sample_size.blinded_sd(sessions, "change", within=True)
+    assert found == pytest.approx((wide[2] - wide[1]).std(ddof=1) / np.sqrt(2), rel=1e-9) and people == 30
+    first, _ = sample_size.blinded_sd(sessions, "change", within=False)
+    assert first == pytest.approx(wide[1].std(ddof=1), rel=1e-9)
+
+
+def test_blinded_variance_holds_half_of_the_squared_effect():
+    sessions = changes_of(simple_trial.sequences(4000, "ab", "ba"), effect=0.08)
+    found, _ = sample_size.blinded_sd(sessions, "change", within=True)
+    assert found**2 == pytest.approx(0.05**2 + 0.08**2 / 2, rel=0.05)  # of a difference 2 s2 + effect^2, halved
+
+
+def test_a_masked_trial_says_how_many_more_it_needs_and_one_of_two_people_that_it_cannot():
+    config = simple_trial.configuration("crossover", ["a", "b"])
+    config["power"] |= {"effect_percent": 3.0, "mood": {"effect": 3.0, "sd_session": 4.0, "sd_participant": 5.0}}
+    sessions = changes_of(simple_trial.sequences(20, "ab", "ba"))
+    found = sample_size.rows_of(config, {"b - a": [-1, 1]}, COMPONENTS, "response", sessions)
+    assert [(r["outcome"], r["source"], r["moderated"]) for r in found] == [
+        ("Glx/tNAA", "blinded", False), ("Glx/tNAA", "blinded", True),
+        ("mood change", "components", False), ("mood change", "components", True),
+    ]  # fmt: skip
+    sd = sample_size.blinded_sd(sessions, "change", within=True)[0]
+    assert found[0]["sd"] == pytest.approx(100 * sd) and found[0]["n_so_far"] == 20
+    assert found[0]["n_needed"] == sample_size.needed(3.0, 0.8, "crossover", 100 * sd, [-1, 1])
+    with pytest.raises(InputError, match="2 participants have values of two visits; a blinded variance needs more"):
+        sample_size.blinded_sd(sessions[sessions["participant"] < "002"], "change", within=True)

@@ -43,16 +43,17 @@ def sequences_of(sessions: pd.DataFrame) -> pd.Series:
 def reasons_of(trial: "TrialData", lost: dict[str, "Loss"], rows: "Rows") -> pd.Series:
     """Why each session is not in the primary analysis, one reason each; empty of those that are."""
     left = {(participant, session): reason for participant, session, reason in rows.left_out}
-    used = set(zip(rows.blocks["participant"], rows.blocks["session"], strict=True))
+    used = set(rows.blocks["key"])
     bound = set(rows.blocks["participant"]) if trial.visits else set()
-    blocks = dict(iter(trial.blocks.groupby("key")))
+    blocks = dict(iter(trial.blocks[~trial.blocks["key"].isin(used)].groupby("key")))
     found = []
     for row in trial.sessions.itertuples():
+        if row.key in used:
+            found.append("")
+            continue
         own = blocks.get(row.key, trial.blocks.iloc[:0])
         later = own[own["phase"] != "baseline"] if row.visit not in trial.visits else own
-        if (row.participant, row.session) in used:
-            reason = ""
-        elif row.key in lost:
+        if row.key in lost:
             reason = f"{lost[row.key].stage or 'not scanned'}: {lost[row.key].reason}"
         elif (row.participant, row.session) in left:
             reason = left[(row.participant, row.session)]

@@ -62,3 +62,20 @@ def test_every_mood_contrast_stands_behind_every_primary_one(tmp_path):
     holm = {low: min(2 * low, 1), high: max(min(2 * low, 1), high)}
     gate = primary["p_adjusted"].max()
     np.testing.assert_allclose(mood["p_adjusted"], [max(gate, holm[p]) for p in mood["p"]], rtol=1e-6)
+
+
+def test_the_graph_has_a_box_for_each_family_and_the_gate_between():
+    """Lines of equal length, every name once in its box, the gate after the primary family, the rest outside."""
+    names, mood = ["b - a", "a contrast with quite a long name of its own"], "madrs day1 - pre"
+    lines = multiplicity.drawn(names, mood, ["Glu/tNAA"], ["sex"]).splitlines()
+    edges = [i for i, line in enumerate(lines) if line.startswith("+")]
+    assert len(edges) == 4 and len({len(lines[i]) for i in edges}) == 1
+    boxes = [lines[edges[0] + 1 : edges[1]], lines[edges[2] + 1 : edges[3]]]
+    assert all(len(line) == len(lines[edges[0]]) and line[0] == line[-1] == "|" for box in boxes for line in box)
+    assert [line.strip("| ") for line in boxes[0]] == ["Primary (Holm)", *names]
+    assert [line.strip("| ") for line in boxes[1]] == ["Clinical outcome (Holm)", *(f"{mood}: {n}" for n in names)]
+    assert "only if all are significant" in "".join(lines[edges[1] : edges[2]])
+    outside = lines[edges[3] + 1 :]
+    assert any("Glu/tNAA" in line for line in outside) and any("sex" in line for line in outside)
+    alone = multiplicity.drawn(["b - a"], None, [], [])
+    assert alone.count("+") == 4 and "only if" not in alone

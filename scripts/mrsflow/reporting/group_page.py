@@ -113,7 +113,7 @@ def write(config: dict[str, Any]) -> Path:
     sidecars = sidecars_of(output, trial.keys)
     checklist = methods.mrsinmrs(config, sidecars, trial.quality["block"], trial.quality["session"].to_dict("records"))
     headline = read_json(output / "group" / "headline.json")
-    families = _families(trial)
+    families, graph = _families(trial)
     paragraphs = methods.methods_text(config, sidecars, _primary(trial), headline["question"], families)
     keys = [key for _, found in paragraphs for key in found] + ["schulz2010"]
     keys += ["dwan2019"] * trial.within
@@ -133,6 +133,7 @@ def write(config: dict[str, Any]) -> Path:
         "pictures": _pictures(output / "figures"),
         "question": _question(headline, trial),
         "families": families,
+        "graph": graph,
         "headline": _headline(headline),
         "results": [(title, _results(trial.tables.get(name))) for title, name in RESULTS],
         "by_sequence": _blank(_shown(trial.tables.get("flow_by_sequence"), SEQUENCE_COLUMNS)),
@@ -148,7 +149,7 @@ def write(config: dict[str, Any]) -> Path:
         "tables": _tables(output),
     }
     write_text(bibtex, folder / "references.bib")
-    write_text(_markdown(paragraphs, references, numbers), folder / "methods.md")
+    write_text(_markdown(paragraphs, graph, references, numbers), folder / "methods.md")
     write_table(pd.DataFrame(checklist).fillna({"value": methods.MISSING}), folder / "mrsinmrs.tsv")
     write_text(render("group.html.j2", context), folder / "index.html")
     return folder / "index.html"
@@ -233,9 +234,12 @@ def _tables(output: Path) -> list[dict[str, str]]:
     return [{"name": p.stem, "table": f"../group/{p.name}", "dictionary": f"../group/{p.stem}.json"} for p in paths]
 
 
-def _markdown(paragraphs: list[tuple[str, list[str]]], references: list[dict], numbers: dict[str, int]) -> str:
+def _markdown(
+    paragraphs: list[tuple[str, list[str]]], graph: str, references: list[dict], numbers: dict[str, int]
+) -> str:
     text = [f"{t} [{', '.join(str(numbers[k]) for k in keys)}]" if keys else t for t, keys in paragraphs]
     listed = [f"{numbers[r['key']]}. {r['text']}. doi:{r['doi']}" for r in references]
+    text.append(f"Families of tests and the order in which they are read:\n\n```text\n{graph}\n```")
     return "## Methods\n\n" + "\n\n".join(text) + "\n\n## References\n\n" + "\n".join(listed) + "\n"
 
 
@@ -266,11 +270,12 @@ def _question(content: dict[str, Any], trial: "TrialResults") -> list[tuple[str,
     return [*((name.capitalize(), text) for name, text in content["question"].items()), ("Baseline", where)]
 
 
-def _families(trial: "TrialResults") -> list[str]:
-    """Say which tests are read in which order; while arms are masked their contrasts have no names."""
+def _families(trial: "TrialResults") -> tuple[list[str], str]:
+    """Say and draw which tests are read in which order; while arms are masked their contrasts have no names."""
     plan = plan_of(trial.config)
     names = [c.name if trial.frozen else f"contrast {i}" for i, c in enumerate(plan.contrasts, start=1)]
-    return analysis_plan.families_of(trial, plan, names, has_scores(trial.config, trial.sessions))
+    scored = has_scores(trial.config, trial.sessions)
+    return analysis_plan.families_of(trial, plan, names, scored), analysis_plan.graph_of(trial, plan, names, scored)
 
 
 def _planned(trial: "TrialResults") -> str:

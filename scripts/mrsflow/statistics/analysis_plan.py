@@ -72,10 +72,22 @@ def model_in_words(plan: Plan, rows: Rows) -> list[str]:
 
 def families_of(trial: TrialData, plan: Plan, names: list[str], scored: bool) -> list[str]:
     """Say which tests are read in which order, contrasts under the names given."""
+    return multiplicity.in_words(*_families(trial, plan, names, scored))
+
+
+def graph_of(trial: TrialData, plan: Plan, names: list[str], scored: bool) -> str:
+    """Draw which tests are read in which order, as text."""
+    return multiplicity.drawn(*_families(trial, plan, names, scored))
+
+
+def _families(
+    trial: TrialData, plan: Plan, names: list[str], scored: bool
+) -> tuple[list[str], str | None, list[str], list[str]]:
+    """Give the primary contrasts, the clinical outcome, the secondary ones and the moderators."""
     group = trial.config["group"]
     mood = f"{group['mood_scale']} {group['mood_followup']} - {group['mood_baseline']}" if scored else None
     secondary = [name for name in dict.fromkeys(group["secondary"]) if name != plan.outcome]
-    return multiplicity.in_words(names, mood, secondary, group["moderators"])
+    return names, mood, secondary, group["moderators"]
 
 
 def write(trial: TrialData, plan: Plan, rows: Rows, scored: bool) -> None:
@@ -93,6 +105,7 @@ def write(trial: TrialData, plan: Plan, rows: Rows, scored: bool) -> None:
         "model": model_in_words(plan, rows),
         "adjusted_for": covariates.text_of(trial.sessions, plan.adjust_for),
         "families": families_of(trial, plan, names, scored),
+        "graph": graph_of(trial, plan, names, scored),
         "rules": [
             f"{rule['metric']} {limit} ({rule['level']})"
             for rule in config["quality"]["rules"]
@@ -110,7 +123,7 @@ def in_markdown(content: dict[str, Any]) -> str:
         "Estimand (ICH E9(R1))": question,
         "Primary model": [f"- {text}" for text in content["model"]],
         "Covariates": [content["adjusted_for"] or "None beside those of the model."],
-        "Families of tests": [f"- {text}" for text in content["families"]],
+        "Families of tests": [*(f"- {text}" for text in content["families"]), "", "```text", content["graph"], "```"],
         "Rules that exclude": [f"- {text}" for text in content["rules"]] or ["None."],
         "Settings": [f"- `{key}`: {value}" for key, value in content["settings"].items()],
     }

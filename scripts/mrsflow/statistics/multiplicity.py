@@ -87,3 +87,43 @@ def in_words(contrasts: list[str], mood: str | None, secondary: list[str], moder
         both = f"; and that of {mood}, by itself" if mood else ""
         found.append(f"Exploratory (Holm): moderation of the first contrast by {', '.join(moderators)}{both}.")
     return found
+
+
+def drawn(contrasts: list[str], mood: str | None, secondary: list[str], moderators: list[str]) -> str:
+    """Draw the families as a graph of text: boxes in their order, the gate between them, what stands beside.
+
+    >>> print(drawn(["b - a"], "madrs day1 - pre", [], ["sex"]))
+    +----------------------------------+
+    | Primary                          |
+    |   b - a                          |
+    +----------------------------------+
+                     |
+            only if significant
+                     v
+    +----------------------------------+
+    | Clinical outcome                 |
+    |   madrs day1 - pre: b - a        |
+    +----------------------------------+
+    <BLANKLINE>
+    Beside, with no part in the error rate above:
+      Moderators, exploratory (Holm over each outcome): sex; outcome and clinical outcome
+    """
+    several = len(contrasts) > 1
+    how = " (Holm)" if several else ""
+    boxes = [[f"Primary{how}", *(f"  {name}" for name in contrasts)]]
+    if mood:
+        boxes.append([f"Clinical outcome{how}", *(f"  {mood}: {name}" for name in contrasts)])
+    width = max(34, *(len(line) + 2 for box in boxes for line in box)) if boxes else 34
+    edge = f"+{'-' * width}+"
+    gate = ["|", f"only if {'all are ' if several else ''}significant", "v"]
+    arrow = [f"{line:^{width + 2}}".rstrip() for line in gate]
+    lines: list[str] = []
+    for box in boxes:
+        lines += [*(arrow if lines else []), edge, *(f"| {line:{width - 2}} |" for line in box), edge]
+    beside = [f"  Secondary outcomes (Benjamini-Hochberg): {', '.join(secondary)}"] if secondary else []
+    if moderators:
+        both = "; outcome and clinical outcome" if mood else ""
+        beside.append(f"  Moderators, exploratory (Holm over each outcome): {', '.join(moderators)}{both}")
+    if beside:
+        lines += ["", "Beside, with no part in the error rate above:", *beside]
+    return "\n".join(lines)

@@ -41,6 +41,24 @@ def test_attenuation_against_the_control_and_of_the_response(design, estimand, c
     assert row["change_treated"] - row["change_reference"] == pytest.approx(contrast["estimate"], rel=1e-6)
 
 
+@pytest.mark.parametrize("design", ["crossover", "parallel"])
+def test_attenuation_of_a_factorial_takes_each_conditions_own_control(design):
+    """The drug alone shifts the level by -2 % and the response by 1 %; ketamine's own is 6 %, and 3 % with the drug."""
+    names = ("ps", "pk", "ns", "nk")
+    orders = (names, ("pk", "nk", "ps", "ns"), ("nk", "ns", "pk", "ps"), ("ns", "ps", "nk", "pk"))
+    levels, responses = {"ps": 1.0, "pk": 1.0, "ns": 0.98, "nk": 0.98}, {"ps": 0.0, "pk": 0.06, "ns": 0.01, "nk": 0.04}
+    contrasts_asked = [{"name": "interaction", "weights": {"nk": 1, "ns": -1, "pk": -1, "ps": 1}}]
+    arms = simple_trial.sequences(400, *(o if design == "crossover" else o[:1] for o in orders))
+    trial = simple_trial.make(arms, levels, responses, design=design, sd=(0.02, 0.01, 0.01), contrasts=contrasts_asked,
+                              control={"nk": "ns", "pk": "ps"})  # fmt: skip
+    plan, rows = prepared(trial)
+    (row,) = clinical.attenuation_rows(plan, rows, "Glx/tNAA", trial.config["group"]["control"])
+    assert row["ci_low"] < 0.5 < row["ci_high"] and row["ci_high"] - row["ci_low"] < 0.2
+    assert "differences from ns and ps" in row["method"]
+    contrast = contrasts.primary_row(plan, rows, plan.contrasts[0])
+    assert row["change_treated"] - row["change_reference"] == pytest.approx(contrast["estimate"], rel=1e-6)
+
+
 def test_attenuation_of_an_adjusted_level_agrees_with_its_contrast():
     for design in ("crossover", "parallel"):
         arms = simple_trial.sequences(60, *(o if design == "crossover" else o[:1] for o in ORDERS))

@@ -1,6 +1,7 @@
 """The clinical outcome: mood by arm and time, its test, attenuation of a change, and the link to glutamate."""
 
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -197,34 +198,46 @@ def mood_table(config: dict[str, Any], sessions: "pd.DataFrame", columns: list[s
     return result_tables.from_rows(found, "mood")
 
 
-def attenuation_rows(plan: Plan, rows: Rows, outcome: str, control: str | None) -> list[Row]:
+def attenuation_rows(plan: Plan, rows: Rows, outcome: str, control: str | dict[str, str] | None) -> list[Row]:
     """Give the part of the response that a treatment takes away, with Fieller's interval.
 
     Numerator and denominator are means of the model that gives the contrast itself, so that the two agree. Without a
     control condition the response is the change from the baseline; with one (a placebo infusion) it is the difference
-    from that condition.
+    from that condition; in a factorial each condition has a control of its own, and the contrast is their interaction.
     """
     found = []
     for contrast in plan.contrasts:
-        if contrast.pair is None or control in contrast.pair:
+        compared = _compared(contrast, control)
+        if compared is None:
             continue
         try:
-            made = _attenuation(plan, rows, contrast, control)
+            made = _attenuation(plan, rows, compared, control)
         except InputError as error:
             made = {"remark": f"not estimated: {error}"}
         found.append({"outcome": outcome, "estimand": rows.estimand, "contrast": contrast.name, **made})
     return found
 
 
-def _attenuation(plan: Plan, rows: Rows, contrast: Contrast, control: str | None) -> Row:
+def _compared(contrast: Contrast, control: str | dict[str, str] | None) -> tuple[str, str] | None:
+    """Treated and reference condition whose responses a contrast compares; None of other contrasts."""
+    if not isinstance(control, dict):
+        return None if contrast.pair is None or control in contrast.pair else contrast.pair
+    for treated, reference in permutations(control, 2):
+        if contrast.of == {treated: 1.0, control[treated]: -1.0, reference: -1.0, control[reference]: 1.0}:
+            return treated, reference
+    return None
+
+
+def _attenuation(plan: Plan, rows: Rows, compared: tuple[str, str], control: str | dict[str, str] | None) -> Row:
     design_checks.check_comparison(plan, rows.sessions)
     if control is None and not (rows.change or rows.adjusts):
         raise InputError("there is no baseline to take the change from; name a control condition in group.control")
     # an adjusted level is at the mean baseline, and its change is what lies above that
     above = rows.sessions["bl"].mean() if control is None and rows.adjusts and not rows.change else 0.0
-    taken = ((control, -1.0),) if control else ()
-    parts = [Contrast("", ((c, 1.0), *taken)) for c in contrast.pair or ()]
-    against = f"differences from {control}" if control else "changes from baseline"
+    own = [control[c] if isinstance(control, dict) else control for c in compared]
+    taken = [((code, -1.0),) if code else () for code in own]
+    parts = [Contrast("", ((c, 1.0), *less)) for c, less in zip(compared, taken, strict=True)]
+    against = f"differences from {' and '.join(dict.fromkeys(own))}" if control else "changes from baseline"
     if plan.design == "parallel" or not rows.blocks.duplicated("participant").any():
         return _of_sessions(plan, rows, parts, above, against)
     model = primary_model(plan, rows)

@@ -271,8 +271,11 @@ def _question_faults(content: dict[str, Any]) -> Iterator[str]:
             yield f"{where} compares {next(iter(weights), 'nothing')!r} with itself; name two conditions"
         elif abs(sum(weights.values())) > WEIGHTS_SUM or not all(weights.values()):
             yield f"{where}: the weights are {weights}; none may be 0 and their sum must be 0"
-    if group["control"] is not None and group["control"] not in known:
-        yield f"group.control is {group['control']!r}; study.conditions has {', '.join(known)}"
+    control = group["control"]
+    for code in [*control, *control.values()] if isinstance(control, dict) else [control]:
+        if code is not None and code not in known:
+            said = "names" if isinstance(control, dict) else "is"
+            yield f"group.control {said} {code!r}; study.conditions has {', '.join(known)}"
     visits = study["baseline_visits"]
     if visits and study["design"] == "crossover":
         yield (

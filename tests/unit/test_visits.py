@@ -1,5 +1,7 @@
 """Visits as time, before and after treatment: against classical tests and known truths."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import simple_trial
@@ -11,7 +13,7 @@ from mrsflow.errors import InputError
 from mrsflow.statistics import clinical, contrasts, group, moderators, outcomes, participant_flow, timecourse, visits
 from mrsflow.statistics.plan import plan_of
 from mrsflow.study import config as study_config
-from mrsflow.study.estimand import in_words
+from mrsflow.study.estimand import in_words, phase_by_visit
 
 GROUPS = ["placebo"] * 9 + ["drug"] * 14
 COURSES = {"placebo": (1.0, 1.01, 1.02), "drug": (1.0, 1.05, 1.08)}
@@ -90,6 +92,30 @@ def test_who_lacks_the_visit_before_is_left_out_by_name_and_a_lost_visit_is_not_
     flow = participant_flow.flow_table(trial.leave_out(lost), {}, rows).set_index(["step", "condition"])
     analysed = flow.loc[("in the primary analysis", "all")]
     assert (analysed["n_participants"], analysed["n_sessions"], analysed["n_blocks"]) == (22, 65, 65)
+
+
+def test_two_visits_before_count_with_their_mean():
+    trial = simple_trial.over_visits({"drug": (1.0, 1.0, 1.03)}, ["drug"] * 12)
+    trial = replace(trial, config=trial.config | {"study": trial.config["study"] | {"baseline_visits": [1, 2]}})
+    trial = replace(trial, blocks=phase_by_visit(trial.blocks, [1, 2]))
+    plan, rows = prepared(trial)
+    wide = wide_of(trial)
+    known = stats.ttest_1samp(wide[3] - wide[[1, 2]].mean(axis=1), 0)
+    row = contrasts.primary_row(plan, rows, plan.contrasts[0])
+    np.testing.assert_allclose(numbers(row), [known.statistic, known.pvalue, 11], rtol=1e-7)
+    assert "visits 1, 2" in in_words(trial.config, trial.estimand, "x")["variable"]
+
+
+def test_arms_that_were_seen_at_different_visits_are_not_compared():
+    trial = simple_trial.over_visits(COURSES | {"drug": (1.0, 1.05, 1.08)}, GROUPS, estimand="response")
+    late = (trial.blocks["condition"] == "placebo") & (trial.blocks["visit"] == 3)
+    plan, rows = prepared(trial.leave_out(late))
+    row = contrasts.compare(plan, rows, plan.contrasts[0])[0]
+    assert (
+        "condition 'drug' has visit 2, 3 and 'placebo' has 2, so that their means are not of the same" in row["remark"]
+    )
+    by_visit = visits.visit_rows(plan, rows, plan.contrasts[0])
+    assert np.isfinite(by_visit[0]["p"]) and "not estimated" in by_visit[1]["remark"]
 
 
 def test_all_tables_of_a_trial_over_visits_are_estimated():

@@ -194,8 +194,10 @@ def by_condition(
     sessions = rows.sessions[rows.sessions["condition"].isin(contrast.of)]
     table = sessions.assign(outcome=sessions[rows.value], block="session").reset_index(drop=True)
     table = table.assign(bl_mean=table["bl"] - by_participant(table, ["bl"])["bl"].mean())
+    factors = [column for column in (*plan.adjust_for, *extra) if is_factor(table[column])]
+    _refuse_other_levels(table, ["visit", *factors])
     for column in (*plan.adjust_for, *extra):
-        if not is_factor(table[column]):
+        if column not in factors:
             table[column] -= by_participant(table, [column])[column].mean()
     models, tests, terms = [], [], []
     for condition, weight in contrast.weights:
@@ -206,7 +208,6 @@ def by_condition(
             tests.append(models[-1].test(weight * _at_zero_covariates(models[-1])))
         except InputError as error:
             raise InputError(f"condition {condition!r}: {error}") from None
-        _refuse_other_levels(models[0], models[-1], condition)
     fit = session_models.SessionFit(independent(tests), pd.concat([model.table for model in models]))
     value = f"session {'change' if rows.change else 'mean'}"
     remark = "each condition fitted by itself, with variances and slopes of its own"
@@ -220,14 +221,16 @@ def by_condition(
     }  # fmt: skip
 
 
-def _refuse_other_levels(first: Model, model: Model, condition: str) -> None:
+def _refuse_other_levels(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Refuse to compare means over different visits or levels of a factor."""
-    for column, levels in first.design.levels.items():
-        if set(levels) != set(model.design.levels[column]):
+    for column in columns:
+        levels = {c: sorted(map(str, own.dropna().unique())) for c, own in table.groupby("condition")[column]}
+        first, *others = levels
+        if differing := [c for c in others if levels[c] != levels[first]]:
+            what = "leave out the visits that one of them lacks" if column == "visit" else f"take {column} out"
             raise InputError(
-                f"condition {condition!r} has {column} {', '.join(model.design.levels[column])} and another has "
-                f"{', '.join(levels)}, so that their means are not of the same; take {column} out, or what one of "
-                "them lacks"
+                f"condition {first!r} has {column} {', '.join(levels[first])} and {differing[0]!r} has "
+                f"{', '.join(levels[differing[0]])}, so that their means are not of the same; {what}"
             )
 
 

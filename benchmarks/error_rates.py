@@ -3,7 +3,9 @@
 The first part prints type I error and coverage of the primary test of every design and estimand with their 99 %
 Monte-Carlo intervals; a cell falls short when its interval lies outside 3 to 6.5 % (2 to 6.5 % for twelve
 participants), or 93.5 to 97 % (to 98 %). The dose lowers the baseline of the treated condition by 3 %, and each
-estimand recovers its own truth. The adjusted level is simulated with a baseline before every drug.
+estimand recovers its own truth. The adjusted level is simulated with a baseline before every drug. Trials whose visits
+are before and after treatment, moderators, and a crossover whose size follows from its blinded variance have tables of
+their own.
 
 The second part prints the crossover of two conditions under losses, correlation and variances at zero. The rates that
 are claimed there: type I error of the primary test at most 7 % everywhere and 4 to 6.5 % in ``full``, coverage of its

@@ -5,7 +5,7 @@ import pytest
 from scipy import optimize, stats
 
 from mrsflow.errors import InputError
-from mrsflow.models import mixed
+from mrsflow.models import mixed, reml
 
 
 def trial(seed, n=12, blocks=6, lost=0.0, session_sd=0.03):
@@ -199,3 +199,18 @@ def test_what_cannot_be_estimated_is_said(change, message):
     x, y, groups = change(*trial(8))
     with pytest.raises(InputError, match=message):
         mixed.fit(x, y, groups)
+
+
+def test_variances_that_the_rows_cannot_tell_apart_move_alike():
+    """Of two with the same curvature 4 and the same slope 2, the shortest step to the minimum is -0.25 each."""
+    square = np.full((1, 2, 2), 4.0)
+    slope = reml.Derivatives(
+        gradient=np.full((1, 2), 2.0),
+        hessian=square,
+        expected=square,
+        joint=np.zeros((1, 3, 3)),
+        p=np.zeros((1, 2, 1, 1)),
+    )
+    step, decrement = reml._newton_step(slope, np.zeros((1, 2), bool))
+    np.testing.assert_allclose(step, [[-0.25, -0.25]], rtol=1e-9)
+    assert decrement[0] == pytest.approx(1.0)

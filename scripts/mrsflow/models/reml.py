@@ -312,7 +312,10 @@ def minimise(sums: Sums, gamma: NDArray, rounds: int = 200) -> tuple[NDArray, ND
 
 
 def _newton_step(slope: Derivatives, at_zero: NDArray) -> tuple[NDArray, NDArray]:
-    """Newton step of the free parameters (scoring where the observed curvature is not positive)."""
+    """Newton step of the free parameters (scoring where the observed curvature is not positive).
+
+    Variances that the rows cannot tell apart, as of people with one session each, move alike: the shortest step.
+    """
     free = ~at_zero
     pair = free[..., :, np.newaxis] & free[..., np.newaxis, :]
     eye = np.eye(at_zero.shape[-1])
@@ -323,7 +326,8 @@ def _newton_step(slope: Derivatives, at_zero: NDArray) -> tuple[NDArray, NDArray
     bent = np.linalg.eigvalsh(observed / scale)[..., 0] > 1e-6
     matrix = np.where(bent[..., np.newaxis, np.newaxis], observed, expected) / scale + 1e-14 * eye
     gradient = np.where(free, slope.gradient, 0)
-    step = -np.linalg.solve(matrix, (gradient / np.sqrt(diagonal))[..., np.newaxis])[..., 0] / np.sqrt(diagonal)
+    inverse = np.linalg.pinv(matrix, rcond=1e-12, hermitian=True)
+    step = -(inverse @ (gradient / np.sqrt(diagonal))[..., np.newaxis])[..., 0] / np.sqrt(diagonal)
     return step, -np.sum(step * gradient, axis=-1)
 
 

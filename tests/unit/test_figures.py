@@ -1,6 +1,7 @@
 """What every figure shares, and what the figures of a study show: read back from the figure itself."""
 
 import itertools
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -53,11 +54,11 @@ def _style():
 
 def test_mean_interval_is_that_of_the_t_test():
     values = np.random.default_rng(4).normal(5, 2, 11)
-    mean, half = figures.mean_interval([*values, np.nan])
+    mean, half = figures.mean_interval([*values, np.nan], 0.95)
     expected = stats.ttest_1samp(values, 0).confidence_interval()
     assert mean - half == pytest.approx(expected.low, rel=1e-12)
     assert mean + half == pytest.approx(expected.high, rel=1e-12)
-    assert np.isnan(figures.mean_interval([3.0])[1])
+    assert np.isnan(figures.mean_interval([3.0], 0.95)[1])
 
 
 def test_files_have_the_same_bytes_each_time_and_no_date(tmp_path):
@@ -424,6 +425,9 @@ def test_long_name_of_an_arm_is_folded_not_cut(trial, tmp_path):
 def test_every_figure_has_a_caption_of_its_own(root):
     assert [picture.name for picture in group_figures.PICTURES] == list(layout.FIGURES)
     for picture in group_figures.PICTURES:
-        assert len(group_figures.caption_of(picture.name)) > 40
+        text = group_figures.caption_of(picture.name, {"group": {"level": 0.9}})
+        assert len(text) > 40
+        assert not re.search(r"95 % (?!limits of agreement)|[{}]", text), picture.name
+    assert "90 % interval" in group_figures.caption_of("sensitivity", {"group": {"level": 0.9}})
     captions = {p.stem for p in (root / "report").glob("*.rst")} - {"workflow"}
     assert captions == {p.name for p in group_figures.PICTURES}

@@ -303,8 +303,10 @@ def test_intervals_of_the_course_are_those_within_participants(trial):
 
 def test_link_has_within_and_between_slopes(trial):
     found = read(trial, "link")
-    assert list(found["contrast"]) == ["within participants slope", "between participants slope"]
-    assert (found["df"] < 24).all()
+    slopes = [f"{kind} participants slope" for kind in ("within", "between")]
+    assert list(found["contrast"]) == [*slopes, "naltrexone - placebo"]
+    assert list(found["analysis"]) == ["link", "link", "mediation"]
+    assert (found.loc[found["analysis"] == "link", "df"] < 24).all()
 
 
 def test_data_dictionaries_describe_every_column(trial):

@@ -271,7 +271,7 @@ def least_squares(x: NDArray, y: NDArray, weights: ArrayLike, absorbed: int = 0,
     return inference(w @ result.params, w @ result.cov_params() @ w, df)
 
 
-def inference(estimate: float, variance: float, df: float) -> Inference:
+def inference(estimate: float, variance: float, df: float, level: float = 0.95) -> Inference:
     """Test an estimate with its variance against zero by Student's t.
 
     Raises
@@ -284,7 +284,7 @@ def inference(estimate: float, variance: float, df: float) -> Inference:
     if not variance > 0:
         raise InputError("the values do not vary, so that there is no standard error")
     se = np.sqrt(variance)
-    half, t = stdtrit(df, 0.975) * se, estimate / se
+    half, t = stdtrit(df, 0.5 + level / 2) * se, estimate / se
     return Inference(*map(np.float64, (estimate, se, df, t, two_sided(t, df), estimate - half, estimate + half)))
 
 
@@ -393,7 +393,7 @@ def noncentral_interval(t: float, df: float, level: float = 0.95) -> tuple[float
 SIZES = ("d_z", "d_z_low", "d_z_high", "g_av", "g_ci_low", "g_ci_high")
 
 
-def effect_sizes(test: Inference, pairs: int, spread: float, df: float) -> dict[str, float]:
+def effect_sizes(test: Inference, pairs: int, spread: float, df: float, level: float = 0.95) -> dict[str, float]:
     """Effect sizes of a fitted contrast, with intervals from the noncentral t: they agree with its p.
 
     Parameters
@@ -405,6 +405,8 @@ def effect_sizes(test: Inference, pairs: int, spread: float, df: float) -> dict[
         Root of the mean variance of the conditions' session values.
     df : float
         Of `spread`, for the correction of small samples.
+    level : float
+        Of the intervals.
 
     Notes
     -----
@@ -414,24 +416,26 @@ def effect_sizes(test: Inference, pairs: int, spread: float, df: float) -> dict[
     """
     if not np.isfinite(test.t):
         return dict.fromkeys(SIZES, np.nan)
-    t = np.array([test.t, *noncentral_interval(float(test.t), float(test.df))])
+    t = np.array([test.t, *noncentral_interval(float(test.t), float(test.df), level)])
     d = t / np.sqrt(pairs) if pairs > 1 else np.full(3, np.nan)
     g = (1 - 3 / (4 * df - 1)) * t * test.se / spread if spread > 0 and df >= 1 else np.full(3, np.nan)
     return dict(zip(SIZES, map(float, [*d, *g]), strict=True))
 
 
-def reliability(table: NDArray[np.float64]) -> dict[str, float]:
+def reliability(table: NDArray[np.float64], level: float = 0.95) -> dict[str, float]:
     """Reliability of repeated baselines: within-person CV, ICC(A,1) and the minimal detectable change.
 
     Parameters
     ----------
     table : (n, k)
         Participants by visits, complete.
+    level : float
+        Of the interval of the ICC.
 
     Returns
     -------
     dict
-        cv_within_percent, cv_between_percent, icc, icc_low, icc_high (95 %), sem, mdc (95 %), mdc_percent; empty where
+        cv_within_percent, cv_between_percent, icc, icc_low, icc_high, sem, mdc (95 %), mdc_percent; empty where
         every value is the same. The interval of the ICC is NaN where its approximation does not hold the estimate.
 
     Notes
@@ -452,7 +456,7 @@ def reliability(table: NDArray[np.float64]) -> dict[str, float]:
     icc = (msr - mse) / (msr + (k - 1) * mse + k * (msc - mse) / n)
     a, b = k * icc / (n * (1 - icc)), 1 + k * icc * (n - 1) / (n * (1 - icc))
     v = (a * msc + b * mse) ** 2 / ((a * msc) ** 2 / (k - 1) + (b * mse) ** 2 / ((n - 1) * (k - 1)))
-    low, high = fdtri(n - 1, v, 0.975), fdtri(v, n - 1, 0.975)
+    low, high = fdtri(n - 1, v, 0.5 + level / 2), fdtri(v, n - 1, 0.5 + level / 2)
     scaled = msr / low  # `low` may be infinite
     icc_low = n * (scaled - mse) / (k * msc + (k * n - k - n) * mse + n * scaled)
     icc_high = n * (high * msr - mse) / (k * msc + (k * n - k - n) * mse + n * high * msr)

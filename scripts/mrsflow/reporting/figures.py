@@ -125,6 +125,15 @@ def plain(text: object) -> str:
     return str(text).replace("$", r"\$")
 
 
+def p_value(p: float) -> str:
+    """Write a p-value as every figure and page does.
+
+    >>> p_value(0.01239), p_value(0.00004)
+    ('0.012', '< 0.001')
+    """
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
+
+
 def panel_title(text: object, columns: int) -> str:
     """Text for the title of one of several panels beside each other, folded where it would be cut."""
     import textwrap
@@ -132,7 +141,7 @@ def panel_title(text: object, columns: int) -> str:
     return plain(textwrap.fill(str(text), 76 // columns))
 
 
-def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+def mean_interval(values: ArrayLike, level: float) -> tuple[float, float]:
     """Mean and half-width of its t interval over the finite values; the half-width is NaN for fewer than two."""
     from scipy.special import stdtrit
 

@@ -164,7 +164,7 @@ def mean_spectra(trial: "TrialResults") -> "Figure | None":
     top.legend(title="Mean ± SD, infusion blocks" if trial.frozen else "Mean ± SD, all blocks", alignment="left")
     if two:
         for condition in conditions[1:]:
-            _draw_difference(axes[1, 0], spectra, condition, conditions[0], styles[condition]["color"], trial.within)
+            _draw_difference(axes[1, 0], trial, condition, conditions[0], styles[condition]["color"])
         axes[1, 0].axhline(0, color=GREY, linewidth=0.7)
         axes[1, 0].set(ylabel="Difference", yticks=[])
         axes[1, 0].legend(alignment="left")
@@ -172,14 +172,15 @@ def mean_spectra(trial: "TrialResults") -> "Figure | None":
     return figure
 
 
-def _draw_difference(axes: "Axes", spectra: Any, condition: str, reference: str, colour: str, within: bool) -> None:
+def _draw_difference(axes: "Axes", trial: "TrialResults", condition: str, reference: str, colour: str) -> None:
     """Mean difference of two arms at each shift with its pointwise interval, paired where participants have both."""
     from scipy.special import stdtrit
 
+    spectra, shown = trial.spectra, f"{100 * trial.level:g} % interval"
     first, second = (
         {p: n for n, p in enumerate(spectra.participant) if spectra.condition[n] == a} for a in (condition, reference)
     )
-    if within:
+    if trial.within:
         both = sorted(set(first) & set(second))
         difference = spectra.values[[first[p] for p in both]] - spectra.values[[second[p] for p in both]]
         mean, count = difference.mean(axis=0), len(both)
@@ -188,10 +189,8 @@ def _draw_difference(axes: "Axes", spectra: Any, condition: str, reference: str,
         a, b = (spectra.values[list(found.values())] for found in (first, second))
         mean, freedom = a.mean(axis=0) - b.mean(axis=0), len(a) + len(b) - 2
         error = np.sqrt(a.var(axis=0, ddof=1) / len(a) + b.var(axis=0, ddof=1) / len(b))
-    half = stdtrit(freedom, 0.975) * error
-    axes.plot(
-        spectra.ppm, mean, color=colour, linewidth=0.9, label=f"{plain(condition)} − {plain(reference)}, 95 % interval"
-    )
+    half = stdtrit(freedom, 0.5 + trial.level / 2) * error
+    axes.plot(spectra.ppm, mean, color=colour, linewidth=0.9, label=f"{plain(condition)} − {plain(reference)}, {shown}")
     axes.fill_between(spectra.ppm, mean - half, mean + half, color=colour, alpha=0.25, linewidth=0)
 
 
@@ -214,7 +213,7 @@ def paired_change(trial: "TrialResults") -> "Figure | None":
         x="x", y="change_percent", hue="sex", style="sex", palette="colorblind", s=22, ax=axes, zorder=2,
     )  # fmt: skip
     for n, condition in enumerate(order):
-        mean, half = mean_interval(change.loc[change["condition"] == condition, "change_percent"])
+        mean, half = mean_interval(change.loc[change["condition"] == condition, "change_percent"], trial.level)
         axes.errorbar(n + 0.12, mean, half, color=INK, marker="D", markersize=4, capsize=3, linewidth=1.4, zorder=3)
     axes.axhline(0, color=GREY, linewidth=0.7, zorder=0)
     axes.set(xlim=(-0.5, len(order) - 0.5), xlabel="", ylabel=f"{plain(trial.outcome)}, infusion − baseline (%)")

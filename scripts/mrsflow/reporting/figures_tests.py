@@ -14,6 +14,7 @@ from mrsflow.reporting.figures import (
     legend_below,
     mean_interval,
     new_figure,
+    p_value,
     panel_title,
     plain,
 )
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
     from mrsflow.reporting.group_data import TrialResults
 
 
-OTHER_QUESTIONS = ("carry-over",)
-"""Rows of the sensitivity table that are not about the primary contrast."""
+OTHER_QUESTIONS = ("carry-over", "equivalence", "non-inferiority", "tipping point")
+"""Rows of the sensitivity table whose value, interval or p answers another question than the primary one."""
 
 SHOWN_CONTRASTS = ("primary", "baseline by arm", "secondary", "moderator", "subgroup")
 
 
 def draw_forest(axes: "Axes", rows: pd.DataFrame, label: str, emphasis: int = 1) -> None:
-    """Draw estimates with their 95 % intervals, one row each from the top, and their numbers on the right.
+    """Draw estimates with their intervals, one row each from the top, and their numbers on the right.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def _numbers(row: Any) -> str:
     if np.isfinite([row.ci_low, row.ci_high]).all():
         text += f" [{row.ci_low:.2f}, {row.ci_high:.2f}]"
     if np.isfinite(row.p):
-        text += f"  p {row.p:.3f}" if row.p >= 0.0005 else "  p < 0.001"
+        text += f"  p {p_value(row.p)}"
     return text.replace("-", "−")
 
 
@@ -165,7 +166,7 @@ def mood(trial: "TrialResults") -> "Figure | None":
                      linewidth=0.7, marker=styles[condition]["marker"], markersize=3, ax=panel)  # fmt: skip
         panel.set_title(panel_title(f"{condition} (n = {own['participant'].nunique()})", len(axes[0])))
         panel.set_ylabel(f"{trial.mood_label} score (points)")
-        found = np.array([mean_interval(own.loc[own["time_point"] == t, "score"]) for t in times])
+        found = np.array([mean_interval(own.loc[own["time_point"] == t, "score"], trial.level) for t in times])
         x = np.arange(len(times)) + 0.05 * (n - (len(conditions) - 1) / 2)
         axes[0, -1].errorbar(
             x, found[:, 0], found[:, 1], label=plain(condition), capsize=3, markersize=5, **styles[condition]

@@ -94,7 +94,7 @@ def draw_all(trial: "TrialResults", folder: Path) -> None:
                 {
                     "name": picture.name,
                     "title": picture.title,
-                    "caption": caption_of(picture.name),
+                    "caption": caption_of(picture.name, trial.config),
                     "drawn": drawn,
                     "reason": "" if drawn else reason,
                 }
@@ -107,9 +107,12 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
     return read_json(folder / "figures.json")
 
 
-def caption_of(name: str) -> str:
-    """Caption of a figure on one line."""
-    return " ".join((CAPTIONS / f"{name}.rst").read_text(encoding="utf-8").split())
+def caption_of(name: str, config: dict[str, Any]) -> str:
+    """Caption of a figure on one line, with what it takes from the configuration, as Snakemake renders it."""
+    from jinja2 import StrictUndefined, Template
+
+    text = (CAPTIONS / f"{name}.rst").read_text(encoding="utf-8")
+    return " ".join(Template(text, undefined=StrictUndefined).render(snakemake={"config": config}).split())
 
 
 def _placeholder(title: str, reason: str) -> "Figure":

@@ -10,11 +10,12 @@ import pandas as pd
 
 from mrsflow.files import read_json, write_table, write_text
 from mrsflow.reporting import methods
+from mrsflow.reporting.figures import p_value
 from mrsflow.reporting.group_figures import read_index
 from mrsflow.reporting.group_read import load, sidecars_of
 from mrsflow.reporting.report import render
 from mrsflow.reporting.session_page import number
-from mrsflow.statistics import analysis_plan
+from mrsflow.statistics import analysis_plan, supplement
 from mrsflow.statistics.clinical import has_scores
 from mrsflow.statistics.plan import plan_of
 from mrsflow.study import layout, masking
@@ -39,12 +40,12 @@ RESULT_COLUMNS = {
     "contrast": ("Contrast", 0),
     "n": ("Participants / sessions / blocks", 0),
     "estimate": ("Estimate", 4),
-    "interval": ("95 % interval", 0),
+    "interval": ("Interval", 0),
     "df": ("df", 1),
     "df_method": ("df method", 0),
     "adjusted_for": ("Adjusted for", 0),
-    "p": ("p", 4),
-    "p_adjusted": ("p adjusted", 4),
+    "p": ("p", 0),
+    "p_adjusted": ("p adjusted", 0),
     "remark": ("Remark", 0),
 }
 
@@ -54,8 +55,8 @@ RELIABILITY_COLUMNS = {
     "cv_within_percent": ("CV within (%)", 1),
     "cv_between_percent": ("CV between (%)", 1),
     "icc": ("ICC(A,1)", 2),
-    "icc_low": ("95 % low", 2),
-    "icc_high": ("95 % high", 2),
+    "icc_low": ("ICC low", 2),
+    "icc_high": ("ICC high", 2),
     "mdc_percent": ("Minimal detectable change (%)", 1),
     "remark": ("Remark", 0),
 }
@@ -89,7 +90,7 @@ LOSS_COLUMNS = {
     "remark": ("Remark", 0),
 }
 
-AS_IT_IS = ("Contrast", "p", "p adjusted", "Adjusted for", "Remark")
+AS_IT_IS = ("Contrast", "p", "p adjusted", "Adjusted for", "Remark", "Equivalence", "Non-inferiority")
 """Entries of the headline whose hyphens are not minus signs."""
 
 SESSION_COLUMNS = ("Session", "Convert", "Preprocess", "Fit", "Blocks used", "SNR", "Linewidth (Hz)")
@@ -275,7 +276,9 @@ def _families(trial: "TrialResults") -> tuple[list[str], str]:
     plan = plan_of(trial.config)
     names = [c.name if trial.frozen else f"contrast {i}" for i, c in enumerate(plan.contrasts, start=1)]
     scored = has_scores(trial.config, trial.sessions)
-    return analysis_plan.families_of(trial, plan, names, scored), analysis_plan.graph_of(trial, plan, names, scored)
+    families = analysis_plan.families_of(trial, plan, names, scored)
+    families += supplement.in_words(trial.config, scored)
+    return families, analysis_plan.graph_of(trial, plan, names, scored)
 
 
 def _planned(trial: "TrialResults") -> str:
@@ -306,19 +309,21 @@ def _departures(folder: Path, trial: "TrialResults") -> dict[str, Any] | None:
 
 def _headline(content: dict[str, Any]) -> list[tuple[str, str | None]]:
     """Give the primary result as label and value."""
-    counts = "{n_participants} participants, {n_sessions} sessions, {n_blocks} blocks, {n_doubtful} of them doubtful"
+    counts = "{n_participants} participants, {n_sessions} sessions, {n_blocks} infusion blocks, {n_doubtful} "
+    counts += "of them doubtful"
     rows: list[tuple[str, str | None]] = [("In the primary analysis", counts.format(**content))]
     if content["estimate"] is None:
         return [*rows, ("Result", content["reason"])]
     percent = "{percent_of_baseline:.2f} % [{percent_ci_low:.2f}, {percent_ci_high:.2f}]".format(**content)
+    interval = "{estimate:.4f} [{ci_low:.4f}, {ci_high:.4f}]".format(**content)
     rows += [
         ("Contrast", f"{content['outcome']}, {content['contrast']}"),
-        ("Estimate [95 % interval]", "{estimate:.4g} [{ci_low:.4g}, {ci_high:.4g}]".format(**content)),
+        (f"Estimate [{100 * content['ci_level']:g} % interval]", interval),
         ("In percent of the mean baseline", percent),
-        ("p", f"{content['p']:.4f} ({content['df_method']}, df {content['df']:.1f})"),
+        ("p", f"{p_value(content['p'])} ({content['df_method']}, df {content['df']:.1f})"),
     ]
     if content["p_adjusted"] is not None and content["p_adjusted"] != content["p"]:
-        rows.append(("p adjusted", f"{content['p_adjusted']:.4f} ({content['family']})"))
+        rows.append(("p adjusted", f"{p_value(content['p_adjusted'])} ({content['family']})"))
     if content["adjusted_for"]:
         rows.append(("Adjusted for", content["adjusted_for"]))
     if content["remark"]:
@@ -328,6 +333,8 @@ def _headline(content: dict[str, Any]) -> list[tuple[str, str | None]]:
     if found.get("fraction") is not None:
         interval = "[{ci_low:.2f}, {ci_high:.2f}]".format(**found) if found["bounded"] else "not bounded"
         rows.append(("Attenuation (fraction)", f"{found['fraction']:.2f} {interval}"))
+    if content.get("equivalence"):
+        rows.append((content["equivalence"]["analysis"].capitalize(), content["equivalence"]["remark"]))
     return [(label, value.replace("-", "−") if label not in AS_IT_IS else value) for label, value in rows]
 
 
@@ -338,8 +345,14 @@ def _results(table: pd.DataFrame | None) -> dict[str, Any] | None:
     counts = table[["n_participants", "n_sessions", "n_blocks"]].to_numpy()
     limits = table[["ci_low", "ci_high"]].to_numpy(float)
     n = [" / ".join(_cell(v, 0) for v in row) if row[0] == row[0] else "n/a" for row in counts]
-    interval = [f"{low:.4f} to {high:.4f}" if np.isfinite(low + high) else "n/a" for low, high in limits]
-    return _shown(table.assign(n=n, interval=interval), RESULT_COLUMNS)
+    interval = [
+        f"{low:.4f}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high:.4f}" if np.isfinite(low + high) else "n/a"
+        for low, high in limits
+    ]
+    levels = [f" ({100 * level:g} %)" if np.isfinite(level) else "" for level in table["ci_level"].to_numpy(float)]
+    interval = [text + level for text, level in zip(interval, levels, strict=True)]
+    tested = {name: [p_value(p) if p == p else None for p in table[name]] for name in ("p", "p_adjusted")}
+    return _shown(table.assign(n=n, interval=interval, **tested), RESULT_COLUMNS)
 
 
 def _shown(table: pd.DataFrame | None, columns: dict[str, tuple[str, int]]) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsflow import files
-from mrsflow.statistics import multiplicity
+from mrsflow.statistics import multiplicity, supplement
 from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Plan, formula, terms_of
 from mrsflow.study import covariates, quality_rules
@@ -106,6 +106,7 @@ def write(trial: TrialData, plan: Plan, rows: Rows, scored: bool) -> None:
         "adjusted_for": covariates.text_of(trial.sessions, plan.adjust_for),
         "families": families_of(trial, plan, names, scored),
         "graph": graph_of(trial, plan, names, scored),
+        "beside": supplement.in_words(config, scored),
         "rules": [
             f"{rule['metric']} {limit} ({rule['level']})"
             for rule in config["quality"]["rules"]
@@ -124,6 +125,7 @@ def in_markdown(content: dict[str, Any]) -> str:
         "Primary model": [f"- {text}" for text in content["model"]],
         "Covariates": [content["adjusted_for"] or "None beside those of the model."],
         "Families of tests": [*(f"- {text}" for text in content["families"]), "", "```text", content["graph"], "```"],
+        "Beside the tests": [f"- {text}" for text in content["beside"]],
         "Rules that exclude": [f"- {text}" for text in content["rules"]] or ["None."],
         "Settings": [f"- `{key}`: {value}" for key, value in content["settings"].items()],
     }

@@ -181,16 +181,16 @@ def score_table(config: dict[str, Any], sessions: "pd.DataFrame") -> "pd.DataFra
 
 
 def mood_table(config: dict[str, Any], sessions: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
-    """Describe the scores by arm and time point: n, mean, SD and the 95 % interval of the mean."""
+    """Describe the scores by arm and time point: n, mean, SD and the interval of the mean."""
     from scipy.special import stdtrit
 
-    scale, found = config["group"]["mood_scale"], []
+    scale, found, upper = config["group"]["mood_scale"], [], 0.5 + config["group"]["level"] / 2
     for column in columns:
         for condition, part in sessions.groupby("condition", sort=False):
             values = part[column].dropna().to_numpy(float)
             n = len(values)
             mean, sd = (values.mean() if n else np.nan), (values.std(ddof=1) if n > 1 else np.nan)
-            half = float(stdtrit(max(n - 1, 1), 0.975)) * sd / np.sqrt(n) if n > 1 else np.nan
+            half = float(stdtrit(max(n - 1, 1), upper)) * sd / np.sqrt(n) if n > 1 else np.nan
             found.append({
                 "scale": scale, "time_point": column.removeprefix(f"{scale}_"), "condition": condition, "n": n,
                 "mean": mean, "sd": sd, "ci_low": mean - half, "ci_high": mean + half,
@@ -211,7 +211,7 @@ def attenuation_rows(plan: Plan, rows: Rows, outcome: str, control: str | dict[s
         if compared is None:
             continue
         try:
-            made = _attenuation(plan, rows, compared, control)
+            made = _attenuation(plan, rows, compared, control) | {"ci_level": plan.level}
         except InputError as error:
             made = {"remark": f"not estimated: {error}"}
         found.append({"outcome": outcome, "estimand": rows.estimand, "contrast": contrast.name, **made})
@@ -244,7 +244,7 @@ def _attenuation(plan: Plan, rows: Rows, compared: tuple[str, str], control: str
     weights = np.array([part.difference(model) for part in parts])
     treated, reference = weights @ model.fit.beta - _at_mean(model, rows, above)
     df = float(model.test(weights[0] - treated / reference * weights[1]).df)
-    found = session_models.fieller(treated, reference, weights @ model.fit.covariance_kr @ weights.T, df)
+    found = session_models.fieller(treated, reference, weights @ model.fit.covariance_kr @ weights.T, df, plan.level)
     method = f"Fieller, {against} in the model of the contrast, Kenward-Roger covariance"
     used = model.formula, adjusted_for(plan, model.columns)
     return _fraction_cells(found, (treated, reference), df, method, used, model.table)
@@ -276,7 +276,7 @@ def _of_sessions(plan: Plan, rows: Rows, parts: list[Contrast], above: float, ag
     direction = np.array([1.0, -treated / reference])
     own = {g: direction @ v @ direction for g, v in by.items()}
     df = sum(own.values()) ** 2 / sum(v**2 / variance[g][1] for g, v in own.items())
-    found = session_models.fieller(treated, reference, sum(by.values()), df)
+    found = session_models.fieller(treated, reference, sum(by.values()), df, plan.level)
     text = f"session {'change' if rows.change else 'mean'} ~ {' + '.join(['condition', *covariates])}"
     method = f"Fieller, {against}, a variance for each condition"
     return _fraction_cells(found, (treated, reference), df, method, (text, adjusted_for(plan, covariates)), sessions)

@@ -84,8 +84,16 @@ def counts(blocks: pd.DataFrame) -> dict[str, int]:
 
 
 def numbers(test: Inference) -> dict[str, float]:
-    """Cells of a test."""
-    return {name: float(getattr(test, name)) for name in ("estimate", "se", "df", "t", "p", "ci_low", "ci_high")}
+    """Cells of a test; those of its interval come with `complete_row`."""
+    return {name: float(getattr(test, name)) for name in ("estimate", "se", "df", "t", "p")}
+
+
+def interval(row: dict[str, Any], level: float) -> dict[str, float]:
+    """Cells of the interval of a row with estimate, standard error and degrees of freedom."""
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(row["df"], 0.5 + level / 2)) * row["se"]
+    return {"ci_low": row["estimate"] - half, "ci_high": row["estimate"] + half, "ci_level": level}
 
 
 def session_row(
@@ -137,19 +145,21 @@ def sizes(plan: Plan, rows: "Rows", contrast: Contrast, test: Inference) -> dict
     if not contrast.weights:
         spread = float(used.groupby("visit")[rows.value].var().mean() ** 0.5)
         people = used["participant"].nunique()
-        return session_models.effect_sizes(test, people, spread, people - 1)
+        return session_models.effect_sizes(test, people, spread, people - 1, plan.level)
     if plan.design == "parallel":
         used = by_participant(used, [rows.value])
     by = used[used["condition"].isin(contrast.of)].groupby("condition")[rows.value]
     spread = float(by.var().mean() ** 0.5)
     if plan.design == "parallel":
-        return session_models.effect_sizes(test, 0, spread, float(by.size().sum() - by.ngroups))
+        return session_models.effect_sizes(test, 0, spread, float(by.size().sum() - by.ngroups), plan.level)
     pairs = session_models.complete(used, tuple(contrast.of))["participant"].nunique()
-    return session_models.effect_sizes(test, pairs, spread, pairs - 1)
+    return session_models.effect_sizes(test, pairs, spread, pairs - 1, plan.level)
 
 
 def complete_row(row: dict[str, Any], rows: "Rows", plan: Plan) -> dict[str, Any]:
-    """Add what every row has: outcome, estimand, covariates, dropped rows, the estimate in percent of the baseline."""
+    """Add what every row has: interval, outcome, estimand, covariates, dropped rows, percents of the baseline."""
+    if "ci_low" not in row and np.isfinite(row.get("se", np.nan)):
+        row = row | interval(row, plan.level)
     names = {"estimate": "percent_of_baseline", "ci_low": "percent_ci_low", "ci_high": "percent_ci_high"}
     found = {new: 100 * row[old] / rows.baseline for old, new in names.items() if old in row}
     found |= {"n_dropped": rows.n_dropped + row.get("n_dropped", 0)}
@@ -247,7 +257,8 @@ def _at_zero(model: Model) -> str:
 
 def with_sizes(plan: Plan, rows: "Rows", contrast: Contrast, row: dict[str, Any]) -> dict[str, Any]:
     """Add the effect sizes of a row's own test."""
-    test = Inference(*(np.float64(row[name]) for name in ("estimate", "se", "df", "t", "p", "ci_low", "ci_high")))
+    known = (np.float64(row.get(name, np.nan)) for name in ("estimate", "se", "df", "t", "p", "ci_low", "ci_high"))
+    test = Inference(*known)
     return row | sizes(plan, rows, contrast, test)
 
 
@@ -353,7 +364,7 @@ def rerandomised(plan: Plan, rows: "Rows", contrast: Contrast) -> dict[str, Any]
     free = replace(plan, carry_over=False)  # what carries over follows from the assignment
     row = session_test(free, rows, contrast, analysis="re-randomisation", variance="equal")
     p, t, exact = randomisation_of(plan, rows, contrast)
-    unknown = ("se", "df", "ci_low", "ci_high")
+    unknown = ("se", "df")
     kept = {name: value for name, value in row.items() if name not in unknown}
     how = f"all {len(t)} assignments" if exact else f"{len(t)} random assignments"
     kept["remark"] = joined(kept["remark"], "not adjusted for carry-over" * plan.carry_over)

@@ -15,13 +15,17 @@ from mrsflow.statistics import (
     analysis_plan,
     carry_over,
     clinical,
+    clinical_course,
     consort,
     contrasts,
     design_checks,
+    evidence,
+    mediation,
     moderators,
     multiplicity,
     outcomes,
     participant_flow,
+    supplement,
     timecourse,
     visits,
 )
@@ -118,7 +122,7 @@ def load(config: dict[str, Any], study: Study, located: list[cohort.SessionFiles
 def design_of(config: dict[str, Any], study: Study, located: list[cohort.SessionFiles]) -> pd.DataFrame:
     """Sessions table with the columns of participants, the vendor, numbers as numbers, and the (masked) condition."""
     sessions = planned(config, study)
-    mood = clinical.mood_columns(config, sessions)
+    mood = [*clinical.mood_columns(config, sessions), *clinical_course.columns_of(config)]
     sessions = clinical.as_numbers(sessions, [c for c in mood if c in sessions])
     own = config["study"]
     design_checks.check_conditions(own["design"], sessions, bool(own["baseline_visits"]) or own["replicates"])
@@ -218,12 +222,11 @@ def analyse(everyone: TrialData, plan: Plan, rows: Rows) -> Tables:
     usable = everyone.blocks[everyone.blocks[plan.outcome].notna() & ~everyone.blocks["excluded"]]
     all_blocks = usable.rename(columns={plan.outcome: "outcome"}).reset_index(drop=True)
     found, primary = primary_rows(plan, rows, all_blocks)
-    sensitivity: list[dict[str, Any]] = []
+    sensitivity = shared_with_contrasts(found)
     if plan.design != "single_arm":
-        sensitivity = shared_with_contrasts(found) + sensitivity_set.sensitivity_rows(
-            everyone, plan, rows, group["other_denominators"]
-        )
+        sensitivity += sensitivity_set.sensitivity_rows(everyone, plan, rows, group["other_denominators"])
         sensitivity += carry_over.carry_over_rows(plan, rows)
+    sensitivity += supplement.supplementary_rows(everyone, plan, rows, found[0])
     found += secondary_rows(everyone, plan, group["secondary"])
     found += moderators.moderator_rows(plan, rows, group["moderators"])
     tables: Tables = {}
@@ -234,6 +237,7 @@ def analyse(everyone: TrialData, plan: Plan, rows: Rows) -> Tables:
         found, attenuated = found + made, attenuated + more
         columns = clinical.mood_columns(config, everyone.sessions)
         tables["mood"] = clinical.mood_table(config, everyone.sessions, columns)
+    found += clinical_course.clinical_course_rows(plan, everyone.sessions, group["clinical"])
     tables["contrasts"] = as_table(found, "contrasts")
     tables["sensitivity"] = as_table(sensitivity, "sensitivity")
     tables["attenuation"] = result_tables.from_rows(attenuated, "attenuation")
@@ -319,8 +323,10 @@ def mood_results(
         row | {"analysis": f"clinical outcome, {row['analysis']}"}
         for row in moderators.moderator_rows(own, mood, group["moderators"], multiplicity.MOOD_MODERATORS)
     ]
+    found += supplement.mood_rows(plan, everyone.config, everyone.sessions, mood, name)
     attenuated = clinical.attenuation_rows(plan, mood, name, group["control"])
     linked = contrasts.estimated(lambda: clinical.link_rows(plan, rows, mood, name), "link", "slopes")
+    linked += mediation.mediation_rows(plan, rows, mood, name)
     return found, attenuated, as_table(linked, "link")
 
 
@@ -350,9 +356,12 @@ def headline_of(everyone: TrialData, plan: Plan, rows: Rows, tables: Tables) -> 
     if not np.isfinite(row["estimate"]):
         return found | {"contrast": row["contrast"], "reason": row["remark"]}
     names = ("n_participants", "n_sessions", "n_blocks", "n_dropped", "contrast", "model", "df_method", "remark")
-    names += ("p_adjusted", "family", "estimate", "se", "df", "p", "ci_low", "ci_high")
+    names += ("p_adjusted", "family", "estimate", "se", "df", "p", "ci_low", "ci_high", "ci_level")
     names += ("percent_of_baseline", "percent_ci_low", "percent_ci_high", "d_z", "g_av", "singular", "converged")
     found |= {name: _plain(row[name]) for name in names}
+    bounds = tables["sensitivity"][tables["sensitivity"]["analysis"].isin(evidence.KINDS)].to_dict("records")
+    if bounds:
+        found["equivalence"] = {name: _plain(bounds[0][name]) for name in ("analysis", "p", "remark")}
     first = tables["attenuation"].head(1).to_dict("records")
     return found | {"attenuation": {k: _plain(v) for k, v in first[0].items()} if first else None}
 

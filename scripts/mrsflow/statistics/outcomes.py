@@ -234,6 +234,12 @@ def add_baseline(sessions: "pd.DataFrame") -> "pd.DataFrame":
     return sessions.assign(bl_dev=sessions["bl"] - own, bl_mean=own - means.mean())
 
 
+def baseline_terms(sessions: "pd.DataFrame", within: bool) -> list[str]:
+    """Name the parts of the baseline that a model can have; `within`: participants have several, which may differ."""
+    differs = within and bool(sessions["bl_dev"].abs().max() > 0)
+    return ["bl_dev"] * differs + ["bl_mean"]
+
+
 def split_within(sessions: "pd.DataFrame", column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Split a session-level covariate into the deviation from the participant's mean and that mean, centred."""
     means = sessions.groupby("participant")[column].mean()

@@ -66,6 +66,8 @@ class Plan:
         Whether the primary model of a crossover has the condition of the visit before.
     visits : tuple of int
         Visits before treatment, with which the others are compared; none where the baseline lies within the session.
+    level : float
+        Of intervals.
     """
 
     design: str
@@ -78,6 +80,7 @@ class Plan:
     visits: tuple[int, ...] = ()
     replicates: bool = False
     carry_over: bool = False
+    level: float = 0.95
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -105,6 +108,7 @@ def plan_of(config: dict[str, Any]) -> Plan:
         tuple(study["baseline_visits"]),
         study["replicates"],
         group["carry_over"],
+        group["level"],
     )
 
 

@@ -61,7 +61,7 @@ def relative(name: str) -> str:
 
 
 def course(trial: "TrialData", outcome: str, baseline: float) -> "pd.DataFrame":
-    """Give the mean of each block by condition with a 95 % interval.
+    """Give the mean of each block by condition with its interval.
 
     Where visits are before and after, they are the blocks, each the mean of its session. In a crossover the interval is
     of the variation within participants (Cousineau 2005, doi:10.20982/tqmp.01.1.p042, with Morey's correction 2008,
@@ -90,7 +90,7 @@ def course(trial: "TrialData", outcome: str, baseline: float) -> "pd.DataFrame":
                 continue
             raw, mean = used.loc[here, outcome], float(used.loc[here, outcome].mean())
             spread = float(values[here].std(ddof=1)) * correction if n > 1 else np.nan
-            half = float(stdtrit(n - 1, 0.975)) * spread / np.sqrt(n) if n > 1 else np.nan
+            half = float(stdtrit(n - 1, 0.5 + trial.level / 2)) * spread / np.sqrt(n) if n > 1 else np.nan
             found.append({
                 "outcome": outcome, "condition": condition, "block": block, "phase": used.loc[here, "phase"].iloc[0],
                 "onset_s": float(used.loc[here, "onset_s"].mean()),
@@ -180,7 +180,7 @@ def reliability_rows(trial: "TrialData", outcomes: list[str]) -> list[Row]:
         means = used.groupby(["participant", "visit"])[outcome].mean().unstack("visit").iloc[:, :2].dropna()
         row = {"outcome": outcome, "n_participants": len(means), "n_visits": means.shape[1]}
         if means.shape[1] == 2 and len(means) > 2:
-            row |= session_models.reliability(means.to_numpy(float))
+            row |= session_models.reliability(means.to_numpy(float), trial.level)
         else:
             row["remark"] = "three participants with baselines of two visits are needed"
         found.append(row)

@@ -287,6 +287,10 @@ def _question_faults(content: dict[str, Any]) -> Iterator[str]:
             f"study.baseline_visits is {visits} and blocks.baseline is {content['blocks']['baseline']}: the baseline "
             "is a visit or a part of every session, not both; empty one of them"
         )
+    if (bounds := group["equivalence"]) and bounds["low"] is None and bounds["high"] is None:
+        yield "group.equivalence has neither low nor high; give a bound (% of the mean baseline), or set it to null"
+    elif bounds and bounds["low"] == bounds["high"]:
+        yield "group.equivalence is empty between 0 and 0; give low below 0 or high above 0"
     if group["estimand"] in ("response", "adjusted_level") and not (content["blocks"]["baseline"] or visits):
         yield (
             f"group.estimand is {group['estimand']!r} and blocks.baseline is empty; name the bins before the "

@@ -24,6 +24,8 @@ RESERVED = {
 """Names that a covariate or moderator cannot have, and why."""
 FROM_SCANS = ("vendor",)
 """Columns that the scans give where the tables have none."""
+ANSWERS = {**dict.fromkeys(("yes", "true", "1"), True), **dict.fromkeys(("no", "false", "0"), False)}
+"""How columns of yes and no may say it, in any case."""
 
 
 def joined(sessions: "pd.DataFrame", participants: "pd.DataFrame") -> "pd.DataFrame":
@@ -39,6 +41,7 @@ def names_of(config: dict[str, Any]) -> dict[str, str]:
     group = config.get("group", {})
     found = dict.fromkeys(group.get("moderators", ()), "group.moderators")
     found |= dict.fromkeys(group.get("covariates", {}), "group.covariates")
+    found |= dict.fromkeys(group.get("expectancy", ()), "group.expectancy")
     return found | dict.fromkeys(group.get("adjust_for", ()), "group.adjust_for")
 
 
@@ -58,7 +61,8 @@ def faults(config: dict[str, Any], sessions: "pd.DataFrame", participants: "pd.D
     """
     every = joined(sessions, participants)
     found = []
-    for column, key in names_of(config).items():
+    asked = names_of(config) | dict.fromkeys(config.get("group", {}).get("leave_out", ()), "group.leave_out")
+    for column, key in asked.items():
         if column in RESERVED:
             found.append(f"{key}: {column!r} {RESERVED[column]}; rename the column, or take it out of {key}")
         elif any(sign in column for sign in "`:"):
@@ -70,12 +74,38 @@ def faults(config: dict[str, Any], sessions: "pd.DataFrame", participants: "pd.D
         return found
     try:
         typed(config, every)
+        for column in config.get("group", {}).get("leave_out", ()):
+            _refuse_other_answers(every, column)
         for column in config.get("group", {}).get("adjust_for", ()):
             if column in every:
                 _refuse_gaps(every, column)
     except InputError as error:
         found.append(str(error))
     return found
+
+
+def answer(value: Any) -> bool | None:
+    """Read a cell of a column of yes and no; None of anything else.
+
+    >>> answer("Yes"), answer(0), answer("maybe")
+    (True, False, None)
+    """
+    return ANSWERS.get(_label(value).lower())
+
+
+def _refuse_other_answers(sessions: "pd.DataFrame", column: str) -> None:
+    """Refuse what is neither yes nor no in a column whose marked participants are left out."""
+    given = sessions[sessions[column].notna()]
+    wrong = given[given[column].map(answer).isna()]
+    if len(wrong):
+        row = wrong.iloc[0]
+        raise InputError(
+            f"{row['line']}: {column} is {row[column]!r}; yes or no is needed (group.leave_out), n/a where not known"
+        )
+    if not given[column].map(answer).any():
+        raise InputError(
+            f"group.leave_out: {column!r} marks nobody, so that the analysis without them is the primary; take it out"
+        )
 
 
 def _refuse_gaps(sessions: "pd.DataFrame", column: str) -> None:

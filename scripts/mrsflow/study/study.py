@@ -103,9 +103,10 @@ def before_jobs(config: dict[str, Any], asked: dict[str, Any]) -> tuple[Study | 
     event = config["blocks"]["event"]
     times = [*validation.missing_times(study.samples, study.sessions, event, config["inputs"])]
     faults += validation.shortened(times)
+    where = validation.place_of(config["inputs"], "sessions")
+    faults += validation.missing_followups(config["group"], study.sessions, where)
     group = asked.get("group")
     if isinstance(group, dict) and group.get("mood_scale") == config["group"]["mood_scale"]:
-        where = validation.place_of(config["inputs"], "sessions")
         faults += validation.missing_scores(config["group"], study.sessions, where)
     return study, faults
 

@@ -63,6 +63,11 @@ class TrialData:
         return self.conditions[0]
 
     @property
+    def level(self) -> float:
+        """Level of intervals."""
+        return float(self.config["group"]["level"])
+
+    @property
     def outcome(self) -> str:
         """Name of the primary outcome."""
         return str(self.config["group"]["outcome"])

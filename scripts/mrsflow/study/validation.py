@@ -439,6 +439,34 @@ def missing_scores(group: dict[str, Any], sessions: "pd.DataFrame", where: str) 
             )
 
 
+def _no_numbers(sessions: "pd.DataFrame", column: str) -> Iterator[str]:
+    """Cells of a column of scores that are no finite numbers."""
+    import numpy as np
+    import pandas as pd
+
+    values = pd.to_numeric(sessions[column], errors="coerce").astype(float)
+    for row in sessions[sessions[column].notna() & ~np.isfinite(values)].to_dict("records"):
+        yield f"{row['line']}: {column} is {row[column]!r}; a finite number is needed, or n/a where it is missing"
+
+
+def missing_followups(group: dict[str, Any], sessions: "pd.DataFrame", where: str) -> Iterator[str]:
+    """Scores of further clinical outcomes that the sessions table does not have, and scales named twice."""
+    scales = [entry["scale"] for entry in group["clinical"]]
+    if twice := [name for name in scales if scales.count(name) > 1]:
+        yield f"group.clinical has scale {twice[0]!r} twice; put its follow-ups into one entry"
+    for entry in group["clinical"]:
+        scale, times = entry["scale"], (entry["baseline"], *entry["followups"])
+        if entry["baseline"] in entry["followups"]:
+            yield f"group.clinical: {scale} has {entry['baseline']!r} as baseline and as follow-up; take it out of one"
+        scores = sorted(c for c in sessions.columns if c.startswith(f"{scale}_"))
+        there = f"it has {', '.join(scores)}" if scores else f"it has no scores {scale}_..."
+        for column in (f"{scale}_{time}" for time in times):
+            if column in sessions:
+                yield from _no_numbers(sessions, column)
+            else:
+                yield f"group.clinical: there is no column {column!r} in {where}, {there}; correct it, or give them"
+
+
 def missing_times(
     samples: "pd.DataFrame", sessions: "pd.DataFrame", event: str, inputs: dict[str, Any]
 ) -> Iterator[str]:

@@ -1,0 +1,249 @@
+"""Sessions that are missing: the contrast with their values imputed, at random or by the reference, and tipping."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mrsflow.errors import InputError
+from mrsflow.models import estimates, session_models
+from mrsflow.models.imputation import impute
+from mrsflow.statistics.contrasts import complete_row, estimated, numbers
+
+if TYPE_CHECKING:
+    from mrsflow.models.mixed import Inference
+    from mrsflow.statistics.outcomes import Rows
+    from mrsflow.statistics.plan import Contrast, Plan
+
+Row = dict[str, Any]
+AT_RANDOM, REFERENCE, TIPPING = "imputed at random", "imputed, jump to reference", "tipping point"
+FURTHEST = 100.0
+"""Percent of the mean baseline within which the tipping point is sought."""
+STEPS = 16
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every planned value of every participant.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row for each planned session, by participant and visit: participant, visit, condition and covariates.
+    values : (n, q)
+        By participant: baselines of the visits where models adjust for them, then the values; NaN where missing.
+    x : (n, p)
+        Sequence (or condition) and covariates.
+    x_missing : (n, q, p)
+        The same, with the reference in place of the condition of a missing value.
+    treated : (n, S) bool
+        Whether the condition of a session is another than the reference.
+    """
+
+    table: pd.DataFrame
+    values: NDArray
+    x: NDArray
+    x_missing: NDArray
+    treated: NDArray
+
+
+TAKEN = {
+    "crossover": "the mixed model takes it as missing at random, given the other sessions of the participant",
+    "parallel": "the participant is left out, as if values were missing at random given what the model adjusts for",
+    "single_arm": "it is left out, as if values were missing at random",
+}
+
+
+def in_words(config: dict[str, Any]) -> list[str]:
+    """Say what is done about missing sessions, for methods text and analysis plan."""
+    design, imputation = config["study"]["design"], config["group"]["imputation"]
+    said = f"Where a session is missing, {TAKEN[design]}."
+    if imputation is None or design == "single_arm":
+        return [said]
+    return [
+        f"{said} Sensitivity analyses impute missing sessions {imputation['draws']} times (multivariate normal by "
+        "sequence, pooled by Rubin's rules), at random and by jump to reference, and give the tipping point: how far "
+        "from its value at random every imputed value but those of the reference must lie for p to cross its limit."
+    ]
+
+
+def imputation_rows(plan: "Plan", planned: pd.DataFrame, rows: "Rows", imputation: dict[str, Any] | None) -> list[Row]:
+    """Make the rows of the primary contrast with missing sessions imputed.
+
+    Parameters
+    ----------
+    plan : Plan
+    planned : DataFrame
+        Every session of the trial: participant, visit, condition and covariates.
+    rows : Rows
+        Of those that have values.
+    imputation : dict, optional
+        ``draws`` of the configuration; None: no rows.
+    """
+    if imputation is None or plan.design == "single_arm":
+        return []
+    contrast, found = plan.contrasts[0], []
+    try:
+        grid = grid_of(plan, planned, rows, contrast)
+    except InputError as error:
+        why = f"not estimated: {error}"
+        return [
+            {"analysis": name, "outcome": plan.outcome, "contrast": contrast.name, "remark": why}
+            for name in (AT_RANDOM, REFERENCE, TIPPING)
+        ]
+    count = len(grid.table)
+    missing = int(np.isnan(grid.values[:, -grid.treated.shape[1] :]).sum())
+    what = f"{missing} of {count} sessions imputed {imputation['draws']} times"
+    what += "; not adjusted for carry-over" * plan.carry_over
+    base = {
+        "contrast": contrast.name, "n_participants": grid.table["participant"].nunique(), "n_sessions": count,
+        "n_blocks": len(rows.blocks), "random": "imputed values", "df_method": "Barnard-Rubin", "seed": plan.seed,
+    }  # fmt: skip
+    draws: dict[str, list[NDArray]] = {}
+
+    def pooled(name: str) -> list[Row]:
+        test, model = _pooled(plan, grid, rows, contrast, draws[name], 0.0)
+        columns = ("bl",) * rows.adjusts + plan.adjust_for
+        return [base | {"analysis": name, "model": model, "columns": columns, "remark": what} | numbers(test)]
+
+    for name, x_missing in (
+        (AT_RANDOM, np.repeat(grid.x[:, None], grid.values.shape[1], 1)),
+        (REFERENCE, grid.x_missing),
+    ):
+
+        def make(name: str = name, x_missing: NDArray = x_missing) -> list[Row]:
+            rng = np.random.default_rng(plan.seed)
+            draws[name] = list(impute(grid.values, grid.x, x_missing, imputation["draws"], rng))
+            return pooled(name)
+
+        found += estimated(make, name, contrast.name)
+    if AT_RANDOM in draws:
+        found += estimated(
+            lambda: [base | _tipping(plan, grid, rows, contrast, draws[AT_RANDOM])], TIPPING, contrast.name
+        )
+    return [{"outcome": plan.outcome} | complete_row(row, rows, plan) for row in found]
+
+
+def grid_of(plan: "Plan", planned: pd.DataFrame, rows: "Rows", contrast: "Contrast") -> Grid:
+    """Arrange planned sessions, what was measured in them and the columns of the imputation model.
+
+    Raises
+    ------
+    InputError
+        Nothing is missing, a planned condition is not known, or the contrast has no reference.
+    """
+    if plan.visits or plan.replicates:
+        raise InputError("sessions are imputed where a participant has one of each condition, or one at all")
+    if contrast.pair is None:
+        raise InputError("there is no reference in a contrast of weights")
+    table = _every_session(plan, planned)
+    keys = ["participant", "visit"]
+    known = rows.sessions[[*keys, rows.value, "bl"]].rename(columns={rows.value: "value"})
+    table = table.drop(columns=[c for c in ("value", "bl") if c in table]).merge(known, on=keys, how="left")
+    if table["value"].notna().all():
+        raise InputError("no session is missing, so that nothing is imputed")
+    visits = table["visit"].nunique() if plan.design == "crossover" else 1
+    shape = (-1, visits)
+    parts = [table[c].to_numpy(float).reshape(shape) for c in (["bl"] * rows.adjusts + ["value"])]
+    condition = table["condition"].to_numpy(object).reshape(shape)
+    first = table.iloc[::visits].reset_index(drop=True)
+    sequence = np.array([",".join(own) for own in condition], object)
+    orders = list(dict.fromkeys(sorted(sequence)))
+    cells = (sequence[:, None] == np.array(orders, object)).astype(float)
+    others = [column for columns in session_models.coded(first, plan.adjust_for).values() for column in columns.T]
+    x = np.column_stack([cells, *others])
+    values, reference = np.concatenate(parts, axis=1), contrast.pair[1]
+    x_missing = np.repeat(x[:, None], values.shape[1], axis=1)
+    treated = condition != reference
+    for visit in range(visits):
+        holds = np.array([own.split(",")[visit] == reference for own in orders], float)
+        if not holds.any():
+            raise InputError(f"no sequence has {reference!r} at visit {visit + 1}, so that nobody can jump to it")
+        at = values.shape[1] - visits + visit
+        x_missing[treated[:, visit], at, : len(orders)] = holds / holds.sum()
+    return Grid(table, values, x, x_missing, treated)
+
+
+def _every_session(plan: "Plan", planned: pd.DataFrame) -> pd.DataFrame:
+    """Every planned session; in a crossover every visit of every participant, the condition that is left filled in."""
+    table = planned.dropna(subset=list(plan.adjust_for)).sort_values(["participant", "visit"])
+    if plan.design != "crossover":
+        return table.reset_index(drop=True)
+    visits = sorted(table["visit"].unique())
+    index = pd.MultiIndex.from_product([table["participant"].unique(), visits], names=["participant", "visit"])
+    whole = table.set_index(["participant", "visit"]).reindex(index).reset_index()
+    for participant, own in whole.groupby("participant"):
+        gap, left = own.index[own["condition"].isna()], set(plan.conditions) - set(own["condition"].dropna())
+        if len(gap) and (len(gap) > 1 or len(left) != 1):
+            raise InputError(
+                f"the sessions table does not say which condition participant {participant} missed; add it"
+            )
+        whole.loc[gap, "condition"] = next(iter(left), None)
+    for column in plan.adjust_for:
+        whole[column] = whole.groupby("participant")[column].transform(lambda own: own.ffill().bfill())
+    return whole
+
+
+def _pooled(
+    plan: "Plan", grid: Grid, rows: "Rows", contrast: "Contrast", draws: list[NDArray], delta: float
+) -> tuple["Inference", str]:
+    """Analyse each imputed data set, its treated imputed values moved by `delta`, and pool the results."""
+    visits = grid.treated.shape[1]
+    moved = np.isnan(grid.values[:, -visits:]) & grid.treated
+    covariates = (*(("bl",) if rows.adjusts else ()), *plan.adjust_for)
+    found = []
+    for filled in draws:
+        columns = {"value": (filled[:, -visits:] + delta * moved).ravel()}
+        if rows.adjusts:
+            columns["bl"] = filled[:, :visits].ravel()
+        found.append(_analysis(plan, grid.table.assign(**columns), contrast, covariates))
+    tests = [fit.test for fit in found]
+    df = float(np.mean([test.df for test in tests]))
+    terms = ["participant"] * (plan.design == "crossover") + ["condition", *found[0].covariates]
+    model = f"session {'change' if rows.change else 'mean'} ~ {' + '.join(terms)}"
+    return estimates.pooled([float(t.estimate) for t in tests], [float(t.se) ** 2 for t in tests], df), model
+
+
+def _analysis(
+    plan: "Plan", table: pd.DataFrame, contrast: "Contrast", covariates: tuple[str, ...]
+) -> session_models.SessionFit:
+    fit: Callable = session_models.crossover if plan.design == "crossover" else session_models.parallel
+    return fit(table, plan.conditions, contrast.of, "value", covariates)
+
+
+def _tipping(plan: "Plan", grid: Grid, rows: "Rows", contrast: "Contrast", draws: list[NDArray]) -> Row:
+    """Find how far treated imputed values must lie from those at random for p to cross 1 - level."""
+    alpha, unit = 1 - plan.level, abs(rows.baseline) / 100
+
+    def at(percent: float) -> "Inference":
+        return _pooled(plan, grid, rows, contrast, draws, percent * unit)[0]
+
+    start = at(0.0)
+    significant = bool(start.p < alpha)
+    if not (np.isnan(grid.values[:, -grid.treated.shape[1] :]) & grid.treated).any():
+        raise InputError("every missing session is of the reference, and only others are moved")
+    side = -np.sign(start.estimate) if significant else np.sign(start.estimate)
+    near, far = 0.0, 1.0
+    while (at(side * far).p < alpha) == significant:
+        near, far = far, 2 * far
+        if near >= FURTHEST:
+            return _tipping_row(
+                np.nan, f"p stays {'below' if significant else 'above'} {alpha:.2g} within {FURTHEST:g} %"
+            )
+    for _ in range(STEPS):
+        middle = (near + far) / 2
+        near, far = (middle, far) if (at(side * middle).p < alpha) == significant else (near, middle)
+    percent = float(side * far)
+    now = "no longer" if significant else "only then"
+    words = (
+        f"with every imputed value but those of the reference {abs(percent):.3g} % of the mean baseline "
+        f"{'above' if percent > 0 else 'below'} its value at random, p is {now} below {alpha:.2g}"
+    )
+    return _tipping_row(percent * unit, words)
+
+
+def _tipping_row(value: float, words: str) -> Row:
+    return {"analysis": TIPPING, "estimand": "tipping point", "estimate": value, "df_method": "search", "remark": words}

@@ -1,0 +1,135 @@
+"""What stands beside the primary analysis because the configuration asks for it, as rows and in words."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mrsflow.errors import InputError
+from mrsflow.statistics import clinical, clinical_course, evidence, missing_sessions
+from mrsflow.statistics.contrasts import complete_row, estimated, joined, primary_row
+from mrsflow.statistics.outcomes import complete_sessions, prepare
+from mrsflow.study.covariates import answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import pandas as pd
+
+    from mrsflow.statistics.outcomes import Rows
+    from mrsflow.statistics.plan import Contrast, Plan
+    from mrsflow.study.trial import TrialData
+
+Row = dict[str, Any]
+AFTER_TREATMENT = "may have been given after treatment, and be an effect of it"
+
+
+def supplementary_rows(trial: "TrialData", plan: "Plan", rows: "Rows", primary: Row) -> list[Row]:
+    """Make the rows of the sensitivity table that the configuration asks for.
+
+    Parameters
+    ----------
+    trial : TrialData
+    plan : Plan
+    rows : Rows
+    primary : dict
+        Completed row of the primary contrast.
+    """
+    group, contrast = trial.config["group"], plan.contrasts[0]
+    found = evidence.evidence_rows(plan, rows, primary, group)
+    for column in group["leave_out"]:
+        gone, said = marked(trial.sessions, column)
+        found += _without(plan, lambda g=gone: prepare(_without_people(trial, g), plan.outcome), contrast, column, said)
+    for column in group["expectancy"]:
+        found += _with(plan, rows, contrast, column)
+    return found + missing_sessions.imputation_rows(plan, trial.sessions, rows, group["imputation"])
+
+
+def mood_rows(plan: "Plan", config: dict[str, Any], sessions: "pd.DataFrame", mood: "Rows", outcome: str) -> list[Row]:
+    """Make the same rows of the clinical outcome.
+
+    Parameters
+    ----------
+    plan : Plan
+    config : dict
+        Checked configuration.
+    sessions : DataFrame
+    mood : Rows
+        Of the change of mood.
+    outcome : str
+        Name of the change of mood.
+    """
+    own, contrast, found = replace(plan, outcome=outcome), plan.contrasts[0], []
+    for column in config["group"]["leave_out"]:
+        gone, said = marked(sessions, column)
+        kept = sessions[~sessions["participant"].isin(gone)]
+        found += _without(own, lambda k=kept: clinical.mood_rows(config, k), contrast, column, said)
+    for column in config["group"]["expectancy"]:
+        found += _with(own, mood, contrast, column)
+    found += missing_sessions.imputation_rows(own, sessions, mood, config["group"]["imputation"])
+    return [row | {"analysis": f"clinical outcome, {row['analysis']}"} for row in found]
+
+
+def in_words(config: dict[str, Any], scored: bool) -> list[str]:
+    """Say what these rows are, for methods text and analysis plan; `scored`: there are scores of mood."""
+    group = config["group"]
+    found = [*evidence.in_words(group), *clinical_course.in_words(config)]
+    if scored and config["study"]["design"] != "single_arm":
+        found.append(
+            f"Exploratory: the indirect effect of the contrasts on mood through the change of {group['outcome']}, with "
+            "the interval of the distribution of a product; it rests on what its row says."
+        )
+    if group["leave_out"]:
+        found.append(
+            f"Sensitivity analyses without the participants that are marked in {', '.join(group['leave_out'])}."
+        )
+    if group["expectancy"]:
+        found.append(f"Sensitivity analyses adjusted for {', '.join(group['expectancy'])}, each alone.")
+    return [*found, *missing_sessions.in_words(config)]
+
+
+def marked(sessions: "pd.DataFrame", column: str) -> tuple[set[str], str]:
+    """Participants that a column of yes and no marks in any session, those of unknown answer too, and how many."""
+    if column not in sessions:
+        raise InputError(f"group.leave_out: {column!r} is in no table; take it out")
+    answers = sessions[column].map(answer, na_action="ignore")
+    of = sessions["participant"]
+    known = set(of[answers.eq(True)])
+    unknown = set(of[answers.isna()]) - known
+    said = f"{len(known)} participant(s) marked in {column} left out"
+    return known | unknown, said + f", and {len(unknown)} without an answer" * bool(unknown)
+
+
+def _without_people(trial: "TrialData", gone: "Iterable[str]") -> "TrialData":
+    return trial.leave_out(trial.blocks["participant"].isin(set(gone)))
+
+
+def _without(plan: "Plan", make: "Callable[[], Rows]", contrast: "Contrast", column: str, said: str) -> list[Row]:
+    name = f"without {column}"
+
+    def row() -> list[Row]:
+        own = make()
+        found = complete_row(primary_row(plan, own, contrast, name), own, plan)
+        return [found | {"remark": joined(said, found["remark"])}]
+
+    return [{"outcome": plan.outcome} | r for r in estimated(row, name, contrast.name)]
+
+
+def _with(plan: "Plan", rows: "Rows", contrast: "Contrast", column: str) -> list[Row]:
+    """Adjust for a column beside what the primary model has; sessions without a value are left out."""
+    name = f"with {column}"
+
+    def row() -> list[Row]:
+        if column not in rows.sessions or rows.sessions[column].nunique() < 2:
+            raise InputError(f"there is no column {column!r} with two values or more")
+        if column in plan.adjust_for:
+            raise InputError(f"{column} is already in the primary model")
+        sessions, left = complete_sessions(rows.sessions, [column], lacking="")
+        keys = ["participant", "session"]
+        blocks = rows.blocks.merge(sessions[keys], on=keys)
+        dropped = rows.n_dropped + len(rows.blocks) - len(blocks)
+        own = replace(rows, sessions=sessions, blocks=blocks, n_dropped=dropped)
+        adjusted = replace(plan, adjust_for=(*plan.adjust_for, column))
+        found = complete_row(primary_row(adjusted, own, contrast, name), own, adjusted)
+        lost = f"{len(left)} session(s) without a value left out" if left else ""
+        return [found | {"remark": joined(f"{column} {AFTER_TREATMENT}", lost, found["remark"])}]
+
+    return [{"outcome": plan.outcome} | r for r in estimated(row, name, contrast.name)]

@@ -12,6 +12,8 @@ are claimed there: type I error of the primary test at most 7 % everywhere and 4
 95 % interval and of Fieller's 93 to 98 %. A rate below 3 % belongs to fits with a variance at zero or few participants,
 where Kenward and Roger's test is cautious.
 
+The third part prints what stands beside the primary test (error_rates_beside.py).
+
 Every scenario has its own seed, fixed here; run with ``--trials 2000`` or more.
 """
 
@@ -25,6 +27,8 @@ import numpy as np
 from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+import error_rates_beside
 
 from mrsflow.models import mixed, session_models
 from mrsflow.planning import power, sample_size
@@ -465,25 +469,35 @@ def fieller_of(batch: power.Trials, truth: float) -> tuple[np.ndarray, np.ndarra
     return covered, bounded
 
 
-def main(trials: int = 2000, parts: Literal["all", "designs", "losses"] = "all") -> None:
+def main(trials: int = 2000, parts: Literal["all", "designs", "losses", "beside"] = "all") -> None:
     """Print error rates, coverage and power of the group analyses.
 
     Parameters
     ----------
     trials : int
         Simulated trials of each scenario.
-    parts : {"all", "designs", "losses"}
-        Every design and estimand, the crossover under losses, or both.
+    parts : {"all", "designs", "losses", "beside"}
+        Every design and estimand, the crossover under losses, what stands beside the primary test, or all.
     """
     start = time.perf_counter()
-    if parts != "losses":
+    if parts in ("all", "designs"):
         designs(trials)
         over_visits(trials)
         moderation(trials)
         reestimation(trials)
-    if parts != "designs":
+    if parts in ("all", "losses"):
         losses(trials)
+    if parts in ("all", "beside"):
+        beside(trials)
     print(f"{time.perf_counter() - start:.0f} s")
+
+
+def beside(trials: int) -> None:
+    """Print the rates of what stands beside the primary test; imputation takes a tenth of the trials."""
+    print("beside the primary test: rate (%) with its 99 % Monte-Carlo interval, and its limits")
+    contrast = _batched(DESIGNS["crossover 2 x 2, N = 26"], "response", 0.0, trials, np.random.default_rng(0))
+    for name, found, done, limits in error_rates_beside.cells(trials, contrast):
+        print(f"  {name:60s}{_judged(found, done, limits)}  {limits[0]:g} to {limits[1]:g}, {done} trials", flush=True)
 
 
 def losses(trials: int) -> None:

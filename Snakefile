@@ -18,6 +18,7 @@ include: "rules/statistics.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
 include: "rules/standing.smk"
+include: "rules/session_file.smk"
 
 
 localrules:

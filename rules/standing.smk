@@ -1,6 +1,6 @@
 """What stands of earlier runs: raw files that are away, outputs that are lost or damaged, sessions to be tried again.
 
-Planning looks and removes nothing. What is to be made again is a missing input of `all` (rule `session_file`) or a job
+Planning looks and removes nothing. What is to be made again is a missing input of `all` (`session_file.smk`) or a job
 that is forced, as with `--forcerun`. Snakemake itself cannot say it: it compares times and parameters of what a job
 declares, and a job of K sessions declares a table, as which files a session has is known when it is done.
 """
@@ -252,41 +252,6 @@ def over_time(log):
     pattern = r"^Error in rule\s(\w+):(?:\n .*)*TIMEOUT"
     for name in sorted(set(re.findall(pattern, said, re.MULTILINE))):
         yield f"{name}: over its time limit; raise runtime (min) in the profile: set-resources: {name}:runtime=120"
-
-
-rule session_file:
-    input:
-        table=table_of_output,
-        previous=lambda wildcards: PREVIOUS.get(f"{OUTPUT}/{wildcards.path}") or [],
-    output:
-        update(f"{OUTPUT}/{{path}}"),
-    log:
-        f"{OUTPUT}/logs/session_file/{{path}}.log",
-    wildcard_constraints:
-        path=r"(bids/sub-|derivatives/mrsflow/sub-|report/sub-)[^/]+(/.+)?|status/[a-z_]+/sub-[^/]+\.json",
-    conda:
-        "../envs/mrsflow.yaml"
-    params:
-        config=settings(
-            "study",
-            "protocols",
-            "convert",
-            "blocks",
-            "preprocess",
-            "fit",
-            "quality",
-            "report",
-        ),
-        script=lambda wildcards: script(stage_of(wildcards.path)[0]),
-        key=lambda wildcards: stage_of(wildcards.path)[1],
-        table=lambda wildcards: "{}/status/{}/restored/{}.tsv".format(
-            OUTPUT, *stage_of(wildcards.path)
-        ),
-    message:
-        "Making {wildcards.path}"
-    shell:
-        "python {params.script:q} --config {params.config:q} --sessions {params.key:q}"
-        " --status {params.table:q} --log {log:q}"
 
 
 if workflow.is_main_process:

@@ -118,5 +118,5 @@ def test_design_without_a_column_is_refused():
 
 
 def test_unknown_fitter_is_refused():
-    with pytest.raises(InputError, match="known are mrsflow"):
+    with pytest.raises(InputError, match="known are lcmodel, mrsflow"):
         fitters.make("nobody")

@@ -269,7 +269,7 @@ def written(tmp_path_factory, session):
     tables = {name: str(folder / f"{name}.tsv") for name in ("samples", "participants", "sessions")}
     config = {
         **CONFIG,
-        "study": {"design": "single_arm", "conditions": ["drug"]},
+        "study": {"design": "single_arm", "conditions": ["drug"], "replicates": False, "baseline_visits": []},
         "inputs": {**tables, "bids": None},
         "output": str(folder),
         "protocols": {"p": {"phase_cycle": 1}},

@@ -87,7 +87,7 @@ def read(source: str | Path) -> Any:
                 raise InputError(_swollen(source))
 
     try:
-        content = yaml.load(Path(source).read_text(encoding="utf-8"), Loader)
+        content = Loader(Path(source).read_text(encoding="utf-8")).get_single_data()
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{source}: cannot be read as YAML ({error})") from error
     _refuse_swollen(content, source)

@@ -1,0 +1,36 @@
+"""A file of one session by itself: one that is gone, is damaged or was asked for."""
+
+
+rule session_file:
+    input:
+        table=table_of_output,
+        previous=lambda wildcards: PREVIOUS.get(f"{OUTPUT}/{wildcards.path}") or [],
+    output:
+        update(f"{OUTPUT}/{{path}}"),
+    log:
+        f"{OUTPUT}/logs/session_file/{{path}}.log",
+    wildcard_constraints:
+        path=r"(bids/sub-|derivatives/mrsflow/sub-|report/sub-)[^/]+(/.+)?|status/[a-z_]+/sub-[^/]+\.json",
+    conda:
+        "../envs/mrsflow.yaml"
+    params:
+        config=settings(
+            "study",
+            "protocols",
+            "convert",
+            "blocks",
+            "preprocess",
+            "fit",
+            "quality",
+            "report",
+        ),
+        script=lambda wildcards: script(stage_of(wildcards.path)[0]),
+        key=lambda wildcards: stage_of(wildcards.path)[1],
+        table=lambda wildcards: "{}/status/{}/restored/{}.tsv".format(
+            OUTPUT, *stage_of(wildcards.path)
+        ),
+    message:
+        "Making {wildcards.path}"
+    shell:
+        "python {params.script:q} --config {params.config:q} --sessions {params.key:q}"
+        " --status {params.table:q} --log {log:q}"

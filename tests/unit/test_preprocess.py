@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from small_config import single_arm
 
 from mrsflow import nifti_mrs
 from mrsflow.axes import ppm_to_hz, shift_frequency, time_axis
@@ -17,6 +18,7 @@ from mrsflow.preprocessing import blocks, measures, preprocess, session_files
 from mrsflow.run import run
 from mrsflow.simulation import simulate
 from mrsflow.study import records
+from mrsflow.study.config import checked
 
 FREQUENCY, DWELL, POINTS, TR = 123.25, 5e-4, 1024, 2.0
 BINS = {"baseline": [-1.6, 0.0], "infusion1": [0.0, 0.8], "infusion2": [1.6, 3.2]}  # unequal, with a gap
@@ -269,7 +271,7 @@ def written(tmp_path_factory, session):
     tables = {name: str(folder / f"{name}.tsv") for name in ("samples", "participants", "sessions")}
     config = {
         **CONFIG,
-        "study": {"design": "single_arm", "conditions": ["drug"], "replicates": False, "baseline_visits": []},
+        "study": checked(single_arm())["study"] | {"conditions": ["drug"]},
         "inputs": {**tables, "bids": None},
         "output": str(folder),
         "protocols": {"p": {"phase_cycle": 1}},

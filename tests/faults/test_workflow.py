@@ -90,7 +90,8 @@ def assert_records_hold(project: Project) -> None:
         assert {name: checksum(base / name) for name in record["outputs"]} == record["outputs"]
 
 
-@pytest.mark.parametrize("moments", [pytest.param(2, id="2 moments"), pytest.param(20, id="20 moments", marks=SLOW)])
+@SLOW  # one kill of each kind, on real stages, is in test_kills
+@pytest.mark.parametrize("moments", [pytest.param(2, id="2 moments"), pytest.param(20, id="20 moments")])
 def test_kill_9_of_the_whole_run_at_random_moments(project, expected, moments):
     slowed(project, 0.3)
     rng = random.Random(moments)

@@ -96,7 +96,7 @@ def test_editing_a_setting_a_script_or_the_library_redoes_what_depends_on_it(pro
     assert "Nothing to be done" in project.snakemake().stderr
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_failing_session_stops_neither_the_others_nor_the_report(tmp_path, batch_size):
     project = Project(tmp_path / "p", batch_size=batch_size)
     project.raw(1).write_text("bad")

@@ -139,13 +139,19 @@ def blinded_sd(sessions: "pd.DataFrame", value: str, within: bool, adjusted: str
     else:
         used = used.drop_duplicates("participant")
     people = used["participant"].nunique()
-    codes = used["participant"].astype("category").cat.codes.to_numpy()
-    visits = used["visit"].astype("category").cat.codes.to_numpy()
-    columns = [codes[:, None] == np.arange(people)] if within else [np.ones((len(used), 1))]
-    columns += [visits[:, None] == np.arange(1, visits.max(initial=0) + 1)] * within
-    columns += [used[[adjusted]].to_numpy(float)] if adjusted else []
-    x, y = np.column_stack(columns).astype(float), used[value].to_numpy(float)
-    df = len(y) - x.shape[1]
+    visits = used["visit"].to_numpy()
+    columns = [visits[:, None] == np.unique(visits)[1:]] * within + (
+        [used[[adjusted]].to_numpy(float)] if adjusted else []
+    )
+    table = np.column_stack([used[value].to_numpy(float), *columns]).astype(float)
+    groups = used["participant"].astype("category").cat.codes.to_numpy() if within else np.zeros(len(used), int)
+    sums = np.zeros((groups.max(initial=0) + 1, table.shape[1]))
+    np.add.at(sums, groups, table)
+    table = (
+        table - (sums / np.bincount(groups, minlength=len(sums))[:, None])[groups]
+    )  # within each group of its own mean
+    y, x = table[:, 0], table[:, 1:]
+    df = len(y) - x.shape[1] - len(sums)
     if df < 2:
         what = "values of two visits" if within else "values"
         raise InputError(f"{people} participants have {what}; a blinded variance needs more")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -94,35 +95,35 @@ def assert_as_if_nothing_had_been(folder: Path, expected: dict[str, str]) -> Non
     assert "Nothing to be done" in snakemake(folder).stderr
 
 
+def started(study: Path, folder: Path, moments: int, seconds: float, latest: float) -> Iterator[tuple]:
+    """Start a run in a copy of the study for each moment, and wait until that; the copy goes after it was looked at."""
+    rng = random.Random(moments)
+    for number in range(moments):
+        copy = folder / str(number)
+        shutil.copytree(study, copy)
+        run = start(copy)
+        time.sleep(rng.uniform(0.1, latest) * seconds)
+        yield copy, run, rng
+        shutil.rmtree(copy)
+
+
 @pytest.mark.parametrize("moments", [pytest.param(1, id="1 moment"), TWENTY])
 def test_kill_9_of_the_whole_run(study, undisturbed, tmp_path, moments):
     expected, seconds = undisturbed
-    rng = random.Random(moments)
-    for number in range(moments):
-        folder = tmp_path / str(number)
-        shutil.copytree(study, folder)
-        run = start(folder)
-        time.sleep(rng.uniform(0.1, 0.95) * seconds)
+    for folder, run, _ in started(study, tmp_path, moments, seconds, 0.95):
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
         assert snakemake(folder, "--unlock").returncode == 0
         assert_as_if_nothing_had_been(folder, expected)
-        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("moments", [pytest.param(1, id="1 moment"), TWENTY])
 def test_kill_9_of_a_job(study, undisturbed, tmp_path, moments):
     expected, seconds = undisturbed
-    rng = random.Random(moments)
-    for number in range(moments):
-        folder = tmp_path / str(number)
-        shutil.copytree(study, folder)
-        run = start(folder)
-        time.sleep(rng.uniform(0.1, 0.8) * seconds)
+    for folder, run, rng in started(study, tmp_path, moments, seconds, 0.8):
         while run.poll() is None and not (jobs := jobs_of(run)):
             time.sleep(0.02)
         if run.poll() is None:
             os.kill(rng.choice(jobs), signal.SIGKILL)
         run.wait()
         assert_as_if_nothing_had_been(folder, expected)
-        shutil.rmtree(folder)

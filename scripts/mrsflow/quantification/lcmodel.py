@@ -120,6 +120,11 @@ def has_broad(names: tuple[str, ...]) -> bool:
     return any(name.startswith(BROAD) for name in names)
 
 
+def unconstrained(names: tuple[str, ...]) -> list[str]:
+    """Give the signals whose ratio constraints are off."""
+    return ["GSH", *sorted(name for name in names if name.startswith(BROAD))]
+
+
 def unit_of(fid: NDArray, basis: Basis) -> float:
     """Give the factor that makes amounts some hundreds."""
     reference = next((k for k, name in enumerate(basis.names) if name in ("Cr", "PCr")), 0)
@@ -152,7 +157,7 @@ def control(
     names : tuple of str
         Signals of the basis set.
     """
-    free = ["GSH", *(sorted(name for name in names if name.startswith(BROAD)))]
+    free = unconstrained(names)
     lines = [
         "title='mrsflow'", f"key={LICENCE_KEY}", f"nunfil={n_points}", f"deltat={dwell_time!r}", f"hzpppm={mhz!r}",
         "filbas='set.BASIS'", f"filraw='{stem}.RAW'", f"filps='{stem}.ps'", "lps=0",
@@ -250,10 +255,9 @@ def assembled(blocks: "list[dict[str, Any] | str]", basis: Basis, scale: NDArray
             components[b, names.index(name)] = curve / scale[b]
         hz = {"linewidth_hz": fit["fwhm_ppm"] * mhz, "shift_hz": -fit["shift_ppm"] * mhz}
         quality.append({"snr": 2 * fit["snr"], "phase_deg": fit["phase_deg"], **hz})
-    free = ["GSH", *(sorted(name for name in basis.names if name.startswith(BROAD)))]
     constraints = (
         f"LCModel {fits[0]['version']} with its own baseline, line shape and ratio constraints (CHRATO), but for "
-        f"{', '.join(free)}; signals {', '.join(names)}"
+        f"{', '.join(unconstrained(basis.names))}; signals {', '.join(names)}"
     )
     return FitResult(
         names, amplitudes, joint.reshape(len(blocks) * m, -1), quality, ppm, *curves, components, constraints,

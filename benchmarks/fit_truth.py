@@ -207,7 +207,7 @@ def part_chance(model: Model, every: int) -> None:
         for name, group in plain.groups.items():
             group.precision = session.groups[name].precision
         by_noise = data.local_right, data.shared_right
-        moved = fit_solver.Factor(fit_solver.with_prior(plain, data, plain.prior())).solve(*by_noise)[0][
+        moved = fit_solver.Factor(fit_solver.with_prior(plain.prior_weight, data, plain.prior())).solve(*by_noise)[0][
             0, : len(names)
         ]
         for quantity in weak:

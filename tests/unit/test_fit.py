@@ -286,7 +286,9 @@ def dense(normal):
 
 def test_elimination_of_blocks_equals_the_whole_system(model):
     session, state = blocks_of(model)
-    normal = fit_solver.with_prior(session, fit_solver.normal_equations(session, state), session.prior(), state)
+    normal = fit_solver.with_prior(
+        session.prior_weight, fit_solver.normal_equations(session, state), session.prior(), state
+    )
     matrix, right = dense(normal)
     factor = fit_solver.Factor(normal)
     local, shared = factor.solve(normal.local_right, normal.shared_right)
@@ -314,7 +316,7 @@ def test_gradient_of_the_posterior_equals_differences(model):
     """Right sides of a step from finite differences of what is maximised, local and shared."""
     session, state = blocks_of(model, 2)
     prior = session.prior()
-    normal = fit_solver.with_prior(session, fit_solver.normal_equations(session, state), prior, state)
+    normal = fit_solver.with_prior(session.prior_weight, fit_solver.normal_equations(session, state), prior, state)
     m, common = len(model.names), session.common.start
     local_places = [(0, 0), (1, m - 1), (1, common + model.shape.shift), (0, common + model.shape.lorentz)]
     local_places += [(0, common + model.shape.eddy)]
@@ -459,7 +461,9 @@ def test_random_starts_end_in_one_place(model):
 def test_a_step_onto_a_bound_is_the_best_within_the_bounds(model):
     """Where the free step would make macromolecules and a width negative: the conditions of Karush, Kuhn and Tucker."""
     session, state = blocks_of(model, 2)
-    normal = fit_solver.with_prior(session, fit_solver.normal_equations(session, state), session.prior(), state)
+    normal = fit_solver.with_prior(
+        session.prior_weight, fit_solver.normal_equations(session, state), session.prior(), state
+    )
     matrix, n = dense(normal)[0], state.local.size
     wanted = 0.05 * np.random.default_rng(3).normal(size=len(matrix)) / np.sqrt(np.diag(matrix))
     indices = [(0, len(model.names) - 1), (1, session.common.start + model.shape.lorentz)]

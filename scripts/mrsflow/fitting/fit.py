@@ -304,12 +304,13 @@ def _settled(session: Session, local: NDArray, shared: NDArray) -> State:
     """Climb until variances stand, and what the model still leaves counts as noise of its block."""
     expect = _expect if session.n_blocks == 1 else None
     state, _ = fit_solver.maximise(session, local, shared, evidence=fit_solver.EVIDENCE_STEPS, expect=expect)
+    by_noise = session.weight.copy()
     for _ in range(MISFIT_ROUNDS):
         data = fit_solver.normal_equations(session, state)
-        more = np.maximum(fit_solver.misfit(session, state, data, session.prior()), 1.0)
-        if np.all(more < MISFIT_SETTLED):
+        weight = np.minimum(session.weight / fit_solver.misfit(session, state, data, session.prior()), by_noise)
+        if np.all(np.abs(np.log(weight / session.weight)) < np.log(MISFIT_SETTLED)):
             break
-        session.weight /= more
+        session.weight = weight
         state, _ = fit_solver.maximise(
             session, state.local, state.shared, evidence=fit_solver.EVIDENCE_STEPS, expect=expect
         )
@@ -331,21 +332,22 @@ def _spread(session: Session, single: Session, state: State) -> tuple[NDArray, N
 
 
 def _best_start(stiff: Session, common: NDArray) -> tuple[Session, State]:
-    """Short stiff fits from several places of the macromolecules; the best."""
+    """Stiff fits of a few steps from several places of the macromolecules; the best, with some more."""
     model, m = stiff.model, len(stiff.model.names)
     found = []
     for ppm in BROAD_STARTS_PPM if model.broad.any() else (0.0,):
         own = stiff.stiff.copy()
         own[m:] += np.where(model.broad, ppm * model.spectrometer_frequency, 0.0)
         moved = replace(stiff, stiff=own)
-        found.append((moved, _first_steps(moved, common)))
-    return min(found, key=lambda one: one[1].objective)
+        found.append((moved, _first_steps(moved, common, FIRST_STEPS // 2)))
+    best, state = min(found, key=lambda one: one[1].objective)
+    return best, fit_solver.maximise(best, state.local, state.shared, FIRST_STEPS - FIRST_STEPS // 2)[0]
 
 
-def _first_steps(stiff: Session, common: NDArray) -> State:
+def _first_steps(stiff: Session, common: NDArray, steps: int = FIRST_STEPS) -> State:
     local = np.zeros((1, stiff.n_local))
     local[0, stiff.common] = common
-    return fit_solver.maximise(stiff, local, np.zeros(stiff.n_shared), FIRST_STEPS)[0]
+    return fit_solver.maximise(stiff, local, np.zeros(stiff.n_shared), steps)[0]
 
 
 def _expect(session: Session, state: State) -> None:

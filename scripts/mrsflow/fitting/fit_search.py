@@ -49,8 +49,8 @@ def search(session: Session, state: State, linewidth_hz: float) -> list[Finding]
         np.concatenate(pair) for pair in ((session.low, session.shared_low), (session.high, session.shared_high))
     )
     free = (parameters > low) & (parameters < high)
-    before = fit_solver.with_prior(session, normal, session.prior(), state)
-    after = fit_solver.with_prior(usual, normal, usual.prior(), state)
+    before = fit_solver.with_prior(session.prior_weight, normal, session.prior(), state)
+    after = fit_solver.with_prior(usual.prior_weight, normal, usual.prior(), state)
     precision = _dense(after)[np.ix_(free, free)]
     covariance = fit_solver.inverse(precision)
     step = covariance @ np.concatenate([after.local_right[0], after.shared_right])[free]

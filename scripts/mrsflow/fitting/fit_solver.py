@@ -53,7 +53,7 @@ most ratios are 0.8 to 1.2 times those reported with this part, 0.6 to 1.0 times
 STEPS, EVIDENCE_STEPS = 60, 25
 """Most steps of a fit, and of these with new variances."""
 TOLERANCE = 1e-4
-"""A fit has ended when two steps gain less (log posterior)."""
+"""A fit has ended when a step gains less (log posterior)."""
 SETTLED = 0.05
 """Variances have settled when none changes by more than this part."""
 WIDEST_HZ, FARTHEST_HZ = 60.0, 15.0
@@ -96,6 +96,11 @@ class Group:
     def matrix(self) -> NDArray[np.floating]:
         """Precision (k, k) relative to the group's."""
         return np.diag(self.relative) if self.relative.ndim == 1 else self.relative
+
+    def add_to(self, matrix: NDArray, rows: NDArray[np.intp], columns: NDArray[np.intp], times: int = 1) -> None:
+        """Add the precision, so many times, to a matrix in place."""
+        at = (rows, columns) if self.relative.ndim == 1 else np.ix_(rows, columns)
+        matrix[at] += times * self.precision * self.relative
 
     def values(self, local: NDArray, shared: NDArray) -> NDArray[np.floating]:
         """Take the parameters, (B, k) or (k), from the local (B, n_u) and shared (n_g) ones."""
@@ -193,7 +198,7 @@ class Session:
         self.nonlinear_shared[self.own] = True
         self._set_groups()
         self._set_bounds()
-        self.constant = self.columns.T @ self.columns
+        self.constant = model.nuisance.gram[kept, kept]
 
     def _set_groups(self) -> None:
         model = self.model
@@ -288,13 +293,12 @@ class Session:
         else:
             local[self.common, self.common] += np.diag(common)
         for group in self.groups.values():
-            precision = group.precision * group.matrix
             if group.local is not None:
-                local[np.ix_(group.local, group.local)] += precision
+                group.add_to(local, group.local, group.local)
             if group.shared is not None:
-                shared[np.ix_(group.shared, group.shared)] += precision * (n_b if group.local is not None else 1)
+                group.add_to(shared, group.shared, group.shared, n_b if group.local is not None else 1)
             if group.local is not None and group.shared is not None:
-                mixed[np.ix_(group.local, group.shared)] -= precision
+                group.add_to(mixed, group.local, group.shared, -1)
         if self.amounts is not None:
             by_mean = self.amounts.precision @ self.amounts.expected
             if self.terms is None:
@@ -385,9 +389,9 @@ def normal_equations(session: Session, state: State) -> Normal:
     return found
 
 
-def with_prior(session: Session, data: Normal, prior: Normal, state: State | None = None) -> Normal:
-    """Add the prior, held as tightly as the fit does, to the normal equations of a step from `state` (None: from 0)."""
-    c = session.prior_weight
+def with_prior(weight: float, data: Normal, prior: Normal, state: State | None = None) -> Normal:
+    """Add the prior, held so tightly (in variance), to the normal equations of a step from `state` (None: from 0)."""
+    c = weight
     local_right = data.local_right + c * prior.local_right
     shared_right = data.shared_right + c * prior.shared_right
     if state is not None:
@@ -428,6 +432,10 @@ class Factor:
         ours = np.stack([_triangular(low, r, transposed=True) for low, r in zip(self.lower, rest, strict=True)])
         return ours * self.scale, found * self.shared_scale
 
+    def shared_covariance(self) -> NDArray[np.floating]:
+        """Inverse of what is shared: (n_g, n_g)."""
+        return _inverse_of(self.schur) * self.shared_scale * self.shared_scale[:, None]
+
     def covariance(self) -> tuple[NDArray, NDArray, NDArray]:
         """Inverse: of each block (B, n_u, n_u), blocks with shared (B, n_u, n_g), shared (n_g, n_g)."""
         shared = _inverse_of(self.schur)
@@ -454,8 +462,10 @@ def _triangular(lower: NDArray, right: NDArray, transposed: bool = False) -> NDA
 
 def _inverse_of(lower: NDArray) -> NDArray[np.floating]:
     """Inverse of the matrix with this Cholesky factor."""
-    half = linalg.lapack.dpotri(lower, lower=1)[0]
-    return np.tril(half) + np.tril(half, -1).T
+    half = linalg.lapack.dpotri(lower, lower=1)[0]  # the factor is clean: zero above the diagonal
+    whole = half + half.T
+    whole[np.diag_indices_from(whole)] /= 2
+    return whole
 
 
 def step_within_bounds(
@@ -526,6 +536,8 @@ def maximise(
 ) -> tuple[State, int]:
     """Climb the posterior from a point; the first `evidence` steps estimate variances too.
 
+    Amplitudes that are all zero are solved for first: without them no shape makes a difference.
+
     Parameters
     ----------
     session : Session
@@ -535,18 +547,20 @@ def maximise(
         Renews what the session expects by the fit so far, before its variances are estimated.
     """
     prior = session.prior()
-    state = linear_solution(session, local, shared, prior)
-    damping, small, settled = 1e-3, 0, evidence == 0
+    known = np.any(local[:, session.amplitudes]) or np.any(shared[session.coefficients])
+    state = (evaluate if known else linear_solution)(session, local, shared, prior)
+    damping, settled = 1e-3, evidence == 0
     done = 0
     for done in range(1, steps + 1):
         data = normal_equations(session, state)
         if not settled:
             if expect is not None:
                 expect(session, state)
-            settled = estimate_variances(session, data, state) or done >= evidence
+                prior = session.prior()
+            settled = estimate_variances(session, data, state, prior) or done >= evidence
             prior = session.prior()
             state.objective = _objective(session, state, prior)
-        normal = with_prior(session, data, prior, state)
+        normal = with_prior(session.prior_weight, data, prior, state)
         gain = 0.0
         while damping < 1e8:
             candidate = _proposed(session, state, normal, damping, prior)
@@ -555,8 +569,7 @@ def maximise(
                 state, damping = candidate, max(damping / 5, 1e-9)
                 break
             damping = max(5 * damping, 1e-3)
-        small = small + 1 if gain < TOLERANCE else 0
-        if settled and small >= 2:
+        if settled and gain < TOLERANCE:
             break
     return state, done
 
@@ -581,19 +594,18 @@ def _proposed(session: Session, state: State, normal: Normal, damping: float, pr
 def linear_solution(session: Session, local: NDArray, shared: NDArray, prior: Normal) -> State:
     """Solve for the linear parameters at the shape parameters of a point."""
     state = evaluate(session, local, shared, prior)
-    normal = with_prior(session, normal_equations(session, state), prior, state)
+    normal = with_prior(session.prior_weight, normal_equations(session, state), prior, state)
     moved = step_within_bounds(session, state, normal, session.nonlinear_local, session.nonlinear_shared)
     return evaluate(session, moved.local, moved.shared, prior)
 
 
-def estimate_variances(session: Session, data: Normal, state: State) -> bool:
+def estimate_variances(session: Session, data: Normal, state: State, prior: Normal) -> bool:
     """Improve the variances of the groups by the evidence of the linearised model; True when they have settled."""
     at = Normal(data.local, data.mixed, data.shared, *_total_right(data, state))
-    unweighted = replace(session, prior_weight=1.0) if session.prior_weight != 1 else session
-    prior = session.prior()
-    factor = Factor(with_prior(unweighted, at, prior))
+    factor = Factor(with_prior(1.0, at, prior))
     mean, shared_mean = factor.solve(*_with_means(at, prior))
-    covariance = factor.covariance()
+    nothing = np.zeros((0, 0, 0))
+    covariance = factor.covariance() if session.n_blocks > 1 else (nothing, nothing, factor.shared_covariance())
     settled = True
     for group in session.groups.values():
         values, (variance, weight) = group.values(mean, shared_mean), group.usual
@@ -642,13 +654,14 @@ def misfit(session: Session, state: State, data: Normal, prior: Normal) -> NDArr
 
 def effective_number(session: Session, data: Normal, prior: Normal, names: tuple[str, ...] = ()) -> float:
     """How many parameters the data determine (MacKay 1992): all, or those of some groups."""
-    local, mixed, shared = Factor(with_prior(session, data, prior)).covariance()
+    factor = Factor(with_prior(session.prior_weight, data, prior))
     if names:
-        total = 0.0
+        total, shared = 0.0, factor.shared_covariance()
         for group in (session.groups[name] for name in names):
             variances = shared[group.shared, group.shared]
             total += group.shared.size - session.prior_weight * np.sum(group.precision * group.relative * variances)
         return float(total)
+    local, mixed, shared = factor.covariance()
     trace = np.sum(local * prior.local) + 2 * np.sum(mixed * prior.mixed) + np.sum(shared * prior.shared)
     return float(session.n_blocks * session.n_local + session.n_shared - session.prior_weight * trace)
 
@@ -666,7 +679,7 @@ def amplitude_covariance(session: Session, data: Normal, prior: Normal) -> tuple
         at = 0 if session.terms is None else session.n_local
         own = covariance[at : at + n, at : at + n]
         return (own, own) if session.terms is None else (session.terms @ own @ session.terms.T, own)
-    factor = Factor(with_prior(session, data, prior))
+    factor = Factor(with_prior(session.prior_weight, data, prior))
     local, _, shared = factor.covariance()
     if session.terms is not None:
         own = shared[session.coefficients, session.coefficients]

@@ -5,6 +5,7 @@ variance from the data (`mrsflow.fitting.fit_solver`), so that a clean spectrum 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,11 @@ class Nuisance:
     groups: dict[str, slice]
     per_block: NDArray[np.bool_]
     discrepancy_ppm: NDArray[np.floating]
+
+    @cached_property
+    def gram(self) -> NDArray[np.floating]:
+        """Products (n, n) of the columns."""
+        return self.columns.T @ self.columns
 
 
 def stacked(spectra: NDArray) -> NDArray[np.floating]:

@@ -1,5 +1,7 @@
 """Sums and ratios of fitted amplitudes, with standard deviations from the whole covariance."""
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,11 +25,14 @@ def totals(names: tuple[str, ...]) -> dict[str, NDArray[np.floating]]:
     return found
 
 
+@cache
 def weights_of(names: tuple[str, ...], quantity: str) -> NDArray[np.floating] | None:
-    """Weights (M) of a metabolite or sum, None where the basis does not have it."""
-    if quantity in names:
-        return np.array([float(name == quantity) for name in names])
-    return totals(names).get(quantity)
+    """Weights (M), not to be changed, of a metabolite or sum; None where the basis does not have it."""
+    single = np.array([float(name == quantity) for name in names])
+    weights = single if quantity in names else totals(names).get(quantity)
+    if weights is not None:
+        weights.setflags(write=False)
+    return weights
 
 
 def total(weights: NDArray, amplitudes: NDArray, covariance: NDArray) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """What is known of amounts in brain before a fit: minor metabolites, macromolecules and lipids."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ MINOR = {
     "Scyllo": 0.015,
 }  # fmt: skip
 """Minor metabolites as parts of tNAA + tCr + 3 tCho in healthy brain (Govindaraju et al. 2000, NMR Biomed. 13:129)."""
+UNDER_MACROMOLECULES = {"GABA": 0.06}
+"""The same for what lies under macromolecules at each of its resonances, and cannot be told from them where their lines
+are parametrised: held, in the mean of a session's blocks, so that its changes are free."""
 MINOR_SPREAD = 1.0
 """Standard deviation of these parts, relative: that of LCModel's ratio priors for such metabolites."""
 MACROMOLECULES = ("MM09", "MM12", "MM14", "MM17", "MM20", "MM22", "MM26", "MM30", "MM37")
@@ -64,11 +67,18 @@ class Amounts:
         0: none.
     changes : dict of Changes
         By kind.
+    of_mean : (M) float
+        Precision of what is known of the mean over blocks alone.
     """
 
     expected: NDArray[np.floating]
     precision: NDArray[np.floating]
-    changes: dict[str, Changes]
+    changes: dict[str, Changes] = field(default_factory=dict)
+    of_mean: NDArray[np.floating] | float = 0.0
+
+    def of_each(self, n_blocks: int) -> NDArray[np.floating]:
+        """Precision (M, M) of each of so many blocks."""
+        return self.precision + np.diag(np.broadcast_to(self.of_mean, self.expected.shape)) / n_blocks
 
 
 def major(amplitudes: NDArray, names: tuple[str, ...]) -> float:
@@ -83,19 +93,23 @@ def usual(amplitudes: NDArray, model: Model) -> Amounts:
     expected = np.array([MINOR.get(name, 0.0) for name in names]) * total
     sd = MINOR_SPREAD * expected
     precision = np.diag(np.divide(1.0, sd**2, out=np.zeros_like(sd), where=sd > 0))
+    of_mean = np.zeros(len(names))
     if total > 0 and set(names).issuperset(MACROMOLECULES):
         members = np.array([names.index(name) for name in MACROMOLECULES])
         amount = MACROMOLECULE_PART * total
         expected[members] = amount
         mean = np.full((members.size, members.size), 1 / members.size)
         own = (np.eye(members.size) - mean) / (MACROMOLECULE_SPREAD * amount) ** 2
+        for name in UNDER_MACROMOLECULES.keys() & set(names):
+            expected[names.index(name)] = UNDER_MACROMOLECULES[name] * total
+            of_mean[names.index(name)] = (MINOR_SPREAD * UNDER_MACROMOLECULES[name] * total) ** -2
         precision[np.ix_(members, members)] += own + mean / members.size / (MACROMOLECULE_MEAN_SPREAD * amount) ** 2
     for name, (part, spread) in LIPIDS.items():
         if total > 0 and {name, "Lip13"} <= set(names):
             row = np.zeros(len(names))
             row[names.index(name)], row[names.index("Lip13")] = 1.0, -part
             precision += np.outer(row, row) / (spread * total) ** 2
-    return Amounts(expected, precision, _changes(amplitudes, model, total))
+    return Amounts(expected, precision, _changes(amplitudes, model, total), of_mean)
 
 
 def _changes(amplitudes: NDArray, model: Model, total: float) -> dict[str, Changes]:
@@ -138,6 +152,11 @@ def described(names: tuple[str, ...]) -> str:
             f"{MACROMOLECULE_MEAN_SPREAD * MACROMOLECULE_PART:.0%}, alike +/- "
             f"{MACROMOLECULE_SPREAD * MACROMOLECULE_PART:.1%}"
         )
+        parts += [
+            f"{name} at {part:.0%} of it +/- {MINOR_SPREAD:.0%}, in the mean of a session's blocks"
+            for name, part in UNDER_MACROMOLECULES.items()
+            if name in names
+        ]
     lipids = [name for name in LIPIDS if {name, "Lip13"} <= set(names)]
     parts += [
         f"{name} {LIPIDS[name][0]:g} of Lip13, +/- {LIPIDS[name][1]:.0%} of tNAA + tCr + 3 tCho" for name in lipids

@@ -149,9 +149,12 @@ def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None, start
             for block, values, quality in zip(together, found.amplitudes, found.quality, strict=True)
             if (problem := _problem_of(values, quality, model.names))
         }
+        lost = {block: problem + _elsewhere(fids[block], model) for block, problem in lost.items()}
         odd = {} if lost else _of_misfit(together, found.quality)
         if not lost and not odd:
-            parts.append((together, found))
+            pairs = zip(together, found.doubts, strict=True)
+            doubts = [doubt and doubt + _elsewhere(fids[block], model) for block, doubt in pairs]
+            parts.append((together, replace(found, doubts=tuple(doubts))))
             break
         problems, apart = problems | lost, apart | odd
         together = [block for block in together if block not in lost and block not in odd]
@@ -161,7 +164,7 @@ def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None, start
             continue
         alone = _fit_together(fids[[block]], model, None, start)
         if problem := _problem_of(alone.amplitudes[0], alone.quality[0], model.names):
-            problems[block] = problem
+            problems[block] = problem + _elsewhere(fids[block], model)
         else:
             doubt = "; ".join(filter(None, (f"it stands apart from the other blocks: {reason}", alone.doubts[0])))
             parts.append(([block], replace(alone, doubts=(doubt,))))
@@ -216,11 +219,12 @@ def _of_misfit(blocks: list[int], quality: list[dict[str, Any]]) -> dict[int, st
 
 
 def _fit_together(fids: NDArray, model: Model, terms: Terms | None, start: NDArray | None) -> FitResult:
-    n_points = noise.recorded(fids)
+    recorded = noise.recorded(fids)
+    filtered = noise.apodisation(fids[:, :recorded], model.dwell_time, model.spectrometer_frequency)
+    n_points = noise.told(filtered)
     if n_points < model.n_points:
-        model, fids = model.shortened(n_points), fids[:, :n_points]
-    rates = noise.apodisation(fids, model.dwell_time, model.spectrometer_frequency)
-    fids = model.with_whole_first_point(fids * np.exp(rates[:, np.newaxis] * model.time))
+        model = model.shortened(n_points)
+    fids = model.with_whole_first_point(fids[:, :n_points] * np.exp(-filtered[:, :n_points]))
     sd = np.array([noise_sd(fid, model) for fid in fids])
     unit, alone = float(np.mean(sd**-2.0) ** -0.5), len(fids) == 1
     alignments, theta = _alignments(fids, model, start)
@@ -382,6 +386,18 @@ def _problem_of(amplitudes: NDArray, quality: dict[str, Any], names: tuple[str, 
             f"no signal of the basis stands above the noise (SNR {quality['snr']:.1f}, at least {MINIMUM_SNR:g} needed)"
         )
     return ""
+
+
+def _elsewhere(fid: NDArray, model: Model) -> str:
+    """Say what to do about a failed fit whose singlets lie far from their place; empty where they do not."""
+    ppm = fit_start.elsewhere_ppm(fid, model)
+    if ppm is None:
+        return ""
+    return (
+        f"; its singlets lie {ppm:+.2f} ppm from where they belong, and a fit looks within "
+        f"{fit_start.LARGEST_SHIFT_PPM:g} ppm: reference the spectrum first (preprocessing does), or correct the "
+        "spectrometer frequency in its header"
+    )
 
 
 def _result(session: Session, state: State, sd: NDArray, alignments: list[Alignment]) -> FitResult:

@@ -29,7 +29,7 @@ USUAL = {
     "first_point": (0.012, 4.0),
     "glycine": (0.05, 2.0),
     "broad_discrepancy": (0.006, 9.0),
-    "discrepancy": (0.006, 14.0),
+    "discrepancy": (0.006, 20.0),
 }
 """Usual size of the nuisance signals of a good spectrum as part of its highest peak (of the multiplets' height at each
 place for what the basis lacks), and how many parameters' worth that knowledge counts beside the data's: few, so that a
@@ -300,9 +300,10 @@ class Session:
             if group.local is not None and group.shared is not None:
                 group.add_to(mixed, group.local, group.shared, -1)
         if self.amounts is not None:
-            by_mean = self.amounts.precision @ self.amounts.expected
+            known = self.amounts.of_each(n_b)
+            by_mean = known @ self.amounts.expected
             if self.terms is None:
-                local[self.amplitudes, self.amplitudes] += self.amounts.precision
+                local[self.amplitudes, self.amplitudes] += known
                 right[self.amplitudes] += by_mean
             else:
                 maps = self.terms.reshape(n_b, -1, self.terms.shape[1])
@@ -310,7 +311,7 @@ class Session:
                 unchanging = np.zeros_like(self.amounts.precision)
                 for one in self.amounts.changes.values():
                     unchanging[np.ix_(one.members, one.members)] = one.precision
-                for one, other in ((maps, self.amounts.precision @ maps), (about_mean, unchanging @ about_mean)):
+                for one, other in ((maps, known @ maps), (about_mean, unchanging @ about_mean)):
                     shared[self.coefficients, self.coefficients] += np.tensordot(one, other, axes=([0, 1], [0, 1]))
                 shared_right[self.coefficients] += np.tensordot(maps, by_mean, axes=([1], [0])).sum(axis=0)
         return Normal(local, mixed, shared, right, shared_right)

@@ -18,8 +18,9 @@ RIVAL, APART_HZ = 0.5, 6.0
 """Another place counts where the singlets are at least this part as strong, so far from the others."""
 STARTS = 3
 """Most places from which a fit is tried."""
-WRONG_WAY = 1.5
-"""A spectrum runs the wrong way when its mirror image shows the singlets this much stronger."""
+CLEARLY = 1.5
+"""A spectrum runs the wrong way when its mirror image, and lies elsewhere when another place, shows the singlets this
+much stronger."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,17 @@ def recognise(fid: NDArray, model: Model) -> list[Alignment]:
     return found
 
 
+def elsewhere_ppm(fid: NDArray, model: Model) -> float | None:
+    """Shift (ppm) beyond those that a fit tries where the singlets are clearly stronger; None: nowhere."""
+    here, found = recognise(fid, model)[0].strength, {}
+    for step in LARGEST_SHIFT_PPM * np.array([-3, -2, -1, 1, 2, 3]):
+        hz = step * model.spectrometer_frequency
+        there = recognise(fid * np.exp(-2j * np.pi * hz * model.time), model)[0]
+        found[there.strength] = float(step) + there.shift / model.spectrometer_frequency
+    strongest = max(found)
+    return -found[strongest] if strongest > CLEARLY * here else None
+
+
 def problem_with(fid: NDArray, model: Model) -> str:
     """Why a spectrum cannot be fitted, empty where it can: it is not of the kind that the basis describes."""
     if fid.size != model.n_points:
@@ -63,7 +75,7 @@ def problem_with(fid: NDArray, model: Model) -> str:
         return "the spectrum holds NaN or infinite values"
     if not np.any(fid):
         return "the spectrum is zero everywhere"
-    if recognise(np.conj(fid), model)[0].strength > WRONG_WAY * recognise(fid, model)[0].strength:
+    if recognise(np.conj(fid), model)[0].strength > CLEARLY * recognise(fid, model)[0].strength:
         return "the spectrum runs the wrong way in frequency: its signals lie above the water; conjugate the FID"
     return ""
 

@@ -32,7 +32,7 @@ import error_rates_beside
 
 from mrsflow.models import mixed, session_models
 from mrsflow.planning import power, sample_size
-from mrsflow.planning.power import Scenario
+from mrsflow.planning.trials import BATCH, Scenario, Trials, batches
 from mrsflow.run import run
 
 MISSING = {"lost_blocks": 0.08, "dropouts": 2 / 26}
@@ -395,8 +395,8 @@ def _print_cell(name: str, estimand: str, counts: list[int], trials: int, n: int
 
 def _batched(cell: Cell, estimand: str, effect: float, trials: int, rng: np.random.Generator) -> mixed.Inference:
     parts = []
-    for first in range(0, trials, power.BATCH):
-        y, order = sample(cell, estimand, effect, min(power.BATCH, trials - first), rng)
+    for first in range(0, trials, BATCH):
+        y, order = sample(cell, estimand, effect, min(BATCH, trials - first), rng)
         parts.append(tested(cell, estimand, y, order))
     return mixed.Inference(*(np.concatenate([getattr(t, f.name) for t in parts]) for f in fields(mixed.Inference)))
 
@@ -427,29 +427,44 @@ class Rates:
 def count(scenario: Scenario, trials: int, seed: int) -> Rates:
     """Analyse the trials of a scenario; a Fieller set that is not bounded is counted by whether it holds the truth."""
     found = Rates()
-    for batch in power.batches(scenario, trials, seed):
-        fit = power.fit_primary(batch)
-        weights = power.condition_weights(fit)
+    for batch in batches(scenario, trials, seed):
+        values = power.values_of(scenario, batch)
+        columns = power.columns_of(scenario, values, batch.half)
+        fit = power.fit(columns)
         for method, name in (("kenward-roger", "rejected"), ("satterthwaite", "rejected_satterthwaite")):
-            test = fit.contrast(weights, method)
+            test = fit.contrast(columns.contrast, method)
             setattr(found, name, getattr(found, name) + int(np.sum(test.p < 0.05)))
             if name == "rejected":
                 found.covered += int(np.sum((test.ci_low <= scenario.effect) & (scenario.effect <= test.ci_high)))
         found.singular += int(fit.singular.sum())
         found.failed += int((~fit.converged).sum())
-        independent = power.fit_primary(batch, session=False).contrast(weights, "satterthwaite")
+        alone = power.columns_of(scenario, values, batch.half, session=False)
+        independent = power.fit(alone).contrast(alone.contrast, "satterthwaite")
         found.rejected_independent += int(np.sum(independent.p < 0.05))
         inside = (independent.ci_low <= scenario.effect) & (scenario.effect <= independent.ci_high)
         found.covered_independent += int(inside.sum())
-        covered, bounded = fieller_of(batch, scenario.attenuation)
+        covered, bounded = fieller_of(batch, scenario)
         found.fieller += int(covered.sum())
         found.unbounded += int((~bounded).sum())
     return found
 
 
-def fieller_of(batch: power.Trials, truth: float) -> tuple[np.ndarray, np.ndarray]:
+def fit_changes(batch: Trials, scenario: Scenario) -> mixed.Fit:
+    """Fit session changes of a crossover of two conditions on condition and visit, for the attenuation fraction."""
+    values = power.values_of(replace(scenario, estimand="response"), batch)
+    here, count = values.present.any(axis=-1), values.present.sum(axis=-1)
+    change = np.where(values.present, values.late, 0).sum(axis=-1) / np.maximum(count, 1)
+    columns = [np.ones(change.shape), np.broadcast_to(values.order == 1, change.shape)]
+    columns.append(np.broadcast_to(np.arange(2), change.shape))
+    participant = np.indices(change.shape[1:])[0].ravel()
+    x = np.stack(columns, axis=-1).astype(float).reshape(len(change), -1, 3)
+    y, weights = (v.reshape(len(change), -1) for v in (np.where(here, change, 0), here))
+    return mixed.fit(x, y, {"participant": participant}, weights=weights)
+
+
+def fieller_of(batch: Trials, scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
     """Whether Fieller's set holds the true fraction, and whether it is bounded, as the attenuation table has it."""
-    fit = power.fit_changes(batch)
+    fit, truth = fit_changes(batch, scenario), scenario.attenuation
     rows = np.array([[1, 1, 0.5], [1, 0, 0.5]])  # treated and reference, visit averaged
     covered, bounded = np.zeros(len(fit.beta), bool), np.zeros(len(fit.beta), bool)
     means = fit.beta @ rows.T

@@ -6,7 +6,7 @@ from mrsflow.run import run
 
 
 def main(config: str, out: Path | None = None) -> None:
-    """Simulate trials over a grid of designs, participants, effects and losses; write a table and a figure.
+    """Simulate trials over a grid of designs, questions, participants, effects and losses; write a table and a figure.
 
     Settings are in section power of the configuration; the variance components may be those of the study's own group
     tables (components: cohort).
@@ -35,7 +35,8 @@ def main(config: str, out: Path | None = None) -> None:
         table = power_plan.plan(settings, weights, folder)
     with figures.style():
         figures.save(figures_power.draw(table), folder / "power")
-    shown = ["design", "n_participants", "attenuation", "lost_blocks", "power", "half_width_percent"]
+    shown = ["design", "contrast", "moderated", "outcome", "n_participants", "attenuation", "lost_blocks", "power"]
+    shown += ["half_width_percent"]
     print(table[shown].to_string(index=False, float_format="%.3g"))
 
 

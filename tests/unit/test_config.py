@@ -6,7 +6,7 @@ import yaml
 from small_config import PRESS
 
 from mrsflow.errors import InputError
-from mrsflow.planning import power
+from mrsflow.planning import trials
 from mrsflow.study import config
 from mrsflow.study.study import read_study
 
@@ -118,12 +118,22 @@ def test_defaults_that_stand_in_code_too_are_those_of_the_schema():
     options = {name: p.default for name, p in inspect.signature(fit_blocks.main).parameters.items()}
     for name in ("model", "ppm", "constants"):
         assert options[name] == config.default(f"fit.{name}"), name
-    cells = {"participants", "designs", "attenuation", "lost_blocks", "dropouts", "trials", "seed", "components"}
+    cells = {
+        "participants",
+        "designs",
+        "attenuation",
+        "lost_blocks",
+        "dropouts",
+        "trials",
+        "seed",
+        "components",
+        "questions",
+    }
     cells |= {"period", "effect_percent", "target", "mood"}  # of which every scenario has one, or none
     section = config.rule_of("power")["properties"]
     sizes = {name: config.default(f"power.{name}") for name in set(section) - cells}
     sizes |= {name: rule["default"] for name, rule in section["components"]["properties"].items()}
-    scenario = power.Scenario()
+    scenario = trials.Scenario()
     assert {name: getattr(scenario, name) for name in sizes} == sizes
 
 

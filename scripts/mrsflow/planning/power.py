@@ -1,208 +1,187 @@
-"""Simulated trials by the thousand: power and precision before a trial, error rates of its analyses.
+"""Power and precision of simulated trials, each analysed as the group stage analyses its design.
 
 Whole batches of trials are fitted together by the mixed model of the group stage (`mixed` takes leading dimensions),
 so that a thousand trials take seconds.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrsflow.models import mixed
-
-Estimand = Literal["adjusted_level", "response", "total"]
-BATCH = 250  # trials fitted together
+from mrsflow.models import mixed, session_models
+from mrsflow.planning.trials import Scenario, Trials, batches
 
 
 @dataclass(frozen=True)
-class Scenario:
-    """A trial to simulate; sizes are fractions of the mean baseline.
+class Values:
+    """What is compared, and the baselines.
 
     Attributes
     ----------
-    design : "crossover" or "parallel"
-    n : int
-        Participants in total.
-    n_baseline : int
-        Blocks before the infusion.
-    shape : tuple of float
-        Response of each block of the infusion, as part of the highest.
-    rise : float
-        Highest response under the reference condition.
-    attenuation : float
-        Part of the response that the treatment takes away.
-    sd_participant, sd_session, sd_block : float
-        Standard deviations of the level.
-    sd_response_participant, sd_response_session : float
-        Of the response.
-    correlation : float
-        Of neighbouring blocks, AR(1).
-    period : float
-        Effect of the second visit.
-    lost_blocks : float
-        Fraction of blocks lost at random.
-    dropouts : float
-        Fraction of participants without the second visit (rounded up to whole participants); none in a parallel trial.
-    estimand : "adjusted_level", "response" or "total"
-        What is compared: levels adjusted for the baseline, changes from it, or levels.
-    """
-
-    design: Literal["crossover", "parallel"] = "crossover"
-    n: int = 26
-    n_baseline: int = 4
-    shape: tuple[float, ...] = (0.35, 0.8, 1.0, 1.0, 0.85, 0.7)
-    rise: float = 0.06
-    attenuation: float = 0.5
-    sd_participant: float = 0.08
-    sd_session: float = 0.03
-    sd_block: float = 0.04
-    sd_response_participant: float = 0.02
-    sd_response_session: float = 0.015
-    correlation: float = 0.0
-    period: float = 0.01
-    lost_blocks: float = 0.0
-    dropouts: float = 0.0
-    estimand: Estimand = "adjusted_level"
-
-    @property
-    def visits(self) -> int:
-        """Visits of a participant."""
-        return 2 if self.design == "crossover" else 1
-
-    @property
-    def effect(self) -> float:
-        """True difference of the conditions, mean over the infusion."""
-        return float(-self.rise * self.attenuation * np.mean(self.shape))
-
-
-@dataclass(frozen=True)
-class Trials:
-    """Simulated trials.
-
-    Attributes
-    ----------
-    y : (trials, n, visits, blocks)
-        Baseline blocks first.
+    base : (trials, n, visits)
+        Baseline of each session; NaN without one.
+    late : (trials, n, visits, blocks)
+        Blocks of the infusion, or the values of visits after treatment.
     present : the same shape, bool
-    treated : (trials, n, visits) bool
-    n_baseline : int
+        Which of them the model takes.
+    order : (n, visits) int
     """
 
-    y: NDArray[np.float64]
+    base: NDArray[np.float64]
+    late: NDArray[np.float64]
     present: NDArray[np.bool_]
-    treated: NDArray[np.bool_]
-    n_baseline: int
+    order: NDArray[np.int_]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Rows of the infusion blocks as the mixed model takes them: x (trials, rows, p), y and weights (trials, rows)."""
+    """Rows of a mixed model: x (trials, rows, p), y and weights (trials, rows), groups and the contrast (p,)."""
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     weights: NDArray[np.float64]
-    participant: NDArray[np.int_]
-    session: NDArray[np.int_]
+    groups: dict[str, NDArray[np.int_]]
+    contrast: NDArray[np.float64]
 
 
-def simulate(scenario: Scenario, trials: int, rng: np.random.Generator) -> Trials:
-    """Simulate trials; arms are balanced and assigned at random."""
-    s = scenario
-    shape = (trials, s.n, s.visits)
-    blocks = s.n_baseline + len(s.shape)
-    noise = rng.standard_normal((*shape, blocks))
-    for b in range(1, blocks):
-        noise[..., b] = s.correlation * noise[..., b - 1] + np.sqrt(1 - s.correlation**2) * noise[..., b]
-    first = rng.permuted(np.broadcast_to(np.arange(s.n) % 2 == 0, (trials, s.n)), axis=1)
-    treated = np.stack([first, ~first], axis=-1)[..., : s.visits]
-    level = 1 + s.sd_participant * rng.standard_normal((trials, s.n, 1)) + s.sd_session * rng.standard_normal(shape)
-    level = level + s.period * np.arange(s.visits)
-    response = s.rise * (1 - s.attenuation * treated) + s.sd_response_session * rng.standard_normal(shape)
-    response = response + s.sd_response_participant * rng.standard_normal((trials, s.n, 1))
-    course = np.array([0.0] * s.n_baseline + list(s.shape))
-    y = level[..., np.newaxis] + response[..., np.newaxis] * course + s.sd_block * noise
-    present = rng.random(y.shape) >= s.lost_blocks
-    if s.visits == 2 and s.dropouts > 0:
-        lost = int(np.ceil(s.dropouts * s.n - 1e-9))
-        present[:, :, 1] &= (rng.permuted(np.tile(np.arange(s.n), (trials, 1)), axis=1) >= lost)[..., np.newaxis]
-    return Trials(y, present, treated, s.n_baseline)
+def values_of(scenario: Scenario, trials: Trials) -> Values:
+    """Arrange trials as the estimand takes them: changes from the baseline, or levels."""
+    s, k = scenario, scenario.visits[0]
+    if s.over_visits:
+        base = _mean(trials.y[:, :, :k, 0], trials.present[:, :, :k, 0])[..., np.newaxis]
+        y, present, order = trials.y[:, :, k:], trials.present[:, :, k:], trials.order[:, k:]
+        base = np.broadcast_to(base, y.shape[:3])
+    else:
+        base = _mean(trials.y[..., : s.n_baseline], trials.present[..., : s.n_baseline])
+        y, present, order = trials.y[..., s.n_baseline :], trials.present[..., s.n_baseline :], trials.order
+    if s.estimand != "total":
+        present = present & np.isfinite(base)[..., np.newaxis]
+        base = np.where(present.any(axis=-1), base, np.nan)
+    if s.estimand == "response":
+        y = y - np.nan_to_num(base)[..., np.newaxis]
+    return Values(base, y, present, order)
 
 
-def session_means(trials: Trials) -> tuple[NDArray, NDArray]:
-    """Mean of the baseline and of the infusion of each session, (trials, n, visits); NaN without data in either."""
-    k = trials.n_baseline
+def _mean(y: NDArray, present: NDArray) -> NDArray[np.float64]:
+    """Mean over the last axis of what is present; NaN where nothing is."""
+    count = present.sum(axis=-1)
+    total = np.where(present, y, 0).sum(axis=-1)
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+def tests_of(scenario: Scenario, trials: Trials) -> mixed.Inference:
+    """Test every trial by the primary analysis of its design.
+
+    Single values of participants are compared by least squares with a variance for each condition, groups over several
+    visits by a mixed model for each; everything else by the mixed model of the blocks.
+    """
+    s, values = scenario, values_of(scenario, trials)
+    if not s.within and values.late.shape[2] == 1 and (values.late.shape[3] == 1 or not s.single):
+        return _of_people(s, values, trials.half)
+    if s.over_visits and not s.single and not s.moderated:
+        return mixed.independent([_of_arm(s, values, arm, w) for arm, w in enumerate(s.weights) if w], s.level)
+    columns = columns_of(s, values, trials.half)
+    return fit(columns).contrast(columns.contrast)
+
+
+def _of_people(s: Scenario, values: Values, half: NDArray[np.int_]) -> mixed.Inference:
+    """One value of each participant: cell means and the baseline, a variance for each condition."""
+    late, arm = _mean(values.late[:, :, 0], values.present[:, :, 0]), values.order[:, 0]
+    cells = (arm[:, np.newaxis] == np.arange(len(s.weights))).astype(float)
+    weights = np.array(s.weights)
+    if s.moderated:
+        cells, weights = np.column_stack([cells, cells * half[:, np.newaxis]]), np.append(0 * weights, weights)
+    adjusted = s.estimand == "adjusted_level" and not s.single
     found = []
-    for part in (slice(0, k), slice(k, None)):
-        count = trials.present[..., part].sum(axis=-1)
-        total = np.where(trials.present[..., part], trials.y[..., part], 0).sum(axis=-1)
-        found.append(np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0))
-    whole = np.isfinite(found[0]) & np.isfinite(found[1])
-    return np.where(whole, found[0], np.nan), np.where(whole, found[1], np.nan)
+    for y, base in zip(late, values.base[:, :, 0], strict=True):
+        seen = np.isfinite(y)
+        x = cells[seen]
+        if adjusted:
+            x = np.column_stack([x, base[seen] - base[seen].mean()])
+        found.append(session_models.unequal_variances(x, y[seen], arm[seen], np.pad(weights, (0, int(adjusted)))))
+    return mixed.Inference(*(np.array([getattr(t, f.name) for t in found]) for f in fields(mixed.Inference)))
 
 
-def primary_columns(trials: Trials, estimand: Estimand = "adjusted_level") -> Columns:
-    """Build the primary model: condition, blocks, visit and baseline, as the group stage has it."""
-    base, _ = session_means(trials)
-    count, n, visits = base.shape
-    blocks = trials.y.shape[-1] - trials.n_baseline
-    usable = np.isfinite(base)
-    own = np.nanmean(np.where(usable.any(axis=-1, keepdims=True), base, 0), axis=-1, keepdims=True)
-    seen = usable.any(axis=-1, keepdims=True)
-    centre = np.sum(own * seen, axis=1, keepdims=True) / seen.sum(axis=1, keepdims=True)
-    full = (count, n, visits, blocks)
+def _of_arm(s: Scenario, values: Values, arm: int, weight: float) -> mixed.Inference:
+    """Mean of an arm over its visits by a model of its own, times its weight in the contrast."""
+    of_people = _mean(values.base, np.isfinite(values.base))
+    centre = np.nanmean(of_people, axis=1)[:, np.newaxis, np.newaxis]
+    own = values.order[:, 0] == arm
+    late, present, base = values.late[:, own][..., 0], values.present[:, own][..., 0], values.base[:, own]
+    visits = late.shape[2]
+    columns = [np.ones(late.shape)]
+    columns += [np.broadcast_to(np.arange(visits) == v, late.shape).astype(float) for v in range(1, visits)]
+    contrast = [weight] + [weight / visits] * (visits - 1)
+    if s.estimand == "adjusted_level":
+        columns.append(np.where(present, base - centre, 0.0))
+        contrast.append(0.0)
+    x = np.stack(columns, axis=-1).reshape(len(late), -1, len(columns))
+    groups = {"participant": np.repeat(np.arange(own.sum()), visits)}
+    made = mixed.fit(x, late.reshape(len(late), -1), groups, weights=present.reshape(len(late), -1))
+    return made.contrast(np.array(contrast))
 
-    def spread(values: NDArray) -> NDArray:
-        return np.broadcast_to(values[..., np.newaxis], full)
 
-    columns = [np.ones(full), spread(trials.treated.astype(float))]
+def columns_of(scenario: Scenario, values: Values, half: NDArray[np.int_], session: bool = True) -> Columns:
+    """Build the mixed model: condition, blocks, visit, baseline and what carries over, as the group stage has it.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    values : Values
+    half : (n,) int
+    session : bool
+        With the random intercept of the session; without it blocks count as independent.
+    """
+    s, order = scenario, values.order
+    count, n, visits, blocks = full = values.late.shape
+    k = len(s.weights)
+
+    def spread(values: NDArray) -> NDArray[np.float64]:
+        return np.broadcast_to(np.asarray(values, float)[..., np.newaxis], full)
+
+    given = [spread(np.broadcast_to(order == c, full[:3])) for c in range(1, k)]
+    late = [spread(np.broadcast_to(np.arange(visits) == v, full[:3])) for v in range(1, visits)]
+    columns, contrast = [np.ones(full), *given], [float(s.single), *([] if s.single else s.weights[1:])]
     columns += [np.broadcast_to(np.arange(blocks) == b, full).astype(float) for b in range(1, blocks)]
-    if visits == 2:
-        columns += [np.broadcast_to(np.arange(2)[:, np.newaxis], full).astype(float)]
-    if estimand == "adjusted_level":
-        columns += [spread(np.where(usable, base - own, 0))] * (visits == 2)
-        columns += [spread(np.broadcast_to(own - centre, base.shape))]
-    taken = np.where(usable, base, 0)[..., np.newaxis] if estimand == "response" else 0.0
-    weights = trials.present[..., trials.n_baseline :] & usable[..., np.newaxis]
-    participant, session, _ = np.indices(full[1:])
+    contrast += [s.single / blocks] * (blocks - 1)
+    columns += late
+    contrast += [s.single / visits] * (visits - 1)
+    if s.over_visits:
+        columns += [a * b for a in given for b in late]
+        contrast += [w / visits for w in s.weights[1:] for _ in late]
+    if s.estimand == "adjusted_level" and not s.single:
+        known = np.isfinite(values.base)
+        seen = known.any(axis=-1, keepdims=True)
+        own = _mean(values.base, known)[..., np.newaxis]
+        centre = np.sum(np.where(seen, own, 0), axis=1, keepdims=True) / seen.sum(axis=1, keepdims=True)
+        parts = [values.base - own] if s.within else []
+        columns += [spread(np.where(known, part, 0)) for part in (*parts, np.broadcast_to(own - centre, full[:3]))]
+    if s.carry_over and s.within:
+        before = np.column_stack([np.full(n, -1), order[:, :-1]])
+        columns += [spread(np.broadcast_to(before == c, full[:3])) for c in range(1, k)]
+    if s.moderated:
+        own = spread(np.broadcast_to(half[:, np.newaxis] - half.mean(), full[:3]))
+        contrast = [*np.zeros(len(columns)), float(s.single), *([] if s.single else s.weights[1:])]
+        columns += [own, *(own * a for a in given)]
+    person, visit, _ = np.indices(full[1:])
+    groups = {"participant": person.ravel()}
+    if session and s.design == "replicate":
+        groups["participant:condition"] = (person * k + order[..., np.newaxis]).ravel()
+    if session and visits > 1 and blocks > 1:
+        groups["participant:session"] = (person * visits + visit).ravel()
     return Columns(
         x=np.stack(columns, axis=-1).reshape(count, -1, len(columns)),
-        y=(trials.y[..., trials.n_baseline :] - taken).reshape(count, -1),
-        weights=weights.reshape(count, -1).astype(float),
-        participant=participant.ravel(),
-        session=(participant * visits + session).ravel(),
+        y=values.late.reshape(count, -1),
+        weights=values.present.reshape(count, -1).astype(float),
+        groups=groups,
+        contrast=np.pad(np.array(contrast, float), (0, len(columns) - len(contrast))),
     )
 
 
-def fit_primary(trials: Trials, session: bool = True, estimand: Estimand = "adjusted_level") -> mixed.Fit:
-    """Fit the primary model to every trial; without `session`, blocks count as independent."""
-    c = primary_columns(trials, estimand)
-    groups = {"participant": c.participant}
-    if session and trials.y.shape[2] == 2:
-        groups["participant:session"] = c.session
-    return mixed.fit(c.x, c.y, groups, weights=c.weights)
-
-
-def fit_changes(trials: Trials) -> mixed.Fit:
-    """Fit session changes on condition and visit, for the attenuation fraction (crossover)."""
-    base, infusion = session_means(trials)
-    change = infusion - base
-    here = np.isfinite(change)
-    columns = [np.ones(change.shape), trials.treated, np.broadcast_to(np.arange(2), change.shape)]
-    participant = np.indices(change.shape[1:])[0].ravel()
-    count = len(change)
-    x = np.stack(columns, axis=-1).astype(float).reshape(count, -1, 3)
-    y = np.where(here, change, 0).reshape(count, -1)
-    return mixed.fit(x, y, {"participant": participant}, weights=here.reshape(count, -1))
-
-
-def batches(scenario: Scenario, count: int, seed: int) -> Iterator[Trials]:
-    """Simulate `count` trials in batches; the batches do not change what a seed gives."""
-    streams = np.random.SeedSequence(seed).spawn(-(-count // BATCH))
-    for i, stream in enumerate(streams):
-        yield simulate(scenario, min(BATCH, count - i * BATCH), np.random.default_rng(stream))
+def fit(columns: Columns) -> mixed.Fit:
+    """Fit the mixed model to every trial."""
+    return mixed.fit(columns.x, columns.y, columns.groups, weights=columns.weights)
 
 
 def power_of(scenario: Scenario, count: int, seed: int) -> dict[str, float]:
@@ -211,28 +190,20 @@ def power_of(scenario: Scenario, count: int, seed: int) -> dict[str, float]:
     Returns
     -------
     dict
-        power with its Monte-Carlo interval, the mean half width of the 95 % interval in percent of baseline, and the
-        bias of the estimate with its Monte-Carlo standard error.
+        power with its 95 % Monte-Carlo interval, the mean half width of the interval of the contrast, and the bias of
+        the estimate with its Monte-Carlo standard error.
     """
-    tests = [
-        fit.contrast(condition_weights(fit))
-        for fit in (fit_primary(t, estimand=scenario.estimand) for t in batches(scenario, count, seed))
-    ]
-    p = np.concatenate([t.p for t in tests])
-    estimate = np.concatenate([t.estimate for t in tests])
-    half = np.concatenate([(t.ci_high - t.ci_low) / 2 for t in tests])
-    low, high = wilson(int(np.sum(p < 0.05)), count)
+    from scipy.special import stdtrit
+
+    tests = [tests_of(scenario, trials) for trials in batches(scenario, count, seed)]
+    p, estimate, se, df = (np.concatenate([getattr(t, name) for t in tests]) for name in ("p", "estimate", "se", "df"))
+    shown = p < 1 - scenario.level
+    low, high = wilson(int(shown.sum()), count)
     return {
-        "power": float(np.mean(p < 0.05)), "power_low": low, "power_high": high,
-        "half_width_percent": float(100 * half.mean()),
-        "bias_percent": float(100 * (estimate.mean() - scenario.effect)),
-        "bias_se_percent": float(100 * estimate.std(ddof=1) / np.sqrt(count)),
+        "power": float(shown.mean()), "power_low": low, "power_high": high,
+        "half_width": float(np.mean(stdtrit(df, 0.5 + scenario.level / 2) * se)),
+        "bias": float(estimate.mean() - scenario.effect), "bias_se": float(estimate.std(ddof=1) / np.sqrt(count)),
     }  # fmt: skip
-
-
-def condition_weights(fit: mixed.Fit) -> NDArray[np.float64]:
-    """Weights that pick the condition effect of `fit_primary`."""
-    return np.eye(len(fit.names))[1]
 
 
 def wilson(successes: int, count: int) -> tuple[float, float]:

@@ -40,11 +40,11 @@ rule compare_with_r:
     params:
         script=script("compare_with_r"),
         code=code("compare_with_r"),
-        r=contents_of(f"{SCRIPTS}/mixed_models.R"),
+        r=contents_of(f"{SCRIPTS}/compare_with_r.R"),
         config=settings(
             "study", "protocols", "blocks", "preprocess", "fit", "quality", "group"
         ),
     message:
-        "The mixed models of the study, fitted by R (lmerTest, pbkrtest) beside ours"
+        "What the group page shows, fitted by R (lmerTest, pbkrtest) beside ours"
     shell:
         "python {params.script:q} --config {params.config:q} --out {output:q} --log {log:q}"

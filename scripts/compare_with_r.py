@@ -1,4 +1,4 @@
-"""The mixed models of a study, fitted by R beside ours."""
+"""What the group page of a study shows, fitted by R beside."""
 
 from pathlib import Path
 
@@ -6,28 +6,46 @@ from mrsflow.run import run
 
 
 def main(config: str, out: Path) -> None:
-    """Fit the primary, participant-only and clinical models with R's lmerTest and pbkrtest and print the differences.
+    """Fit the contrasts of a study with R's lmerTest and pbkrtest and print how far they are from those of the page.
+
+    R gets the blocks, the sessions and the declared design, and no formula of ours.
 
     Parameters
     ----------
     config : str
         Configuration: a YAML file, or JSON text; the group tables of its output folder are read.
     out : path
-        Table to write: ours, R's and the difference of every quantity.
+        Table to write: the page's, R's and the difference of every quantity.
     """
     import pandas as pd
 
+    from mrsflow import result_tables
+    from mrsflow.errors import InputError
     from mrsflow.files import write_table
     from mrsflow.models import compare_r
     from mrsflow.statistics import group
+    from mrsflow.statistics.plan import plan_of
     from mrsflow.study.config import load
 
-    models = group.models_of(load(config))
-    rows = pd.DataFrame(compare_r.differences(models, compare_r.fit_in_r(models)))
+    settings = load(config)
+    if not settings["study"]["freeze"]:
+        raise InputError("arms are masked; set study.freeze to true when the analysis is final")
+    folder = Path(settings["output"]) / "group"
+    located, _, study = group.find(settings)
+    trial, _ = group.load(settings, study, located)
+    carried = result_tables.read(folder / "sensitivity.tsv").query("analysis.str.contains('carry-over')")
+    shown = [*result_tables.read(folder / "contrasts.tsv").to_dict("records"), *carried.to_dict("records")]
+    contrasts = {contrast.name: contrast.of for contrast in plan_of(settings).contrasts}
+    found = compare_r.answers(settings, trial.estimand.kind, contrasts, trial.sessions, trial.blocks, shown)
+    rows = pd.DataFrame(compare_r.differences(shown, found))
     write_table(rows, out)
-    for quantity, part in rows.groupby("quantity", sort=False):
+    left = rows[rows["quantity"].isna()]
+    print(f"{len(shown) - len(left)} of {len(shown)} rows of the page fitted in R")
+    for quantity, part in rows.dropna(subset=["quantity"]).groupby("quantity", sort=False):
         worst = part.loc[part["difference"].idxmax()]
-        print(f"largest difference in {quantity}: {worst['difference']:.1e} ({worst['model']} {worst['effect']})")
+        print(f"largest difference in {quantity}: {worst['difference']:.1e} ({worst['analysis']}, {worst['contrast']})")
+    for row in left.to_dict("records"):
+        print(f"{row['analysis']}, {row['outcome']}, {row['contrast']}: {row['remark']}")
 
 
 if __name__ == "__main__":

@@ -1,100 +1,118 @@
-"""Our models beside R's on a simulated study; skipped with the reason where R or a package is missing."""
+"""What the page of a study shows beside R's answer to its data and design; skipped where R or a package is missing."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from fitted_trial import write
+from fitted_trial import run, write
+from recorded_trial import PAIR, trial_of
 
+import compare_with_r
+from mrsflow import files
 from mrsflow.errors import InputError
 from mrsflow.models import compare_r
-from mrsflow.models.table_models import fit_table
-from mrsflow.statistics import group
-from mrsflow.study import config as study_config
+from mrsflow.statistics import contrasts, group, outcomes
+from mrsflow.statistics.plan import plan_of
 
-LIMITS = {"loglik": 1e-8, "df_satterthwaite": 1e-5, "df_kr": 1e-5}  # everything else 1e-6
+LIMITS = {"df": 1e-5}  # everything else 1e-6
+CODES = ("1e3", "1000", "007", "7", "101", "0101", "1E3", "07")
 
 
 @pytest.fixture(scope="module")
-def trial(tmp_path_factory):
-    made = write(tmp_path_factory.mktemp("r"), n=10)
-    return study_config.load(str(made.config))
-
-
-def test_ours_equal_those_of_r(trial):
+def compared(tmp_path_factory):
+    """A small crossover with odd codes, covariates, carry-over and a lost session; and its table of differences."""
     if reason := compare_r.missing_r():
         pytest.skip(reason)
-    models = group.models_of(trial)
-    rows = compare_r.differences(models, compare_r.fit_in_r(models))
-    assert {row["model"] for row in rows} == {"primary", "participant only", "condition x phase", "clinical outcome"}
-    for row in rows:
-        assert row["difference"] < LIMITS.get(row["quantity"], 1e-6), row
+    folder = tmp_path_factory.mktemp("r")
+    settings = {"adjust_for": ["age"], "carry_over": True, "moderators": ["sex", "occupancy"], "secondary": ["tCho"]}
+    made = write(folder, n=8, codes=CODES, group=settings)
+    record = made.output / "status" / "fit" / "sub-7_ses-2.json"
+    record.write_text(record.read_text().replace('"status": "ok"', '"status": "failed"'))
+    run(made, status=False)
+    compare_with_r.main(str(made.config), folder / "differences.tsv")
+    return made, files.read_table(folder / "differences.tsv")
 
 
-def test_codes_that_look_like_numbers_are_text_in_r_too():
+def test_every_row_that_r_is_asked_for_is_that_of_r(compared):
+    _, rows = compared
+    fitted = rows.dropna(subset=["quantity"])
+    kinds = {"primary", "primary (Satterthwaite)", "baseline by arm", "carry-over", "without carry-over",
+             "condition x phase, all blocks", "moderator", "subgroup", "secondary", "clinical outcome"}  # fmt: skip
+    assert kinds <= set(fitted["analysis"])
+    worst = fitted[fitted["difference"] > fitted["quantity"].map(LIMITS).fillna(1e-6)]
+    assert worst.empty, worst.to_string()
+    assert set(rows.loc[rows["quantity"].isna(), "remark"]) <= {"not fitted in R", "not estimated on the page"}
+
+
+def test_r_gets_no_formula_and_sees_a_model_that_lacks_a_term(compared, monkeypatch):
+    """The row of a model without the visit, as a mistake of ours would make it, is far from R's."""
+    made, rows = compared
+    monkeypatch.setattr(contrasts, "formula", lambda *a, **k: FORMULA(*a, **k).replace(" + visit", ""))
+    run(made, status=False)
+    wrong = files.read_table(made.output / "group" / "contrasts.tsv").iloc[0]
+    theirs = rows[rows["analysis"] == "primary"].set_index("quantity")["r"]
+    found = compare_r.differences([wrong.to_dict()], [theirs.to_dict()])
+    assert max(row["difference"] for row in found) > 1e-3
+
+
+FORMULA = contrasts.formula
+
+
+def test_a_difference_is_told_in_its_unit():
+    row = {"analysis": "primary", "outcome": "y", "contrast": "b - a", "estimate": 2.0, "se": 0.5, "df": 10.0, "t": 4.0,
+           "p": 0.01}  # fmt: skip
+    theirs = {"estimate": 2.1, "se": 0.4, "df": 8.0, "t": 5.0, "p": 0.03}
+    found = {r["quantity"]: r["difference"] for r in compare_r.differences([row], [theirs])}
+    assert found == pytest.approx({"estimate": 0.2, "se": 0.25, "df": 0.25, "t": 0.2, "p": 0.02})
+    other = [row | {"analysis": "re-randomisation"}, row | {"estimate": np.nan}, row]
+    said = [r["remark"] for r in compare_r.differences(other, [None, None, {"reason": "no variance"}])]
+    assert said == ["not fitted in R", "not estimated on the page", "R could not: no variance"]
+
+
+DESIGNS = [
+    ("crossover", PAIR, "total", []), ("williams", {"b": 1, "c": -1}, "response", ["site"]),
+    ("factorial", {"a": 1, "b": -1, "c": -1, "d": 1}, "adjusted_level", []),
+    ("replicate", PAIR, "adjusted_level", ["age"]), ("incomplete", PAIR, "response", []),
+    ("parallel", PAIR, "adjusted_level", ["age"]), ("single", None, "response", ["age"]),
+    ("visits", PAIR, "adjusted_level", ["age", "site"]), ("visits", PAIR, "response", []),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("table", "weights", "estimand", "adjust_for"), DESIGNS)
+def test_every_design_is_that_of_r(table, weights, estimand, adjust_for):
     if reason := compare_r.missing_r():
         pytest.skip(reason)
-    table = unbalanced(2, 9, 0.04)
-    people = np.array(["1e3", "1000", "007", "7", "101", "0101", "1E3", "+7", "07"])[table["participant"]]
-    table = table.assign(participant=people, site=table["site"].map({"a": "01", "b": "1", "c": "1e0"}))
-    models = {"codes": fit_table(table, "y ~ condition + site + (1|participant) + (1|participant:session)")}
-    for row in compare_r.differences(models, compare_r.fit_in_r(models)):
-        assert row["difference"] < LIMITS.get(row["quantity"], 1e-6), row
+    trial = trial_of(table, weights, estimand, adjust_for, carry_over=table in ("williams", "replicate"))
+    rng, sessions = np.random.default_rng(9), trial.sessions
+    before = rng.normal(28, 4, len(sessions)).round()
+    sessions = sessions.assign(m_pre=before, m_day1=before - 8 + rng.normal(0, 4, len(sessions)).round())
+    sessions.loc[3, "m_day1"] = np.nan
+    trial.config["group"]["mood_scale"] = "m"
+    blocks = trial.blocks.assign(warned=False, linewidth_hz=5.0, fit_status="ok", reason="", duration_s=480.0)
+    trial = replace(trial, sessions=sessions, blocks=blocks)
+    plan = plan_of(trial.config)
+    tables = group.analyse(trial, plan, outcomes.prepare(trial, "Glx/tNAA"))
+    carried = tables["sensitivity"]["analysis"].str.contains("carry-over")
+    shown = [*tables["contrasts"].to_dict("records"), *tables["sensitivity"][carried].to_dict("records")]
+    weights_of = {contrast.name: contrast.of for contrast in plan.contrasts}
+    found = compare_r.answers(trial.config, trial.estimand.kind, weights_of, sessions, blocks, shown)
+    rows = pd.DataFrame(compare_r.differences(shown, found))
+    assert not rows["remark"].fillna("").str.contains("R could not").any()
+    fitted = rows.dropna(subset=["quantity"])
+    assert {"primary", "clinical outcome"} <= set(fitted["analysis"])
+    worst = fitted[fitted["difference"] > fitted["quantity"].map(LIMITS).fillna(1e-6)]
+    assert worst.empty, worst.to_string()
 
 
-def unbalanced(seed, n, sd_session):
-    """Blocks of a crossover with losses, a covariate per block, three sites and no participant of one site and sex."""
-    rng = np.random.default_rng(seed)
-    participant, session, block = (a.ravel() for a in np.indices((n, 2, 6)))
-    site, sex = np.array(["a", "b", "c"])[participant % 3], np.array(["F", "M"])[participant % 2]
-    kept = (rng.random(participant.size) > 0.15) & ~((site == "c") & (sex == "M"))
-    y = (
-        1.35
-        + 0.1 * rng.standard_normal(n)[participant]
-        + sd_session * rng.standard_normal((n, 2))[participant, session]
-    )
-    y += 0.05 * rng.standard_normal(y.size)
-    columns = {"participant": participant, "session": session, "block": block, "site": site, "sex": sex, "y": y}
-    condition = np.where((participant + session) % 2, "drug", "placebo")
-    return pd.DataFrame(columns | {"condition": condition, "line width": rng.normal(7, 1, y.size)})[kept]
-
-
-@pytest.mark.parametrize("sd_session", [0.04, 0.0])
-def test_unbalanced_tables_of_every_kind_equal_those_of_r(sd_session):
-    if reason := compare_r.missing_r():
-        pytest.skip(reason)
-    both = "(1|participant) + (1|participant:session)"
-    formulas = (
-        f"y ~ condition*block + session + {both}", f"y ~ condition*`line width` + site + {both}",
-        f"y ~ condition + site*sex + {both}", "y ~ condition + `line width` + (1|participant)",
-        "y ~ condition*sex + (1|participant) + (1|block)", f"y ~ condition*sex*block + {both}",
-    )  # fmt: skip
-    models = {}
-    for seed, text in enumerate(formulas):
-        factors = {"condition": "placebo"} | ({"block": "0"} if "*block" in text else {})
-        models[text] = fit_table(unbalanced(seed, 18, sd_session), text, factors, aliased="leave out")
-    assert models[formulas[2]].design.left_out == ("sitec:sexM",)
-    assert {bool(model.fit.singular) for model in models.values()} == {True, False}
-    for row in compare_r.differences(models, compare_r.fit_in_r(models)):
-        assert row["difference"] < LIMITS.get(row["quantity"], 1e-6), row
-
-
-def test_without_r_the_reason_is_said(trial, monkeypatch):
+def test_without_r_the_reason_is_said(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(InputError, match="Rscript is not installed"):
-        compare_r.fit_in_r(group.models_of(trial))
+        compare_r.answers({}, "response", {}, pd.DataFrame(), pd.DataFrame(), [])
 
 
-def test_a_difference_would_be_seen(trial):
-    models = {"primary": group.models_of(trial)["primary"]}
-    ours = compare_r.describe_fit(models["primary"])
-    same = compare_r.differences(models, {"primary": ours})
-    assert max(row["difference"] for row in same) == 0
-    ours["fixed"]["conditionnaltrexone"]["se_kr"] *= 1 + 1e-4
-    worst = max(compare_r.differences(models, {"primary": ours}), key=lambda row: row["difference"])
-    assert (worst["effect"], worst["quantity"]) == ("conditionnaltrexone", "se_kr")
-    assert worst["difference"] == pytest.approx(1e-4, rel=1e-2)
-
-
-def test_masked_arms_are_not_compared_here_either(trial):
+def test_masked_arms_are_not_compared_here_either(tmp_path):
+    made = write(tmp_path, n=2, freeze=False)
     with pytest.raises(InputError, match="masked"):
-        group.models_of({**trial, "study": {**trial["study"], "freeze": False}})
+        compare_with_r.main(str(made.config), tmp_path / "out.tsv")

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from fit_in_r import SCRIPT
 from fitted_trial import write
 from scipy import optimize, special
 
@@ -128,7 +129,7 @@ def test_mixed_model_rows_equal_those_of_r(made, rows, tmp_path):
         formula = f"outcome ~ {TERMS}{extra} + {RANDOM}"
         request[name] = {"table": str(path), "formula": formula, "levels": LEVELS}
     (tmp_path / "models.json").write_text(json.dumps(request))
-    script = ["Rscript", "--vanilla", str(compare_r.SCRIPT), "models.json", "results.json"]
+    script = ["Rscript", "--vanilla", str(SCRIPT), "models.json", "results.json"]
     subprocess.run(script, cwd=tmp_path, check=True, capture_output=True)
     found = json.loads((tmp_path / "results.json").read_text())
     for name, (content, _) in asked.items():

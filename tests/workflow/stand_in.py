@@ -110,7 +110,7 @@ class Project:
             "scripts/check_headers.py",
             "scripts/plan_power.py",
             "scripts/compare_with_r.py",
-            "scripts/mixed_models.R",
+            "scripts/compare_with_r.R",
         )
         for name in (*parts, *on_request):
             source, target = ROOT / name, folder / name

@@ -10,7 +10,6 @@ import pandas as pd
 
 from mrsflow import files, result_tables
 from mrsflow.errors import InputError
-from mrsflow.models.table_models import Model
 from mrsflow.statistics import (
     analysis_plan,
     carry_over,
@@ -160,30 +159,6 @@ def judged(config: dict[str, Any], located: list[cohort.SessionFiles], fitted: p
     blocks = cohort.read_tables(located, layout.BLOCK_QUALITY, tuple(columns))
     blocks = blocks.merge(fitted, on=["key", "block"], how="left")
     return quality_rules.exclusions(blocks, cohort.session_values(located), rules)
-
-
-def models_of(config: dict[str, Any]) -> dict[str, Model]:
-    """Fit the main mixed models of a study again: primary, participant-only, condition x phase, clinical.
-
-    Raises
-    ------
-    InputError
-        Arms are masked, or a model cannot be estimated.
-    """
-    if not config["study"]["freeze"]:
-        raise InputError("arms are masked; set study.freeze to true when the analysis is final")
-    located, _, study = find(config)
-    everyone, _ = load(config, study, located)
-    plan = plan_of(config)
-    rows = outcomes.prepare(everyone, plan.outcome)
-    found = {"primary": contrasts.primary_model(plan, rows)}
-    if plan.design == "crossover":
-        found["participant only"] = contrasts.primary_model(plan, rows, session=False)
-        usable = everyone.blocks[everyone.blocks[plan.outcome].notna() & ~everyone.blocks["excluded"]]
-        found["condition x phase"] = contrasts.phase_model(plan, usable.rename(columns={plan.outcome: "outcome"}))
-        if clinical.has_scores(config, everyone.sessions):
-            found["clinical outcome"] = contrasts.primary_model(plan, clinical.mood_rows(config, everyone.sessions))
-    return found
 
 
 def describe(

@@ -1,4 +1,4 @@
-# Fits the models of a JSON file with lmerTest and pbkrtest and writes what compare_with_r.py compares.
+# Fits the models of a JSON file, which gives their formulas, with lmerTest and pbkrtest.
 # Called as: Rscript mixed_models.R models.json results.json; needs lme4, lmerTest, pbkrtest and jsonlite.
 suppressPackageStartupMessages({library(lmerTest); library(jsonlite)})
 arguments <- commandArgs(trailingOnly = TRUE)

@@ -94,6 +94,17 @@ def lost_files(study):
     return headers.missing(replace(study, samples=fresh))
 
 
+# whether any session has maps of tissue; without them nothing is measured, and nothing of it imported
+TISSUE = STUDY is not None and (
+    bool(config["inputs"]["tissue"])
+    or bool(STUDY.samples["role"].isin(layout.MAPS).any())
+)
+if TISSUE:
+    from mrsflow.quantification.tissue_files import faults_of_maps, maps_of
+
+    if workflow.is_main_process:
+        faults += faults_of_maps(STUDY, config)
+
 if workflow.is_main_process or STUDY is None:
     # listed on the terminal, and there alone, as lines hold full paths; a raw file that is missing costs its session,
     # not the others, unless this is a dry run
@@ -109,7 +120,11 @@ logging.raiseExceptions = False  # where the disk of Snakemake's log is full, th
 VERIFY = config.pop("verify")  # of this run alone: no parameter of any job
 OUTPUT = config["output"]
 ATTENTION = f"{OUTPUT}/status/attention.txt"  # what the last step found
-STAGES = (*layout.STAGES, "report_sessions")
+STAGES = (
+    *layout.STAGES,
+    *(["measure_tissue"] if TISSUE else []),
+    "report_sessions",
+)
 CONDA = any(
     method.name == "CONDA" for method in workflow.deployment_settings.deployment_method
 )
@@ -249,7 +264,8 @@ def digest_of_rows(keys):
 
 def raw_of(key):
     """Raw files and folders of a session, as its rows name them."""
-    return [path for row in rows_of_sessions()[key] for path in row["raw"]]
+    rows = [row for row in rows_of_sessions()[key] if row["role"] not in layout.MAPS]
+    return [path for row in rows for path in row["raw"]]
 
 
 def state_of_raw(key):
@@ -258,6 +274,19 @@ def state_of_raw(key):
     if not all(path.exists() for path in raw_of(key)):
         known = records.read_record(OUTPUT, "convert", key)
     return (known or {}).get("state") or records.state_of(raw_of(key))
+
+
+def state_of_maps(wildcards):
+    """State of the maps of tissue of a job's sessions, so that new ones are seen."""
+    found = [maps_of(key, STUDY, config) for key in sessions_of(wildcards)]
+    return records.state_of(
+        path for maps in found if maps for path in maps.paths.values()
+    )
+
+
+def tissue_of_batch(wildcards):
+    """Table of the tissue of a job's sessions, where the study names maps."""
+    return table_of("measure_tissue").format(batch=wildcards.batch) if TISSUE else []
 
 
 def files_of_protocol(wildcards):

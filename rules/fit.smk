@@ -6,6 +6,7 @@ rule fit:
         preprocessed=table_of("preprocess"),
         basis=basis_of_batch,
         macromolecules=mean_macromolecules_of_batch,
+        tissue=tissue_of_batch,
     output:
         table=table_of("fit"),
     log:

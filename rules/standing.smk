@@ -140,7 +140,10 @@ def verify_raw(keys):
     files = 0
     for key in keys:
         named = [
-            file for row in rows_of_sessions()[key] for file in files_of(row["raw"])
+            file
+            for row in rows_of_sessions()[key]
+            if row["role"] not in layout.MAPS
+            for file in files_of(row["raw"])
         ]
         files += len(named)
         if records.replaced(OUTPUT, "convert", key, named):

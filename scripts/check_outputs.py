@@ -36,7 +36,9 @@ def main(config: str) -> None:
     problems = records.open_cases(known, study.keys)
     named: dict[str, list[Path]] = {}
     raw: dict[str, list[Path]] = {}
-    for key, paths in zip(study.samples["key"], study.samples["raw"], strict=True):
+    for key, role, paths in zip(*(study.samples[name] for name in ("key", "role", "raw")), strict=True):
+        if role in layout.MAPS:  # which the conversion does not read
+            continue
         named.setdefault(key, []).extend(paths)
         raw.setdefault(key, []).extend(files_of(paths))
     read = [r for r in known if r["stage"] == "convert" and r["status"] == "ok"]
@@ -53,9 +55,11 @@ def main(config: str) -> None:
         print(problem)
     if problems:
         raise InputError(f"{output}: {len(problems)} things above need attention; everything else is finished")
-    tables = [output / name for r in known for name in r["outputs"] if name.endswith(layout.CONVERT_QUALITY)]
-    warned = sum("\twarn\t" in path.read_text(encoding="utf-8") for path in tables)
-    said = [f"{len(study.keys)} sessions finished, {warned} with warnings of a check (see their pages)"]
+    tables = [
+        output / name for r in known for name in r["outputs"] if name.endswith((layout.CONVERT_QUALITY, layout.TISSUE))
+    ]
+    warned = {layout.SessionKey.of(path.name) for path in tables if _warns(path)}
+    said = [f"{len(study.keys)} sessions finished, {len(warned)} with warnings of a check (see their pages)"]
     said += [f"raw files of {compared} sessions compared with the checksums of what was read"]
     if away:
         said.append(f"raw files of {len(away)} are not there: not checked against them, nor searched for their names")
@@ -63,6 +67,12 @@ def main(config: str) -> None:
     looked = f"{len(secrets)} values of raw headers, raw folders and columns that stay inside"
     said.append(f"no identity found in any output: looked for {looked} ({', '.join(columns) or 'none'})")
     write_text("\n".join(said) + "\n", complete)
+
+
+def _warns(path: Path) -> bool:
+    """Whether a table has a check that warns, or tissue that could not be measured."""
+    text = path.read_text(encoding="utf-8")
+    return any(f"\t{word}\t" in text for word in ("warn", "fail"))
 
 
 def told_by_study(study: Any, inside: dict[str, list[str]], raw: list[Path], settings: dict[str, Any]) -> set[str]:

@@ -20,7 +20,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     from mrsflow.quantification.fit_files import fit_session_files
     from mrsflow.study import layout, records
     from mrsflow.study.config import load, macromolecules_of, needs_mean
-    from mrsflow.study.study import read_study
+    from mrsflow.study.study import has_maps, read_study
 
     settings = load(config)
     rows = read_study(settings, sessions).samples
@@ -39,14 +39,22 @@ def main(config: str, sessions: list[str], status: Path) -> None:
         names = [name for name in bases(key) if needs_mean(settings["protocols"][name], key in nulled)]
         return [output / "basis" / f"{name}_macromolecules.nii.gz" for name in names]
 
+    measured_tissue = has_maps(settings)
+
+    def tissue(key: str) -> list[Path] | None:
+        """Tables of what its voxels hold; None where the study has no maps of tissue."""
+        record = records.read_record(output, "measure_tissue", key) or {"outputs": {}}
+        return [output / name for name in record["outputs"]] if measured_tissue else None
+
     def fit(item: records.Work) -> list[Path]:
         written = records.outputs_of(output, "preprocess", item.key)
         own = [path for path in written if path.name.endswith(layout.MACROMOLECULES)]
         measured = means(item.key) or (own if "measured" in source(item.key).values() else [])
-        return fit_session_files(item.key, written, bases(item.key), item.settings, next(iter(measured), None))
+        own = (bases(item.key), item.settings, next(iter(measured), None), tissue(item.key))
+        return fit_session_files(item.key, written, *own)
 
     def work_of(key: str) -> records.Work:
-        inputs = [*bases(key).values(), *means(key)]
+        inputs = [*bases(key).values(), *means(key), *(tissue(key) or [])]
         return records.Work(key, inputs, {**settings["fit"], "macromolecules": source(key)}, after="preprocess")
 
     work = [work_of(key) for key in sessions]

@@ -43,7 +43,7 @@ def main(
     ppm : tuple of float
         Fitted range.
     constants : str
-        Set of constants for molar concentrations: fsl or challenge.
+        Set of constants for amounts by water: fsl, osprey, spant or challenge.
     constant : list of str
         Dynamic: metabolites that do not change over the session.
     free : list of str

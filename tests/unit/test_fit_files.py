@@ -78,7 +78,7 @@ def test_water_of_another_scale_is_remarked_on_and_touches_no_ratio(folder, tmp_
     """Water for 10 mM of NAA, 16 times of it, and none: its sum over 16 averages beside a mean of metabolites."""
     scan = nifti_mrs.read(folder / "svs.nii.gz")
     scan = Scan(scan.fid, scan.dims, DWELL, {**scan.header, "RepetitionTime": 2.0})
-    constants, known = quantify.CONSTANTS["fsl"][0], basis_formats.load(folder / "basis.BASIS")
+    constants, known = quantify.constants_at("fsl", MHZ), basis_formats.load(folder / "basis.BASIS")
     size = 2 * quantify.proton_signal(known) * constants.water_mM(0.03, 2.0) * constants.correction(0.03, 2.0)
     water = part * size * np.exp(-np.pi * 5 * time_axis(POINTS, DWELL))
     stem = "sub-1_ses-1_desc"

@@ -156,10 +156,13 @@ def describe(study: "Study", name: str, output: Path, keep: Iterable[str] = ()) 
     write_json(raw, root / "dataset_description.json")
     write_json(processed, derivative / "dataset_description.json")
     write_text(readme, root / "README.md")
-    write_text("*_quality.*\n*_mrsfit.*\n*_fitquality.*\n*_terms.*\n*_figure.*\n", derivative / ".bidsignore")
+    write_text(
+        "*_quality.*\n*_mrsfit.*\n*_fitquality.*\n*_terms.*\n*_constants.*\n*_tissue.*\n*_figure.*\n",
+        derivative / ".bidsignore",
+    )
     written = [root / "dataset_description.json", derivative / "dataset_description.json", root / "README.md"]
     written.append(derivative / ".bidsignore")
-    for table in (layout.CONVERT_QUALITY, layout.BLOCK_QUALITY, layout.TRANSIENT_QUALITY, *layout.FIT_TABLES):
+    for table in layout.SESSION_TABLES:
         written.append((derivative / table).with_suffix(".json"))  # for every session, as dictionaries are inherited
         write_json(result_tables.dictionary(result_tables.name_of(table)), written[-1])
     return written + _write_tables(study, root, set(keep))

@@ -152,8 +152,8 @@ def hide_folders(path: Path, root: Path) -> None:
 
 
 def _rows_of(key: str, study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Give the samples rows of a session and its sessions row, without empty cells."""
-    chosen = study.samples[study.samples["key"] == key]
+    """Give the samples rows of a session but for maps of tissue, and its sessions row, without empty cells."""
+    chosen = study.samples[(study.samples["key"] == key) & ~study.samples["role"].isin(layout.MAPS)]
     if chosen.empty:
         raise InputError(f"{key}: has no row in the samples table")
     rows = [{k: v for k, v in row.items() if v is not None and v == v} for row in chosen.to_dict("records")]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mrsflow import nifti_mrs
+from mrsflow import nifti_mrs, result_tables
 from mrsflow.basis_sets import basis as basis_sets
 from mrsflow.basis_sets import basis_formats
 from mrsflow.basis_sets import macromolecules as broad
@@ -16,7 +16,7 @@ from mrsflow.fitting import dynamic
 from mrsflow.fitting.dynamic import Terms
 from mrsflow.fitting.fit import FitResult
 from mrsflow.nifti_mrs import Scan
-from mrsflow.quantification import fit_tables, fitters, quantify
+from mrsflow.quantification import fit_tables, fitters, quantify, tissue_files
 from mrsflow.quantification.fitters import Fitter, Request
 from mrsflow.quantification.quantify import Scaling
 from mrsflow.study import layout
@@ -108,18 +108,23 @@ def _with_source(result: FitResult, basis: basis_sets.Basis) -> FitResult:
     return replace(result, constraints=f"{result.constraints}; macromolecules: {source}") if source else result
 
 
-def _scaling(reference: Path, scan: Scan, basis: basis_sets.Basis, constants: str) -> Scaling:
+def _scaling(reference: Path, scan: Scan, basis: basis_sets.Basis, constants: str, **voxel: Any) -> Scaling:
     water = nifti_mrs.read(reference)
     known = quantify.constants_at(constants, scan.spectrometer_frequency)
     sampled = basis_sets.match(basis, scan.spectrometer_frequency, scan.nucleus, scan.dwell_time, scan.n_points)
     try:
-        return quantify.scaling(water, sampled, known, scan)
+        return quantify.scaling(water, sampled, known, scan, **voxel)
     except InputError as error:
         raise InputError(f"{reference}: {error}") from None
 
 
 def fit_session_files(
-    key: str, written: list[Path], bases: dict[str, Path], config: dict[str, Any], macromolecules: Path | None = None
+    key: str,
+    written: list[Path],
+    bases: dict[str, Path],
+    config: dict[str, Any],
+    macromolecules: Path | None = None,
+    tissue: list[Path] | None = None,
 ) -> list[Path]:
     """Fit the blocks of one session of a study.
 
@@ -135,6 +140,8 @@ def fit_session_files(
         Section fit.
     macromolecules : Path, optional
         Spectrum of macromolecules to add to the basis set.
+    tissue : list of Path, optional
+        Tables of what its voxels hold, none where they were not measured; None: the study has no maps of tissue.
 
     Raises
     ------
@@ -152,7 +159,7 @@ def fit_session_files(
     made = []
     for path in sorted(file for file in written if file.name.endswith(f"_{layout.BLOCKS}")):
         try:
-            made += _fit_one_file(path, written, basis, fitter, config)
+            made += _fit_one_file(path, written, basis, fitter, config, tissue)
         except InputError as error:
             raise InputError(f"{path.name}: {error}") from None
     if not made:
@@ -161,7 +168,12 @@ def fit_session_files(
 
 
 def _fit_one_file(
-    path: Path, written: list[Path], basis: basis_sets.Basis, fitter: Fitter, config: dict[str, Any]
+    path: Path,
+    written: list[Path],
+    basis: basis_sets.Basis,
+    fitter: Fitter,
+    config: dict[str, Any],
+    tissue: list[Path] | None,
 ) -> list[Path]:
     scan = nifti_mrs.read(path)
     fids = scan.ordered("DIM_DYN")
@@ -174,7 +186,9 @@ def _fit_one_file(
     water = [file for file in written if file.name == f"{stem}_{layout.REFERENCE}"]
     scaling, unscaled = None, ""
     try:  # a fit without molar amounts is worth more than none
-        scaling = _scaling(water[0], scan, basis, config["constants"]) if water else None
+        if water:
+            voxel = {"csf_corrected": config["csf_correction"], "alpha": config["alpha"], **_voxel(tissue, stem)}
+            scaling = _scaling(water[0], scan, basis, config["constants"], **voxel)
     except InputError as error:
         unscaled = f"no molar amounts: {str(error).replace(str(water[0]), water[0].name)}"
     paths = [layout.result(beginning, name) for name in (layout.FIT, layout.FIT_QUALITY, layout.FIT_CURVES)]
@@ -183,10 +197,31 @@ def _fit_one_file(
     write_table(_with_blocks(table, stem, described), paths[0])
     write_table(_with_blocks(quality, stem, described), paths[1])
     _write_arrays(result, spectra, paths[2])
+    if scaling is not None:
+        paths.append(layout.result(beginning, layout.CONSTANTS))
+        table = fit_tables.constants(result, scaling)
+        head = layout.SessionKey.of(stem)._asdict()
+        result_tables.write(table.assign(**head), paths[-1])
     if terms is not None:
         paths.append(layout.result(beginning, layout.FIT_TERMS))
         write_table(fit_tables.changes(result, stem), paths[-1])
     return paths
+
+
+def _voxel(tissue: list[Path] | None, stem: str) -> dict[str, Any]:
+    """Give what is known of the voxel of a series, for its amounts; nothing where the study has no maps of tissue.
+
+    Raises
+    ------
+    InputError
+        The study has maps, and the tissue of this voxel is not known: amounts by assumed fractions would not compare.
+    """
+    if tissue is None:
+        return {}
+    held = tissue_files.held_by(tissue, stem)
+    if held.fractions is None:
+        raise InputError(held.problem)
+    return {"fractions": held.fractions, "tissue": held.source}
 
 
 def _terms(config: dict[str, Any], basis: basis_sets.Basis, described: dict[str, Any], n_blocks: int) -> Terms:

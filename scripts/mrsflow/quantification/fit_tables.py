@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mrsflow import result_tables
 from mrsflow.fitting import uncertainty
@@ -58,7 +59,7 @@ def amplitudes(result: FitResult, spectra: list[int], scaling: Scaling | None = 
     spectra : list of int, length B
         Index of each block among all spectra.
     scaling : Scaling, optional
-        To molar concentrations.
+        To amounts by water.
     """
     import pandas as pd
 
@@ -67,6 +68,7 @@ def amplitudes(result: FitResult, spectra: list[int], scaling: Scaling | None = 
     below = {
         key: uncertainty.weights_of(result.names, name) for key, name in (("per_tcr", "tCr"), ("per_tnaa", "tNAA"))
     }
+    factors = None if scaling is None else scaling.molar(result.names)
     rows = []
     for block, spectrum in enumerate(spectra):
         values, covariance = result.amplitudes[block], result.covariance[block]
@@ -78,10 +80,41 @@ def amplitudes(result: FitResult, spectra: list[int], scaling: Scaling | None = 
                 positive = denominator is not None and denominator @ values > 0
                 ratio = uncertainty.ratio(weights, denominator, values, covariance) if positive else (np.nan, np.nan)
                 row[key], row[f"{key}_sd"] = ratio
-            factor = np.nan if scaling is None else scaling.factor
-            row["molar_mM"], row["molar_sd"] = factor * value, factor * sd
+            if scaling is not None:
+                row |= _amounts(name, weights * factors, values, covariance, scaling)
             rows.append(row)
     return pd.DataFrame(rows, columns=amplitude_columns())
+
+
+def _amounts(name: str, weights: NDArray, values: NDArray, covariance: NDArray, scaling: Scaling) -> dict[str, float]:
+    """Amounts of a metabolite or sum, `weights` (M) being its factors to mmol per litre."""
+    value, sd = uncertainty.total(weights, values, covariance)
+    found = {"molar_mM": value, "molar_sd": sd, "molal_mmol_kg": scaling.molal * value, "molal_sd": scaling.molal * sd}
+    grey = scaling.in_grey_matter(name)
+    return found | {"grey_mM": grey * value, "grey_sd": grey * sd}
+
+
+def constants(result: FitResult, scaling: Scaling) -> "pd.DataFrame":
+    """Give the amounts of a session by every set of constants of its field, with CSF correction and without.
+
+    Returns
+    -------
+    DataFrame
+        A row for each set, correction and metabolite or sum: the mean over the blocks; the set in use comes first.
+    """
+    quantities = {name: uncertainty.weights_of(result.names, name) for name in result.names}
+    quantities |= uncertainty.totals(result.names)
+    mean = np.nanmean(result.amplitudes, axis=0)
+    used = {name: (weights * scaling.molar(result.names)) @ mean for name, weights in quantities.items()}
+    rows = []
+    for other in scaling.alternatives():
+        factors = other.molar(result.names)
+        head = {"constants": other.constants.name, "csf_corrected": other.csf_corrected}
+        for name, weights in quantities.items():
+            value = float((weights * factors) @ mean)
+            row = {**head, "metabolite": name, "molar_mM": value, "molal_mmol_kg": other.molal * value}
+            rows.append(row | {"percent_of_used": 100 * value / used[name] if used[name] > 0 else np.nan})
+    return result_tables.from_rows(rows, "constants")
 
 
 def quality(result: FitResult, spectra: list[int], scaling: Scaling | None = None, remark: str = "") -> "pd.DataFrame":
@@ -97,11 +130,13 @@ def quality(result: FitResult, spectra: list[int], scaling: Scaling | None = Non
     for block, spectrum in enumerate(spectra):
         status, reason = verdict(result, block)
         if status != "failed":
-            amount = np.nan if naa is None or scaling is None else scaling.factor * naa @ result.amplitudes[block]
+            known = naa is not None and scaling is not None
+            amount = (naa * scaling.molar(result.names)) @ result.amplitudes[block] if known else np.nan
             reason = "; ".join(filter(None, [reason, remark, quantify.remark_on_amounts(float(amount))]))
         row: dict[str, Any] = {"spectrum": spectrum, **result.quality[block], "status": status, "reason": reason}
         row["constraints"] = result.constraints
         row["constants"] = "none" if scaling is None else scaling.constants.name
+        row["tissue"] = None if scaling is None else scaling.described()
         if status != "failed" and glu is not None and gln is not None:
             values, covariance = result.amplitudes[block], result.covariance[block]
             row["glu_gln_correlation"] = uncertainty.correlation(glu, gln, covariance)

@@ -1,19 +1,25 @@
-"""From fitted amplitudes to ratios and to molar concentrations by the water signal.
+"""From fitted amplitudes to amounts by the water signal.
 
-    concentration = amplitude · (signal per proton of the basis) · 2 · water / (water signal) · correction
+With v the volume fractions of the voxel (GM, WM, CSF), d the density of visible water, R what relaxation leaves of a
+signal, r the amplitude of a metabolite over that of water, both for one proton (2 in water):
 
-with `water` the concentration of water (mM) as its signal shows it after relaxation, and `correction` the inverse of
-the metabolites' relaxation (Near et al. 2021, doi:10.1002/nbm.4257; Gasparovic et al. 2006, doi:10.1002/mrm.20901).
+    molar = r · 55 510 · Σ v d R / (R_metabolite · (1 - v_CSF)), mmol per litre of grey and white matter
+    molal = r · 55 510 · Σ f R / (R_metabolite · (1 - f_CSF)), f = v d / Σ v d, mmol per kg of their water
+
+Gasparovic et al. 2006, doi:10.1002/mrm.20901; Near et al. 2021, doi:10.1002/nbm.4257, equations 4 and 6. Without CSF
+correction the last factors are left out. Water and metabolites relax with echo and repetition times of their own.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow import axes
 from mrsflow.basis_sets.basis import Basis
-from mrsflow.constants import GAMMA_1H, RELAXATION, Relaxation
+from mrsflow.constants import GAMMA_1H, RELAXATION, Relaxation, fields_of, relaxation_at
 from mrsflow.errors import InputError
 from mrsflow.fitting import singlets
 from mrsflow.nifti_mrs import Scan
@@ -24,39 +30,58 @@ SINGLET_PROTONS = {"Cr": (3.027, 3), "PCr": (3.029, 3), "tCr": (3.027, 3), "NAA"
 """Singlets by which a basis tells the signal of one proton, the first it has: shift (ppm) and protons."""
 INTEGRAL_PPM, INTEGRAL_EDGE = 0.15, 3
 """Half range of the integral of a singlet as LCModel takes it, and points at each end that set its straight floor."""
-FRACTIONS = {"GM": 0.6, "WM": 0.4}
-"""Volume fractions of the voxel, where tissue is not known."""
-WATER_DENSITY = {"GM": 0.78, "WM": 0.65}
-"""Visible water (g/ml), as in FSL-MRS (doi:10.1002/mrm.28630)."""
+ASSUMED = {"GM": 0.6, "WM": 0.4, "CSF": 0.0}
+"""Volume fractions of the voxel, where a study has no maps of tissue."""
+WATER_DENSITY = {"GM": 0.78, "WM": 0.65, "CSF": 0.97}
+"""Visible water (g/ml): Ernst, Kreis and Ross 1993, as in FSL-MRS, Osprey and spant."""
 
 
 @dataclass(frozen=True)
-class Constants(Relaxation):
+class Constants:
     """A named set of constants for water scaling at a field strength.
 
     Attributes
     ----------
     name : str
-    area : str
-        How the singlet of the basis is measured: ``line`` (its amplitude at time zero) or ``integral``, which misses
-        the feet of the line, as in LCModel.
+    relaxation : Relaxation
     """
 
     name: str
-    area: str
+    relaxation: Relaxation
 
-    def water_mM(self, echo_time_s: float, repetition_time_s: float | None) -> float:
-        """Water concentration that its signal shows (mM)."""
+    @property
+    def area(self) -> str:
+        """How the singlet of the basis is measured.
+
+        ``line``: its amplitude at time zero; or ``integral``, which misses the feet of the line, as in LCModel.
+        """
+        return "integral" if self.name == "challenge" else "line"
+
+    def water_mM(
+        self, echo_time_s: float, repetition_time_s: float | None, fractions: dict[str, float] = ASSUMED
+    ) -> float:
+        """Water concentration that its signal shows in a voxel of these tissues (mmol per litre of it).
+
+        Raises
+        ------
+        InputError
+            The set knows no relaxation in one of the tissues.
+        """
+        t1, t2 = self.relaxation.water_t1_s, self.relaxation.water_t2_s
+        held = {tissue: part for tissue, part in fractions.items() if part > 0}
+        if unknown := [tissue for tissue in held if tissue not in t1]:
+            raise InputError(
+                f"constants {self.name!r} know no water in {', '.join(unknown)}, which the voxel holds; take another "
+                f"set (fit.constants): {', '.join(name for name in RELAXATION if name != self.name)}"
+            )
         return PURE_WATER_MM * sum(
-            fraction
-            * WATER_DENSITY[tissue]
-            * relaxation(echo_time_s, repetition_time_s, self.water_t1_s[tissue], self.water_t2_s[tissue])
-            for tissue, fraction in FRACTIONS.items()
+            part * WATER_DENSITY[tissue] * relaxation(echo_time_s, repetition_time_s, t1[tissue], t2[tissue])
+            for tissue, part in held.items()
         )
 
-    def correction(self, echo_time_s: float, repetition_time_s: float | None) -> float:
-        """Factor that takes relaxation off the metabolites."""
-        return 1 / relaxation(echo_time_s, repetition_time_s, self.metabolite_t1_s, self.metabolite_t2_s)
+    def correction(self, echo_time_s: float, repetition_time_s: float | None, metabolite: str = "") -> float:
+        """Factor that takes relaxation off a metabolite."""
+        return 1 / relaxation(echo_time_s, repetition_time_s, *self.relaxation.of_metabolite(metabolite))
 
 
 def relaxation(echo_time_s: float, repetition_time_s: float | None, t1_s: float, t2_s: float) -> float:
@@ -69,15 +94,6 @@ def relaxation(echo_time_s: float, repetition_time_s: float | None, t1_s: float,
     return left * float(1 - np.exp(-repetition_time_s / t1_s))
 
 
-CONSTANTS = {
-    name: tuple(
-        Constants(**vars(known), name=name, area="integral" if name == "challenge" else "line") for known in fields
-    )
-    for name, fields in RELAXATION.items()
-}
-"""The sets that can be named, each for the field strengths at which it is known."""
-SAME_FIELD = 0.1
-"""Part by which a scanner's field may differ from that of constants: 2.89 T and 3 T are one."""
 NAA_MM = (3.0, 30.0)
 """What brain tissue can hold of tNAA (mM); beyond it the scaling by water is wrong, not the tissue."""
 
@@ -90,20 +106,19 @@ def constants_at(name: str, spectrometer_frequency: float) -> Constants:
     InputError
         No such set, or none for this field.
 
-    >>> constants_at("fsl", 297.2).metabolite_t1_s
+    >>> constants_at("fsl", 297.2).relaxation.metabolite_t1_s
     1.43
     """
-    if name not in CONSTANTS:
-        raise InputError(f"constants {name!r} are not known; choose one of {', '.join(CONSTANTS)}")
-    field = spectrometer_frequency / GAMMA_1H
-    found = [one for one in CONSTANTS[name] if abs(field / one.field_t - 1) <= SAME_FIELD]
-    if not found:
-        known = " and ".join(f"{one.field_t:g}" for one in CONSTANTS[name])
+    if name not in RELAXATION:
+        raise InputError(f"constants {name!r} are not known; choose one of {', '.join(RELAXATION)}")
+    found = relaxation_at(name, spectrometer_frequency)
+    if found is None:
         raise InputError(
-            f"constants {name!r} hold at {known} T, and this scan is of {field:.2g} T; take another set "
-            "(fit.constants), or use ratios, which need none"
+            f"constants {name!r} hold at {fields_of(name)} T, and this scan is of "
+            f"{spectrometer_frequency / GAMMA_1H:.2g} T; take another set (fit.constants), or use ratios, which need "
+            "none"
         )
-    return found[0]
+    return Constants(name, found)
 
 
 def remark_on_amounts(naa_mM: float) -> str:
@@ -124,12 +139,87 @@ def remark_on_amounts(naa_mM: float) -> str:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Factor from amplitudes to molar concentrations (mM), and what it was made of."""
+    """Factors from amplitudes to amounts, and what they are made of.
 
-    factor: float
+    Attributes
+    ----------
+    signal : float
+        Signal of a proton of the basis over that of a proton of water: amplitude times this is r of the module's text.
+    times : (TE, TR) of water, (TE, TR) of the metabolites
+        s.
+    constants : Constants
+    fractions : dict of str to float
+        Of GM, WM and CSF in the voxel; they add up to 1.
+    tissue : str
+        Where the fractions come from, in words.
+    csf_corrected : bool
+        Whether amounts are those of grey and white matter alone; False: of the voxel as a whole.
+    alpha : dict of str to float
+        Concentration in white over that in grey matter of single metabolites and sums.
+    """
+
+    signal: float
+    times: tuple[tuple[float, float | None], tuple[float, float | None]]
     constants: Constants
-    water_mM: float
-    correction: float
+    fractions: dict[str, float] = field(default_factory=lambda: ASSUMED)
+    tissue: str = "assumed"
+    csf_corrected: bool = True
+    alpha: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def _parenchyma(self) -> float:
+        return 1 - self.fractions["CSF"]
+
+    @property
+    def _visible(self) -> dict[str, float]:
+        """Visible water (kg) of each tissue in a litre of the voxel."""
+        return {tissue: part * WATER_DENSITY[tissue] for tissue, part in self.fractions.items()}
+
+    def molar(self, names: Sequence[str]) -> NDArray[np.floating]:
+        """Factors (M) from amplitudes of metabolites to mmol per litre."""
+        water, own = self.times
+        common = self.signal * self.constants.water_mM(*water, self.fractions)
+        corrections = np.array([self.constants.correction(*own, name) for name in names])
+        return common * corrections / (self._parenchyma if self.csf_corrected else 1.0)
+
+    @property
+    def molal(self) -> float:
+        """Factor from mmol per litre to mmol per kg of water, both of the same volume."""
+        visible = self._visible
+        if not self.csf_corrected:
+            return 1 / sum(visible.values())
+        return self._parenchyma / (visible["GM"] + visible["WM"])
+
+    def in_grey_matter(self, name: str) -> float:
+        """Factor from molar amounts to those in pure grey matter, NaN where alpha of a metabolite is not given.
+
+        Harris et al. 2015, doi:10.1002/jmri.24903, equation 4: the whole voxel's amount over v_GM + alpha · v_WM.
+        """
+        if name not in self.alpha:
+            return float("nan")
+        whole = self._parenchyma if self.csf_corrected else 1.0
+        return whole / (self.fractions["GM"] + self.alpha[name] * self.fractions["WM"])
+
+    def described(self) -> str:
+        """Tissue that amounts are of, in words."""
+        return f"{', '.join(f'{100 * part:.0f} % {name}' for name, part in self.fractions.items())} ({self.tissue})"
+
+    def alternatives(self) -> Iterator["Scaling"]:
+        """Give the same with each set of this field that knows these tissues, with CSF correction and without.
+
+        The one in use comes first; sets that measure the singlet of the basis otherwise are left out.
+        """
+        field_mhz = self.constants.relaxation.field_t * GAMMA_1H
+        names = [self.constants.name, *(name for name in RELAXATION if name != self.constants.name)]
+        for name in names:
+            known = relaxation_at(name, field_mhz)
+            if known is None or Constants(name, known).area != self.constants.area:
+                continue
+            if any(part > 0 and tissue not in known.water_t1_s for tissue, part in self.fractions.items()):
+                continue
+            ways = (self.csf_corrected, not self.csf_corrected) if self.fractions["CSF"] > 0 else (self.csf_corrected,)
+            for corrected in ways:
+                yield replace(self, constants=Constants(name, known), csf_corrected=corrected)
 
 
 def scaling(
@@ -137,8 +227,9 @@ def scaling(
     basis: Basis,
     constants: Constants,
     metabolites: Scan | None = None,
+    **voxel: Any,
 ) -> Scaling:
-    """Find the factor from amplitudes in units of a basis to molar concentrations.
+    """Find the factors from amplitudes in units of a basis to amounts.
 
     Parameters
     ----------
@@ -150,18 +241,21 @@ def scaling(
     metabolites : Scan, optional
         The scan whose amplitudes are scaled, for its echo and repetition time; None: those of `water`, which has its
         own relaxation with its own times in any case.
+    **voxel
+        What is known of the voxel: `fractions`, `tissue`, `csf_corrected`, `alpha` of `Scaling`.
 
     Raises
     ------
     InputError
-        No echo time, no water signal, or no singlet in the basis by which to tell the signal of a proton.
+        No echo time, no water signal, no singlet in the basis by which to tell the signal of a proton, or constants
+        that do not know a tissue.
     """
-    (echo, repetition), own = (_times(scan) for scan in (water, water if metabolites is None else metabolites))
+    times = tuple(_times(scan) for scan in (water, water if metabolites is None else metabolites))
     fids = water.fid.reshape(-1, water.n_points)
     signal = float(np.mean([water_signal(fid, water.dwell_time) for fid in fids]))
-    visible, correction = constants.water_mM(echo, repetition), constants.correction(*own)
-    factor = proton_signal(basis, constants.area) * 2 * visible / signal * correction
-    return Scaling(factor, constants, visible, correction)
+    found = Scaling(proton_signal(basis, constants.area) * 2 / signal, times, constants, **voxel)
+    found.molar(basis.names)  # whatever is missing is missing now
+    return found
 
 
 def _times(scan: Scan) -> tuple[float, float | None]:

@@ -23,6 +23,8 @@ MEASURES = {
     "per_tcr": ("Ratio to tCr", "per_tcr_sd", 3),
     "per_tnaa": ("Ratio to tNAA", "per_tnaa_sd", 3),
     "molar_mM": ("Concentration (mM)", "molar_sd", 2),
+    "molal_mmol_kg": ("Amount (mmol per kg of water)", "molal_sd", 2),
+    "grey_mM": ("Concentration in pure grey matter (mM)", "grey_sd", 2),
     "amplitude": ("Amplitude (units of the basis)", "sd", 3),
     "sd_percent": ("SD (%)", None, 1),
 }
@@ -42,14 +44,18 @@ SIDECAR_FACTS = (
     ("Excitations per stored frame", "ExcitationsPerFrame", ""),
     ("Voxel", "AcquisitionVoxelSize", "mm"),
 )
-RESULTS = ("_quality.tsv", "_fitquality.tsv", "_mrsfit.tsv")
+RESULTS = ("_quality.tsv", "_fitquality.tsv", "_mrsfit.tsv", "_constants.tsv", "tissue.tsv")
 """How the tables that a page shows end."""
+
+
+TISSUE = "measure_tissue"
+"""Stage of the studies that name maps of tissue."""
 
 
 def sources(output: Path, key: str) -> list[Path]:
     """Files that the page of a session is made from: the records of its stages and what these wrote."""
-    found = [records.record_path(output, stage, key) for stage in layout.STAGES]
-    known = [records.read_record(output, stage, key) for stage in layout.STAGES]
+    found = [records.record_path(output, stage, key) for stage in (*layout.STAGES, TISSUE)]
+    known = [records.read_record(output, stage, key) for stage in (*layout.STAGES, TISSUE)]
     return found + [output / name for record in known if record for name in record["outputs"]]
 
 
@@ -85,6 +91,7 @@ def page_data(output: Path, key: str, config: dict[str, Any], page: Path) -> dic
         A table of a finished stage cannot be read.
     """
     stages = [records.read_record(output, stage, key) or _not_run(stage, key) for stage in layout.STAGES]
+    stages += filter(None, [records.read_record(output, TISSUE, key)])
     files = sorted(output / name for record in stages if record["status"] == "ok" for name in record["outputs"])
     scans, charts = [], []
     for name, found in sorted(_scans(files).items()):
@@ -143,7 +150,7 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
     spectra = spectra_of(files["blocks_mrsfit.npz"], titles) if "blocks_mrsfit.npz" in files else None
     scan = {
         "name": name,
-        "facts": facts_of(sidecar, session, "mrsref.json" in files),
+        "facts": [*facts_of(sidecar, session, "mrsref.json" in files), *tissue_facts(tables.get("tissue.tsv"))],
         "overlay": _overlay(files),
         "checks": _checks(tables.get("convert_quality.tsv")),
         "alignment": "preproc_figure.npz" in files,
@@ -151,6 +158,7 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
         "spectra": None if spectra is None else _spectra_controls(spectra, titles),
         "block_names": [] if fitted is None else _marked(fitted, fitted["block"]),
         "metabolites": metabolite_tables(tables["blocks_mrsfit.tsv"]) if "blocks_mrsfit.tsv" in tables else [],
+        "constants": None if "blocks_constants.tsv" not in tables else _constants(tables["blocks_constants.tsv"]),
         "correlation": None if fitted is None else _correlation(fitted),
         "fit_quality": None if fitted is None else _fit_quality(fitted),
         "rule_names": [*([] if blocks is None else map(str, blocks["block"])), "session"],
@@ -187,6 +195,32 @@ def facts_of(sidecar: dict[str, Any], session: dict[str, Any], has_water: bool) 
     facts.append(("Coils", None if coils is None else str(coils)))
     facts.append(("Water reference", "yes" if has_water else "none"))
     return facts
+
+
+def tissue_facts(table: Any) -> list[tuple[str, str | None]]:
+    """Label and value of what the voxel holds; one of each for every scan, none where nothing was measured."""
+    if table is None:
+        return []
+    facts: list[tuple[str, str | None]] = []
+    for row in table.to_dict("records"):
+        held = ", ".join(f"{100 * row[name]:.1f} % {name}" for name in ("GM", "WM", "CSF", "other"))
+        said = [] if row["status"] == "fail" else [f"{held} ({row['source']})"]
+        facts.append(("Tissue of the voxel", "; ".join([*said, *([row["message"]] if isinstance(row["message"], str) else [])])))
+    moved = table["displacement_percent_per_ppm"].iloc[0]
+    if np.isfinite(moved):
+        facts.append(("Chemical-shift displacement", f"{moved:.1f} % of a refocused side per ppm"))
+    return facts
+
+
+def _constants(table: Any) -> dict[str, Any]:
+    """Amounts by each set of constants: a row for each, a column for each sum."""
+    names = [name for name in SUMS if (table["metabolite"] == name).any()]
+    rows = []
+    for (constants, corrected), own in table.groupby(["constants", "csf_corrected"], sort=False):
+        values = own.set_index("metabolite")
+        cells = [f"{values.molar_mM[n]:.2f} mM ({number(float(values.percent_of_used[n]), 0)} %)" for n in names]
+        rows.append([constants, "yes" if corrected else "no", *cells])
+    return {"columns": _columns("Constants", "CSF corrected", *names), "rows": rows}
 
 
 def pack(values: ArrayLike, scale: float) -> str:

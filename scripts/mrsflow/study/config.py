@@ -196,9 +196,14 @@ def _own_faults(content: dict[str, Any], faulty: set[str]) -> Iterator[str]:
 
 
 def _path_faults(content: dict[str, Any]) -> Iterator[str]:
-    for key, path in [("output", content["output"]), *((f"inputs.{k}", v) for k, v in content["inputs"].items())]:
+    named = [(f"inputs.{key}", path) for key, value in content["inputs"].items() for path in _listed(value)]
+    for key, path in [("output", content["output"]), *named]:
         if isinstance(path, str) and UNEXPANDED.search(path):
             yield f"{key} is {path!r}; neither ~ nor $ is expanded here, write the folder itself"
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _protocol_faults(content: dict[str, Any]) -> Iterator[str]:

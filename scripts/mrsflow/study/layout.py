@@ -17,8 +17,16 @@ PICTURES = "desc-preproc_figure.npz"
 MACROMOLECULES, MACROMOLECULES_SIDECAR = "desc-macromolecules_svs.nii.gz", "desc-macromolecules_svs.json"
 FIT, FIT_QUALITY, FIT_CURVES = "desc-blocks_mrsfit.tsv", "desc-blocks_fitquality.tsv", "desc-blocks_mrsfit.npz"
 FIT_TERMS = "desc-blocks_terms.tsv"
-FIT_TABLES = (FIT, FIT_QUALITY, FIT_TERMS)
+CONSTANTS = "desc-blocks_constants.tsv"
 VOXEL_QUALITY = "desc-voxel_quality.tsv"
+TISSUE = "desc-tissue.tsv"
+SESSION_TABLES = (
+    CONVERT_QUALITY, BLOCK_QUALITY, TRANSIENT_QUALITY, TISSUE, FIT, FIT_QUALITY, FIT_TERMS, CONSTANTS,
+)  # fmt: skip
+MAPS = ("GM", "WM", "CSF", "tissue")
+"""Roles of maps of tissue: probabilities of three, or labels of all."""
+ANATOMY = ("T1w", *MAPS)
+"""Roles of images, which have no protocol."""
 SERIES = ("task", "acq", "nuc", "voi", "rec", "echo", "inv")
 """Entities of BIDS that tell one series of spectra of a session from another; runs of a series belong together."""
 NULLED = "acq-mm"
@@ -126,7 +134,9 @@ def stage_of_derivative(name: str) -> str:
     """
     if name.endswith(CONVERT_QUALITY):
         return "convert"
-    return "fit" if name.endswith((FIT, FIT_QUALITY, FIT_CURVES, FIT_TERMS)) else "preprocess"
+    if name.endswith(TISSUE):
+        return "measure_tissue"
+    return "fit" if name.endswith((FIT, FIT_QUALITY, FIT_CURVES, FIT_TERMS, CONSTANTS)) else "preprocess"
 
 
 def is_nulled(path: Path) -> bool:

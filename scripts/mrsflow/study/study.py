@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsflow.errors import InputError
-from mrsflow.study import bids_tables, covariates, tables, validation
+from mrsflow.study import bids_tables, covariates, layout, tables, validation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,10 +105,21 @@ def before_jobs(config: dict[str, Any], asked: dict[str, Any]) -> tuple[Study | 
     faults += validation.shortened(times)
     where = validation.place_of(config["inputs"], "sessions")
     faults += validation.missing_followups(config["group"], study.sessions, where)
+    fit = asked.get("fit")
+    if isinstance(fit, dict) and fit.get("constants") == config["fit"]["constants"]:
+        faults += validation.constants_of_another_field(config, study.samples)
     group = asked.get("group")
     if isinstance(group, dict) and group.get("mood_scale") == config["group"]["mood_scale"]:
         faults += validation.missing_scores(config["group"], study.sessions, where)
     return study, faults
+
+
+def has_maps(config: dict[str, Any]) -> bool:
+    """Whether a study names maps of tissue for any session, so that amounts of the others are not by assumption."""
+    inputs = config["inputs"]
+    if inputs["tissue"] or inputs["bids"]:
+        return bool(inputs["tissue"])
+    return bool(tables.read(inputs["samples"], "samples")["role"].isin(layout.MAPS).any())
 
 
 def _read(config: dict[str, Any], keys: Collection[str] | None, faults: list[str]) -> Study | None:

@@ -7,7 +7,7 @@ from itertools import combinations
 from os.path import normpath
 from typing import TYPE_CHECKING, Any
 
-from mrsflow import result_tables
+from mrsflow import constants, result_tables
 from mrsflow.errors import InputError
 from mrsflow.files import read_table
 from mrsflow.study import layout
@@ -107,10 +107,10 @@ def _checked_values(table: "pd.DataFrame", column: str, rules: dict[str, Any]) -
 
 
 def _empty(table: "pd.DataFrame", column: str, rules: dict[str, Any]) -> Iterable[str]:
-    """Lines in which a needed cell is empty; anatomy needs no protocol."""
+    """Lines in which a needed cell is empty; an image needs no protocol."""
     if column not in rules["required"]:
         return []
-    needed = table[table["role"] != "T1w"] if column == "protocol" and "role" in table else table
+    needed = table[~table["role"].isin(layout.ANATOMY)] if column == "protocol" and "role" in table else table
     return needed.loc[needed[column].isna(), "line"]
 
 
@@ -219,6 +219,21 @@ def across(
         faults += shortened([*_unlike_runs(samples, config["protocols"])])
 
 
+def constants_of_another_field(config: dict[str, Any], samples: "pd.DataFrame") -> list[str]:
+    """Protocols with water to scale by, at whose field the constants that the configuration names are not known."""
+    name = config["fit"]["constants"]
+    scaled = set(samples.loc[samples["role"] == "mrsref", "key"])
+    used = samples.loc[(samples["role"] == "svs") & samples["key"].isin(scaled), "protocol"].dropna().unique()
+    fields = {protocol: config["protocols"].get(protocol, {}).get("spectrometer_frequency_mhz") for protocol in used}
+    return [
+        f"fit.constants is {name}, which holds at {constants.fields_of(name)} T, and protocols.{protocol} is of "
+        f"{mhz / constants.GAMMA_1H:.2g} T; choose a set for that field (there is "
+        f"{constants.sets_at(mhz) or 'none: leave the key out, and use ratios'})"
+        for protocol, mhz in fields.items()
+        if mhz and constants.relaxation_at(name, mhz) is None
+    ]
+
+
 def place_of(inputs: dict[str, Any], name: str) -> str:
     """Where the rows of a table stand, for messages."""
     if not inputs["bids"]:
@@ -245,7 +260,7 @@ DISJOINT = ({"odd", "even"}, {"first half", "second half"}, {"edit off", "edit o
 def _same_files(samples: "pd.DataFrame", protocols: dict[str, Any]) -> Iterator[str]:
     """Raw files in two rows of one role, unless their protocols choose different frames."""
     seen: dict[tuple[str, str], list[Any]] = {}
-    for row in samples[(samples["role"] != "T1w") & samples["raw"].notna()].itertuples():
+    for row in samples[~samples["role"].isin(layout.ANATOMY) & samples["raw"].notna()].itertuples():
         name = " | ".join(normpath(part.strip()) for part in row.raw.split("|"))
         others = seen.setdefault((row.role, name), [])
         for other in others:

@@ -1,0 +1,29 @@
+"""Tissue in the voxels, where the study names maps of it."""
+
+if TISSUE:
+
+    rule measure_tissue:
+        input:
+            converted=table_of("convert"),
+        output:
+            table=table_of("measure_tissue"),
+        log:
+            f"{OUTPUT}/logs/measure_tissue/{{batch}}.log",
+        benchmark:
+            f"{OUTPUT}/benchmarks/measure_tissue/{{batch}}.tsv"
+        conda:
+            "../envs/mrsflow.yaml"
+        resources:
+            mem_mb=lambda wildcards, attempt: 1000 * attempt,
+            last_try=last_try,
+        params:
+            script=script("measure_tissue"),
+            code=code("measure_tissue"),
+            config=settings("study", "protocols", "blocks"),
+            sessions=sessions_of,
+            maps=state_of_maps,
+        message:
+            "Measuring the tissue of {wildcards.batch}"
+        shell:
+            "MRSFLOW_LAST_TRY={resources.last_try:q} python {params.script:q} --config {params.config:q} --sessions {params.sessions:q}"
+            " --status {output.table:q} --log {log:q}"

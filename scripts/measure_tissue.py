@@ -1,0 +1,50 @@
+"""Rule measure_tissue: what the voxels of a session hold."""
+
+from pathlib import Path
+
+from mrsflow.run import run
+
+
+def main(config: str, sessions: list[str], status: Path) -> None:
+    """Measure grey matter, white matter and CSF in the voxels of sessions, from maps that the study names.
+
+    Parameters
+    ----------
+    config : str
+        Configuration: a YAML file, or JSON text.
+    sessions : list of str
+        Sessions to measure, as sub-X_ses-Y.
+    status : Path
+        Table to write: what happened to each session.
+    """
+    from mrsflow.quantification import tissue_files
+    from mrsflow.study import records
+    from mrsflow.study.config import load
+    from mrsflow.study.study import read_study
+
+    settings = load(config)
+    study = read_study(settings, sessions)
+    output = Path(settings["output"])
+    rows = study.samples.groupby("key")
+    maps = {key: tissue_files.maps_of(key, study, settings) for key in sessions}
+    images = {key: next((raw[0] for raw in own.loc[own["role"] == "T1w", "raw"]), None) for key, own in rows}
+
+    def measure(item: records.Work) -> list[Path]:
+        converted, key = records.outputs_of(output, "convert", item.key), item.key
+        return tissue_files.measure_session(key, converted, maps[key], images[key], item.settings["protocols"], output)
+
+    def work_of(key: str) -> records.Work:
+        own, found = rows.get_group(key), maps[key]
+        names = sorted(set(own.loc[own["role"] == "svs", "protocol"]))
+        inputs = [*(found.paths.values() if found else ()), *([images[key]] if images[key] else ())]
+        said = {"program": found.program, "of_session": found.of_session} if found else {}
+        protocols = {name: settings["protocols"][name] for name in names}
+        return records.Work(key, inputs, {"maps": said, "protocols": protocols}, after="convert")
+
+    work = [work_of(key) for key in sessions]
+    stop = settings["on_error"] == "stop"
+    records.each_session("measure_tissue", work, measure, output, status, records.code_of(__file__), stop)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -46,7 +46,7 @@ USUAL_OF_BLOCKS = {
 """Usual SD of the common shape parameters about their mean over a session's blocks (rad, Hz, Hz²), and its weight."""
 CHANGES_WEIGHT = 6.0
 """Weight of what is usual of amounts about their mean over a session's blocks (`amounts.CHANGES`)."""
-COUNTED = 0.7
+COUNTED = 0.66
 """Part of the priors' variance that counts in the errors of a spectrum fitted alone. Usual spreads are wide, so as to
 hold for every scanner; on sets of known truth (``benchmarks/fit_truth.py``: main, paired, shapes, levels) the errors of
 most ratios are 0.8 to 1.2 times those reported with this part, 0.6 to 1.0 times with all of it."""

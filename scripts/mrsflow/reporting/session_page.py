@@ -205,7 +205,8 @@ def tissue_facts(table: Any) -> list[tuple[str, str | None]]:
     for row in table.to_dict("records"):
         held = ", ".join(f"{100 * row[name]:.1f} % {name}" for name in ("GM", "WM", "CSF", "other"))
         said = [] if row["status"] == "fail" else [f"{held} ({row['source']})"]
-        facts.append(("Tissue of the voxel", "; ".join([*said, *([row["message"]] if isinstance(row["message"], str) else [])])))
+        said += [row["message"]] if isinstance(row["message"], str) else []
+        facts.append(("Tissue of the voxel", "; ".join(said)))
     moved = table["displacement_percent_per_ppm"].iloc[0]
     if np.isfinite(moved):
         facts.append(("Chemical-shift displacement", f"{moved:.1f} % of a refocused side per ppm"))

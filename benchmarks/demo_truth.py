@@ -68,13 +68,14 @@ def evaluate(demo: Path) -> None:
         contrasts.compare(plan, rows, plan.contrasts[0], all_analyses=False)[0] for rows in (found, known)
     )
     for key in ("estimate", "se"):
-        print(f"  arm difference, {key:8s} {estimate[key]:+.4f}; of the true values {exact[key]:+.4f}")
-    factor = estimate["se"] / exact["se"]
+        of_fits, of_truth = getattr(estimate, key), getattr(exact, key)
+        print(f"  arm difference, {key:8s} {of_fits:+.4f}; of the true values {of_truth:+.4f}")
+    factor = estimate.se / exact.se
     print(
         f"  standard error over that of the true values: {factor:.2f} (limit {SE_FACTOR}){_mark(factor <= SE_FACTOR)}"
     )
     true = json.loads((demo / "truth" / "trial.json").read_text())["arm_difference"]["sample"]
-    print(f"  simulated arm difference {true:+.4f}; interval {estimate['ci_low']:+.4f} to {estimate['ci_high']:+.4f}")
+    print(f"  simulated arm difference {true:+.4f}; interval {estimate.ci_low:+.4f} to {estimate.ci_high:+.4f}")
 
 
 def print_levels(everyone: TrialData, truth: pd.DataFrame, located: list[cohort.SessionFiles]) -> None:

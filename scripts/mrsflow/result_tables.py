@@ -106,11 +106,20 @@ def ordered(table: Any, name: str) -> Any:
     return table[[*first, *(column for column in table.columns if column not in first)]]
 
 
-def from_rows(rows: Iterable[Mapping[str, Any]], name: str) -> Any:
-    """Make a data frame of rows with every column of a table in its order; what a row lacks is missing."""
+def from_rows(rows: Iterable[Any], name: str) -> Any:
+    """Make a data frame with every column of a table in its order.
+
+    Parameters
+    ----------
+    rows : iterable of mappings, or of objects that have every column as an attribute
+        What a mapping lacks is missing.
+    name : str
+    """
     import pandas as pd
 
-    return pd.DataFrame(list(rows), columns=list(tables()[name].columns))
+    columns = list(tables()[name].columns)
+    cells = [row if isinstance(row, Mapping) else {c: getattr(row, c) for c in columns} for row in rows]
+    return pd.DataFrame(cells, columns=columns)
 
 
 def write(table: Any, path: Path | str, described: bool = False) -> list[Path]:

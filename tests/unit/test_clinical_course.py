@@ -31,7 +31,7 @@ def trial_of(design, seed=3, effect=3.0, scale=SCALE, n=24):
 
 def rows_of(plan, sessions, scales):
     found = clinical_course.clinical_course_rows(plan, sessions, scales)
-    return {(row["analysis"], row["contrast"]): row for row in found}
+    return {(row.analysis, row.contrast): row for row in found}
 
 
 def ancova(y, columns, of=0):
@@ -50,7 +50,7 @@ def test_complete_parallel_scores_are_an_analysis_of_covariance(what):
     row = rows_of(plan, sessions, scales)[
         ("clinical course", "b - a, mean of d1, d7" if what == "mean" else f"b - a {what}")
     ]
-    np.testing.assert_allclose([row["estimate"], row["se"], row["df"]], known, rtol=1e-7)
+    np.testing.assert_allclose([row.estimate, row.se, row.df], known, rtol=1e-7)
 
 
 @pytest.mark.parametrize("time", ["d1", "d7"])
@@ -61,7 +61,7 @@ def test_complete_crossover_scores_are_an_analysis_of_the_differences(time):
     columns = [order, wide["q_pre"]["b"] - wide["q_pre"]["a"]]
     known = ancova((wide["y"]["b"] - wide["y"]["a"]).to_numpy(), columns, of=2)
     row = rows_of(plan, sessions, scales)[("clinical course", f"b - a at {time}")]
-    np.testing.assert_allclose([row["estimate"], row["se"], row["df"]], known, rtol=1e-7)
+    np.testing.assert_allclose([row.estimate, row.se, row.df], known, rtol=1e-7)
 
 
 def test_one_score_before_both_visits_needs_no_deviation():
@@ -71,7 +71,7 @@ def test_one_score_before_both_visits_needs_no_deviation():
     wide = sessions.pivot(index="participant", columns="condition")
     order = np.where(wide["visit"]["a"] == 1, 0.5, -0.5)
     known = ancova((wide["q_d7"]["b"] - wide["q_d7"]["a"]).to_numpy(), [order], of=1)
-    np.testing.assert_allclose([row["estimate"], row["se"], row["df"]], known, rtol=1e-6)
+    np.testing.assert_allclose([row.estimate, row.se, row.df], known, rtol=1e-6)
 
 
 def gaps(n, times, seed, part=0.2):
@@ -154,7 +154,7 @@ def test_few_participants_are_told_to_take_a_simpler_covariance():
     plan, sessions, scales = trial_of("parallel", scale=SCALE | {"followups": ["d1", "d7"]}, n=4)
     sessions.loc[[0, 1], "q_d7"] = np.nan
     row = rows_of(plan, sessions, scales)[("clinical course", "b - a")]
-    assert "not estimated" in row["remark"] and "covariance: compound" in row["remark"]
+    assert "not estimated" in row.remark and "covariance: compound" in row.remark
 
 
 def naive_limits(loglik, ends, statistic, value, level):
@@ -229,29 +229,29 @@ def test_events_are_counted_by_hand(kind, better):
     both = sessions[score.notna()].groupby("participant")["condition"].nunique()
     used = sessions["participant"].isin(both.index[both == 2])
     treated, reference = ((sessions["condition"] == c) & used for c in "ba")
-    assert row["n_participants"] == 23 and row["n_sessions"] == 46 and row["n_dropped"] == 2
-    assert row["estimate"] == pytest.approx(event[treated].mean() - event[reference].mean())
-    assert f"{event[treated].sum()} of 23 under b, {event[reference].sum()} of 23 under a" in row["remark"]
-    assert "1 participant(s) without both conditions left out" in row["remark"]
+    assert row.n_participants == 23 and row.n_sessions == 46 and row.n_dropped == 2
+    assert row.estimate == pytest.approx(event[treated].mean() - event[reference].mean())
+    assert f"{event[treated].sum()} of 23 under b, {event[reference].sum()} of 23 under a" in row.remark
+    assert "1 participant(s) without both conditions left out" in row.remark
 
 
 def test_all_rows_are_one_family_and_single_arms_compare_nothing():
     plan, sessions, scales = trial_of("parallel")
     found = clinical_course.clinical_course_rows(plan, sessions, scales)
-    p = np.array([row["p"] for row in found])
+    p = np.array([row.p for row in found])
     order, worst = np.argsort(p), 0.0
     for rank, i in enumerate(order):
         worst = max(worst, min(1.0, p[i] * (len(p) - rank)))
-        assert found[i]["p_adjusted"] == pytest.approx(worst)
+        assert found[i].p_adjusted == pytest.approx(worst)
     plan, sessions, scales = trial_of("single_arm")
     rows = rows_of(plan, sessions, scales)
     change = (sessions["q_d7"] - sessions["q_pre"]).to_numpy()
     own = rows[("clinical course", "follow-up - pre at d7")]
-    assert own["estimate"] == pytest.approx(change.mean(), rel=1e-9)
+    assert own.estimate == pytest.approx(change.mean(), rel=1e-9)
     risk = rows[("remission", "risk at d7")]
     known = stats.binomtest(int((sessions["q_d7"] <= 12).sum()), 24).proportion_ci(method="wilson")
-    np.testing.assert_allclose([risk["ci_low"], risk["ci_high"]], known, rtol=1e-9)
-    assert "p" not in risk
+    np.testing.assert_allclose([risk.ci_low, risk.ci_high], known, rtol=1e-9)
+    assert np.isnan(risk.p)
 
 
 def test_scores_that_are_not_there_are_named_before_any_job():

@@ -35,7 +35,7 @@ def rows_of(trial):
     plan, rows = plan_of(trial.config), outcomes.prepare(trial, "Glx/tNAA")
     found = contrasts.compare(plan, rows, plan.contrasts[0])
     found += sensitivity.sensitivity_rows(trial, plan, rows, [])
-    return rows, {row["analysis"]: row for row in found}
+    return rows, {row.analysis: row for row in found}
 
 
 def test_a_number_is_one_column_and_a_declared_code_a_factor():
@@ -46,22 +46,21 @@ def test_a_number_is_one_column_and_a_declared_code_a_factor():
     )
     formula = "infusion ~ C(condition, Treatment('placebo')) + baseline + bmi + "
     known = smf.ols(formula + "C(code)", wide).fit().params.iloc[1]
-    assert found["primary"]["estimate"] == pytest.approx(known, rel=1e-8)
-    assert found["primary"]["adjusted_for"] == "bl, bmi, code"
+    assert found["primary"].estimate == pytest.approx(known, rel=1e-8)
+    assert found["primary"].adjusted_for == "bl, bmi, code"
     _, plain = rows_of(trial)
-    assert plain["primary"]["estimate"] == pytest.approx(smf.ols(formula + "code", wide).fit().params.iloc[1], rel=1e-8)
+    assert plain["primary"].estimate == pytest.approx(smf.ols(formula + "code", wide).fit().params.iloc[1], rel=1e-8)
 
 
 @pytest.mark.parametrize("design", ["crossover", "parallel"])
 def test_every_row_adjusts_or_says_that_it_does_not(design):
     _, found = rows_of(trial_of(design, ["bmi", "site"]))
-    done = {name: row for name, row in found.items() if "estimate" in row and np.isfinite(row["estimate"])}
+    done = {name: row for name, row in found.items() if np.isfinite(row.estimate)}
     assert len(done) > 12
     for name, row in done.items():
-        inside = {"bmi", "site"} <= set(row["adjusted_for"].split(", "))
-        remark = row.get("remark", "")
-        said = "not adjusted for" in remark or "constant within participants" in remark
-        assert inside != said, (name, row["adjusted_for"], remark)
+        inside = {"bmi", "site"} <= set(row.adjusted_for.split(", "))
+        said = "not adjusted for" in row.remark or "constant within participants" in row.remark
+        assert inside != said, (name, row.adjusted_for, row.remark)
 
 
 def test_weight_is_the_covariate_and_not_the_precision_of_the_fits():
@@ -73,8 +72,8 @@ def test_weight_is_the_covariate_and_not_the_precision_of_the_fits():
     ]
     (_, weight), (_, mass) = map(rows_of, made)
     for name in ("primary", "CRLB-weighted"):
-        assert weight[name]["p"] == pytest.approx(mass[name]["p"], rel=1e-12)
-        assert "weight" in weight[name]["adjusted_for"]
+        assert weight[name].p == pytest.approx(mass[name].p, rel=1e-12)
+        assert "weight" in weight[name].adjusted_for
 
 
 def test_covariates_of_the_mood_model_by_least_squares(tmp_path):
@@ -207,7 +206,7 @@ def test_a_moderator_that_is_adjusted_for_and_one_of_a_single_arm():
     trial = trial_of("crossover", ["site"])
     plan, rows = plan_of(trial.config), outcomes.prepare(trial, "Glx/tNAA")
     found = moderators.moderator_rows(plan, rows, ["site"])
-    assert [row["analysis"] for row in found] == ["moderator"] * 2 + ["subgroup"] * 3
+    assert [row.analysis for row in found] == ["moderator"] * 2 + ["subgroup"] * 3
     arms = simple_trial.sequences(40, ("placebo",))
     sex = ["F", "M"] * 20
     single = simple_trial.make(arms, {"placebo": 1.0}, {"placebo": 0.06}, design="single_arm", extra={"sex": sex},
@@ -215,4 +214,4 @@ def test_a_moderator_that_is_adjusted_for_and_one_of_a_single_arm():
     plan, rows = plan_of(single.config), outcomes.prepare(single, "Glx/tNAA")
     row = moderators.moderator_rows(plan, rows, ["sex"])[0]
     change = rows.sessions.groupby("sex", observed=True)["change"].mean()
-    assert row["estimate"] == pytest.approx(change["M"] - change["F"], rel=1e-6)
+    assert row.estimate == pytest.approx(change["M"] - change["F"], rel=1e-6)

@@ -34,11 +34,11 @@ def test_attenuation_against_the_control_and_of_the_response(design, estimand, c
     plan, rows = prepared(trial)
     found = clinical.attenuation_rows(plan, rows, "Glx/tNAA", control)
     row = found[0]
-    assert row["contrast"] == "naltrexone - placebo"
-    assert row["fraction"] == pytest.approx(truth, abs=(row["ci_high"] - row["ci_low"]))
-    assert row["ci_low"] < truth < row["ci_high"] and row["ci_high"] - row["ci_low"] < 0.35
+    assert row.contrast == "naltrexone - placebo"
+    assert row.fraction == pytest.approx(truth, abs=(row.ci_high - row.ci_low))
+    assert row.ci_low < truth < row.ci_high and row.ci_high - row.ci_low < 0.35
     contrast = contrasts.primary_row(plan, rows, plan.contrasts[0])
-    assert row["change_treated"] - row["change_reference"] == pytest.approx(contrast["estimate"], rel=1e-6)
+    assert row.change_treated - row.change_reference == pytest.approx(contrast.estimate, rel=1e-6)
 
 
 @pytest.mark.parametrize("design", ["crossover", "parallel"])
@@ -53,10 +53,10 @@ def test_attenuation_of_a_factorial_takes_each_conditions_own_control(design):
                               control={"nk": "ns", "pk": "ps"})  # fmt: skip
     plan, rows = prepared(trial)
     (row,) = clinical.attenuation_rows(plan, rows, "Glx/tNAA", trial.config["group"]["control"])
-    assert row["ci_low"] < 0.5 < row["ci_high"] and row["ci_high"] - row["ci_low"] < 0.2
-    assert "differences from ns and ps" in row["method"]
+    assert row.ci_low < 0.5 < row.ci_high and row.ci_high - row.ci_low < 0.2
+    assert "differences from ns and ps" in row.method
     contrast = contrasts.primary_row(plan, rows, plan.contrasts[0])
-    assert row["change_treated"] - row["change_reference"] == pytest.approx(contrast["estimate"], rel=1e-6)
+    assert row.change_treated - row.change_reference == pytest.approx(contrast.estimate, rel=1e-6)
 
 
 def test_attenuation_of_an_adjusted_level_agrees_with_its_contrast():
@@ -67,8 +67,8 @@ def test_attenuation_of_an_adjusted_level_agrees_with_its_contrast():
         assert rows.adjusts
         row = clinical.attenuation_rows(plan, rows, "Glx/tNAA", None)[0]
         contrast = contrasts.primary_row(plan, rows, plan.contrasts[0])
-        assert row["change_treated"] - row["change_reference"] == pytest.approx(contrast["estimate"], rel=1e-6)
-        assert row["change_reference"] == pytest.approx(0.06, abs=0.02)
+        assert row.change_treated - row.change_reference == pytest.approx(contrast.estimate, rel=1e-6)
+        assert row.change_reference == pytest.approx(0.06, abs=0.02)
 
 
 def test_sessions_of_a_single_arm_do_not_count_as_people():
@@ -79,9 +79,9 @@ def test_sessions_of_a_single_arm_do_not_count_as_people():
     plan, rows = prepared(trial)
     row = contrasts.compare(plan, rows, plan.contrasts[0])[0]
     known = stats.ttest_1samp(rows.sessions.groupby("participant")["change"].mean(), 0)
-    np.testing.assert_allclose([row["t"], row["p"], row["df"]], [known.statistic, known.pvalue, 10], rtol=1e-6)
-    assert (row["n_participants"], row["n_sessions"], row["n_blocks"]) == (11, 33, 99)
-    assert row["d_z"] == pytest.approx(known.statistic / np.sqrt(11), rel=1e-6)
+    np.testing.assert_allclose([row.t, row.p, row.df], [known.statistic, known.pvalue, 10], rtol=1e-6)
+    assert (row.n_participants, row.n_sessions, row.n_blocks) == (11, 33, 99)
+    assert row.d_z == pytest.approx(known.statistic / np.sqrt(11), rel=1e-6)
 
 
 def test_an_interaction_of_two_factors_is_the_difference_of_differences():
@@ -92,14 +92,14 @@ def test_an_interaction_of_two_factors_is_the_difference_of_differences():
     trial = simple_trial.make(simple_trial.sequences(24, *orders), dict.fromkeys(names, 1.0), responses, sd=SD,
                               contrasts=[{"name": "interaction", "weights": weights}])  # fmt: skip
     plan, rows = prepared(trial)
-    found = {row["analysis"]: row for row in contrasts.compare(plan, rows, plan.contrasts[0])}
+    found = {row.analysis: row for row in contrasts.compare(plan, rows, plan.contrasts[0])}
     means = rows.sessions.groupby("condition")["change"].mean()
     by_hand = means["nk"] - means["ns"] - means["pk"] + means["ps"]  # balanced over visits
     for name in ("primary", "pair means"):
-        assert found[name]["estimate"] == pytest.approx(by_hand, rel=1e-6)
-    assert "differences of two conditions" in found["re-randomisation"]["remark"]
+        assert found[name].estimate == pytest.approx(by_hand, rel=1e-6)
+    assert "differences of two conditions" in found["re-randomisation"].remark
     tests = timecourse.course_tests(plan, rows, plan.contrasts[0])
-    assert [t["block"] for t in tests if t["analysis"] == "block"] == ["infusion1", "infusion2", "infusion3"]
+    assert [t.block for t in tests if t.analysis == "block"] == ["infusion1", "infusion2", "infusion3"]
 
 
 def carrying(after, orders, n=12, seed=4):
@@ -119,13 +119,13 @@ WILLIAMS = (*(tuple(o) for o in ("abc", "bca", "cab", "cba", "acb", "bac")),)
 def test_carry_over_of_a_williams_design_is_found_and_taken_out():
     trial = carrying({"a": 0.0, "b": -0.02, "c": 0.01}, WILLIAMS)
     plan, rows = prepared(trial)
-    found = {row["contrast"] if row["analysis"] == "carry-over" else row["analysis"]: row
+    found = {row.contrast if row.analysis == "carry-over" else row.analysis: row
              for row in carry_over.carry_over_rows(plan, rows)}  # fmt: skip
     for name, known in (("after b - after a", -0.02), ("after c - after a", 0.01), ("adjusted for carry-over", -0.02)):
-        assert found[name]["ci_low"] < known < found[name]["ci_high"] and found[name]["se"] < 0.002, name
+        assert found[name].ci_low < known < found[name].ci_high and found[name].se < 0.002, name
     own = replace(plan, carry_over=True)
-    assert contrasts.primary_row(own, rows, plan.contrasts[0])["estimate"] == pytest.approx(
-        found["adjusted for carry-over"]["estimate"], rel=1e-9
+    assert contrasts.primary_row(own, rows, plan.contrasts[0]).estimate == pytest.approx(
+        found["adjusted for carry-over"].estimate, rel=1e-9
     )
 
 
@@ -155,26 +155,26 @@ def test_a_replicate_crossover_is_tested_on_the_means_of_each_condition():
     difference = (means["b"] - means["a"]).to_numpy()
     first, second = difference[::2], difference[1::2]
     known = stats.ttest_ind(first, -second)  # their sum over its standard error: t of the mean of both
-    found = {row["analysis"]: row for row in contrasts.compare(plan, rows, plan.contrasts[0])}
+    found = {row.analysis: row for row in contrasts.compare(plan, rows, plan.contrasts[0])}
     for name in ("primary", "pair means"):
-        np.testing.assert_allclose([found[name][q] for q in ("t", "p", "df")], [known.statistic, known.pvalue, 8],
-                                   rtol=1e-5, err_msg=name)  # fmt: skip
-    assert "(1|participant:condition)" in found["primary"]["model"]
-    assert np.isfinite(found["re-randomisation"]["p"])
+        row = found[name]
+        np.testing.assert_allclose([row.t, row.p, row.df], [known.statistic, known.pvalue, 8], rtol=1e-5, err_msg=name)
+    assert "(1|participant:condition)" in found["primary"].model
+    assert np.isfinite(found["re-randomisation"].p)
 
 
 def test_pair_means_of_an_incomplete_crossover_are_least_squares_with_participants():
     arms = simple_trial.sequences(18, *(tuple(o) for o in ("ab", "ba", "bc", "cb", "ac", "ca")))
     plan, rows = prepared(simple_trial.make(arms, dict.fromkeys("abc", 1.0), {"a": 0.0, "b": 0.02, "c": 0.05}))
-    found = {row["analysis"]: row for row in contrasts.compare(plan, rows, plan.contrasts[1])}
+    found = {row.analysis: row for row in contrasts.compare(plan, rows, plan.contrasts[1])}
     sessions = rows.sessions
     x = [sessions["participant"] == p for p in sorted(set(sessions["participant"]))]
     x += [sessions["condition"] == "b", sessions["condition"] == "c", sessions["visit"] == 2]
     beta = np.linalg.lstsq(np.column_stack(x).astype(float), sessions["change"], rcond=None)[0]
-    assert found["pair means"]["estimate"] == pytest.approx(beta[-2], rel=1e-9)
-    assert found["pair means"]["n_participants"] == 18 and "incomplete" in found["pair means"]["remark"]
+    assert found["pair means"].estimate == pytest.approx(beta[-2], rel=1e-9)
+    assert found["pair means"].n_participants == 18 and "incomplete" in found["pair means"].remark
     tests = timecourse.course_tests(plan, rows, plan.contrasts[1])
-    assert {t["n_participants"] for t in tests if t["analysis"] == "block"} == {6}
+    assert {t.n_participants for t in tests if t.analysis == "block"} == {6}
 
 
 @pytest.mark.parametrize("design", ["single_arm", "parallel", "crossover"])
@@ -202,7 +202,7 @@ def test_moderators_of_mood_are_differences_of_differences(design):
         x = np.column_stack([np.ones(n), men, first]).astype(float)
         beta, rss = np.linalg.lstsq(x, y, rcond=None)[:2]
         se = np.sqrt(rss[0] / (n - 3) * np.linalg.inv(x.T @ x)[1, 1])
-        np.testing.assert_allclose([row["estimate"], row["se"], row["df"]], [beta[1], se, n - 3], rtol=1e-6)
+        np.testing.assert_allclose([row.estimate, row.se, row.df], [beta[1], se, n - 3], rtol=1e-6)
         return
     else:
         cells = {key: own["y"].to_numpy() for key, own in wide.groupby(["condition", "sex"])}
@@ -212,11 +212,9 @@ def test_moderators_of_mood_are_differences_of_differences(design):
         )
         v = np.array([pooled[c] * 2 / 6 for c in names])
         known_df = v.sum() ** 2 / (v**2 / 10).sum()
-        np.testing.assert_allclose(
-            [row["estimate"], row["se"], row["df"]], [estimate, np.sqrt(v.sum()), known_df], rtol=1e-9
-        )
+        np.testing.assert_allclose([row.estimate, row.se, row.df], [estimate, np.sqrt(v.sum()), known_df], rtol=1e-9)
         return
-    np.testing.assert_allclose([row["t"], row["p"], row["df"]], [known.statistic, known.pvalue, n - 2], rtol=1e-9)
+    np.testing.assert_allclose([row.t, row.p, row.df], [known.statistic, known.pvalue, n - 2], rtol=1e-9)
 
 
 @pytest.mark.parametrize("spread", [(2.0, 1.0), (1.0, 2.0)])

@@ -37,25 +37,25 @@ def test_a_dose_that_moves_the_baseline_alone_is_no_response_and_a_total_effect(
     for kind, known in truth.items():
         trial = simple_trial.make(arms, levels, responses, design=design, sd=sd, estimand=kind)
         row = estimate(trial)
-        percent_se = row["se"] * row["percent_of_baseline"] / row["estimate"]
-        assert row["percent_of_baseline"] == pytest.approx(known, abs=4 * abs(percent_se)), kind
+        percent_se = row.se * row.percent_of_baseline / row.estimate
+        assert row.percent_of_baseline == pytest.approx(known, abs=4 * abs(percent_se)), kind
         assert abs(percent_se) < 0.6
-        assert row["estimand"] == estimand.TITLES["response" if kind == "auto" else kind]
+        assert row.estimand == estimand.TITLES["response" if kind == "auto" else kind]
     trial = simple_trial.make(arms, levels, responses, design=design, sd=sd, estimand="adjusted_level")
     row = estimate(trial)
-    assert estimand.WARNING in row["remark"]
+    assert estimand.WARNING in row.remark
     if design == "crossover":
-        assert 0.2 < row["percent_of_baseline"] / (100 * shift) < 0.8
+        assert 0.2 < row.percent_of_baseline / (100 * shift) < 0.8
 
 
 def test_the_difference_of_the_baselines_stands_beside():
     levels = {"placebo": 1.0, "naltrexone": 0.97}
     trial = simple_trial.make(simple_trial.sequences(400, *ORDERS), levels, dict.fromkeys(levels, 0.06))
-    row = next(row for row in estimate(trial, all_analyses=True) if row["analysis"] == "baseline by arm")
-    assert row["estimate"] == pytest.approx(-0.03, abs=4 * row["se"])
-    assert row["estimand"] == "baseline"
+    row = next(row for row in estimate(trial, all_analyses=True) if row.analysis == "baseline by arm")
+    assert row.estimate == pytest.approx(-0.03, abs=4 * row.se)
+    assert row.estimand == "baseline"
     before = simple_trial.make(simple_trial.sequences(40, *ORDERS), levels, dict.fromkeys(levels, 0.06), dose=np.nan)
-    assert "baseline by arm" in [row["analysis"] for row in estimate(before, all_analyses=True)]
+    assert "baseline by arm" in [row.analysis for row in estimate(before, all_analyses=True)]
 
 
 def test_response_is_the_crossover_test_of_changes():
@@ -68,9 +68,9 @@ def test_response_is_the_crossover_test_of_changes():
     first = pairs["condition"][1] == "naltrexone"
     difference = pairs["change"][1] - pairs["change"][2]
     known = stats.ttest_ind(difference[first], difference[~first])
-    np.testing.assert_allclose([row["t"], row["p"], row["df"]], [known.statistic, known.pvalue, 18], rtol=1e-6)
-    assert row["d_z"] == pytest.approx(known.statistic / np.sqrt(20), rel=1e-6)
-    assert (row["d_z_low"] <= 0 <= row["d_z_high"]) == (row["p"] > 0.05)
+    np.testing.assert_allclose([row.t, row.p, row.df], [known.statistic, known.pvalue, 18], rtol=1e-6)
+    assert row.d_z == pytest.approx(known.statistic / np.sqrt(20), rel=1e-6)
+    assert (row.d_z_low <= 0 <= row.d_z_high) == (row.p > 0.05)
 
 
 def test_sizes_agree_with_the_p_of_their_row():
@@ -80,8 +80,8 @@ def test_sizes_agree_with_the_p_of_their_row():
         responses = {"placebo": 0.06, "naltrexone": 0.04}
         trial = simple_trial.make(simple_trial.sequences(14, *ORDERS), levels, responses, seed=seed, dose=np.nan)
         row = estimate(trial)
-        null = bool(row["p"] > 0.05)
-        assert (row["d_z_low"] <= 0 <= row["d_z_high"]) == (row["g_ci_low"] <= 0 <= row["g_ci_high"]) == null
+        null = bool(row.p > 0.05)
+        assert (row.d_z_low <= 0 <= row.d_z_high) == (row.g_ci_low <= 0 <= row.g_ci_high) == null
         signs.add(null)
     assert signs == {True, False}
 
@@ -125,8 +125,8 @@ def test_scans_on_both_sides_of_the_dose_answer_their_own_questions():
         config["group"]["estimand"] = kind
         own = type(trial)(config, trial.sessions, blocks, trial.conditions)
         row = estimate(own)
-        assert row["estimate"] == pytest.approx(known, abs=4 * row["se"]), kind
-        assert row["se"] < 0.003
+        assert row.estimate == pytest.approx(known, abs=4 * row.se), kind
+        assert row.se < 0.003
 
 
 def with_doses(made, minutes):
@@ -176,12 +176,12 @@ def test_log_and_huber_rows_answer_the_same_question():
     )
     plan = plan_of(trial.config)
     rows = outcomes.prepare(trial, "Glx/tNAA")
-    found = {r["analysis"]: r for r in sensitivity.sensitivity_rows(trial, plan, rows, [])}
+    found = {r.analysis: r for r in sensitivity.sensitivity_rows(trial, plan, rows, [])}
     for name in ("log scale", "Huber summary"):
         truth = 0.0 if name == "log scale" else -0.02  # 10 % of either level
-        assert found[name]["estimate"] == pytest.approx(truth, abs=4 * found[name]["se"]), name
-    assert found["adjusted level"]["estimand"] == "adjusted level"
-    assert found["level, not adjusted"]["estimate"] == pytest.approx(-0.22, abs=0.03)
+        assert found[name].estimate == pytest.approx(truth, abs=4 * found[name].se), name
+    assert found["adjusted level"].estimand == "adjusted level"
+    assert found["level, not adjusted"].estimate == pytest.approx(-0.22, abs=0.03)
 
 
 @pytest.mark.parametrize("key", ["response", "adjusted_level"])

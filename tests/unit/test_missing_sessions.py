@@ -26,7 +26,7 @@ def trial_of(design="parallel", every=5, n=30, conditions=("a", "b"), **settings
 
 
 def rows_of(plan, sessions, rows, draws=40):
-    return {row["analysis"]: row for row in missing_sessions.imputation_rows(plan, sessions, rows, {"draws": draws})}
+    return {row.analysis: row for row in missing_sessions.imputation_rows(plan, sessions, rows, {"draws": draws})}
 
 
 def test_imputed_values_have_the_mean_and_spread_of_the_regression_on_what_was_seen():
@@ -92,12 +92,12 @@ def test_rows_are_reproducible_and_ordered(design):
     one, two = rows_of(plan, sessions, rows), rows_of(plan, sessions, rows)
     assert list(one) == [missing_sessions.AT_RANDOM, missing_sessions.REFERENCE, missing_sessions.TIPPING]
     for name in one:
-        assert one[name]["estimate"] == two[name]["estimate"] and one[name].get("p", 0) == two[name].get("p", 0)
+        np.testing.assert_array_equal([one[name].estimate, one[name].p], [two[name].estimate, two[name].p])
     random, reference = one[missing_sessions.AT_RANDOM], one[missing_sessions.REFERENCE]
-    assert abs(reference["estimate"]) < abs(random["estimate"])
-    assert random["n_sessions"] == len(sessions) and random["seed"] == plan.seed
+    assert abs(reference.estimate) < abs(random.estimate)
+    assert random.n_sessions == len(sessions) and random.seed == plan.seed
     count = -(-len(sessions) // 5)
-    assert f"{count} of {len(sessions)} sessions imputed 40 times" in random["remark"]
+    assert f"{count} of {len(sessions)} sessions imputed 40 times" in random.remark
 
 
 @pytest.mark.parametrize("design", ["parallel", "crossover"])
@@ -108,11 +108,11 @@ def test_p_crosses_its_limit_at_the_tipping_point(design):
     x_missing = np.repeat(grid.x[:, None], grid.values.shape[1], 1)
     draws = list(imputation.impute(grid.values, grid.x, x_missing, 40, np.random.default_rng(plan.seed)))
     p = [
-        missing_sessions._pooled(plan, grid, rows, plan.contrasts[0], draws, k * row["estimate"])[0].p
+        missing_sessions._pooled(plan, grid, rows, plan.contrasts[0], draws, k * row.estimate)[0].p
         for k in (0, 0.99, 1.01)
     ]
     assert p[0] < 0.05 and p[1] < 0.05 < p[2]
-    assert row["estimate"] > 0 and f"{row['percent_of_baseline']:.3g} % of the mean baseline above" in row["remark"]
+    assert row.estimate > 0 and f"{row.percent_of_baseline:.3g} % of the mean baseline above" in row.remark
 
 
 @pytest.mark.parametrize(("design", "said"), [("crossover", "other sessions"), ("parallel", "participant is left out")])
@@ -126,11 +126,10 @@ def test_what_is_done_is_said_of_each_design(design, said):
 def test_what_cannot_be_imputed_is_said():
     plan, sessions, rows = trial_of(every=0)
     for row in rows_of(plan, sessions, rows).values():
-        assert row["remark"] == "not estimated: no session is missing, so that nothing is imputed"
+        assert row.remark == "not estimated: no session is missing, so that nothing is imputed"
     plan, sessions, rows = trial_of(conditions=("a",), every=8)
-    assert (
-        "every missing session is of the reference" in rows_of(plan, sessions, rows)[missing_sessions.TIPPING]["remark"]
-    )
+    row = rows_of(plan, sessions, rows)[missing_sessions.TIPPING]
+    assert "every missing session is of the reference" in row.remark
     plan, sessions, rows = trial_of("crossover", conditions=("a",))
     gone = sessions[sessions["participant"] != "001"].reset_index(drop=True)
     assert missing_sessions.grid_of(plan, gone, rows, plan.contrasts[0]).treated.shape == (29, 2)

@@ -7,6 +7,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from mrsflow.statistics import multiplicity
+from mrsflow.statistics.results import Result
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7])
@@ -20,21 +21,21 @@ def test_adjusted_p_are_those_of_statsmodels_and_scipy(n):
 
 
 def rows(*p):
-    return [{"p": value} for value in p]
+    return [Result(analysis="", contrast="", p=value) for value in p]
 
 
 def test_holm_and_the_gate_by_their_definitions():
     primary = multiplicity.primary_family(rows(0.0473, 0.02))
-    assert [r["p_adjusted"] for r in primary] == pytest.approx([0.0473, 0.04])
+    assert [r.p_adjusted for r in primary] == pytest.approx([0.0473, 0.04])
     mood = multiplicity.gated(rows(0.01, 0.03), primary)
-    assert [r["p_adjusted"] for r in mood] == pytest.approx([0.0473, 0.0473])  # Holm gives 0.02 and 0.03
+    assert [r.p_adjusted for r in mood] == pytest.approx([0.0473, 0.0473])  # Holm gives 0.02 and 0.03
     mood = multiplicity.gated(rows(0.04, 0.03), multiplicity.primary_family(rows(0.001, 0.002)))
-    assert [r["p_adjusted"] for r in mood] == pytest.approx([0.06, 0.06])
+    assert [r.p_adjusted for r in mood] == pytest.approx([0.06, 0.06])
 
 
 def test_a_primary_contrast_without_estimate_closes_the_gate():
-    primary = multiplicity.primary_family([{"p": 0.001}, {"remark": "not estimated"}])
-    assert multiplicity.gated(rows(0.001), primary)[0]["p_adjusted"] == 1.0
+    primary = multiplicity.primary_family(rows(0.001, np.nan))
+    assert multiplicity.gated(rows(0.001), primary)[0].p_adjusted == 1.0
 
 
 @pytest.mark.parametrize("true_nulls", [(1, 1), (0, 1), (0, 0)])
@@ -46,8 +47,8 @@ def test_the_familywise_error_over_primary_and_mood_is_held(true_nulls):
         p = rng.random(4)
         primary = multiplicity.primary_family(rows(*(p[i] if null else 1e-9 for i, null in enumerate(true_nulls))))
         mood = multiplicity.gated(rows(*p[2:]), primary)
-        wrong = [r["p_adjusted"] < 0.05 for r, null in zip(primary, true_nulls, strict=True) if null]
-        errors += any([*wrong, *(r["p_adjusted"] < 0.05 for r in mood)])
+        wrong = [r.p_adjusted < 0.05 for r, null in zip(primary, true_nulls, strict=True) if null]
+        errors += any([*wrong, *(r.p_adjusted < 0.05 for r in mood)])
     assert errors / 1500 < 0.05 + 3 * (0.05 * 0.95 / 1500) ** 0.5
 
 

@@ -101,7 +101,9 @@ def test_a_batch_gives_what_the_group_stage_gives(name, moderated):
             else:
                 row = contrasts.primary_row(plan, rows, plan.contrasts[0])
             found = [getattr(test, q)[i] for q in ("estimate", "se", "df")]
-            np.testing.assert_allclose(found, [row[q] for q in ("estimate", "se", "df")], rtol=2e-6, err_msg=estimand)
+            np.testing.assert_allclose(
+                found, [getattr(row, q) for q in ("estimate", "se", "df")], rtol=2e-6, err_msg=estimand
+            )
 
 
 def trial_of(scenario, made, i):

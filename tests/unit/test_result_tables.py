@@ -1,5 +1,7 @@
 """Tables of results against their description: written, read and documented by it."""
 
+import typing
+
 import fitted_trial
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from mrsflow import result_tables
 from mrsflow.errors import InputError
 from mrsflow.planning import power_plan
 from mrsflow.reporting import group_read
+from mrsflow.statistics import results
 from mrsflow.study import config as study_config
 from mrsflow.study import layout
 
@@ -28,6 +31,35 @@ def test_every_file_of_the_layout_is_described():
     listed = {*layout.GROUP_ALWAYS, *layout.GROUP_COMPARING, *layout.GROUP_SCORES, *layout.GROUP_MOOD}
     assert {name for name, table in result_tables.tables().items() if table.file.startswith("group/")} == listed
     assert {result_tables.name_of(f"group/{name}.tsv") for name in listed} == listed
+
+
+ROWS = {
+    "contrasts": results.Result, "sensitivity": results.Result, "link": results.Result,
+    "attenuation": results.Attenuation, "time_tests": results.CourseTest, "loss_by_condition": results.ConditionLoss,
+}  # fmt: skip
+NOT_WRITTEN = {"response", "terms", "columns", "cancelled", "n_missing"}
+"""What rows have beside the columns: both sides of `model`, and what completes a row."""
+TYPES = {"str": "text", "float": "number", "int": "whole", "bool": "flag"}
+
+
+@pytest.mark.parametrize("row", sorted(set(ROWS.values()), key=lambda row: row.__name__))
+def test_fields_of_rows_are_the_columns_that_are_described(row):
+    described = {}
+    for name, own in ROWS.items():
+        described |= {c: known.type for c, known in result_tables.tables()[name].columns.items() if own is row}
+    hints = typing.get_type_hints(row)
+    hints |= {"model": str | None} if hasattr(row, "model") and "model" not in hints else {}
+    fields = {name: TYPES[typing.get_args(hint)[0].__name__ if typing.get_args(hint) else hint.__name__]
+              for name, hint in hints.items() if name not in NOT_WRITTEN}  # fmt: skip
+    assert fields == described
+
+
+def test_a_row_without_anything_is_written_as_missing(tmp_path):
+    table = result_tables.from_rows([results.Result(analysis="primary", contrast="b - a")], "contrasts")
+    (path,) = result_tables.write(table, tmp_path / "contrasts.tsv")
+    cells = dict(zip(*(line.split("\t") for line in path.read_text().splitlines()), strict=True))
+    assert cells.pop("analysis") == "primary" and cells.pop("contrast") == "b - a" and cells.pop("remark") == ""
+    assert set(cells.values()) == {"n/a"}
 
 
 def test_cells_have_the_type_of_their_column_not_of_their_looks(tmp_path):

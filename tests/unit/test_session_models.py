@@ -140,13 +140,13 @@ def test_effect_sizes_by_their_formulas():
     spread = np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
     found = session_models.effect_sizes(session_models.one_sample(a - b), 15, spread, 14)
     d = (a - b).mean() / (a - b).std(ddof=1)
-    assert found["d_z"] == pytest.approx(d)
+    assert found.d_z == pytest.approx(d)
     g = (1 - 3 / (4 * 14 - 1)) * (a - b).mean() / spread
-    assert found["g_av"] == pytest.approx(g)
+    assert found.g_av == pytest.approx(g)
     t = d * np.sqrt(15)
-    assert stats.nct.cdf(t, 14, found["d_z_low"] * np.sqrt(15)) == pytest.approx(0.975, abs=1e-8)
-    assert stats.nct.cdf(t, 14, found["d_z_high"] * np.sqrt(15)) == pytest.approx(0.025, abs=1e-8)
-    assert found["g_ci_low"] < g < found["g_ci_high"]
+    assert stats.nct.cdf(t, 14, found.d_z_low * np.sqrt(15)) == pytest.approx(0.975, abs=1e-8)
+    assert stats.nct.cdf(t, 14, found.d_z_high * np.sqrt(15)) == pytest.approx(0.025, abs=1e-8)
+    assert found.g_ci_low < g < found.g_ci_high
 
 
 def test_group_size_by_its_formula():
@@ -155,8 +155,8 @@ def test_group_size_by_its_formula():
     test = session_models.parallel(table, ("a", "b"), WEIGHTS, "y", variance="equal").test
     a, b = table["y"][::2], table["y"][1::2]
     found = session_models.effect_sizes(test, 0, np.sqrt((a.var() + b.var()) / 2), 22)
-    assert found["g_av"] == pytest.approx((1 - 3 / (4 * 22 - 1)) * stats.ttest_ind(b, a).statistic * np.sqrt(2 / 12))
-    assert np.isnan(found["d_z"])
+    assert found.g_av == pytest.approx((1 - 3 / (4 * 22 - 1)) * stats.ttest_ind(b, a).statistic * np.sqrt(2 / 12))
+    assert np.isnan(found.d_z)
 
 
 def test_interval_of_d_z_covers_the_truth():
@@ -164,7 +164,7 @@ def test_interval_of_d_z_covers_the_truth():
     inside = 0
     for _ in range(400):
         found = session_models.effect_sizes(session_models.one_sample(rng.normal(0.5, 1, 12)), 12, 1.0, 11)
-        inside += found["d_z_low"] <= 0.5 <= found["d_z_high"]
+        inside += found.d_z_low <= 0.5 <= found.d_z_high
     assert 0.92 <= inside / 400 <= 0.98
 
 

@@ -41,7 +41,7 @@ def rows_of(trial):
     made = supplement.supplementary_rows(trial, plan, rows, primary)
     mood = clinical.mood_rows(trial.config, trial.sessions)
     made += supplement.mood_rows(plan, trial.config, trial.sessions, mood, "mood")
-    return {row["analysis"]: row for row in made}
+    return {row.analysis: row for row in made}
 
 
 @pytest.mark.parametrize("design", ["crossover", "parallel"])
@@ -53,9 +53,9 @@ def test_marked_participants_are_left_out_as_if_they_had_not_been_there(design):
     plan, rows = plan_of(trial.config), outcomes.prepare(trial, "Glx/tNAA")
     known = contrasts.primary_row(plan, rows, plan.contrasts[0])
     for name in ("estimate", "se", "df", "p", "n_participants"):
-        assert row[name] == pytest.approx(known[name], rel=1e-7), name
-    assert row["n_participants"] == 17
-    assert "2 participant(s) marked in redosed left out, and 1 without an answer" in row["remark"]
+        assert getattr(row, name) == pytest.approx(getattr(known, name), rel=1e-7), name
+    assert row.n_participants == 17
+    assert "2 participant(s) marked in redosed left out, and 1 without an answer" in row.remark
 
 
 def test_clinical_outcome_without_marked_participants_by_least_squares():
@@ -64,8 +64,8 @@ def test_clinical_outcome_without_marked_participants_by_least_squares():
     used = trial.sessions[~trial.sessions["participant"].isin(["003", "005", "008"])]
     x = np.column_stack([used["condition"] == "b", np.ones(len(used)), used["madrs_pre"]]).astype(float)
     known = sm.OLS((used["madrs_day1"] - used["madrs_pre"]).to_numpy(), x).fit()
-    assert row["estimate"] == pytest.approx(known.params[0], rel=1e-9)
-    assert row["n_participants"] == 17 and row["outcome"] == "mood"
+    assert row.estimate == pytest.approx(known.params[0], rel=1e-9)
+    assert row.n_participants == 17 and row.outcome == "mood"
 
 
 def test_adjusted_for_a_guess_in_the_sessions_that_have_one():
@@ -78,10 +78,10 @@ def test_adjusted_for_a_guess_in_the_sessions_that_have_one():
     means = means[means["guess"].notna()]
     columns = [means["condition"] == "b", means["guess"] == "b", means["baseline"], np.ones(len(means))]
     known = sm.OLS(means["infusion"].to_numpy(), np.column_stack(columns).astype(float)).fit()
-    assert row["estimate"] == pytest.approx(known.params[0], rel=1e-9)
-    assert row["n_participants"] == len(means) == 14
-    assert "guess" in row["adjusted_for"] and "be an effect of it" in row["remark"]
-    assert "6 session(s) without a value left out" in row["remark"]
+    assert row.estimate == pytest.approx(known.params[0], rel=1e-9)
+    assert row.n_participants == len(means) == 14
+    assert "guess" in row.adjusted_for and "be an effect of it" in row.remark
+    assert "6 session(s) without a value left out" in row.remark
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,13 @@ def test_mediation_in_a_crossover_is_that_of_the_differences():
     first = sm.OLS(gap("glx"), np.column_stack(common)).fit()
     second = sm.OLS(gap("outcome"), np.column_stack([*common, gap("glx")])).fit()
     total = sm.OLS(gap("outcome"), np.column_stack(common)).fit()
-    assert row["estimate"] == pytest.approx(first.params[0] * second.params[3], rel=1e-6)
-    assert row["estimate"] + second.params[0] == pytest.approx(total.params[0], rel=1e-6)
+    assert row.estimate == pytest.approx(first.params[0] * second.params[3], rel=1e-6)
+    assert row.estimate + second.params[0] == pytest.approx(total.params[0], rel=1e-6)
     known = estimates.product(
         Estimate(first.params[0], first.bse[0], 21), Estimate(second.params[3], second.bse[3], 20), 0.95
     )
-    np.testing.assert_allclose([row["ci_low"], row["ci_high"], row["p"]], [known.low, known.high, known.p], rtol=1e-4)
-    assert f"direct effect {second.params[0]:.3g} points" in row["remark"] and "assumes that nothing" in row["remark"]
+    np.testing.assert_allclose([row.ci_low, row.ci_high, row.p], [known.low, known.high, known.p], rtol=1e-4)
+    assert f"direct effect {second.params[0]:.3g} points" in row.remark and "assumes that nothing" in row.remark
 
 
 def test_mediation_between_groups_adds_up():
@@ -157,5 +157,5 @@ def test_mediation_between_groups_adds_up():
     x = np.column_stack([table["condition"] == "b", np.ones(len(table)), table["bl"]]).astype(float)
     total = sm.OLS(table["outcome"].to_numpy(), x).fit().params[0]
     direct, slope = sm.OLS(table["outcome"].to_numpy(), np.column_stack([x, table["glx"]])).fit().params[[0, 3]]
-    assert row["estimate"] == pytest.approx(total - direct, rel=1e-8)
-    assert f"{slope:.3g} points of mood per percent" in row["remark"]
+    assert row.estimate == pytest.approx(total - direct, rel=1e-8)
+    assert f"{slope:.3g} points of mood per percent" in row.remark

@@ -29,7 +29,7 @@ def wide_of(trial):
 
 
 def numbers(row):
-    return [row[name] for name in ("t", "p", "df")]
+    return [getattr(row, name) for name in ("t", "p", "df")]
 
 
 def test_before_and_after_in_one_group_is_the_paired_t_test():
@@ -39,8 +39,8 @@ def test_before_and_after_in_one_group_is_the_paired_t_test():
     known = stats.ttest_rel(wide[2], wide[1])
     row = contrasts.compare(plan, rows, plan.contrasts[0])[0]
     np.testing.assert_allclose(numbers(row), [known.statistic, known.pvalue, 11], rtol=1e-7)
-    assert (row["n_participants"], row["n_sessions"], row["contrast"]) == (12, 12, "follow-up - before")
-    assert row["percent_of_baseline"] == pytest.approx(100 * (wide[2] - wide[1]).mean() / wide[1].mean())
+    assert (row.n_participants, row.n_sessions, row.contrast) == (12, 12, "follow-up - before")
+    assert row.percent_of_baseline == pytest.approx(100 * (wide[2] - wide[1]).mean() / wide[1].mean())
 
 
 def test_several_visits_of_one_group_test_the_mean_change_of_people():
@@ -53,8 +53,8 @@ def test_several_visits_of_one_group_test_the_mean_change_of_people():
     )
     found = visits.visit_rows(plan, rows, plan.contrasts[0])
     p = [stats.ttest_rel(wide[v], wide[1]).pvalue for v in (2, 3, 4)]
-    np.testing.assert_allclose([row["p"] for row in found], p, rtol=1e-7)
-    assert min(row["p_adjusted"] for row in found) == pytest.approx(min(1, 3 * min(p)))  # Holm's first step
+    np.testing.assert_allclose([row.p for row in found], p, rtol=1e-7)
+    assert min(row.p_adjusted for row in found) == pytest.approx(min(1, 3 * min(p)))  # Holm's first step
 
 
 @pytest.mark.parametrize("courses", [COURSES, {arm: own[:2] for arm, own in COURSES.items()}])
@@ -67,7 +67,7 @@ def test_change_of_groups_is_welchs_test_of_the_changes_of_people(courses):
     known = stats.ttest_ind(change[first], change[~first], equal_var=False)
     row = contrasts.compare(plan, rows, plan.contrasts[0])[0]
     np.testing.assert_allclose(numbers(row), [known.statistic, known.pvalue, known.df], rtol=1e-6)
-    assert row["n_participants"] == 23 and row["n_sessions"] == 23 * (len(courses["drug"]) - 1)
+    assert row.n_participants == 23 and row.n_sessions == 23 * (len(courses["drug"]) - 1)
 
 
 def test_groups_are_adjusted_for_the_visit_before_treatment_and_not_for_one_after_a_dose():
@@ -88,7 +88,7 @@ def test_who_lacks_the_visit_before_is_left_out_by_name_and_a_lost_visit_is_not_
     assert [(p, s) for p, s, _ in rows.left_out] == [("003", "2"), ("003", "3")]
     assert "no usable baseline visit" in rows.notes[0]
     row = contrasts.primary_row(plan, rows, plan.contrasts[0])
-    assert (row["n_participants"], row["n_sessions"]) == (22, 43)
+    assert (row.n_participants, row.n_sessions) == (22, 43)
     flow = participant_flow.flow_table(trial.leave_out(lost), {}, rows).set_index(["step", "condition"])
     analysed = flow.loc[("in the primary analysis", "all")]
     assert (analysed["n_participants"], analysed["n_sessions"], analysed["n_blocks"]) == (22, 65, 65)
@@ -111,11 +111,9 @@ def test_arms_that_were_seen_at_different_visits_are_not_compared():
     late = (trial.blocks["condition"] == "placebo") & (trial.blocks["visit"] == 3)
     plan, rows = prepared(trial.leave_out(late))
     row = contrasts.compare(plan, rows, plan.contrasts[0])[0]
-    assert (
-        "condition 'drug' has visit 2, 3 and 'placebo' has 2, so that their means are not of the same" in row["remark"]
-    )
+    assert "condition 'drug' has visit 2, 3 and 'placebo' has 2, so that their means are not of the same" in row.remark
     by_visit = visits.visit_rows(plan, rows, plan.contrasts[0])
-    assert np.isfinite(by_visit[0]["p"]) and "not estimated" in by_visit[1]["remark"]
+    assert np.isfinite(by_visit[0].p) and "not estimated" in by_visit[1].remark
 
 
 def test_all_tables_of_a_trial_over_visits_are_estimated():
@@ -141,7 +139,7 @@ def test_all_tables_of_a_trial_over_visits_are_estimated():
     tests = tables["time_tests"]
     assert set(tests["analysis"]) == {"condition x visit"} and tests["p"].notna().all()
     made = moderators.moderator_rows(plan, rows, ["sex"])
-    assert all(np.isfinite(row["p"]) for row in made)
+    assert all(np.isfinite(row.p) for row in made)
     course = timecourse.course_table(trial, ["Glx/tNAA"], ())
     own = course[(course["outcome"] == "Glx/tNAA") & (course["condition"] == "drug")]
     assert own["block"].tolist() == ["visit 1", "visit 2", "visit 3"] and (own["n"] == 14).all()

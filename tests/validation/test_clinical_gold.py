@@ -21,11 +21,11 @@ def test_repeated_scores_equal_those_of_r(name):
     config = simple_trial.configuration(design, ["a", "b"], clinical=[scale])
     sessions = pd.read_csv(FOLDER / f"{design}.tsv", sep="\t", dtype={"participant": str, "session": str})
     found = clinical_course.clinical_course_rows(plan_of(config), sessions, config["group"]["clinical"])
-    by = {row["contrast"]: row for row in found}
+    by = {row.contrast: row for row in found}
     row = by["b - a, mean of d1, d7, d14" if what == "mean" else f"b - a at {what}"]
     known = GOLD[name]
     if "se_model" in known:  # R's without Kenward and Roger's adjustment
-        assert row["estimate"] == pytest.approx(known["estimate"], abs=1e-6 * known["se_model"])
+        assert row.estimate == pytest.approx(known["estimate"], abs=1e-6 * known["se_model"])
         plan, rows = plan_of(config), clinical_course.rows_of(plan_of(config), sessions, config["group"]["clinical"][0])
         model = clinical_course.fit(plan, rows, config["group"]["clinical"][0])
         w = plan.contrasts[0].difference(model, **({} if what == "mean" else {"time": what}))
@@ -33,4 +33,4 @@ def test_repeated_scores_equal_those_of_r(name):
         return
     for quantity, limit in (("estimate", 1e-6), ("se", 1e-6), ("t", 1e-6), ("p", 1e-6), ("df", 1e-5)):
         unit = known["se"] if quantity == "estimate" else 1.0 if quantity == "p" else abs(known[quantity])
-        assert abs(row[quantity] - known[quantity]) < limit * unit, quantity
+        assert abs(getattr(row, quantity) - known[quantity]) < limit * unit, quantity

@@ -42,11 +42,11 @@ def test_analysis_of_a_design_equals_that_of_r(name):
         trial.sessions["dose_s"] = -3600.0
     plan, rows = plan_of(trial.config), outcomes.prepare(trial, "Glx/tNAA")
     made = contrasts.compare(plan, rows, plan.contrasts[0])
-    found = {row["analysis"]: row for row in (*carry_over.carry_over_rows(plan, rows)[::-1], *made)}
+    found = {row.analysis: row for row in (*carry_over.carry_over_rows(plan, rows)[::-1], *made)}
     if what.startswith("by "):
         made = moderators.moderator_rows(plan, rows, [what.removeprefix("by ")])
         found = {"primary": made[0]}
     row, known = found[ROWS.get(what, "primary")], GOLD[name]
     for quantity, limit in (("estimate", 1e-6), ("se", 1e-6), ("t", 1e-6), ("p", 1e-6), ("df", 1e-5)):
         unit = known["se"] if quantity == "estimate" else 1.0 if quantity == "p" else abs(known[quantity])
-        assert abs(row[quantity] - known[quantity]) < limit * unit, quantity
+        assert abs(getattr(row, quantity) - known[quantity]) < limit * unit, quantity

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -390,15 +390,31 @@ def noncentral_interval(t: float, df: float, level: float = 0.95) -> tuple[float
     return limit(1 - tail), limit(tail)
 
 
-SIZES = ("d_z", "d_z_low", "d_z_high", "g_av", "g_ci_low", "g_ci_high")
+class Tested(Protocol):
+    """An estimate that was tested."""
+
+    t: float | NDArray
+    se: float | NDArray
+    df: float | NDArray
 
 
-def effect_sizes(test: Inference, pairs: int, spread: float, df: float, level: float = 0.95) -> dict[str, float]:
+class EffectSizes(NamedTuple):
+    """Standardised mean differences with their limits."""
+
+    d_z: float
+    d_z_low: float
+    d_z_high: float
+    g_av: float
+    g_ci_low: float
+    g_ci_high: float
+
+
+def effect_sizes(test: Tested, pairs: int, spread: float, df: float, level: float = 0.95) -> EffectSizes:
     """Effect sizes of a fitted contrast, with intervals from the noncentral t: they agree with its p.
 
     Parameters
     ----------
-    test : Inference
+    test : Inference, or another test with t, se and df
     pairs : int
         Participants that have every condition of the contrast; 0 where nobody has, and there is no d_z.
     spread : float
@@ -415,11 +431,11 @@ def effect_sizes(test: Inference, pairs: int, spread: float, df: float, level: f
     standard error to `spread` as known.
     """
     if not np.isfinite(test.t):
-        return dict.fromkeys(SIZES, np.nan)
+        return EffectSizes(*[np.nan] * 6)
     t = np.array([test.t, *noncentral_interval(float(test.t), float(test.df), level)])
     d = t / np.sqrt(pairs) if pairs > 1 else np.full(3, np.nan)
     g = (1 - 3 / (4 * df - 1)) * t * test.se / spread if spread > 0 and df >= 1 else np.full(3, np.nan)
-    return dict(zip(SIZES, map(float, [*d, *g]), strict=True))
+    return EffectSizes(*map(float, [*d, *g]))
 
 
 def reliability(table: NDArray[np.float64], level: float = 0.95) -> dict[str, float]:

@@ -34,6 +34,11 @@ class Model:
     table: "pd.DataFrame"
 
     @property
+    def terms(self) -> str:
+        """Right-hand side of the formula."""
+        return self.formula.partition("~")[2].strip()
+
+    @property
     def columns(self) -> frozenset[str]:
         """Columns of the fixed effects."""
         return frozenset(column for effect in self.design.effects for column, _ in effect)

@@ -7,20 +7,20 @@ import numpy as np
 
 from mrsflow.models import session_models
 from mrsflow.statistics import design_checks
-from mrsflow.statistics.contrasts import complete_row, estimated, joined, model_row, primary_model, session_row
+from mrsflow.statistics.contrasts import primary_model
 from mrsflow.statistics.outcomes import Rows, after
 from mrsflow.statistics.plan import Plan
+from mrsflow.statistics.results import Result, complete_row, estimated, joined, model_row, session_row
 
 BETWEEN = "two sequences tell carry-over between participants only: low power, never decides the analysis"
-Row = dict[str, Any]
 
 
-def carry_over_rows(plan: Plan, rows: Rows) -> list[Row]:
+def carry_over_rows(plan: Plan, rows: Rows) -> list[Result]:
     """Show the primary contrast with a term for carry-over (without it where it is in), and what carries over.
 
     Returns
     -------
-    list of dict
+    list of Result
         ``adjusted for carry-over`` or ``without carry-over``; then ``carry-over``: of two sequences their difference,
         else for each condition what it adds to the next visit beyond what the reference adds.
     """
@@ -31,12 +31,12 @@ def carry_over_rows(plan: Plan, rows: Rows) -> list[Row]:
     two = orders.nunique() == 2 and len(plan.conditions) == 2
     name = "without carry-over" if plan.carry_over else "adjusted for carry-over"
 
-    def other() -> list[Row]:
+    def other() -> list[Result]:
         model = primary_model(replace(plan, carry_over=not plan.carry_over), rows)
         remark = BETWEEN if two and not plan.carry_over else ""
         return [model_row(model, contrast.difference(model), name, contrast.name, remark=remark)]
 
-    def carried() -> list[Row]:
+    def carried() -> list[Result]:
         if two:
             return [_of_sequences(rows, orders)]
         model = primary_model(replace(plan, carry_over=True), rows)
@@ -50,19 +50,18 @@ def carry_over_rows(plan: Plan, rows: Rows) -> list[Row]:
             for condition in plan.conditions[1:]
         ]  # fmt: skip
 
-    found = estimated(other, name, contrast.name)
-    found += [row | {"estimand": "carry-over"} for row in estimated(carried, "carry-over", contrast.name)]
+    found = estimated(other, Result(analysis=name, contrast=contrast.name))
+    own = estimated(carried, Result(analysis="carry-over", contrast=contrast.name))
+    found += [replace(row, estimand="carry-over") for row in own]
     return [complete_row(row, rows, plan) for row in found]
 
 
-def _of_sequences(rows: Rows, orders: Any) -> Row:
+def _of_sequences(rows: Rows, orders: Any) -> Result:
     """Compare two sequences: participants' means differ between them where the first visit carries over."""
     first, second = sorted(orders.unique())
     means = rows.sessions.groupby("participant")[[rows.value]].mean().join(orders, how="inner").reset_index()
     fit = session_models.parallel(means, (first, second), {second: 1.0, first: -1.0}, rows.value)
     fit = replace(fit, sessions=rows.sessions[rows.sessions["participant"].isin(orders.index)])
     remark = joined("difference between sequences, not between conditions", BETWEEN)
-    row = session_row(
-        fit, rows, "carry-over", "participant mean", f"sequence {second} - {first}", remark=remark, terms=("sequence",)
-    )
-    return row | {"df_method": "Welch-Satterthwaite"}
+    name, method = f"sequence {second} - {first}", "Welch-Satterthwaite"
+    return session_row(fit, rows, "carry-over", "participant mean", name, ("sequence",), method, remark)

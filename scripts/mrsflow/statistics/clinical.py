@@ -13,15 +13,7 @@ from mrsflow.models import session_models
 from mrsflow.models.formula import quoted
 from mrsflow.models.table_models import Model, fit_table
 from mrsflow.statistics import design_checks
-from mrsflow.statistics.contrasts import (
-    adjusted_for,
-    compare,
-    complete_row,
-    estimated,
-    model_row,
-    primary_model,
-    session_row,
-)
+from mrsflow.statistics.contrasts import compare, primary_model
 from mrsflow.statistics.outcomes import (
     Rows,
     add_baseline,
@@ -32,8 +24,17 @@ from mrsflow.statistics.outcomes import (
     with_score_before,
 )
 from mrsflow.statistics.plan import Contrast, Plan, references, several_sessions
+from mrsflow.statistics.results import (
+    Attenuation,
+    Result,
+    adjusted_for,
+    complete_row,
+    counts,
+    estimated,
+    model_row,
+    session_row,
+)
 
-Row = dict[str, Any]
 UNBOUNDED = "not bounded (reference change not different from 0)"
 
 
@@ -113,32 +114,38 @@ def mood_rows(config: dict[str, Any], sessions: "pd.DataFrame") -> Rows:
     return Rows(blocks, used, lost, float(used["bl"].mean()), left_out, change=True, adjusts=True, estimand=name)
 
 
+CLINICAL = "clinical outcome"
 NAMED = {
-    "primary": "clinical outcome", "primary (Satterthwaite)": "clinical outcome (Satterthwaite)",
+    "primary": CLINICAL, "primary (Satterthwaite)": "clinical outcome (Satterthwaite)",
     "pair means": "clinical outcome, pair means", "re-randomisation": "clinical outcome, re-randomisation",
     "equal variances": "clinical outcome, equal variances", "baseline by arm": "clinical outcome, score before by arm",
 }  # fmt: skip
 """Rows of a comparison that the clinical outcome has, under its name."""
 
 
-def clinical_rows(plan: Plan, rows: Rows, outcome: str) -> list[Row]:
+def clinical_rows(plan: Plan, rows: Rows, outcome: str) -> list[Result]:
     """Test the change of mood, adjusted for the score before, by every contrast."""
     own = replace(plan, outcome=outcome)
     if plan.design == "single_arm":
         name = "follow-up - before"
-        made = estimated(lambda: [_mean_change(rows)], "clinical outcome", name)
+        made = estimated(lambda: [_mean_change(rows)], Result(analysis=CLINICAL, contrast=name))
         return [complete_row(row, replace(rows, estimand="change of mood"), own) for row in made]
     found = [row for contrast in plan.contrasts for row in compare(own, rows, contrast)]
-    return [row | {"analysis": NAMED[row["analysis"]]} for row in found if row["analysis"] in NAMED]
+    return [replace(row, analysis=NAMED[row.analysis]) for row in found if row.analysis in NAMED]
 
 
-def _mean_change(rows: Rows) -> Row:
+def _mean_change(rows: Rows) -> Result:
     people = rows.sessions.groupby("participant")["y"].mean()
     fit = session_models.SessionFit(session_models.one_sample(people), rows.sessions)
-    return session_row(fit, rows, "clinical outcome", "participant's mean change", "follow-up - before", terms=("1",))
+    return session_row(fit, rows, CLINICAL, "participant's mean change", "follow-up - before", ("1",))
 
 
-def mood_time_rows(plan: Plan, rows: Rows, before: str, after: str, outcome: str) -> list[Row]:
+def of_mood(row: Result) -> Result:
+    """Give a row the name that it has among those of the clinical outcome."""
+    return replace(row, analysis=f"{CLINICAL}, {row.analysis}")
+
+
+def mood_time_rows(plan: Plan, rows: Rows, before: str, after: str, outcome: str) -> list[Result]:
     """Show condition x time with a participant intercept only, as it is common: scores treated as independent."""
     if plan.design != "crossover":
         return []
@@ -149,7 +156,7 @@ def mood_time_rows(plan: Plan, rows: Rows, before: str, after: str, outcome: str
     contrast, own = plan.contrasts[0], replace(plan, outcome=outcome)
     name = "scores treated as independent (condition x time)"
 
-    def make() -> list[Row]:
+    def make() -> list[Result]:
         text = "outcome ~ condition*time + visit + (1|participant)"
         model = fit_table(
             long.reset_index(drop=True), text, references(plan, long.assign(block="session")) | {"time": "before"}
@@ -158,7 +165,8 @@ def mood_time_rows(plan: Plan, rows: Rows, before: str, after: str, outcome: str
         remark = "not a valid test where people differ in their response: sessions are not told apart"
         return [model_row(model, late - early, name, contrast.name, "satterthwaite", remark=remark)]
 
-    return [complete_row(row, rows, own) for row in estimated(make, name, contrast.name)]
+    found = estimated(make, Result(analysis=name, contrast=contrast.name))
+    return [complete_row(row, rows, own) for row in found]
 
 
 def mood_change(config: dict[str, Any], sessions: "pd.DataFrame") -> "pd.Series | None":
@@ -198,7 +206,7 @@ def mood_table(config: dict[str, Any], sessions: "pd.DataFrame", columns: list[s
     return result_tables.from_rows(found, "mood")
 
 
-def attenuation_rows(plan: Plan, rows: Rows, outcome: str, control: str | dict[str, str] | None) -> list[Row]:
+def attenuation_rows(plan: Plan, rows: Rows, outcome: str, control: str | dict[str, str] | None) -> list[Attenuation]:
     """Give the part of the response that a treatment takes away, with Fieller's interval.
 
     Numerator and denominator are means of the model that gives the contrast itself, so that the two agree. Without a
@@ -210,11 +218,8 @@ def attenuation_rows(plan: Plan, rows: Rows, outcome: str, control: str | dict[s
         compared = _compared(contrast, control)
         if compared is None:
             continue
-        try:
-            made = _attenuation(plan, rows, compared, control) | {"ci_level": plan.level}
-        except InputError as error:
-            made = {"remark": f"not estimated: {error}"}
-        found.append({"outcome": outcome, "estimand": rows.estimand, "contrast": contrast.name, **made})
+        row = Attenuation(outcome=outcome, estimand=rows.estimand, contrast=contrast.name)
+        found += estimated(lambda c=compared, r=row: [_attenuation(plan, rows, c, control, r)], row)
     return found
 
 
@@ -228,7 +233,9 @@ def _compared(contrast: Contrast, control: str | dict[str, str] | None) -> tuple
     return None
 
 
-def _attenuation(plan: Plan, rows: Rows, compared: tuple[str, str], control: str | dict[str, str] | None) -> Row:
+def _attenuation(
+    plan: Plan, rows: Rows, compared: tuple[str, str], control: str | dict[str, str] | None, row: Attenuation
+) -> Attenuation:
     design_checks.check_comparison(plan, rows.sessions)
     if control is None and not (rows.change or rows.adjusts):
         raise InputError("there is no baseline to take the change from; name a control condition in group.control")
@@ -239,15 +246,15 @@ def _attenuation(plan: Plan, rows: Rows, compared: tuple[str, str], control: str
     parts = [Contrast("", ((c, 1.0), *less)) for c, less in zip(compared, taken, strict=True)]
     against = f"differences from {' and '.join(dict.fromkeys(own))}" if control else "changes from baseline"
     if plan.design == "parallel" or not rows.blocks.duplicated("participant").any():
-        return _of_sessions(plan, rows, parts, above, against)
+        return _of_sessions(plan, rows, parts, above, against, row)
     model = primary_model(plan, rows)
     weights = np.array([part.difference(model) for part in parts])
     treated, reference = weights @ model.fit.beta - _at_mean(model, rows, above)
     df = float(model.test(weights[0] - treated / reference * weights[1]).df)
     found = session_models.fieller(treated, reference, weights @ model.fit.covariance_kr @ weights.T, df, plan.level)
     method = f"Fieller, {against} in the model of the contrast, Kenward-Roger covariance"
-    used = model.formula, adjusted_for(plan, model.columns)
-    return _fraction_cells(found, (treated, reference), df, method, used, model.table)
+    row = replace(row, model=model.formula, adjusted_for=adjusted_for(plan, model.columns), method=method)
+    return _with_fraction(row, found, (treated, reference), df, plan.level, model.table)
 
 
 def _at_mean(model: Model, rows: Rows, above: float) -> float:
@@ -258,7 +265,9 @@ def _at_mean(model: Model, rows: Rows, above: float) -> float:
     return float(people.mean() + model.table["bl_dev"].mean() + model.table["bl_mean"].mean())
 
 
-def _of_sessions(plan: Plan, rows: Rows, parts: list[Contrast], above: float, against: str) -> Row:
+def _of_sessions(
+    plan: Plan, rows: Rows, parts: list[Contrast], above: float, against: str, row: Attenuation
+) -> Attenuation:
     """Attenuation between groups, each with a variance of its own."""
     covariates = (*(("bl",) if rows.adjusts else ()), *plan.adjust_for)
     sessions = rows.sessions[rows.sessions["condition"].isin(plan.conditions)].reset_index(drop=True)
@@ -267,8 +276,7 @@ def _of_sessions(plan: Plan, rows: Rows, parts: list[Contrast], above: float, ag
     x, _ = session_models.parallel_design(sessions, plan.conditions, {}, covariates)
     y, conditions = sessions[rows.value].to_numpy(float), sessions["condition"].to_numpy(object)
     cells = np.zeros((2, x.shape[1]))
-    for row, part in zip(cells, parts, strict=True):
-        row[: len(plan.conditions)] = [part.of.get(c, 0.0) for c in plan.conditions]
+    cells[:, : len(plan.conditions)] = [[part.of.get(c, 0.0) for c in plan.conditions] for part in parts]
     variance = session_models.group_variances(x, y, conditions)
     a = x @ np.linalg.solve(x.T @ x, cells.T)  # (n, 2)
     by = {g: s2 * a[conditions == g].T @ a[conditions == g] for g, (s2, _) in variance.items()}
@@ -279,28 +287,41 @@ def _of_sessions(plan: Plan, rows: Rows, parts: list[Contrast], above: float, ag
     found = session_models.fieller(treated, reference, sum(by.values()), df, plan.level)
     text = f"session {'change' if rows.change else 'mean'} ~ {' + '.join(['condition', *covariates])}"
     method = f"Fieller, {against}, a variance for each condition"
-    return _fraction_cells(found, (treated, reference), df, method, (text, adjusted_for(plan, covariates)), sessions)
+    row = replace(row, model=text, adjusted_for=adjusted_for(plan, covariates), method=method)
+    return _with_fraction(row, found, (treated, reference), df, plan.level, sessions)
 
 
-def _fraction_cells(
+def _with_fraction(
+    row: Attenuation,
     found: session_models.Fraction,
     changes: tuple[float, float],
     df: float,
-    method: str,
-    model: tuple[str, str],
+    level: float,
     table: "pd.DataFrame",
-) -> Row:
-    """Cells of an attenuation; `model`: its formula, and what it adjusts for."""
-    return {
-        "fraction": found.value, "ci_low": found.low, "ci_high": found.high, "method": method, "bounded": found.bounded,
-        "change_reference": changes[1], "change_treated": changes[0], "model": model[0], "df": df,
-        "adjusted_for": model[1], "n_participants": table["participant"].nunique(),
-        "n_sessions": len(table.drop_duplicates(["participant", "session"])),
-        "remark": "" if found.bounded else UNBOUNDED,
-    }  # fmt: skip
+) -> Attenuation:
+    """Put a fraction, the changes under treated and reference condition, and who was used into a row."""
+    used = counts(table)
+    return replace(
+        row,
+        fraction=found.value,
+        ci_low=found.low,
+        ci_high=found.high,
+        ci_level=level,
+        bounded=found.bounded,
+        change_reference=changes[1],
+        change_treated=changes[0],
+        df=df,
+        n_participants=used["n_participants"],
+        n_sessions=used["n_sessions"],
+        remark="" if found.bounded else UNBOUNDED,
+    )
 
 
-def link_rows(plan: Plan, rows: Rows, mood: Rows, outcome: str) -> list[Row]:
+SLOPES = {"glx_within": "within participants slope", "glx_between": "between participants slope"}
+"""Slopes of the link by the column that has them."""
+
+
+def link_rows(plan: Plan, rows: Rows, mood: Rows, outcome: str) -> list[Result]:
     """Relate the change of glutamate (percent of baseline) to the change of mood, within and between participants."""
     keys = ["participant", "session"]
     if not rows.has_baseline:
@@ -308,27 +329,22 @@ def link_rows(plan: Plan, rows: Rows, mood: Rows, outcome: str) -> list[Row]:
     glx = rows.sessions[keys].assign(glx=100 * rows.sessions["change"] / rows.baseline)
     table = mood.blocks[[*keys, "condition", "visit", "outcome", *plan.adjust_for]].merge(glx, on=keys)
     table["glx_within"], table["glx_between"] = split_within(table, "glx")
-    names = ["glx_within", "glx_between"]
     if several_sessions(table):
         terms = ["condition"] * (plan.design != "single_arm") + ["visit"] * (table["visit"].nunique() > 1)
-        text = " + ".join([*names, *terms, *map(quoted, plan.adjust_for), "(1|participant)"])
+        text = " + ".join([*SLOPES, *terms, *map(quoted, plan.adjust_for), "(1|participant)"])
         known = references(plan, table.assign(block="session"))
         model = fit_table(table, f"outcome ~ {text}", {k: v for k, v in known.items() if k in terms})
-        found = [
-            model_row(model, np.array([float(n == name) for n in model.design.names]), "link", f"{kind} slope")
-            for name, kind in zip(names, ("within participants", "between participants"), strict=True)
-        ]
+        found = {
+            name: model_row(model, np.array([float(n == name) for n in model.design.names]), "link", said)
+            for name, said in SLOPES.items()
+        }
     else:
         x, _ = session_models.parallel_design(table, plan.conditions, {}, ["glx_between", *plan.adjust_for])
         weights = np.eye(x.shape[1])[len(plan.conditions)]
         test = session_models.least_squares(x, table["outcome"].to_numpy(float), weights)
         fit = session_models.SessionFit(test, table, ("glx_between", *plan.adjust_for))
-        found = [session_row(fit, mood, "link", "outcome", "between participants slope")]
-    spread = {f"{kind} participants slope": table[f"glx_{kind}"].std() for kind in ("within", "between")}
+        found = {"glx_between": session_row(fit, mood, "link", "outcome", SLOPES["glx_between"])}
     remark = "points of mood per 1 % of baseline; exploratory, no claim of mediation"
-    own = replace(plan, outcome=outcome)
-    return [
-        complete_row(row | {"remark": remark}, replace(mood, estimand="link of two changes"), own)
-        | {"per_sd": row["estimate"] * float(spread[row["contrast"]])}
-        for row in found
-    ]
+    own, mood = replace(plan, outcome=outcome), replace(mood, estimand="link of two changes")
+    made = [replace(row, per_sd=row.estimate * float(table[n].std()), remark=remark) for n, row in found.items()]
+    return [complete_row(row, mood, own) for row in made]

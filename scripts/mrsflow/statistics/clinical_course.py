@@ -11,14 +11,13 @@ from mrsflow.models import formula as formulas
 from mrsflow.models import mmrm, proportions
 from mrsflow.models.table_models import Model
 from mrsflow.statistics import design_checks
-from mrsflow.statistics.contrasts import complete_row, counts, estimated, joined, numbers
 from mrsflow.statistics.multiplicity import adjust
 from mrsflow.statistics.outcomes import Rows, add_baseline, baseline_terms, complete_sessions
+from mrsflow.statistics.results import Result, complete_row, counts, estimated, joined, numbers
 
 if TYPE_CHECKING:
     from mrsflow.statistics.plan import Contrast, Plan
 
-Row = dict[str, Any]
 FAMILY = "further clinical outcomes (Holm, exploratory)"
 
 
@@ -58,7 +57,7 @@ def _events(scale: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def clinical_course_rows(plan: "Plan", sessions: pd.DataFrame, scales: list[dict[str, Any]]) -> list[Row]:
+def clinical_course_rows(plan: "Plan", sessions: pd.DataFrame, scales: list[dict[str, Any]]) -> list[Result]:
     """Make the rows of every scale: the contrasts at each follow-up and on average, responders, remission.
 
     Parameters
@@ -73,23 +72,19 @@ def clinical_course_rows(plan: "Plan", sessions: pd.DataFrame, scales: list[dict
     return adjust(found, FAMILY)
 
 
-def _of_scale(plan: "Plan", sessions: pd.DataFrame, scale: dict[str, Any]) -> list[Row]:
+def _of_scale(plan: "Plan", sessions: pd.DataFrame, scale: dict[str, Any]) -> list[Result]:
     name = f"{scale['scale']} change from {scale['baseline']}"
-    own = replace(plan, outcome=name)
-    found, more = [], {"outcome": name}
+    own, found = replace(plan, outcome=name), []
+    asked = {c: Result(analysis="clinical course", contrast=c.name, outcome=name) for c in plan.contrasts}
     try:
         rows = rows_of(own, sessions, scale)
     except InputError as error:
-        remark = f"not estimated: {error}"
-        return [{"analysis": "clinical course", "contrast": c.name, "remark": remark, **more} for c in plan.contrasts]
-    for contrast in plan.contrasts:
-        found += estimated(lambda c=contrast: _repeated(own, rows, scale, c), "clinical course", contrast.name, **more)
+        return [replace(row, remark=f"not estimated: {error}") for row in asked.values()]
+    for contrast, failed in asked.items():
+        found += estimated(lambda c=contrast: _repeated(own, rows, scale, c), failed)
         for kind, words in _events(scale).items():
-            outcome = f"{scale['scale']} {kind}"
-            found += estimated(
-                lambda c=contrast, k=kind, w=words, o=outcome: [*_event_rows(plan, rows, scale, c, k, w, o)],
-                kind, contrast.name, outcome=outcome,
-            )  # fmt: skip
+            event = replace(failed, analysis=kind, outcome=f"{scale['scale']} {kind}")
+            found += estimated(lambda c=contrast, r=event, w=words: [*_event_rows(plan, rows, scale, c, r, w)], event)
     return found
 
 
@@ -153,22 +148,28 @@ def fit(plan: "Plan", rows: Rows, scale: dict[str, Any]) -> Model:
     return Model(text, found, design, used)
 
 
-def _repeated(plan: "Plan", rows: Rows, scale: dict[str, Any], contrast: "Contrast") -> list[Row]:
+def _repeated(plan: "Plan", rows: Rows, scale: dict[str, Any], contrast: "Contrast") -> list[Result]:
     model = fit(plan, rows, scale)
     times = [t for t in scale["followups"] if t in model.design.levels.get("time", ())]
     what = contrast.name if contrast.weights else f"follow-up - {scale['baseline']}"
     asked = {f"{what} at {time}": {"time": time} for time in times}
     asked[f"{what}, mean of {', '.join(times)}" if times else f"{what} at {scale['followups'][0]}"] = {}
-    base = {
-        "analysis": "clinical course", "model": model.formula, "columns": model.columns,
-        **counts(model.table), "df_method": "kenward-roger",
-        "n_dropped": model.design.n_dropped, "random": f"{scale['covariance']} covariance within participants",
-        "remark": joined(*rows.notes), "singular": False, "converged": True,
-    }  # fmt: skip
-    return [
-        complete_row(base | {"contrast": name} | numbers(model.test(contrast.difference(model, **at))), rows, plan)
-        for name, at in asked.items()
-    ]
+    base = Result(
+        analysis="clinical course",
+        contrast=contrast.name,
+        response="outcome",
+        terms=model.terms,
+        columns=model.columns,
+        **counts(model.table),
+        n_missing=model.design.n_dropped,
+        random=f"{scale['covariance']} covariance within participants",
+        df_method="kenward-roger",
+        singular=False,
+        converged=True,
+        remark=joined(*rows.notes),
+    )
+    tests = {name: model.test(contrast.difference(model, **at)) for name, at in asked.items()}
+    return [complete_row(replace(base, contrast=name, **numbers(test)), rows, plan) for name, test in tests.items()]
 
 
 def events_of(rows: Rows, scale: dict[str, Any], kind: str) -> pd.Series:
@@ -182,30 +183,20 @@ def events_of(rows: Rows, scale: dict[str, Any], kind: str) -> pd.Series:
 
 
 def _event_rows(
-    plan: "Plan", rows: Rows, scale: dict[str, Any], contrast: "Contrast", kind: str, words: str, outcome: str
-) -> Iterator[Row]:
+    plan: "Plan", rows: Rows, scale: dict[str, Any], contrast: "Contrast", row: Result, words: str
+) -> Iterator[Result]:
     """Compare the parts of sessions with an event at each follow-up: risk difference, score interval and test."""
-    blocks = rows.blocks.assign(event=events_of(rows, scale, kind)).dropna(subset=["event"])
+    blocks = rows.blocks.assign(event=events_of(rows, scale, row.analysis)).dropna(subset=["event"])
     planned = (rows.n_dropped + len(rows.blocks)) // len(scale["followups"])
     for time, own in blocks.groupby("time", sort=False):
-        at = {
-            "analysis": kind,
-            "outcome": outcome,
-            "estimand": "risk difference",
-            "contrast": f"{contrast.name} at {time}",
-        }
-        if plan.design == "single_arm":
-            at |= {"estimand": "risk", "contrast": f"risk at {time}"}
-        made = estimated(
-            lambda own=own, at=at: [at | _risk(plan, own, contrast)], kind, at["contrast"], outcome=outcome
-        )
-        dropped = planned - made[0].get("n_blocks", 0)
-        yield made[0] | {"n_dropped": dropped, "remark": joined(words, made[0].get("remark", ""))}
+        at = replace(row, contrast=f"{'risk' if plan.design == 'single_arm' else contrast.name} at {time}")
+        made = estimated(lambda own=own, at=at: [_risk(plan, own, contrast, at)], at)[0]
+        yield replace(made, n_dropped=planned - (made.n_blocks or 0), remark=joined(words, made.remark))
 
 
-def _risk(plan: "Plan", scores: pd.DataFrame, contrast: "Contrast") -> Row:
+def _risk(plan: "Plan", scores: pd.DataFrame, contrast: "Contrast", row: Result) -> Result:
     if plan.design == "single_arm":
-        return _single_risk(plan, scores)
+        return _single_risk(plan, scores, row)
     if scores.duplicated(["participant", "condition"]).any():
         raise InputError("a participant has several sessions of a condition; a risk is of one each")
     if contrast.pair is None:
@@ -234,13 +225,23 @@ def _risk(plan: "Plan", scores: pd.DataFrame, contrast: "Contrast") -> Row:
         for c, events in zip(contrast.pair, (treated, reference), strict=True)
     ]
     adjusted = "not adjusted for " + ", ".join(["the score at baseline", *plan.adjust_for])
-    return counts(counted) | {
-        "estimate": found.value, "t": found.z, "p": found.p, "ci_low": found.low, "ci_high": found.high,
-        "ci_level": plan.level, "df_method": how, "random": "none", "remark": joined(", ".join(said), more, adjusted),
-    }  # fmt: skip
+    return replace(
+        row,
+        estimand="risk difference",
+        **counts(counted),
+        random="none",
+        estimate=found.value,
+        df_method=how,
+        t=found.z,
+        p=found.p,
+        ci_low=found.low,
+        ci_high=found.high,
+        ci_level=plan.level,
+        remark=joined(", ".join(said), more, adjusted),
+    )
 
 
-def _single_risk(plan: "Plan", scores: pd.DataFrame) -> Row:
+def _single_risk(plan: "Plan", scores: pd.DataFrame, row: Result) -> Result:
     """Part of the participants with the event, with Wilson's interval."""
     from statsmodels.stats.proportion import proportion_confint
 
@@ -248,7 +249,15 @@ def _single_risk(plan: "Plan", scores: pd.DataFrame) -> Row:
         raise InputError("a participant has several sessions; a risk is of one each")
     events, n = int(scores["event"].sum()), len(scores)
     low, high = proportion_confint(events, n, 1 - plan.level, "wilson")
-    return counts(scores) | {
-        "estimate": events / n, "ci_low": low, "ci_high": high, "ci_level": plan.level, "df_method": "score (Wilson)",
-        "random": "none", "remark": f"{events} of {n}; nothing is compared",
-    }  # fmt: skip
+    return replace(
+        row,
+        estimand="risk",
+        **counts(scores),
+        random="none",
+        estimate=events / n,
+        df_method="score (Wilson)",
+        ci_low=low,
+        ci_high=high,
+        ci_level=plan.level,
+        remark=f"{events} of {n}; nothing is compared",
+    )

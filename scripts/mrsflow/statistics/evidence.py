@@ -1,5 +1,6 @@
 """What the primary estimate says beside its test: whether it lies within bounds, and what remains of a prior belief."""
 
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -7,49 +8,41 @@ import numpy as np
 from mrsflow.models import estimates
 from mrsflow.models.estimates import Estimate
 from mrsflow.models.session_models import inference
-from mrsflow.statistics.contrasts import complete_row, joined
+from mrsflow.statistics.results import Fitted, Result, complete_row, joined
 
 if TYPE_CHECKING:
     from mrsflow.statistics.outcomes import Rows
     from mrsflow.statistics.plan import Plan
 
-Row = dict[str, Any]
 PRIOR = "with a prior (Bayes)"
 KINDS = ("equivalence", "non-inferiority")
-KEPT = (
-    "model", "contrast", "n_participants", "n_sessions", "n_blocks", "random", "estimate", "se", "df", "df_method",
-    "singular", "converged", "sd_participant", "sd_session", "sd_residual", "columns", "cancelled",
-)  # fmt: skip
-"""Cells of the primary row that a row made of its estimate has too."""
 
 
-def evidence_rows(plan: "Plan", rows: "Rows", primary: Row, group: dict[str, Any]) -> list[Row]:
+def evidence_rows(plan: "Plan", rows: "Rows", primary: Result, group: dict[str, Any]) -> list[Result]:
     """Make the rows that follow from the primary estimate: equivalence or non-inferiority, and a posterior.
 
     Parameters
     ----------
     plan : Plan
     rows : Rows
-    primary : dict
-        Completed row of the primary contrast.
+    primary : Result
+        Of the primary contrast.
     group : dict
         Section ``group`` of the configuration: ``equivalence``, ``prior`` and ``level``.
     """
     bounds, prior = group["equivalence"], group["prior"]
     made = {}
     if bounds:
-        made[kind_of(bounds)] = lambda found: _within_bounds(found, rows.baseline, bounds)
+        made[kind_of(bounds)] = lambda row: _within_bounds(row, rows.baseline, bounds)
     if prior:
-        made[PRIOR] = lambda found: _with_prior(found, rows.baseline, prior, group["level"])
-    if not np.isfinite(primary.get("se", np.nan)):
-        why = joined("not estimated: there is no primary estimate", primary.get("remark", ""))
-        return [
-            {"analysis": name, "outcome": plan.outcome, "contrast": primary["contrast"], "remark": why} for name in made
-        ]
-    kept = {key: primary[key] for key in KEPT if key in primary}
-    kept["n_dropped"] = primary["n_dropped"] - rows.n_dropped
-    found = Estimate(primary["estimate"], primary["se"], primary["df"])
-    return [complete_row(kept | {"analysis": name} | make(found), rows, plan) for name, make in made.items()]
+        made[PRIOR] = lambda row: _with_prior(row, rows.baseline, prior, group["level"])
+    contrast = primary.contrast
+    if not np.isfinite(primary.se):
+        why = joined("not estimated: there is no primary estimate", primary.remark)
+        return [Result(analysis=name, outcome=plan.outcome, contrast=contrast, remark=why) for name in made]
+    kept = {field.name: getattr(primary, field.name) for field in fields(Fitted)}
+    kept |= {"contrast": contrast, "estimate": primary.estimate, "se": primary.se, "df": primary.df}
+    return [complete_row(make(Result(analysis=name, **kept)), rows, plan) for name, make in made.items()]
 
 
 def kind_of(bounds: dict[str, Any]) -> str:
@@ -93,25 +86,39 @@ def in_words(group: dict[str, Any]) -> list[str]:
     return found
 
 
-def _within_bounds(found: Estimate, baseline: float, bounds: dict[str, Any]) -> Row:
+def _within_bounds(row: Result, baseline: float, bounds: dict[str, Any]) -> Result:
     """Test against the bounds, with the interval that lies within them where the test succeeds."""
     limits = [None if bounds[side] is None else bounds[side] * baseline / 100 for side in ("low", "high")]
-    p, level = estimates.equivalence(found, *limits), 1 - 2 * bounds["alpha"]
-    inside = inference(found.value, found.se**2, found.df, level)
+    p, level = estimates.equivalence(_estimate(row), *limits), 1 - 2 * bounds["alpha"]
+    inside = inference(row.estimate, row.se**2, row.df, level)
     shown = "shown" if p < bounds["alpha"] else "not shown"
-    return {
-        "p": p, "ci_low": float(inside.ci_low), "ci_high": float(inside.ci_high), "ci_level": level,
-        "remark": f"{kind_of(bounds)} {shown}: {bounds_in_words(bounds)}; the bounds are fixed at the mean baseline",
-    }  # fmt: skip
+    return replace(
+        row,
+        p=p,
+        ci_low=float(inside.ci_low),
+        ci_high=float(inside.ci_high),
+        ci_level=level,
+        remark=f"{kind_of(bounds)} {shown}: {bounds_in_words(bounds)}; the bounds are fixed at the mean baseline",
+    )
 
 
-def _with_prior(found: Estimate, baseline: float, prior: dict[str, Any], level: float) -> Row:
+def _estimate(row: Result) -> Estimate:
+    return Estimate(row.estimate, row.se, row.df)
+
+
+def _with_prior(row: Result, baseline: float, prior: dict[str, Any], level: float) -> Result:
     """Give mean, SD and central interval of the posterior."""
     unit = abs(baseline) / 100
-    after = estimates.posterior(found, prior["mean"] * unit, prior["sd"] * unit, level)
-    return {
-        "estimate": after.mean, "se": after.sd, "df": np.nan, "df_method": "posterior", "ci_low": after.low,
-        "ci_high": after.high, "ci_level": level,
-        "remark": f"{prior_in_words(prior)}; mean, SD and credible interval of the posterior; probability that the "
+    after = estimates.posterior(_estimate(row), prior["mean"] * unit, prior["sd"] * unit, level)
+    return replace(
+        row,
+        estimate=after.mean,
+        se=after.sd,
+        df=np.nan,
+        df_method="posterior",
+        ci_low=after.low,
+        ci_high=after.high,
+        ci_level=level,
+        remark=f"{prior_in_words(prior)}; mean, SD and credible interval of the posterior; probability that the "
         f"contrast is above 0: {after.above:.3f}",
-    }  # fmt: skip
+    )

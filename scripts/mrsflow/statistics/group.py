@@ -31,6 +31,7 @@ from mrsflow.statistics import (
 from mrsflow.statistics import sensitivity as sensitivity_set
 from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Plan, plan_of
+from mrsflow.statistics.results import Attenuation, Result, complete_row, counts, estimated, model_row
 from mrsflow.study import cohort, covariates, layout, masking, quality_rules
 from mrsflow.study.estimand import in_words, phase_by_visit
 from mrsflow.study.study import Study, read_study
@@ -221,7 +222,7 @@ def analyse(everyone: TrialData, plan: Plan, rows: Rows) -> Tables:
     return tables
 
 
-def response_attenuation(everyone: TrialData, plan: Plan, rows: Rows) -> list[dict[str, Any]]:
+def response_attenuation(everyone: TrialData, plan: Plan, rows: Rows) -> list[Attenuation]:
     """Attenuation of the response, where the primary rows are of something else and a baseline follows the dose."""
     if rows.change or not rows.has_baseline or everyone.estimand.placement not in ("after", "both"):
         return []
@@ -230,87 +231,80 @@ def response_attenuation(everyone: TrialData, plan: Plan, rows: Rows) -> list[di
     return clinical.attenuation_rows(plan, outcomes.prepare(own, plan.outcome), plan.outcome, None)
 
 
-def primary_rows(plan: Plan, rows: Rows, all_blocks: pd.DataFrame) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def primary_rows(plan: Plan, rows: Rows, all_blocks: pd.DataFrame) -> tuple[list[Result], list[Result]]:
     """Rows of every named contrast of the primary outcome, and those of them that are the primary family."""
     made = [contrasts.compare(plan, rows, contrast) for contrast in plan.contrasts]
     family = multiplicity.primary_family([own[0] for own in made])
-    found = [row for own in made for row in own]
+    found = [row for first, own in zip(family, made, strict=True) for row in (first, *own[1:])]
     found += [row for contrast in plan.contrasts for row in visits.visit_rows(plan, rows, contrast)]
     if plan.design != "crossover":
         return found, family
-    first, more = plan.contrasts[0].name, []
-    name = "blocks treated as independent (condition x time)"
-    more += contrasts.estimated(lambda: [contrasts.participant_only_time(plan, all_blocks)], name, first)
+    failed = Result(analysis="blocks treated as independent (condition x time)", contrast=plan.contrasts[0].name)
+    more = estimated(lambda: [contrasts.participant_only_time(plan, all_blocks)], failed)
     if rows.has_baseline:
-        name = "condition x phase, all blocks"
-        more += contrasts.estimated(lambda: [phase_row(plan, all_blocks)], name, first)
-    return found + [contrasts.complete_row(row, rows, plan) for row in more], family
+        failed = replace(failed, analysis="condition x phase, all blocks")
+        more += estimated(lambda: [phase_row(plan, all_blocks)], failed)
+    return found + [complete_row(row, rows, plan) for row in more], family
 
 
-def phase_row(plan: Plan, all_blocks: pd.DataFrame) -> dict[str, Any]:
+def phase_row(plan: Plan, all_blocks: pd.DataFrame) -> Result:
     """Row of the secondary model: difference of the changes from baseline, all blocks in one model."""
     model, first = contrasts.phase_model(plan, all_blocks), plan.contrasts[0]
     weights = first.difference(model, phase="infusion") - first.difference(model, phase="baseline")
-    return contrasts.model_row(model, weights, "condition x phase, all blocks", first.name, estimand="response")
+    return model_row(model, weights, "condition x phase, all blocks", first.name, estimand="response")
 
 
-def shared_with_contrasts(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def shared_with_contrasts(found: list[Result]) -> list[Result]:
     """First rows of the sensitivity table: the primary analysis and what always stands beside it."""
     wanted = ("primary", "primary (Satterthwaite)", "equal variances", "pair means", "re-randomisation")
     wanted += ("blocks treated as independent",)
-    first = found[0].get("contrast")
-    return [dict(row) for row in found if row["analysis"] in wanted and row["contrast"] == first]
+    return [row for row in found if row.analysis in wanted and row.contrast == found[0].contrast]
 
 
-def secondary_rows(everyone: TrialData, plan: Plan, names: list[str]) -> list[dict[str, Any]]:
+def secondary_rows(everyone: TrialData, plan: Plan, names: list[str]) -> list[Result]:
     """Primary model of the secondary outcomes, Benjamini-Hochberg over them."""
     tested, contrast = [], plan.contrasts[0]
     for name in dict.fromkeys(n for n in names if n != plan.outcome):
         own = replace(plan, outcome=name)
 
-        def make(own: Plan = own, name: str = name) -> list[dict[str, Any]]:
+        def make(own: Plan = own, name: str = name) -> list[Result]:
             return contrasts.compare(own, outcomes.prepare(everyone, name), contrast, all_analyses=False)
 
-        tested += [
-            row | {"analysis": "secondary", "outcome": name}
-            for row in contrasts.estimated(make, "secondary", contrast.name)
-        ]
+        failed = Result(analysis="secondary", contrast=contrast.name, outcome=name)
+        tested += [replace(row, analysis="secondary") for row in estimated(make, failed)]
     return multiplicity.adjust(tested, multiplicity.SECONDARY, multiplicity.benjamini_hochberg)
 
 
 def mood_results(
-    everyone: TrialData, plan: Plan, rows: Rows, primary: list[dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], pd.DataFrame]:
+    everyone: TrialData, plan: Plan, rows: Rows, primary: list[Result]
+) -> tuple[list[Result], list[Attenuation], pd.DataFrame]:
     """Rows of the clinical outcome, its attenuation and the table of its link to the primary outcome."""
     group = everyone.config["group"]
     before, after = (f"{group['mood_scale']}_{group[k]}" for k in ("mood_baseline", "mood_followup"))
     name = f"{group['mood_scale']} {group['mood_followup']} - {group['mood_baseline']}"
-    first = plan.contrasts[0].name
+    failed = Result(analysis=clinical.CLINICAL, contrast=plan.contrasts[0].name, outcome=name)
     try:
         mood = clinical.mood_rows(everyone.config, everyone.sessions)
     except InputError as error:
-        row = {"analysis": "clinical outcome", "outcome": name, "contrast": first, "remark": f"not estimated: {error}"}
-        return [row], [], as_table([], "link")
+        return [replace(failed, remark=f"not estimated: {error}")], [], as_table([], "link")
     found = clinical.clinical_rows(plan, mood, name) + clinical.mood_time_rows(plan, mood, before, after, name)
-    multiplicity.gated([row for row in found if row["analysis"] == "clinical outcome"], primary)
+    tests = iter(multiplicity.gated([row for row in found if row.analysis == clinical.CLINICAL], primary))
+    found = [next(tests) if row.analysis == clinical.CLINICAL else row for row in found]
     own = replace(plan, outcome=name)
-    found += [
-        row | {"analysis": f"clinical outcome, {row['analysis']}"}
-        for row in moderators.moderator_rows(own, mood, group["moderators"], multiplicity.MOOD_MODERATORS)
-    ]
+    moderated = moderators.moderator_rows(own, mood, group["moderators"], multiplicity.MOOD_MODERATORS)
+    found += [clinical.of_mood(row) for row in moderated]
     found += supplement.mood_rows(plan, everyone.config, everyone.sessions, mood, name)
     attenuated = clinical.attenuation_rows(plan, mood, name, group["control"])
-    linked = contrasts.estimated(lambda: clinical.link_rows(plan, rows, mood, name), "link", "slopes")
+    failed = Result(analysis="link", contrast="slopes")
+    linked = estimated(lambda: clinical.link_rows(plan, rows, mood, name), failed)
     linked += mediation.mediation_rows(plan, rows, mood, name)
     return found, attenuated, as_table(linked, "link")
 
 
-def as_table(rows: list[dict[str, Any]], name: str) -> pd.DataFrame:
-    """Make a table of results, seed and empty remarks filled."""
+def as_table(rows: list[Result], name: str) -> pd.DataFrame:
+    """Make a table of results, whole numbers as such where some are missing."""
     table = result_tables.from_rows(rows, name)
-    table["remark"] = table["remark"].astype(object).fillna("")
-    counts = dict.fromkeys(("n_participants", "n_sessions", "n_blocks", "n_dropped", "seed"), "Int64")
-    return table.astype(counts)
+    return table.astype(dict.fromkeys(("n_participants", "n_sessions", "n_blocks", "n_dropped", "seed"), "Int64"))
 
 
 def headline_of(everyone: TrialData, plan: Plan, rows: Rows, tables: Tables) -> dict[str, Any]:
@@ -322,7 +316,7 @@ def headline_of(everyone: TrialData, plan: Plan, rows: Rows, tables: Tables) -> 
         "question": in_words(config, everyone.estimand, plan.contrasts[0].name if everyone.frozen else MASKED),
         "estimand": everyone.estimand.kind, "baseline": everyone.estimand.placement,
         "adjusted_for": covariates.text_of(everyone.sessions, plan.adjust_for),
-        **contrasts.counts(rows.blocks), "n_doubtful": int((rows.blocks["fit_status"] == "doubtful").sum()),
+        **counts(rows.blocks), "n_doubtful": int((rows.blocks["fit_status"] == "doubtful").sum()),
         "n_dropped": rows.n_dropped, "notes": rows.notes, "estimate": None,
     }  # fmt: skip
     if masked:

@@ -1,7 +1,7 @@
 """How much of a contrast of mood goes through the change of the outcome: the indirect effect and what it assumes."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +11,9 @@ from mrsflow.models.estimates import Estimate
 from mrsflow.models.formula import quoted
 from mrsflow.models.table_models import fit_table
 from mrsflow.statistics import design_checks
-from mrsflow.statistics.contrasts import complete_row, counts, estimated
 from mrsflow.statistics.outcomes import baseline_terms, split_within
 from mrsflow.statistics.plan import references, several_sessions
+from mrsflow.statistics.results import Result, complete_row, counts, estimated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mrsflow.statistics.outcomes import Rows
     from mrsflow.statistics.plan import Contrast, Plan
 
-Row = dict[str, Any]
 ASSUMED = (
     "assumes that nothing unmeasured moves both changes, that mood does not act on the outcome, that a percent of "
     "change means the same under every condition, and a change measured without error (with error the indirect effect "
@@ -37,11 +36,13 @@ class Paths:
     first: Estimate
     second: Estimate
     direct: Estimate
-    model: str
+    response: str
+    terms: str
     columns: tuple[str, ...]
+    random: str
 
 
-def mediation_rows(plan: "Plan", rows: "Rows", mood: "Rows", outcome: str) -> list[Row]:
+def mediation_rows(plan: "Plan", rows: "Rows", mood: "Rows", outcome: str) -> list[Result]:
     """Make a row for each contrast: the indirect effect on the change of mood, in points.
 
     Parameters
@@ -56,17 +57,14 @@ def mediation_rows(plan: "Plan", rows: "Rows", mood: "Rows", outcome: str) -> li
     """
     if plan.design == "single_arm":
         return []
-    own = replace(plan, outcome=outcome)
-    found = []
+    own, found = replace(plan, outcome=outcome), []
     for contrast in plan.contrasts:
-        found += estimated(
-            lambda c=contrast: [_row(own, rows, mood, c)], "mediation", contrast.name, outcome=outcome,
-            estimand="indirect effect",
-        )  # fmt: skip
+        failed = Result(analysis="mediation", contrast=contrast.name, outcome=outcome, estimand="indirect effect")
+        found += estimated(lambda c=contrast: [_row(own, rows, mood, c)], failed)
     return found
 
 
-def _row(plan: "Plan", rows: "Rows", mood: "Rows", contrast: "Contrast") -> Row:
+def _row(plan: "Plan", rows: "Rows", mood: "Rows", contrast: "Contrast") -> Result:
     table = changes_of(plan, rows, mood)
     design_checks.check_comparison(plan, table)
     paths = paths_of(plan, table, contrast)
@@ -76,13 +74,23 @@ def _row(plan: "Plan", rows: "Rows", mood: "Rows", contrast: "Contrast") -> Row:
         f"contrast of the change {a.value:.3g} % (SE {a.se:.2g}), {b.value:.3g} points of mood per percent (SE "
         f"{b.se:.2g}), direct effect {direct.value:.3g} points (SE {direct.se:.2g}); {ASSUMED}"
     )
-    row = counts(table) | {
-        "analysis": "mediation", "contrast": contrast.name, "model": paths.model, "columns": paths.columns,
-        "estimate": found.value,
-        "se": found.se, "p": found.p, "ci_low": found.low, "ci_high": found.high, "ci_level": plan.level,
-        "df_method": "distribution of the product", "random": "participant" if "(1|" in paths.model else "none",
-        "remark": said,
-    }  # fmt: skip
+    row = Result(
+        analysis="mediation",
+        contrast=contrast.name,
+        response=paths.response,
+        terms=paths.terms,
+        columns=paths.columns,
+        **counts(table),
+        random=paths.random,
+        estimate=found.value,
+        se=found.se,
+        df_method="distribution of the product",
+        p=found.p,
+        ci_low=found.low,
+        ci_high=found.high,
+        ci_level=plan.level,
+        remark=said,
+    )
     return complete_row(row, replace(mood, estimand="indirect effect"), plan)
 
 
@@ -109,8 +117,8 @@ def paths_of(plan: "Plan", table: "pd.DataFrame", contrast: "Contrast") -> Paths
         terms += [*map(quoted, plan.adjust_for), "(1|participant)"]
         known = {k: v for k, v in references(plan, table.assign(block="session")).items() if k in terms}
         one = fit_table(table, "glx ~ " + " + ".join(terms), known)
-        columns, text = tuple(one.columns), "outcome ~ " + " + ".join(["glx_within", "glx_between", *terms])
-        two = fit_table(table, text, known)
+        two = fit_table(table, "outcome ~ " + " + ".join(["glx_within", "glx_between", *terms]), known)
+        said = "outcome", two.terms, tuple(one.columns), "participant"
         slope = np.array([float(name == "glx_within") for name in two.design.names])
         tests = one.test(contrast.difference(one)), two.test(slope), two.test(contrast.difference(two))
     else:
@@ -123,8 +131,8 @@ def paths_of(plan: "Plan", table: "pd.DataFrame", contrast: "Contrast") -> Paths
         y = table["outcome"].to_numpy(float)
         first = session_models.unequal_variances(x, table["glx"].to_numpy(float), groups, w)
         tests = (first, *(session_models.unequal_variances(wide, y, groups, v) for v in (slope, direct)))
-        columns, text = names, f"change of mood ~ {' + '.join(['condition', *names, 'glx'])}"
-    return Paths(*map(_estimate, tests), text, columns)
+        said = "change of mood", " + ".join(["condition", *names, "glx"]), names, "none"
+    return Paths(*map(_estimate, tests), *said)
 
 
 def _estimate(test: "Inference") -> Estimate:

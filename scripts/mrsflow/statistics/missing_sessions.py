@@ -1,7 +1,7 @@
 """Sessions that are missing: the contrast with their values imputed, at random or by the reference, and tipping."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from mrsflow.errors import InputError
 from mrsflow.models import estimates, session_models
 from mrsflow.models.imputation import impute
-from mrsflow.statistics.contrasts import complete_row, estimated, numbers
+from mrsflow.statistics.results import Result, complete_row, estimated, numbers
 
 if TYPE_CHECKING:
     from mrsflow.models.mixed import Inference
     from mrsflow.statistics.outcomes import Rows
     from mrsflow.statistics.plan import Contrast, Plan
 
-Row = dict[str, Any]
 AT_RANDOM, REFERENCE, TIPPING = "imputed at random", "imputed, jump to reference", "tipping point"
 FURTHEST = 100.0
 """Percent of the mean baseline within which the tipping point is sought."""
@@ -70,7 +69,9 @@ def in_words(config: dict[str, Any]) -> list[str]:
     ]
 
 
-def imputation_rows(plan: "Plan", planned: pd.DataFrame, rows: "Rows", imputation: dict[str, Any] | None) -> list[Row]:
+def imputation_rows(
+    plan: "Plan", planned: pd.DataFrame, rows: "Rows", imputation: dict[str, Any] | None
+) -> list[Result]:
     """Make the rows of the primary contrast with missing sessions imputed.
 
     Parameters
@@ -86,45 +87,62 @@ def imputation_rows(plan: "Plan", planned: pd.DataFrame, rows: "Rows", imputatio
     if imputation is None or plan.design == "single_arm":
         return []
     contrast, found = plan.contrasts[0], []
+    failed = {
+        name: Result(analysis=name, contrast=contrast.name, outcome=plan.outcome)
+        for name in (AT_RANDOM, REFERENCE, TIPPING)
+    }
     try:
         grid = grid_of(plan, planned, rows, contrast)
     except InputError as error:
-        why = f"not estimated: {error}"
-        return [
-            {"analysis": name, "outcome": plan.outcome, "contrast": contrast.name, "remark": why}
-            for name in (AT_RANDOM, REFERENCE, TIPPING)
-        ]
+        return [replace(row, remark=f"not estimated: {error}") for row in failed.values()]
     count = len(grid.table)
     missing = int(np.isnan(grid.values[:, -grid.treated.shape[1] :]).sum())
     what = f"{missing} of {count} sessions imputed {imputation['draws']} times"
     what += "; not adjusted for carry-over" * plan.carry_over
-    base = {
-        "contrast": contrast.name, "n_participants": grid.table["participant"].nunique(), "n_sessions": count,
-        "n_blocks": len(rows.blocks), "random": "imputed values", "df_method": "Barnard-Rubin", "seed": plan.seed,
-    }  # fmt: skip
+    used = {
+        "n_participants": grid.table["participant"].nunique(),
+        "n_sessions": count,
+        "n_blocks": len(rows.blocks),
+        "random": "imputed values",
+        "seed": plan.seed,
+    }
     draws: dict[str, list[NDArray]] = {}
 
-    def pooled(name: str) -> list[Row]:
-        test, model = _pooled(plan, grid, rows, contrast, draws[name], 0.0)
-        columns = ("bl",) * rows.adjusts + plan.adjust_for
-        return [base | {"analysis": name, "model": model, "columns": columns, "remark": what} | numbers(test)]
+    def pooled(name: str) -> list[Result]:
+        test, terms = _pooled(plan, grid, rows, contrast, draws[name], 0.0)
+        row = replace(
+            failed[name],
+            **used,
+            response=f"session {'change' if rows.change else 'mean'}",
+            terms=" + ".join(terms),
+            columns=("bl",) * rows.adjusts + plan.adjust_for,
+            df_method="Barnard-Rubin",
+            **numbers(test),
+            remark=what,
+        )
+        return [row]
 
     for name, x_missing in (
         (AT_RANDOM, np.repeat(grid.x[:, None], grid.values.shape[1], 1)),
         (REFERENCE, grid.x_missing),
     ):
 
-        def make(name: str = name, x_missing: NDArray = x_missing) -> list[Row]:
+        def make(name: str = name, x_missing: NDArray = x_missing) -> list[Result]:
             rng = np.random.default_rng(plan.seed)
             draws[name] = list(impute(grid.values, grid.x, x_missing, imputation["draws"], rng))
             return pooled(name)
 
-        found += estimated(make, name, contrast.name)
+        found += estimated(make, failed[name])
     if AT_RANDOM in draws:
-        found += estimated(
-            lambda: [base | _tipping(plan, grid, rows, contrast, draws[AT_RANDOM])], TIPPING, contrast.name
-        )
-    return [{"outcome": plan.outcome} | complete_row(row, rows, plan) for row in found]
+
+        def tipping() -> list[Result]:
+            percent, remark = _tipping(plan, grid, rows, contrast, draws[AT_RANDOM])
+            value = percent * (abs(rows.baseline) / 100)
+            more = {"estimand": TIPPING, "estimate": value, "df_method": "search", "remark": remark}
+            return [replace(failed[TIPPING], **used, **more)]
+
+        found += estimated(tipping, failed[TIPPING])
+    return [complete_row(row, rows, plan) for row in found]
 
 
 def grid_of(plan: "Plan", planned: pd.DataFrame, rows: "Rows", contrast: "Contrast") -> Grid:
@@ -189,8 +207,15 @@ def _every_session(plan: "Plan", planned: pd.DataFrame) -> pd.DataFrame:
 
 def _pooled(
     plan: "Plan", grid: Grid, rows: "Rows", contrast: "Contrast", draws: list[NDArray], delta: float
-) -> tuple["Inference", str]:
-    """Analyse each imputed data set, its treated imputed values moved by `delta`, and pool the results."""
+) -> tuple["Inference", list[str]]:
+    """Analyse each imputed data set, its treated imputed values moved by `delta`, and pool the results.
+
+    Returns
+    -------
+    Inference
+    list of str
+        Terms of the model.
+    """
     visits = grid.treated.shape[1]
     moved = np.isnan(grid.values[:, -visits:]) & grid.treated
     covariates = (*(("bl",) if rows.adjusts else ()), *plan.adjust_for)
@@ -203,8 +228,7 @@ def _pooled(
     tests = [fit.test for fit in found]
     df = float(np.mean([test.df for test in tests]))
     terms = ["participant"] * (plan.design == "crossover") + ["condition", *found[0].covariates]
-    model = f"session {'change' if rows.change else 'mean'} ~ {' + '.join(terms)}"
-    return estimates.pooled([float(t.estimate) for t in tests], [float(t.se) ** 2 for t in tests], df), model
+    return estimates.pooled([float(t.estimate) for t in tests], [float(t.se) ** 2 for t in tests], df), terms
 
 
 def _analysis(
@@ -214,8 +238,16 @@ def _analysis(
     return fit(table, plan.conditions, contrast.of, "value", covariates)
 
 
-def _tipping(plan: "Plan", grid: Grid, rows: "Rows", contrast: "Contrast", draws: list[NDArray]) -> Row:
-    """Find how far treated imputed values must lie from those at random for p to cross 1 - level."""
+def _tipping(plan: "Plan", grid: Grid, rows: "Rows", contrast: "Contrast", draws: list[NDArray]) -> tuple[float, str]:
+    """Find how far treated imputed values must lie from those at random for p to cross 1 - level.
+
+    Returns
+    -------
+    float
+        In percent of the mean baseline; NaN where it is further than `FURTHEST`.
+    str
+        The same in words.
+    """
     alpha, unit = 1 - plan.level, abs(rows.baseline) / 100
 
     def at(percent: float) -> "Inference":
@@ -230,9 +262,7 @@ def _tipping(plan: "Plan", grid: Grid, rows: "Rows", contrast: "Contrast", draws
     while (at(side * far).p < alpha) == significant:
         near, far = far, 2 * far
         if near >= FURTHEST:
-            return _tipping_row(
-                np.nan, f"p stays {'below' if significant else 'above'} {alpha:.2g} within {FURTHEST:g} %"
-            )
+            return np.nan, f"p stays {'below' if significant else 'above'} {alpha:.2g} within {FURTHEST:g} %"
     for _ in range(STEPS):
         middle = (near + far) / 2
         near, far = (middle, far) if (at(side * middle).p < alpha) == significant else (near, middle)
@@ -242,8 +272,4 @@ def _tipping(plan: "Plan", grid: Grid, rows: "Rows", contrast: "Contrast", draws
         f"with every imputed value but those of the reference {abs(percent):.3g} % of the mean baseline "
         f"{'above' if percent > 0 else 'below'} its value at random, p is {now} below {alpha:.2g}"
     )
-    return _tipping_row(percent * unit, words)
-
-
-def _tipping_row(value: float, words: str) -> Row:
-    return {"analysis": TIPPING, "estimand": "tipping point", "estimate": value, "df_method": "search", "remark": words}
+    return percent, words

@@ -9,25 +9,18 @@ import pandas as pd
 from mrsflow.errors import InputError
 from mrsflow.models import session_models
 from mrsflow.statistics import design_checks
-from mrsflow.statistics.contrasts import (
-    SMALL_CELL,
-    complete_row,
-    estimated,
-    joined,
-    model_row,
-    primary_model,
-    session_row,
-)
+from mrsflow.statistics.contrasts import SMALL_CELL, primary_model
 from mrsflow.statistics.multiplicity import MODERATORS, adjust
 from mrsflow.statistics.outcomes import Rows, split_within
 from mrsflow.statistics.plan import Contrast, Plan
+from mrsflow.statistics.results import Result, complete_row, estimated, joined, model_row, session_row
 from mrsflow.study.covariates import is_factor
 
 if TYPE_CHECKING:
     from mrsflow.models.table_models import Model
 
 
-def moderator_rows(plan: Plan, rows: Rows, moderators: list[str], family: str = MODERATORS) -> list[dict[str, Any]]:
+def moderator_rows(plan: Plan, rows: Rows, moderators: list[str], family: str = MODERATORS) -> list[Result]:
     """Test every moderator of the primary contrast, Holm over them; subgroup estimates stand beside, untested.
 
     Values of participants are compared by least squares, groups with a variance for each condition; repeated values by
@@ -44,13 +37,14 @@ def moderator_rows(plan: Plan, rows: Rows, moderators: list[str], family: str = 
     contrast = plan.contrasts[0]
     tests, subgroups = [], []
     for column in moderators:
-        made = estimated(lambda c=column: _rows_of(plan, rows, contrast, c), "moderator", f"{contrast.name} x {column}")
-        tests += [r for r in made if r["analysis"] == "moderator"]
-        subgroups += [r for r in made if r["analysis"] != "moderator"]
+        failed = Result(analysis="moderator", contrast=f"{contrast.name} x {column}")
+        made = estimated(lambda c=column: _rows_of(plan, rows, contrast, c), failed)
+        tests += [r for r in made if r.analysis == "moderator"]
+        subgroups += [r for r in made if r.analysis != "moderator"]
     return [complete_row(row, rows, plan) for row in adjust(tests, family) + subgroups]
 
 
-def _rows_of(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[dict[str, Any]]:
+def _rows_of(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[Result]:
     if column not in rows.sessions:
         raise InputError(f"moderator {column!r} is in neither the participants nor the sessions table")
     if column in plan.adjust_for:
@@ -67,7 +61,7 @@ def _rows_of(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[di
     lost = len(whole.blocks) - len(rows.blocks)
     equal = "assumes the same variance in every condition" if plan.design == "parallel" and own != _of_people else ""
     return [
-        row | {"n_dropped": lost + row.get("n_dropped", 0), "remark": joined(row["remark"], equal)}
+        replace(row, n_missing=lost + row.n_missing, remark=joined(row.remark, equal))
         for row in own(plan, rows, contrast, column, values)
     ]
 
@@ -92,7 +86,7 @@ def _terms(plan: Plan, names: list[str]) -> list[str]:
     return names if plan.design == "single_arm" else [*names, *(f"condition:{name}" for name in names)]
 
 
-def _numeric(plan: Plan, rows: Rows, contrast: Contrast, column: str, values: "pd.Series") -> list[dict[str, Any]]:
+def _numeric(plan: Plan, rows: Rows, contrast: Contrast, column: str, values: "pd.Series") -> list[Result]:
     centre = values[~rows.sessions["participant"].duplicated()].mean()
     name = f"{column} (centred)"
     model = primary_model(plan, _with(rows, **{name: values - centre}), extra=_terms(plan, [name]))
@@ -100,9 +94,7 @@ def _numeric(plan: Plan, rows: Rows, contrast: Contrast, column: str, values: "p
     return [model_row(model, weights, "moderator", f"{contrast.name} x {column} (per unit)", remark="exploratory")]
 
 
-def _session_level(
-    plan: Plan, rows: Rows, contrast: Contrast, column: str, values: "pd.Series"
-) -> list[dict[str, Any]]:
+def _session_level(plan: Plan, rows: Rows, contrast: Contrast, column: str, values: "pd.Series") -> list[Result]:
     inside, between = split_within(rows.sessions.assign(**{column: values}), column)
     names = {f"{column} (within)": inside, f"{column} (between)": between}
     model = primary_model(plan, _with(rows, **names), extra=_terms(plan, [*names]))
@@ -130,7 +122,7 @@ def _slope(model: "Model", contrast: Contrast, name: str) -> np.ndarray:
     return np.sum([w * of(condition) for condition, w in contrast.weights], axis=0)
 
 
-def _categorical(plan: Plan, rows: Rows, contrast: Contrast, column: str, _: "pd.Series") -> list[dict[str, Any]]:
+def _categorical(plan: Plan, rows: Rows, contrast: Contrast, column: str, _: "pd.Series") -> list[Result]:
     model = primary_model(plan, rows, extra=_terms(plan, [column]))
     levels = model.design.levels[column]
     cells = rows.sessions.drop_duplicates("participant")[column].value_counts()
@@ -152,7 +144,7 @@ def _categorical(plan: Plan, rows: Rows, contrast: Contrast, column: str, _: "pd
     return found
 
 
-def _of_people(plan: Plan, rows: Rows, contrast: Contrast, column: str, values: "pd.Series") -> list[dict[str, Any]]:
+def _of_people(plan: Plan, rows: Rows, contrast: Contrast, column: str, values: "pd.Series") -> list[Result]:
     """Moderation of one value for each participant: every condition has a mean by level, or a slope, of its own."""
     arms = rows.sessions["condition"].to_numpy(object)
     weights = contrast.of or {plan.conditions[0]: 1.0}
@@ -172,7 +164,7 @@ def _of_people(plan: Plan, rows: Rows, contrast: Contrast, column: str, values: 
     columns = {key: x for key, x in columns.items() if x.any()}
     x = np.column_stack([*columns.values(), *others])
 
-    def row(parts: dict[Any, float], analysis: str, name: str, remark: str) -> dict[str, Any]:
+    def row(parts: dict[Any, float], analysis: str, name: str, remark: str) -> Result:
         w = np.zeros(x.shape[1])
         w[: len(columns)] = [weights.get(c, 0.0) * parts.get(part, 0.0) for c, part in columns]
         test = session_models.unequal_variances(x, rows.sessions[rows.value].to_numpy(float), arms, w)
@@ -183,7 +175,7 @@ def _of_people(plan: Plan, rows: Rows, contrast: Contrast, column: str, values: 
             terms = ["condition", column, f"condition:{column}", *covariates]
             remark = joined(remark, "a variance for each condition")
         method = "Welch-Satterthwaite" if len(cells) > 1 else "residual"
-        return session_row(fit, rows, analysis, value, name, terms=terms, df_method=method, remark=remark)
+        return session_row(fit, rows, analysis, value, name, terms, method, remark)
 
     if not is_factor(values):
         return [row({1: 1.0}, "moderator", f"{contrast.name} x {column} (per unit)", "exploratory")]

@@ -6,13 +6,14 @@ larger of the two, which holds the familywise error over both (serial gatekeepin
 (Benjamini-Hochberg) and moderators (Holm) are exploratory and stand beside.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Row = dict[str, Any]
+from mrsflow.statistics.results import Result
+
 SECONDARY = "secondary outcomes (Benjamini-Hochberg)"
 MODERATORS = "moderators (Holm, exploratory)"
 MOOD_MODERATORS = "moderators of the clinical outcome (Holm, exploratory)"
@@ -47,28 +48,32 @@ def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
     return found
 
 
-def adjust(rows: list[Row], family: str, method: Callable[[ArrayLike], NDArray[np.float64]] = holm) -> list[Row]:
+def adjust(
+    rows: Sequence[Result], family: str, method: Callable[[ArrayLike], NDArray[np.float64]] = holm
+) -> list[Result]:
     """Adjust the p-values of a family; rows without p stay without."""
-    tested = [row for row in rows if np.isfinite(row.get("p", np.nan))]
-    for row, p in zip(tested, method([row["p"] for row in tested]), strict=True):
-        row |= {"p_adjusted": float(p), "family": family}
-    return rows
+    adjusted = np.array([row.p for row in rows], float)
+    tested = np.isfinite(adjusted)
+    adjusted[tested] = method(adjusted[tested])
+    return [
+        replace(row, p_adjusted=float(p), family=family) if known else row
+        for row, p, known in zip(rows, adjusted, tested, strict=True)
+    ]
 
 
-def primary_family(rows: list[Row]) -> list[Row]:
+def primary_family(rows: Sequence[Result]) -> list[Result]:
     """Adjust the named contrasts of the primary outcome; a single one keeps its p."""
     return adjust(rows, "primary contrasts (Holm)" if len(rows) > 1 else "primary contrast")
 
 
-def gated(rows: list[Row], primary: list[Row]) -> list[Row]:
+def gated(rows: Sequence[Result], primary: Sequence[Result]) -> list[Result]:
     """Adjust the contrasts of the clinical outcome behind the gate of the primary family."""
     method = "fixed sequence" if len(rows) == 1 else "fixed sequence, Holm"
-    adjust(rows, f"clinical outcome after the primary contrasts ({method})")
-    gate = max((row.get("p_adjusted", 1.0) for row in primary), default=1.0)
-    for row in rows:
-        if "p_adjusted" in row:
-            row["p_adjusted"] = max(row["p_adjusted"], gate)
-    return rows
+    gate = max((row.p_adjusted if np.isfinite(row.p_adjusted) else 1.0 for row in primary), default=1.0)
+    return [
+        replace(row, p_adjusted=max(row.p_adjusted, gate)) if np.isfinite(row.p_adjusted) else row
+        for row in adjust(rows, f"clinical outcome after the primary contrasts ({method})")
+    ]
 
 
 def in_words(contrasts: list[str], mood: str | None, secondary: list[str], moderators: list[str]) -> list[str]:

@@ -1,16 +1,17 @@
 """What became of participants, sessions and blocks, and whether losses depend on the condition."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from mrsflow import result_tables
 from mrsflow.errors import InputError
 from mrsflow.models import session_models
 from mrsflow.models.permutation import rerandomise
-from mrsflow.statistics.contrasts import estimated
 from mrsflow.statistics.outcomes import by_participant
-from mrsflow.statistics.plan import Plan
+from mrsflow.statistics.plan import Contrast, Plan
+from mrsflow.statistics.results import ConditionLoss, estimated
 from mrsflow.study.cohort import Loss
 from mrsflow.study.estimand import baseline_rows
 from mrsflow.study.layout import SessionKey
@@ -18,8 +19,6 @@ from mrsflow.study.layout import SessionKey
 if TYPE_CHECKING:
     from mrsflow.statistics.outcomes import Rows
     from mrsflow.study.trial import TrialData
-
-Row = dict[str, Any]
 
 
 def exclusion_table(verdicts: "pd.DataFrame", lost: dict[str, Loss], rows: "Rows") -> "pd.DataFrame":
@@ -87,24 +86,19 @@ def loss_by_condition(trial: "TrialData", plan: Plan, verdicts: "pd.DataFrame", 
     for condition in trial.conditions:
         own = sessions[sessions["condition"] == condition]
         n = len(own) * n_bins
-        found.append(
-            {
-                "condition": condition,
-                "reason": "any",
-                "n_lost": round(float(own["lost"].sum()) * n_bins),
-                "n_planned": n,
-            }
-        )
+        lost = round(float(own["lost"].sum()) * n_bins)
+        found.append(ConditionLoss(condition=condition, reason="any", n_lost=lost, n_planned=n))
         by = excluded[excluded["condition"] == condition].drop_duplicates(["participant", "session", "block", "metric"])
         for metric, count in by["metric"].value_counts().sort_index().items():
-            found.append({"condition": condition, "reason": metric, "n_lost": int(count), "n_planned": n})
+            found.append(ConditionLoss(condition=condition, reason=metric, n_lost=int(count), n_planned=n))
     if trial.frozen and plan.design != "single_arm":
         for contrast in plan.contrasts:
-            found += estimated(lambda c=contrast: [_loss_test(plan, sessions, c)], "", contrast.name)
-    return pd.DataFrame(found).drop(columns="analysis", errors="ignore")
+            failed = ConditionLoss(contrast=contrast.name)
+            found += estimated(lambda c=contrast: [_loss_test(plan, sessions, c)], failed)
+    return result_tables.from_rows(found, "loss_by_condition").dropna(axis=1, how="all")
 
 
-def _loss_test(plan: Plan, sessions: "pd.DataFrame", contrast: Any) -> Row:
+def _loss_test(plan: Plan, sessions: "pd.DataFrame", contrast: Contrast) -> ConditionLoss:
     """Compare the fraction of blocks lost by drawing the assignment again."""
     if contrast.pair is None:
         raise InputError("the randomisation test is of differences of two conditions")
@@ -121,9 +115,9 @@ def _loss_test(plan: Plan, sessions: "pd.DataFrame", contrast: Any) -> Row:
     session_models.refuse_unequal_visits(used)
     name = f"{contrast.name}: does loss depend on the condition"
     if not used["lost"].std() > 0:
-        return {"contrast": name, "p": 1.0, "remark": "the same loss everywhere"}
+        return ConditionLoss(contrast=name, p=1.0, remark="the same loss everywhere")
     fixed = np.ones((len(used), 1)) if plan.design == "parallel" else np.zeros((len(used), 0))
     labels = used["condition"].to_numpy(object).reshape(people, -1)
     p, t, exact = rerandomise(used["lost"], fixed, labels, used["participant"], levels, treated, plan.draws, plan.seed)
     remark = f"re-randomisation, {'all' if exact else 'random'} {len(t)} assignments, fraction of blocks lost"
-    return {"contrast": name, "p": p, "remark": remark}
+    return ConditionLoss(contrast=name, p=p, remark=remark)

@@ -9,27 +9,18 @@ from numpy.typing import NDArray
 
 from mrsflow.errors import InputError
 from mrsflow.models import mixed, session_models
-from mrsflow.statistics.contrasts import (
-    complete_row,
-    estimated,
-    joined,
-    model_row,
-    primary_model,
-    primary_row,
-    session_test,
-    written,
-)
+from mrsflow.statistics.contrasts import primary_model, primary_row, session_test
 from mrsflow.statistics.outcomes import Rows, add_baseline, prepare
 from mrsflow.statistics.plan import Contrast, Plan
+from mrsflow.statistics.results import Result, complete_row, estimated, joined, model_row
 
 if TYPE_CHECKING:
     from mrsflow.study.trial import TrialData
 
 MOST_LEFT_OUT = 100  # participants up to which every leave-one-out model is fitted
-Row = dict[str, Any]
 
 
-def sensitivity_rows(trial: "TrialData", plan: Plan, rows: Rows, denominators: list[str]) -> list[Row]:
+def sensitivity_rows(trial: "TrialData", plan: Plan, rows: Rows, denominators: list[str]) -> list[Result]:
     """Make the sensitivity set of the primary contrast; what cannot be done is a row that says why.
 
     It has the row of the other estimands too: change score, adjusted level, unadjusted level.
@@ -38,14 +29,14 @@ def sensitivity_rows(trial: "TrialData", plan: Plan, rows: Rows, denominators: l
     numerator = plan.outcome.partition("/")[0]
     other = [f"{numerator}/{d}" for d in denominators if f"{numerator}/{d}" != plan.outcome]
 
-    def refit(excluded: bool = False, warned: bool = True, outcome: str = plan.outcome) -> tuple[Rows, list[Row]]:
+    def refit(excluded: bool = False, warned: bool = True, outcome: str = plan.outcome) -> tuple[Rows, list[Result]]:
         own = trial if warned else trial.leave_out(trial.blocks["warned"])
         return _refit(plan, prepare(own, outcome, excluded=excluded), contrast)
 
-    def one(make: Callable[..., Row], *arguments: Any) -> Callable[[], tuple[Rows, list[Row]]]:
+    def one(make: Callable[..., Result], *arguments: Any) -> Callable[[], tuple[Rows, list[Result]]]:
         return lambda: (rows, [make(plan, rows, contrast, *arguments)])
 
-    crossed: dict[str, Callable[[], tuple[Rows, list[Row]]]] = {
+    crossed: dict[str, Callable[[], tuple[Rows, list[Result]]]] = {
         "complete pairs": lambda: _refit(plan, _complete(plan, rows), contrast),
         "period 1 only": one(_first_visit),
     }
@@ -74,29 +65,31 @@ def sensitivity_rows(trial: "TrialData", plan: Plan, rows: Rows, denominators: l
     return found
 
 
-def _named(analysis: str, plan: Plan, contrast: Contrast, make: Callable[[], tuple[Rows, list[Row]]]) -> list[Row]:
-    def finish() -> list[Row]:
+def _named(
+    analysis: str, plan: Plan, contrast: Contrast, make: Callable[[], tuple[Rows, list[Result]]]
+) -> list[Result]:
+    def finish() -> list[Result]:
         own, made = make()
-        return [complete_row(row | {"analysis": analysis}, own, plan) for row in made]
+        return [complete_row(replace(row, analysis=analysis), own, plan) for row in made]
 
-    return [row | {"outcome": plan.outcome} for row in estimated(finish, analysis, contrast.name)]
+    return estimated(finish, Result(analysis=analysis, contrast=contrast.name, outcome=plan.outcome))
 
 
-def _refit(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
+def _refit(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Result]]:
     return rows, [primary_row(plan, rows, contrast, "")]
 
 
-def _other(trial: "TrialData", plan: Plan, contrast: Contrast, kind: str) -> tuple[Rows, list[Row]]:
+def _other(trial: "TrialData", plan: Plan, contrast: Contrast, kind: str) -> tuple[Rows, list[Result]]:
     """Answer another question with the same data; a baseline after the dose is said."""
     group = trial.config["group"] | {"estimand": kind}
     own = prepare(replace(trial, config=trial.config | {"group": group}), plan.outcome)
     if not own.has_baseline:
         raise InputError("there are no baseline blocks")
     row = primary_row(plan, own, contrast, "")
-    return own, [row | {"remark": joined(*own.warnings, row["remark"])}]
+    return own, [replace(row, remark=joined(*own.warnings, row.remark))]
 
 
-def _without_doubtful(trial: "TrialData", plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
+def _without_doubtful(trial: "TrialData", plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Result]]:
     """Leave out the blocks whose fit is doubtful; the remark counts them, or says why none is left out."""
     blocks = trial.blocks
     doubtful = blocks["fit_status"] == "doubtful"
@@ -110,15 +103,15 @@ def _without_doubtful(trial: "TrialData", plan: Plan, rows: Rows, contrast: Cont
         remark = "the rules exclude every doubtful block" if doubtful.any() else "no block is doubtful"
         remark += "; the same as the primary"
     own, made = _refit(plan, own, contrast)
-    return own, [row | {"remark": remark} for row in made]
+    return own, [replace(row, remark=remark) for row in made]
 
 
-def _linewidth(matched: bool, plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
+def _linewidth(matched: bool, plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Result]]:
     """Adjust for each block's own linewidth, unless the fits were already matched."""
     if matched:
         own, made = _refit(plan, rows, contrast)
         return own, [
-            row | {"remark": "all fits are of linewidth-matched spectra; the same as the primary"} for row in made
+            replace(row, remark="all fits are of linewidth-matched spectra; the same as the primary") for row in made
         ]
     blocks = rows.blocks
     if blocks["linewidth_hz"].isna().any() or not blocks["linewidth_hz"].std() > 0:
@@ -141,18 +134,18 @@ def _complete(plan: Plan, rows: Rows) -> Rows:
     return replace(rows, blocks=blocks, sessions=sessions, n_dropped=dropped)
 
 
-def _change(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
+def _change(plan: Plan, rows: Rows, contrast: Contrast) -> Result:
     if not rows.has_baseline:
         raise InputError("there are no baseline blocks")
-    return session_test(plan, rows, contrast, y="change") | {"estimand": "response"}
+    return replace(session_test(plan, rows, contrast, y="change"), estimand="response")
 
 
-def _level(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
+def _level(plan: Plan, rows: Rows, contrast: Contrast) -> Result:
     own = replace(rows, adjusts=False)
-    return session_test(plan, own, contrast, y="y") | {"estimand": "level"}
+    return replace(session_test(plan, own, contrast, y="y"), estimand="level")
 
 
-def _first_visit(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
+def _first_visit(plan: Plan, rows: Rows, contrast: Contrast) -> Result:
     visit = rows.sessions["visit"].min()
     first = rows.sessions[rows.sessions["visit"] == visit]
     if first["condition"].nunique() < 2:
@@ -161,13 +154,13 @@ def _first_visit(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
     return session_test(replace(plan, design="parallel"), own, contrast, analysis="")
 
 
-def _huber(trial: "TrialData", plan: Plan, contrast: Contrast) -> tuple[Rows, list[Row]]:
+def _huber(trial: "TrialData", plan: Plan, contrast: Contrast) -> tuple[Rows, list[Result]]:
     rows = prepare(trial, plan.outcome, summary="huber")
     row = session_test(plan, rows, contrast)
-    return rows, [row | written(f"Huber {row['response']}", row["terms"])]
+    return rows, [replace(row, response=f"Huber {row.response}")]
 
 
-def _log(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
+def _log(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Result]]:
     """Fit the logarithm; the estimate is a log ratio, which in percent is nearly a percentage of the baseline."""
     keys = ["participant", "session"]
     levels = rows.blocks["outcome"] + (rows.blocks["bl"] if rows.change else 0.0)
@@ -184,12 +177,12 @@ def _log(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Row]]:
         blocks["outcome"] -= blocks["bl"]
     own = replace(rows, blocks=blocks, sessions=sessions, baseline=1.0)
     row = _refit(plan, own, contrast)[1][0]
-    response = "log(outcome)" if row["response"] == "outcome" else f"{row['response']} of logarithms"
-    remark = joined("estimate is a difference of logarithms", row["remark"])
-    return own, [row | written(response, row["terms"]) | {"remark": remark}]
+    response = "log(outcome)" if row.response == "outcome" else f"{row.response} of logarithms"
+    remark = joined("estimate is a difference of logarithms", row.remark)
+    return own, [replace(row, response=response, remark=remark)]
 
 
-def _weighted(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
+def _weighted(plan: Plan, rows: Rows, contrast: Contrast) -> Result:
     sd = rows.blocks["sd"]
     if sd.isna().any() or (sd <= 0).any():
         raise InputError("the fits do not have an uncertainty of this outcome for every block")
@@ -199,20 +192,20 @@ def _weighted(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
     return model_row(model, contrast.difference(model), "", contrast.name, remark="blocks weighted by 1/CRLB variance")
 
 
-def _leave_one_out(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
+def _leave_one_out(plan: Plan, rows: Rows, contrast: Contrast) -> Result:
     """Fit without each participant in turn; the interval of the row is the range of the estimates."""
     names = sorted(rows.sessions["participant"].unique())
     if len(names) > MOST_LEFT_OUT:
         raise InputError(f"not run for more than {MOST_LEFT_OUT} participants (there are {len(names)})")
     row = primary_row(plan, rows, contrast, "")
     estimate, p = _without_each(plan, rows, contrast, names)
-    far = int(np.argmax(np.abs(estimate - row["estimate"])))
+    far = int(np.argmax(np.abs(estimate - row.estimate)))
     remark = (
         f"ci_low and ci_high are the range of the estimates; p from {p.min():.3g} to {p.max():.3g}; "
         f"the estimate changes most without {names[far]}"
     )
-    limits = {"ci_low": float(estimate.min()), "ci_high": float(estimate.max())}
-    return row | dict.fromkeys(("se", "t", "p"), np.nan) | limits | {"df_method": "range", "remark": remark}
+    low, high = float(estimate.min()), float(estimate.max())
+    return replace(row, se=np.nan, t=np.nan, p=np.nan, ci_low=low, ci_high=high, df_method="range", remark=remark)
 
 
 def _without_each(
@@ -225,7 +218,7 @@ def _without_each(
             sessions = rows.sessions[rows.sessions["participant"] != name].reset_index(drop=True)
             blocks = rows.blocks[rows.blocks["participant"] != name]
             found.append(primary_row(plan, replace(rows, sessions=sessions, blocks=blocks), contrast))
-        return np.array([row["estimate"] for row in found]), np.array([row["p"] for row in found])
+        return np.array([row.estimate for row in found]), np.array([row.p for row in found])
     model = primary_model(plan, rows)
     design, people = model.design, model.table["participant"].to_numpy()
     present = np.array([people != name for name in names])
@@ -235,7 +228,7 @@ def _without_each(
     return test.estimate, test.p
 
 
-def _with_factor(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> Row:
+def _with_factor(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> Result:
     if column not in rows.blocks or rows.blocks[column].nunique() < 2:
         raise InputError(f"there is no column {column!r} with two values or more")
     if column in plan.adjust_for:
@@ -245,7 +238,7 @@ def _with_factor(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> Row
     return primary_row(plan, rows, contrast, "", extra=[column])
 
 
-def _hc3(plan: Plan, rows: Rows, contrast: Contrast) -> Row:
+def _hc3(plan: Plan, rows: Rows, contrast: Contrast) -> Result:
     if plan.design != "parallel":
         raise InputError("it is an analysis of parallel groups")
     return session_test(plan, rows, contrast, variance="HC3")

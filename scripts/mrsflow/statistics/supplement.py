@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from mrsflow.errors import InputError
 from mrsflow.statistics import clinical, clinical_course, evidence, missing_sessions
-from mrsflow.statistics.contrasts import complete_row, estimated, joined, primary_row
+from mrsflow.statistics.contrasts import primary_row
 from mrsflow.statistics.outcomes import complete_sessions, prepare
+from mrsflow.statistics.results import Result, complete_row, estimated, joined
 from mrsflow.study.covariates import answer
 
 if TYPE_CHECKING:
@@ -18,11 +19,10 @@ if TYPE_CHECKING:
     from mrsflow.statistics.plan import Contrast, Plan
     from mrsflow.study.trial import TrialData
 
-Row = dict[str, Any]
 AFTER_TREATMENT = "may have been given after treatment, and be an effect of it"
 
 
-def supplementary_rows(trial: "TrialData", plan: "Plan", rows: "Rows", primary: Row) -> list[Row]:
+def supplementary_rows(trial: "TrialData", plan: "Plan", rows: "Rows", primary: Result) -> list[Result]:
     """Make the rows of the sensitivity table that the configuration asks for.
 
     Parameters
@@ -30,8 +30,8 @@ def supplementary_rows(trial: "TrialData", plan: "Plan", rows: "Rows", primary: 
     trial : TrialData
     plan : Plan
     rows : Rows
-    primary : dict
-        Completed row of the primary contrast.
+    primary : Result
+        Of the primary contrast.
     """
     group, contrast = trial.config["group"], plan.contrasts[0]
     found = evidence.evidence_rows(plan, rows, primary, group)
@@ -43,7 +43,9 @@ def supplementary_rows(trial: "TrialData", plan: "Plan", rows: "Rows", primary: 
     return found + missing_sessions.imputation_rows(plan, trial.sessions, rows, group["imputation"])
 
 
-def mood_rows(plan: "Plan", config: dict[str, Any], sessions: "pd.DataFrame", mood: "Rows", outcome: str) -> list[Row]:
+def mood_rows(
+    plan: "Plan", config: dict[str, Any], sessions: "pd.DataFrame", mood: "Rows", outcome: str
+) -> list[Result]:
     """Make the same rows of the clinical outcome.
 
     Parameters
@@ -65,7 +67,7 @@ def mood_rows(plan: "Plan", config: dict[str, Any], sessions: "pd.DataFrame", mo
     for column in config["group"]["expectancy"]:
         found += _with(own, mood, contrast, column)
     found += missing_sessions.imputation_rows(own, sessions, mood, config["group"]["imputation"])
-    return [row | {"analysis": f"clinical outcome, {row['analysis']}"} for row in found]
+    return [clinical.of_mood(row) for row in found]
 
 
 def in_words(config: dict[str, Any], scored: bool) -> list[str]:
@@ -102,22 +104,22 @@ def _without_people(trial: "TrialData", gone: "Iterable[str]") -> "TrialData":
     return trial.leave_out(trial.blocks["participant"].isin(set(gone)))
 
 
-def _without(plan: "Plan", make: "Callable[[], Rows]", contrast: "Contrast", column: str, said: str) -> list[Row]:
+def _without(plan: "Plan", make: "Callable[[], Rows]", contrast: "Contrast", column: str, said: str) -> list[Result]:
     name = f"without {column}"
 
-    def row() -> list[Row]:
+    def row() -> list[Result]:
         own = make()
         found = complete_row(primary_row(plan, own, contrast, name), own, plan)
-        return [found | {"remark": joined(said, found["remark"])}]
+        return [replace(found, remark=joined(said, found.remark))]
 
-    return [{"outcome": plan.outcome} | r for r in estimated(row, name, contrast.name)]
+    return estimated(row, Result(analysis=name, contrast=contrast.name, outcome=plan.outcome))
 
 
-def _with(plan: "Plan", rows: "Rows", contrast: "Contrast", column: str) -> list[Row]:
+def _with(plan: "Plan", rows: "Rows", contrast: "Contrast", column: str) -> list[Result]:
     """Adjust for a column beside what the primary model has; sessions without a value are left out."""
     name = f"with {column}"
 
-    def row() -> list[Row]:
+    def row() -> list[Result]:
         if column not in rows.sessions or rows.sessions[column].nunique() < 2:
             raise InputError(f"there is no column {column!r} with two values or more")
         if column in plan.adjust_for:
@@ -130,6 +132,6 @@ def _with(plan: "Plan", rows: "Rows", contrast: "Contrast", column: str) -> list
         adjusted = replace(plan, adjust_for=(*plan.adjust_for, column))
         found = complete_row(primary_row(adjusted, own, contrast, name), own, adjusted)
         lost = f"{len(left)} session(s) without a value left out" if left else ""
-        return [found | {"remark": joined(f"{column} {AFTER_TREATMENT}", lost, found["remark"])}]
+        return [replace(found, remark=joined(f"{column} {AFTER_TREATMENT}", lost, found.remark))]
 
-    return [{"outcome": plan.outcome} | r for r in estimated(row, name, contrast.name)]
+    return estimated(row, Result(analysis=name, contrast=contrast.name, outcome=plan.outcome))

@@ -12,9 +12,9 @@ from mrsflow.models import session_models
 from mrsflow.models.permutation import sign_flip_max_t
 from mrsflow.models.table_models import fit_table
 from mrsflow.statistics import design_checks
-from mrsflow.statistics.contrasts import estimated
 from mrsflow.statistics.outcomes import Rows, prepare
 from mrsflow.statistics.plan import Contrast, Plan, formula, references
+from mrsflow.statistics.results import CourseTest, estimated
 
 if TYPE_CHECKING:
     from mrsflow.study.trial import TrialData
@@ -113,22 +113,23 @@ def visit_name(visit: int) -> str:
     return f"visit {visit}"
 
 
-def course_tests(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
+def course_tests(plan: Plan, rows: Rows, contrast: Contrast) -> list[CourseTest]:
     """Test condition x block (F, descriptive) and the contrast at every block, adjusted by the maximum over blocks.
 
     Where visits are before and after, condition x visit.
     """
     if plan.design == "single_arm":
         return []
-    base = {"outcome": plan.outcome, "contrast": contrast.name}
     name = "condition x visit" if plan.visits else "condition x block"
-    found = estimated(lambda: [_interaction(plan, rows, name)], name, contrast.name)
+    whole = CourseTest(outcome=plan.outcome, contrast=contrast.name, analysis=name)
+    found = estimated(lambda: [_interaction(plan, rows, whole)], whole)
     if plan.design == "crossover":
-        found += estimated(lambda: _per_block(plan, rows, contrast), "block", contrast.name)
-    return [base | row for row in found]
+        block = replace(whole, analysis="block")
+        found += estimated(lambda: _per_block(plan, rows, contrast, block), block)
+    return found
 
 
-def _interaction(plan: Plan, rows: Rows, name: str) -> Row:
+def _interaction(plan: Plan, rows: Rows, row: CourseTest) -> CourseTest:
     design_checks.check_comparison(plan, rows.sessions)
     factor = "visit" if plan.visits else "block"
     if rows.blocks[factor].nunique() < 2:
@@ -141,10 +142,10 @@ def _interaction(plan: Plan, rows: Rows, name: str) -> Row:
     remark = "descriptive: neighbouring blocks may be correlated; read the blocks' adjusted p"
     if plan.visits:
         remark = "descriptive: assumes the same variance in every condition; read the visits' own rows"
-    return {"analysis": name, "statistic": f, "df1": df1, "df2": df2, "p": p, "remark": remark}
+    return replace(row, statistic=f, df1=df1, df2=df2, p=p, remark=remark)
 
 
-def _per_block(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
+def _per_block(plan: Plan, rows: Rows, contrast: Contrast, row: CourseTest) -> list[CourseTest]:
     """Difference of the changes from baseline (of the values where there is none) within participants."""
     design_checks.check_comparison(plan, rows.sessions)
     used = session_models.complete(rows.sessions, tuple(contrast.of))[["participant", "session"]]
@@ -164,12 +165,21 @@ def _per_block(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
     t, p, adjusted = sign_flip_max_t(differences, plan.draws, plan.seed)
     mean = np.nanmean(differences, axis=0)
     what = "changes from baseline" if rows.adjusts or rows.change else "levels"
+    remark = f"within-participant difference of {what}; sign flips, maximum over blocks"
     return [
-        {"analysis": "block", "block": name, "n_participants": int(n[i]), "estimate": float(mean[i]),
-         "statistic": float(t[i]), "p": float(p[i]), "p_adjusted": float(adjusted[i]), "seed": plan.seed,
-         "remark": f"within-participant difference of {what}; sign flips, maximum over blocks"}
+        replace(
+            row,
+            block=name,
+            n_participants=int(n[i]),
+            estimate=float(mean[i]),
+            statistic=float(t[i]),
+            p=float(p[i]),
+            p_adjusted=float(adjusted[i]),
+            seed=plan.seed,
+            remark=remark,
+        )
         for i, name in enumerate(names)
-    ]  # fmt: skip
+    ]
 
 
 def reliability_rows(trial: "TrialData", outcomes: list[str]) -> list[Row]:

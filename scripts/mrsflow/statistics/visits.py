@@ -1,18 +1,17 @@
 """Visits as time, before and after treatment: what is shown at each of several visits."""
 
 from dataclasses import replace
-from typing import Any
 
-from mrsflow.statistics.contrasts import complete_row, estimated, primary_row
+from mrsflow.statistics.contrasts import primary_row
 from mrsflow.statistics.multiplicity import adjust
 from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Contrast, Plan
+from mrsflow.statistics.results import Result, complete_row, estimated
 
 FAMILY = "visits (Holm)"
-Row = dict[str, Any]
 
 
-def visit_rows(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
+def visit_rows(plan: Plan, rows: Rows, contrast: Contrast) -> list[Result]:
     """Test a contrast at each visit after the baseline by itself, Holm over the visits; none where there is one."""
     visits = sorted(rows.sessions["visit"].unique())
     if not plan.visits or len(visits) < 2:
@@ -21,11 +20,11 @@ def visit_rows(plan: Plan, rows: Rows, contrast: Contrast) -> list[Row]:
     for visit in visits:
         name = f"{contrast.name} at visit {visit}"
 
-        def make(visit: int = visit, name: str = name) -> list[Row]:
+        def make(visit: int = visit, name: str = name) -> list[Result]:
             row = primary_row(plan, at_visit(rows, visit), contrast, "visit")
-            return [row | {"contrast": name}]
+            return [replace(row, contrast=name)]
 
-        found += estimated(make, "visit", name)
+        found += estimated(make, Result(analysis="visit", contrast=name))
     return [
         complete_row(row, at_visit(rows, visit), plan) for row, visit in zip(adjust(found, FAMILY), visits, strict=True)
     ]

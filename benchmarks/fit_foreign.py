@@ -1,34 +1,49 @@
 """Figures of the fit on signals that are not its own: vendor basis sets, measured macromolecules, scans in vivo.
 
-The parts of ``fit_truth.py`` that read ``reference/foreign``, ``real`` and ``bold`` of the shared data; their READMEs
-say how these were made. Every figure stands beside its limit and, where that is missed, the word SHORT.
+The parts of ``fit_truth.py`` that read ``reference/foreign`` and, through `fit_in_vivo`, ``real`` and ``bold`` of the
+shared data; their READMEs say how these were made. Every figure stands beside its limit and, where that is missed, the
+word SHORT.
 """
 
-import os
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 
+import fit_in_vivo
 import numpy as np
 import pandas as pd
+from foreign_sets import (
+    AGREEMENT,
+    BUILD,
+    DOUBTFUL_SNR,
+    FITTED_PPM,
+    UNCHANGING,
+    Clock,
+    Options,
+    calibrated,
+    change_of,
+    doubts,
+    errors_of_lcmodel,
+    estimates,
+    load,
+    mark,
+    model_for,
+    print_doubtful,
+    ratio_of,
+    rms,
+    se,
+    sequence_of,
+    slope_of,
+    true_ratio,
+)
 from numpy.typing import NDArray
 
-from mrsflow import nifti_mrs
 from mrsflow.basis_sets import basis as basis_sets
-from mrsflow.basis_sets import basis_formats, broad_lines, extra_signals, macromolecules, presets, sequences
-from mrsflow.basis_sets.basis import Basis
+from mrsflow.basis_sets import extra_signals, sequences
 from mrsflow.basis_sets.sequences import Sequence
-from mrsflow.fitting import dynamic, fit, uncertainty
+from mrsflow.fitting import dynamic, uncertainty
 from mrsflow.fitting.fit import FitResult
 from mrsflow.fitting.fit_model import Model
 
-SHARED = Path(os.environ.get("MRSFLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-FOREIGN, REAL, BOLD = (SHARED / "reference" / name for name in ("foreign", "real", "bold"))
-BUILD = Path("build/fit_truth")
-FITTED_PPM = (0.5, 4.2)
-PRESETS = {"siemens": "siemens_svs_se", "ge": "ge_probe_p", "philips": "philips_press"}
 LEVELS = {
     "Glx/tNAA": 4, "Glx/tCr": 5, "tNAA/tCr": 4, "tCho/tCr": 5, "Ins/tCr": 8, "Glu/tCr": 8, "GSH/tCr": 15,
     "GABA/tCr": 25, "Gln/tCr": np.inf,
@@ -40,245 +55,17 @@ BY_CHANCE = ("GABA/tCr",)
 """Ratios whose bias may also be within two standard errors."""
 MOVES = {"Glx/tNAA": 3, "Glx/tCr": 3, "tNAA/tCr": 3, "Ins/tCr": 5}
 """Ratios, and how far (%) noise may move them."""
-CALIBRATED = (0.8, 1.3)
-DOUBTFUL_PERCENT, DOUBTFUL_SNR = 5.0, 40.0
 CONSTANT = ("Glx/tNAA", "Glu/tCr")
 FALSE_CHANGE = 1.0
 RESPONSES = {"Glu": ("Glu/tCr", "Glx/tNAA"), "Gln": ("Gln/tCr",), "NAA+NAAG": ("tNAA/tCr",)}
 """What changes in the sets of *response*, and the ratios that show it."""
 SLOPE = (0.95, 1.05)
-AGREEMENT = {"tNAA/tCr": 10, "tCho/tCr": 10, "Ins/tCr": 10, "Glx/tCr": 15}
-"""Largest difference (%) from LCModel in vivo."""
-STILL, ALWAYS_STILL = 6.0, 2.0
-UNCHANGING = ("Glx/tNAA", "Glx/tCr", "Ins/tCr", "tNAA/tCr")
-NEGATIVE = -2.0
-TOLD = {
-    "3T": {"Glu": (0.16, 0.79), "Glx": (0.00, 0.47), "tNAA": (0.08, 0.17)},
-    "7T": {"Glu": (0.08, 0.26), "Glx": (0.04, 0.25), "tNAA": (0.07, 0.11)},
-}
-"""Mean and SD (%) of FSL-MRS told the linewidth: Wilson, Finney, Clarke 2026 (wtclarke/fmrs_bold_dynamic_fitting)."""
-BOLD_SD = {"Glu": 1.1, "Glx": 1.1, "tNAA": 1.4}
-BOLD_BIAS = 0.15
 MOVED_SD = 0.1
 """What the input's order, shift, phase and unit may change, in standard deviations."""
 NAMED_PERCENT = 90.0
 """Part of wrong results that must be doubtful or failed."""
 CORRUPTED = 1.0
 """What a bad block may change in its neighbours, %."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How the parts are run.
-
-    Attributes
-    ----------
-    basis : {"own", "vendor"}
-        Simulated; or the set of the scanner's vendor, with our macromolecules where it has none.
-    every : int
-        Use every n-th spectrum, voxel or session.
-    own_basis : str
-        Files to use as own basis sets, ``{name}`` standing for siemens, ge, philips, siemens30 or philips30.
-    """
-
-    basis: str = "own"
-    every: int = 1
-    own_basis: str = ""
-
-    @property
-    def strictness(self) -> float:
-        """Factor of the limits of bias."""
-        return 0.5 if self.basis == "vendor" else 1.0
-
-
-# ------------------------------------------------------------------------------------------------ basis sets and models
-
-
-def own_basis(vendor: str, echo_time_ms: float, frequency: float, pattern: str = "") -> Basis:
-    """Simulate the basis set of a vendor's PRESS by its preset, macromolecules included."""
-    if pattern:
-        return basis_formats.load(pattern.format(name=vendor + ("" if echo_time_ms == 35 else f"{echo_time_ms:g}")))
-    return sequences.cached(BUILD / "basis", _sequence(vendor, echo_time_ms), frequency, macromolecules=True)
-
-
-def _sequence(vendor: str, echo_time_ms: float) -> Sequence:
-    """PRESS of a vendor, by its preset."""
-    unsaid = dict.fromkeys(("te1_ms", "mixing_time_ms", "refocusing", "basis"))
-    protocol = {**unsaid, "sequence": "press", "echo_time_ms": echo_time_ms, "preset": PRESETS[vendor]}
-    return Sequence.from_protocol(presets.filled(protocol, vendor))
-
-
-def with_macromolecules(basis: Basis, frequency: float, dwell_time: float, n_points: int) -> Basis:
-    """Match a basis file to data and, where it has no macromolecules, append ours."""
-    if not any(broad_lines.is_macromolecule(name) for name in basis.names):
-        basis = macromolecules.chosen(basis, "default")
-    return basis_sets.match(basis, frequency, "1H", dwell_time, n_points)
-
-
-@cache
-def model_for(
-    vendor: str, options: Options, frequency: float, dwell_time: float = 2.5e-4, n_points: int = 2048
-) -> Model:
-    """Model of the foreign sets of a vendor."""
-    if options.basis == "vendor":
-        name = {"siemens": "Siemens", "ge": "GE", "philips": "Philips"}[vendor]
-        published = basis_formats.load(SHARED / "data" / "basis" / f"3T_PRESS_{name}_35ms_noMM.BASIS")
-        return Model(with_macromolecules(published, frequency, dwell_time, n_points), FITTED_PPM)
-    own = own_basis(vendor, 35, frequency, options.own_basis)
-    return Model(basis_sets.match(own, frequency, "1H", dwell_time, n_points), FITTED_PPM)
-
-
-@dataclass(frozen=True)
-class TruthSet:
-    """Spectra (n, points) with their table, a row for each."""
-
-    fids: NDArray[np.complexfloating]
-    truth: pd.DataFrame
-    frequency: float
-
-    def chosen(self, rows: NDArray | pd.Series) -> "TruthSet":
-        """Give the spectra for which `rows` is true."""
-        rows = np.asarray(rows)
-        return replace(self, fids=self.fids[rows], truth=self.truth[rows].reset_index(drop=True))
-
-    def sessions(self) -> Iterator[tuple[str, "TruthSet"]]:
-        """Sessions one after the other, in the order of the table."""
-        for name in dict.fromkeys(self.truth["session"]):
-            yield name, self.chosen(self.truth["session"] == name)
-
-    def every(self, column: str, step: int) -> "TruthSet":
-        """Every n-th value of a column."""
-        return self.chosen(self.truth[column].isin(list(dict.fromkeys(self.truth[column]))[::step]))
-
-
-def load(name: str) -> TruthSet:
-    """Read one set of ``reference/foreign``: what was made, and how a session reads it."""
-    scan = nifti_mrs.read(FOREIGN / f"{name}_svs.nii.gz")
-    truth = pd.read_csv(FOREIGN / f"{name}_truth.tsv", sep="\t")
-    design = pd.read_csv(FOREIGN / f"{name}_design.tsv", sep="\t").drop(columns=["session"])
-    return TruthSet(scan.ordered("DIM_DYN"), truth.merge(design, on="spectrum"), scan.spectrometer_frequency)
-
-
-# ------------------------------------------------------------------------------------------------- fits and quantities
-
-
-class Clock:
-    """CPU time and number of what was fitted."""
-
-    def __init__(self) -> None:
-        self.spent, self.n = 0.0, 0
-
-    def fit(self, fids: NDArray, model: Model, terms: dynamic.Terms | None = None) -> FitResult | None:
-        """Fit spectra together, None when none of them can be."""
-        start = time.process_time()
-        try:
-            return fit.fit_session(fids, model, terms)
-        except fit.FitError as error:
-            print(f"    failed: {error}")
-            return None
-        except np.linalg.LinAlgError as error:
-            print(f"    crashed: {error}{mark(False)}")
-            return None
-        finally:
-            self.spent, self.n = self.spent + time.process_time() - start, self.n + 1
-
-    def __str__(self) -> str:
-        return f"{self.spent / max(self.n, 1):.2f} CPU-s each ({self.n})"
-
-
-def doubts(result: FitResult) -> tuple[str, ...]:
-    """Why each block is doubtful, empty where it is not."""
-    return tuple(getattr(result, "doubts", ())) or ("",) * len(result.amplitudes)
-
-
-def ratio_of(result: FitResult, quantity: str, block: int = 0) -> tuple[float, float]:
-    """Ratio and its SD."""
-    weights = (uncertainty.weights_of(result.names, part) for part in quantity.split("/"))
-    return uncertainty.ratio(*weights, result.amplitudes[block], result.covariance[block])
-
-
-def true_ratio(row: pd.Series, quantity: str) -> float:
-    """Ratio of a row of a truth table."""
-    names = tuple(row.index)
-    amounts = (uncertainty.weights_of(names, part) for part in quantity.split("/"))
-    above, below = (sum(float(row[name]) for name, w in zip(names, weights, strict=True) if w) for weights in amounts)
-    return above / below
-
-
-def slope_of(values: NDArray, course: NDArray) -> tuple[float, NDArray]:
-    """Relative change of values (B) for each unit of a course (B), and its gradient by the values.
-
-    >>> float(slope_of(np.array([9.0, 11.0]), np.array([0.0, 1.0]))[0])
-    0.2
-    """
-    centred = course - course.mean()
-    weights = centred / (centred @ centred)
-    mean = values.mean()
-    slope = float(weights @ values / mean)
-    return slope, weights / mean - slope / (values.size * mean)
-
-
-def change_of(result: FitResult, quantity: str, course: NDArray) -> tuple[float, float]:
-    """Relative change of a ratio over a course, by least squares, and its SD from the joint covariance."""
-    n_blocks, m = result.amplitudes.shape
-    usable = np.flatnonzero(np.all(np.isfinite(result.amplitudes), axis=1))
-    above, below = (uncertainty.weights_of(result.names, part) for part in quantity.split("/"))
-    values = np.array([ratio_of(result, quantity, b)[0] for b in usable])
-    slope, by_value = slope_of(values, course[usable])
-    gradient = np.zeros((n_blocks, m))
-    for b, value, weight in zip(usable, values, by_value, strict=True):
-        gradient[b] = weight * (above - value * below) / (below @ result.amplitudes[b])
-    covariance = result.joint_covariance.reshape(n_blocks, m, n_blocks, m)[np.ix_(usable, range(m), usable, range(m))]
-    part = gradient[usable]
-    return slope, float(np.sqrt(np.einsum("am,ambn,bn->", part, covariance, part)))
-
-
-def rms(values: NDArray | pd.Series) -> float:
-    """Root mean square."""
-    return float(np.sqrt(np.mean(np.square(values)))) if len(values) else np.nan
-
-
-def se(values: NDArray | pd.Series) -> float:
-    """Give the standard error of a mean."""
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
-
-
-def mark(met: bool) -> str:
-    """Say whether a limit is met."""
-    return "" if met else "  SHORT"
-
-
-def calibrated(z: float) -> str:
-    """Z with its mark."""
-    return f"{z:5.2f}{mark(CALIBRATED[0] <= z <= CALIBRATED[1])}"
-
-
-def estimates(part: TruthSet, model: Model, quantities: tuple[str, ...], clock: Clock) -> pd.DataFrame:
-    """Fit every spectrum alone: a row for each spectrum and ratio, with the columns of the truth."""
-    rows = []
-    for fid, (_, row) in zip(part.fids, part.truth.iterrows(), strict=True):
-        result = clock.fit(fid, model)
-        doubt = "failed" if result is None else doubts(result)[0]
-        for quantity in quantities:
-            found, sd = (np.nan, np.nan) if result is None else ratio_of(result, quantity)
-            true = true_ratio(row, quantity)
-            errors = {"error": 100 * (found / true - 1), "z": (found - true) / sd, "doubt": doubt}
-            rows.append({**row, "quantity": quantity, "value": found, "sd": sd, "true": true, **errors})
-    return pd.DataFrame(rows)
-
-
-def print_doubtful(table: pd.DataFrame) -> None:
-    """Print the share of doubtful spectra among those of enough SNR."""
-    spectra = table.drop_duplicates("spectrum" if "set" not in table else ["set", "spectrum"])
-    clear = spectra[spectra["snr"] >= DOUBTFUL_SNR]
-    named = clear["doubt"] != ""
-    share = 100 * named.mean()
-    print(f"  doubtful at SNR >= {DOUBTFUL_SNR:g}: {share:.0f} % of {len(clear)}{mark(not share > DOUBTFUL_PERCENT)}")
-    for reason, count in clear.loc[named, "doubt"].value_counts().items():
-        print(f"    {count} x {reason}")
-
-
-# --------------------------------------------------------------------------------------------------------------- parts
 
 
 def part_levels(options: Options) -> None:
@@ -308,25 +95,6 @@ def part_levels(options: Options) -> None:
             + (f"   {peer[quantity]:+6.1f}" if quantity in peer else "")
         )
     print_doubtful(table)
-
-
-def errors_of_lcmodel() -> dict[str, float]:
-    """Median error (%) of LCModel on the same spectra, by ratio.
-
-    ``lcmodel_levels.tsv``: LCModel 6.3 with its defaults and own macromolecules, 4.0 to 0.2 ppm, the vendor's own basis
-    set without what LCModel simulates, without ascorbate, glycine and phosphorylethanolamine, as its sets often are.
-    """
-    found = pd.read_csv(Path(__file__).with_name("lcmodel_levels.tsv"), sep="\t")
-    errors: dict[str, list[float]] = {}
-    for vendor, rows in found.groupby("set"):
-        truth = load(f"levels_{vendor}").truth
-        for row in rows.itertuples():
-            above, below = (
-                sum(truth.iloc[row.spectrum].get(name, 0.0) for name in uncertainty.TOTALS.get(part, (part,)))
-                for part in row.ratio.split("/")
-            )
-            errors.setdefault(row.ratio, []).append(100 * (row.value / (above / below) - 1))
-    return {ratio: float(np.median(values)) for ratio, values in errors.items()}
 
 
 def part_noise(options: Options) -> None:
@@ -443,7 +211,7 @@ def part_extra(options: Options) -> None:
         silent += len(beyond) > 0 and not said
         added = "-"
         if name := NAMED.get(kind.partition("_")[0]):
-            wider = Model(extra_signals.add(model.basis, (name,), _sequence("siemens", 35)), FITTED_PPM)
+            wider = Model(extra_signals.add(model.basis, (name,), sequence_of("siemens", 35)), FITTED_PPM)
             chosen = part.chosen((part.truth["voxel"] == voxel) & (part.truth["extra"] == kind))
             added = _beyond(estimates(chosen, wider, tuple(LEVELS), clock))
         print(f"    voxel {voxel} {kind:17s} {_beyond(own)}; {said or 'ok'}; with {name or 'nothing'}: {added}")
@@ -521,162 +289,6 @@ def _model_with_twin(model: Model, name: str) -> Model:
     return Model(basis, FITTED_PPM)
 
 
-def part_bold(options: Options) -> None:
-    """Change that the dynamic fit finds when only the linewidth follows the task, beside FSL-MRS told the linewidth."""
-    for field, told in TOLD.items():
-        scan = nifti_mrs.read(BOLD / f"{field}_svs.nii.gz")
-        design = pd.read_csv(BOLD / f"{field}_design.tsv", sep="\t")
-        fids, clock = scan.ordered("DIM_DYN"), Clock()
-        basis = basis_formats.load(BOLD / f"basis_{field}")
-        sampling = (scan.spectrometer_frequency, "1H", scan.dwell_time, fids.shape[-1])
-        model = Model(basis_sets.match(basis, *sampling), FITTED_PPM)
-        rows = []
-        for name in list(dict.fromkeys(design["session"]))[:: options.every]:
-            session = design[design["session"] == name]
-            task = session["task"].to_numpy(float)
-            terms = dynamic.terms(model.names, {"task": task}, len(task))
-            result = clock.fit(fids[session["spectrum"]], model, terms)
-            m = len(model.names)
-            constant, step = (
-                [result.terms.index((metabolite, term)) for metabolite in model.names] for term in ("constant", "task")
-            )
-            for quantity in told:
-                weights = uncertainty.weights_of(model.names, quantity)
-                above, below = (np.zeros(2 * m) for _ in range(2))
-                above[step], below[constant] = weights, weights
-                found = uncertainty.ratio(above, below, result.coefficients, result.coefficient_covariance)
-                rows.append((quantity, *(100 * np.array(found))))
-        table = pd.DataFrame(rows, columns=["quantity", "change", "sd"])
-        least = linear_changes(fids, design, model, tuple(told))
-        print(
-            f"  {field}: {clock}; mean +/- SE %, SD over sessions (FSL-MRS told: mean, SD), reported SD; SD of linear "
-            "least squares told the lines, all amounts free, macromolecules and lipids constant"
-        )
-        for quantity, (mean, scatter) in told.items():
-            own = table[table["quantity"] == quantity]
-            change, error, sd = own["change"].mean(), se(own["change"]), own["change"].std()
-            met = abs(change) <= max(BOLD_BIAS, 2 * error), not sd > BOLD_SD[quantity] * scatter
-            print(
-                f"    {quantity:4s} {change:+6.2f} +/- {error:4.2f}{mark(met[0]):7s} SD {sd:4.2f}{mark(met[1]):7s} "
-                f"({mean:+5.2f}, {scatter:4.2f}; ratio {sd / scatter:4.2f} of {BOLD_SD[quantity]})   "
-                f"reported {rms(own['sd']):4.2f}   {least[quantity]['free']:4.2f}, {least[quantity]['constant']:4.2f}"
-            )
-
-
-def linear_changes(
-    fids: NDArray, design: pd.DataFrame, model: Model, quantities: tuple[str, ...]
-) -> dict[str, dict[str, float]]:
-    """SD over sessions (%) of the change of task against rest by linear least squares, with Voigt lines of the mean.
-
-    The difference of both spectra is a sum of all signals and of what a little width, shift and phase change.
-    """
-    basis, names, time = model.basis.fids, model.names, np.arange(fids.shape[-1]) * model.dwell_time
-    constant = np.array([not name.startswith(("MM", "Lip")) for name in names])
-    found: dict[str, dict[str, list[float]]] = {quantity: {"free": [], "constant": []} for quantity in quantities}
-
-    def real(signals: NDArray) -> NDArray:
-        spectra = model.spectrum(np.atleast_2d(signals))
-        return np.concatenate([spectra.real, spectra.imag], axis=-1).T
-
-    for _, session in design.groupby("session"):
-        spectra, task = fids[session["spectrum"]], session["task"].to_numpy(bool)
-        mean, difference = spectra.mean(axis=0), spectra[task].mean(axis=0) - spectra[~task].mean(axis=0)
-        fits = []
-        for lorentz in np.arange(0.5, 6.0, 0.5):
-            for gauss in np.arange(3.0, 15.0):
-                decay = np.exp(-np.pi * lorentz * time - (np.pi * gauss * time) ** 2 / (4 * np.log(2)))
-                amounts, misfit, *_ = np.linalg.lstsq(real(basis * decay), real(mean)[:, 0], rcond=None)
-                fits.append((float(misfit[0]), amounts, decay))
-        _, amounts, decay = min(fits, key=lambda one: one[0])
-        whole = amounts @ (basis * decay)
-        little = np.array([-time * whole, 1j * time * whole, 1j * whole])
-        for kind, kept in (("free", np.ones(len(names), bool)), ("constant", constant)):
-            columns = real(np.vstack([(basis * decay)[kept], little]))
-            changes = np.zeros(len(names))
-            changes[kept] = np.linalg.lstsq(columns, real(difference)[:, 0], rcond=None)[0][: kept.sum()]
-            for quantity in quantities:
-                weights = uncertainty.weights_of(names, quantity)
-                found[quantity][kind].append(100 * float(weights @ changes / (weights @ amounts)))
-    return {
-        quantity: {kind: float(np.std(values, ddof=1)) for kind, values in kinds.items()}
-        for quantity, kinds in found.items()
-    }
-
-
-def part_real(options: Options) -> None:
-    """Put scans in vivo beside LCModel, at their own noise and with noise added."""
-    scans = pd.read_csv(REAL / "scans.tsv", sep="\t").iloc[:: options.every]
-    peers = pd.read_csv(REAL / "peers.tsv", sep="\t")
-    peers = peers[peers["program"].str.startswith("LCModel")]
-    agreeing = 0
-    for scan in scans.itertuples():
-        fids, model = _real(scan, options)
-        design = pd.read_csv(REAL / f"{scan.scan}_design.tsv", sep="\t")
-        clock = Clock()
-        results = [clock.fit(fid, model) for fid in fids]
-        if results[0] is None:
-            continue
-        design = design.assign(result=results)
-        lcmodel = peers[peers["scan"] == scan.scan].groupby(["ratio", "noise_factor"])["value"].mean()
-        print(f"  {scan.scan}: {clock}; noise x1, 1.5, 2, 3 (LCModel); difference % (limit); moved % +/- SE (LCModel)")
-        agrees = True
-        for quantity in dict.fromkeys((*AGREEMENT, *UNCHANGING, "Glu/tCr")):
-            met, line = _real_row(design, quantity, lcmodel[quantity])
-            agrees &= met
-            print(f"    {quantity:9s} {line}")
-        agreeing += agrees
-        _print_macromolecules(design)
-        reasons = [reason for result in results if result is not None for reason in doubts(result) if reason]
-        print(f"    doubtful {len(reasons)} of {len(results)}: {'; '.join(dict.fromkeys(reasons)) or '-'}")
-        picture({scan.scan: results[0]}, BUILD / f"real_{scan.scan}_{options.basis}")
-    needed = len(scans) if options.basis == "vendor" else len(scans) - 1
-    print(f"  agree with LCModel: {agreeing} of {len(scans)} scans (at least {needed}){mark(agreeing >= needed)}")
-    known = ", ".join(f"{ratio} {error:+.0f}" for ratio, error in errors_of_lcmodel().items())
-    print(f"  where the truth is known (levels) LCModel's own median error is, in %: {known}")
-
-
-def _real(scan: tuple, options: Options) -> tuple[NDArray, Model]:
-    """Spectra of a scan and the model with the basis that is asked for."""
-    read = nifti_mrs.read(REAL / f"{scan.scan}_svs.nii.gz")
-    fids = read.ordered("DIM_DYN")
-    sampling = (read.spectrometer_frequency, read.dwell_time, fids.shape[-1])
-    if options.basis == "vendor":
-        return fids, Model(with_macromolecules(basis_formats.load(SHARED / "data" / scan.basis), *sampling), FITTED_PPM)
-    own = own_basis(scan.scan.split("-")[0], scan.echo_time_ms, sampling[0], options.own_basis)
-    return fids, Model(basis_sets.match(own, sampling[0], "1H", *sampling[1:]), FITTED_PPM)
-
-
-def _real_row(design: pd.DataFrame, quantity: str, lcmodel: pd.Series) -> tuple[bool, str]:
-    """Whether a ratio agrees with LCModel, and its line: values, difference, movement with noise."""
-    values = [np.nan if result is None else ratio_of(result, quantity)[0] for result in design["result"]]
-    by_noise = pd.Series(values).groupby(design["noise_factor"]).mean()
-    cells = " ".join(f"{by_noise[k]:5.3f} ({lcmodel[k]:5.3f})" for k in by_noise.index)
-    difference = min((100 * (by_noise[1.0] / lcmodel[k] - 1) for k in (1.0, 1.5)), key=abs)
-    limit = AGREEMENT.get(quantity, np.inf)
-    met = abs(difference) <= limit
-    noisy = 100 * (np.array(values)[design["noise_factor"] == 3] / by_noise[1.0] - 1)
-    moved, peer = noisy.mean(), 100 * (lcmodel[3.0] / lcmodel[1.0] - 1)
-    still = abs(moved) <= max(STILL, 2 * se(noisy)) and abs(moved) <= max(abs(peer), ALWAYS_STILL, 2 * se(noisy))
-    text = (
-        f"{cells}   {difference:+6.1f} ({limit:3.0f}){mark(met):7s}   {moved:+6.1f} +/- {se(noisy):3.1f} ({peer:+5.1f})"
-    )
-    return met, text + mark(still or quantity not in UNCHANGING)
-
-
-def _print_macromolecules(design: pd.DataFrame) -> None:
-    """Print the most negative macromolecule in standard deviations."""
-    found = [
-        (result.amplitudes[0][k] / np.sqrt(result.covariance[0][k, k]), name)
-        for result in design["result"]
-        if result is not None
-        for k, name in enumerate(result.names)
-        if name.startswith(("MM", "Mac", "Lip"))
-    ]
-    if found:
-        least, name = min(found)
-        print(f"    least macromolecule or lipid: {name} {least:+.1f} SD{mark(least >= NEGATIVE)}")
-
-
 def part_cost(options: Options) -> None:
     """CPU time of a spectrum, of a session of six blocks, and of its dynamic fit."""
     spectra = load("levels_siemens").chosen(np.arange(20) % 4 == 0)
@@ -726,25 +338,6 @@ def _moved(before: FitResult, after: FitResult) -> float:
     return largest
 
 
-def picture(fits: dict[str, FitResult], stem: Path) -> Path:
-    """Draw data, fit, baseline and residual of fits, one above the other."""
-    from mrsflow.reporting import figures
-
-    with figures.style():
-        figure, panels = figures.new_figure(50 * len(fits), nrows=len(fits), sharex=True, squeeze=False)
-        for axes, (title, result) in zip(panels[:, 0], fits.items(), strict=True):
-            top = result.data[0].max()
-            axes.plot(result.ppm, result.data[0], "k", linewidth=0.6, label="data")
-            axes.plot(result.ppm, result.fit[0], "C3", linewidth=0.8, label="fit")
-            axes.plot(result.ppm, result.baseline[0], "C0", linewidth=0.8, label="baseline")
-            axes.plot(result.ppm, result.data[0] - result.fit[0] + 1.1 * top, "0.5", linewidth=0.5, label="residual")
-            axes.set(title=title, yticks=[])
-        figures.ppm_axis_of(panels[-1, 0], (0.2, 4.2))
-        figures.legend_below(figure, panels[0, 0])
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        return figures.save(figure, stem)[0]
-
-
 PARTS: dict[str, Callable[[Options], None]] = {
     "levels": part_levels,
     "noise": part_noise,
@@ -752,8 +345,8 @@ PARTS: dict[str, Callable[[Options], None]] = {
     "response": part_response,
     "extra": part_extra,
     "wrong": part_wrong,
-    "bold": part_bold,
-    "real": part_real,
+    "bold": fit_in_vivo.part_bold,
+    "real": fit_in_vivo.part_real,
     "cost": part_cost,
     "invariance": part_invariance,
 }

@@ -24,8 +24,8 @@ import mrsflow  # noqa: F401  (one BLAS thread, before numpy)
 import fit_foreign
 import numpy as np
 import pandas as pd
-from fit_foreign import SHARED, picture, rms
 from fit_simulation import LINE_SHAPES, spectra_of
+from foreign_sets import SHARED, Options, change_of, doubts, picture, rms, slope_of
 
 from mrsflow import nifti_mrs, water
 from mrsflow.basis_sets import basis as basis_sets
@@ -123,7 +123,7 @@ def part_main(model: Model, every: int) -> None:
             )
     print_calibration(table)
     clear = [r for r, snr, art in zip(results, truth["snr"], truth["artefact"], strict=True) if snr >= 40 and not art]
-    doubtful = [reason for result in clear for reason in fit_foreign.doubts(result) if reason]
+    doubtful = [reason for result in clear for reason in doubts(result) if reason]
     print(f"  doubtful of the clean ones at SNR >= 40: {len(doubtful)} of {len(clear)} (limit 5 %)")
     left = [row["residual_ratio"] for result in results for row in result.quality]
     print(f"  residual SD / noise SD: mean {np.mean(left):.3f}, largest {np.max(left):.3f}")
@@ -289,10 +289,10 @@ def part_dynamic(model: Model, every: int) -> None:
     for session in range(0, 20, every):
         blocks = fids[8 * session : 8 * session + 8]
         values = np.array([true_value(model.names, "Glx/tNAA", truth.iloc[8 * session + b]) for b in range(8)])
-        true, _ = fit_foreign.slope_of(values, course)
+        true, _ = slope_of(values, course)
         for label, constant in (("all on the course", ()), ("others constant", others)):
             terms = dynamic.terms(model.names, {"course": course}, 8, constant)
-            found, sd = fit_foreign.change_of(fit.fit_session(blocks, model, terms), "Glx/tNAA", course)
+            found, sd = change_of(fit.fit_session(blocks, model, terms), "Glx/tNAA", course)
             errors[label].append((100 * (found - true), 100 * sd))
         ends = [fit.fit_session(blocks[b], model) for b in (0, 4)]
         first, last = (value(model.names, "Glx/tNAA", r.amplitudes[0], r.covariance[0])[0] for r in ends)
@@ -418,7 +418,7 @@ def main(
     known = (*PARTS, *fit_foreign.PARTS)
     if unknown := set(parts or known) - set(known):
         raise InputError(f"--parts: {', '.join(sorted(unknown))} not known; choose of {', '.join(known)}")
-    model, options = the_model(), fit_foreign.Options(basis, every, own_basis)
+    model, options = the_model(), Options(basis, every, own_basis)
     for name in parts or known:
         part: Callable = fit_foreign.PARTS.get(name) or globals()[f"part_{name}"]
         print(f"{name}: {str(part.__doc__).splitlines()[0]}", flush=True)

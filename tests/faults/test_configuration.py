@@ -104,6 +104,23 @@ def test_any_value_at_any_key_is_accepted_or_one_line(key, value):
         assert "\n" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("section", "text"), [("study", {"freeze": "true"}), ("group", {"draws": "99"}), ("quality", {"rules": "[]"})]
+)
+def test_a_value_given_as_text_is_refused_with_how_to_write_it(section, text):
+    """Snakemake gives --config 'study={freeze: true}' as text."""
+    (value,) = text.values()
+    with pytest.raises(InputError, match="comes from --config with braces") as caught:
+        config.checked({**CONFIG, section: {**CONFIG.get(section, {}), **text}})
+    assert f"write {value} without quotes into a configuration file" in str(caught.value)
+
+
+def test_text_that_is_no_value_of_the_right_kind_is_no_matter_of_quotes():
+    with pytest.raises(InputError) as caught:
+        config.checked({**CONFIG, "study": {**CONFIG["study"], "freeze": "perhaps"}})
+    assert "--config" not in str(caught.value)
+
+
 def test_aliases_that_swell_are_refused_at_once():
     value = ["x"] * 10
     for _ in range(9):

@@ -427,4 +427,24 @@ def _said(error: Any) -> list[str]:
             lines.append(f"{before}unknown key {unknown!r}" + (f", did you mean {near[0]!r}?" if near else ""))
         return lines
     allowed = f" ({error.schema['description']})" if "description" in error.schema else ""
-    return [f"{before}{error.message}{allowed}"]
+    return [f"{before}{error.message}{allowed}{_way_out_of_text(error)}"]
+
+
+def _way_out_of_text(error: Any) -> str:
+    """Say how a number or a switch is written that was given as text: in quotes, or by Snakemake's --config."""
+    if error.validator != "type" or not isinstance(error.instance, str) or len(error.instance) > 80:
+        return ""
+    import yaml
+
+    try:
+        meant = yaml.safe_load(error.instance)
+    except yaml.YAMLError:
+        return ""
+    allowed = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+    if not any(_validator("config").is_type(meant, name) for name in allowed):
+        return ""
+    return (
+        f"; {error.instance!r} is text here, as it stands in quotes or comes from --config with braces: write "
+        f"{error.instance} without quotes into a configuration file, which may be one more: --configfile "
+        "config/config.yaml more.yaml"
+    )

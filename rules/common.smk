@@ -23,7 +23,7 @@ from mrsflow.basis_sets.presets import refuse_unknown_timing
 from mrsflow.errors import InputError
 from mrsflow.files import digest_of
 from mrsflow.study import config as study_config
-from mrsflow.study import layout, records
+from mrsflow.study import layout, records, regressors, session_facts
 from mrsflow.study.study import before_jobs, table_paths
 
 if not workflow.overwrite_configfiles:
@@ -266,6 +266,16 @@ def raw_of(key):
     """Raw files and folders of a session, as its rows name them."""
     rows = [row for row in rows_of_sessions()[key] if row["role"] not in layout.MAPS]
     return [path for row in rows for path in row["raw"]]
+
+
+def rows_of_regressors(wildcards):
+    """Digest of what the tables say of a job's sessions in the columns that regressors name."""
+    tables = STUDY.sessions, STUDY.participants
+    rows = [
+        session_facts.row_of(*tables, config["fit"], key)
+        for key in sessions_of(wildcards)
+    ]
+    return digest_of(rows) if any(rows) else ""
 
 
 def state_of_raw(key):

@@ -22,6 +22,8 @@ rule fit:
         script=script("fit"),
         code=code("fit"),
         config=settings("study", "protocols", "blocks", "fit"),
+        regressors=lambda wildcards: contents_of(*regressors.files_of(config["fit"])),
+        rows=rows_of_regressors,
         sessions=sessions_of,
     message:
         "Fitting {wildcards.batch}"

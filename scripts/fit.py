@@ -1,5 +1,6 @@
 """Rule fit: linear-combination fit of every block."""
 
+from functools import partial
 from pathlib import Path
 
 from mrsflow.run import run
@@ -18,12 +19,13 @@ def main(config: str, sessions: list[str], status: Path) -> None:
         Table to write: what happened to each session.
     """
     from mrsflow.quantification.fit_files import fit_session_files
-    from mrsflow.study import layout, records
+    from mrsflow.study import layout, records, regressors, session_facts
     from mrsflow.study.config import load, macromolecules_of, needs_mean
     from mrsflow.study.study import has_maps, read_study
 
     settings = load(config)
-    rows = read_study(settings, sessions).samples
+    study = read_study(settings, sessions)
+    rows = study.samples
     samples, nulled = rows.query("role == 'svs'"), set(rows.query("role == 'mm'")["key"])
     output = Path(settings["output"])
 
@@ -46,16 +48,30 @@ def main(config: str, sessions: list[str], status: Path) -> None:
         record = records.read_record(output, "measure_tissue", key) or {"outputs": {}}
         return [output / name for name in record["outputs"]] if measured_tissue else None
 
+    def events(key: str) -> list[Path]:
+        """Events tables of a session, where regressors are made of them."""
+        if not settings["fit"]["regressors"]:
+            return []
+        return [path for path in records.outputs_of(output, "convert", key) if path.name.endswith("_events.tsv")]
+
     def fit(item: records.Work) -> list[Path]:
         written = records.outputs_of(output, "preprocess", item.key)
         own = [path for path in written if path.name.endswith(layout.MACROMOLECULES)]
         measured = means(item.key) or (own if "measured" in source(item.key).values() else [])
-        own = (bases(item.key), item.settings, next(iter(measured), None), tissue(item.key))
+        row, event = item.settings["row"], settings["blocks"]["event"]
+        facts = partial(session_facts.facts_of, item.key, settings["fit"], event, events(item.key), row)
+        own = (bases(item.key), item.settings, next(iter(measured), None), tissue(item.key), facts)
         return fit_session_files(item.key, written, *own)
 
     def work_of(key: str) -> records.Work:
-        inputs = [*bases(key).values(), *means(key), *(tissue(key) or [])]
-        return records.Work(key, inputs, {**settings["fit"], "macromolecules": source(key)}, after="preprocess")
+        given = regressors.files_of(settings["fit"])
+        inputs = [*bases(key).values(), *means(key), *(tissue(key) or []), *given]
+        own = {
+            "macromolecules": source(key),
+            "event": settings["blocks"]["event"],
+            "row": session_facts.row_of(study.sessions, study.participants, settings["fit"], key),
+        }
+        return records.Work(key, inputs, settings["fit"] | own, after="preprocess")
 
     work = [work_of(key) for key in sessions]
     stop = settings["on_error"] == "stop"

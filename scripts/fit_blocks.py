@@ -19,6 +19,7 @@ def main(
     free: list[str] | None = None,
     macromolecules: str | None = None,
     fitter: str = "mrsflow",
+    follow: list[str] | None = None,
 ) -> None:
     """Fit spectra with a basis set and write amplitudes with standard deviations.
 
@@ -38,8 +39,10 @@ def main(
     model : str
         Amplitudes free in each spectrum, or as the time models of the design say.
     design : Path
-        Table: spectrum, session (a label), onset_s, duration_s, and a column for each time model. Spectra of one
-        session are fitted together. Without it every spectrum is fitted alone.
+        Table: spectrum, session (a label), onset_s, duration_s, and a column of numbers for each time model. Columns of
+        text are labels that the tables repeat; where one is phase, with baseline for some, area, peak and time to peak
+        of free blocks are among the terms. Spectra of one session are fitted together, hundreds in groups of nearly
+        equal regressors. Without it every spectrum is fitted alone.
     ppm : tuple of float
         Fitted range.
     constants : str
@@ -53,11 +56,16 @@ def main(
         MM... or Mac), `default` for those of the project, or `none`. Without it the basis set is used as it is.
     fitter : str
         Program that fits: mrsflow, or lcmodel where it is installed (LCMODEL_EXEC names it).
+    follow : list of str
+        Dynamic: time models that a metabolite follows, as Glu=task,drift; the others follow all.
     """
     from mrsflow.quantification.fit_files import fit_by_hand
 
     options = (tuple(constant or ()), tuple(free or ()))
-    fit_by_hand(spectra, basis, out, reference, model, design, ppm, constants, *options, macromolecules, fitter)
+    followed = {name: models.split(",") for name, _, models in (text.partition("=") for text in follow or ())}
+    fit_by_hand(
+        spectra, basis, out, reference, model, design, ppm, constants, *options, macromolecules, fitter, followed
+    )
 
 
 if __name__ == "__main__":

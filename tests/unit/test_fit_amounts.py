@@ -72,6 +72,13 @@ def test_terms_compose_the_amplitudes():
     np.testing.assert_allclose(amplitudes, [[2, 10, 1], [2, 11, 3], [2, 12, 5]])
 
 
+def test_a_metabolite_follows_the_models_that_are_named():
+    courses = {"task": [0.0, 1.0, 0.0, 1.0], "drift": [0.0, 1.0, 2.0, 3.0]}
+    found = dynamic.terms(("A", "B"), courses, 4, follow={"A": ["task"]})
+    assert found.names == [("A", "constant"), ("A", "task"), ("B", "constant"), ("B", "task"), ("B", "drift")]
+    np.testing.assert_allclose(found.matrix @ [1, 2, 0, 0, 3], [1, 0, 3, 3, 1, 6, 3, 9])
+
+
 @pytest.mark.parametrize(
     ("courses", "options", "reason"),
     [
@@ -79,6 +86,8 @@ def test_terms_compose_the_amplitudes():
         ({"flat": [1.0, 1.0, 1.0]}, {}, "cannot be told"),
         ({"rise": [0.0, 1.0, 2.0]}, {"constant": ("X",)}, "'X' is not in the basis"),
         ({"rise": [0.0, 1.0, 2.0]}, {"constant": ("A",), "free": ("A",)}, "both"),
+        ({"rise": [0.0, 1.0, 2.0]}, {"follow": {"A": ["fall"]}}, "'A' cannot follow fall; it is constant, free, or"),
+        ({"rise": [0.0, 1.0, 2.0]}, {"free": ("A",), "follow": {"A": ["rise"]}}, "'A' cannot follow rise"),
     ],
 )
 def test_terms_that_make_no_sense_are_refused(courses, options, reason):
@@ -92,9 +101,11 @@ def design(**columns):
 
 
 def test_design_gives_sessions_in_order_of_onset():
-    sessions, courses = dynamic.read_design(design(rise=[0.5, 0.0, 1.0]), "d.tsv", 3)
-    assert {label: list(spectra) for label, spectra in sessions.items()} == {"a": [0, 1], "b": [2]}
-    np.testing.assert_array_equal(courses["rise"], [0.0, 0.5, 1.0])
+    found = dynamic.read_design(design(rise=[0.5, 0.0, 1.0], arm=["x", "x", "y"]), "d.tsv", 4)
+    assert {label: list(spectra) for label, spectra in found.sessions.items()} == {"a": [0, 1], "b": [2]}
+    np.testing.assert_array_equal(found.courses["rise"], [0.0, 0.5, 1.0, np.nan])
+    assert list(found.labels["arm"]) == ["x", "x", "y", ""]
+    np.testing.assert_array_equal(found.spans[:3], [[0, 60], [60, 60], [0, 60]])
 
 
 @pytest.mark.parametrize(
@@ -102,8 +113,10 @@ def test_design_gives_sessions_in_order_of_onset():
     [
         ({"spectrum": [0, 1, 3]}, "line 4: spectrum 3 does not exist"),
         ({"spectrum": [0, 1, 1]}, "two rows"),
-        ({"onset_s": ["x", 0, 0]}, "'onset_s' must hold a number"),
-        ({"rise": [0.0, np.nan, 1.0]}, "'rise' must hold a number"),
+        ({"onset_s": ["x", 0, 0]}, "d.tsv, line 2: onset_s is 'x'; a number is needed"),
+        ({"rise": [0.0, np.nan, 1.0]}, "d.tsv, line 3: rise is empty; a number is needed"),
+        ({"rise": ["0", "0,5", "1"]}, "d.tsv, line 3: rise is '0,5'; a number is needed"),
+        ({"reason": ["a", "b", "c"]}, "'reason' is one that the tables of results have; rename it"),
         ({"session": ["a", None, "b"]}, "'session' must hold a label"),
     ],
 )

@@ -1,6 +1,7 @@
 """Files of a fit by hand: a simulated session in, tables out."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from mrsflow import nifti_mrs
 from mrsflow.axes import time_axis
 from mrsflow.basis_sets import basis_formats, sequences
 from mrsflow.basis_sets.basis_formats import write_basis
+from mrsflow.errors import InputError
 from mrsflow.files import read_table
 from mrsflow.nifti_mrs import Scan
 from mrsflow.quantification import quantify
 from mrsflow.quantification.fit_files import fit_by_hand, fit_session_files
-from mrsflow.study import config
+from mrsflow.study import config, session_facts
 
 MHZ, DWELL, POINTS = 123.25, 5e-4, 1024
 METABOLITES = ("NAA", "Cr", "PCh", "Glu", "Gln", "Ins")
@@ -95,3 +97,78 @@ def test_water_of_another_scale_is_remarked_on_and_touches_no_ratio(folder, tmp_
     assert table.loc["NAA", "per_tcr"].mean() == pytest.approx(10 / 8, rel=0.02)
     amounts = table.loc["NAA", "molar_mM"]
     assert amounts.isna().all() if part == 0 else amounts.mean() == pytest.approx(10 / part, rel=0.03)
+
+
+EVENTS = "onset\tduration\ttrial_type\n600\t1200\tinfusion\n"
+
+
+@pytest.fixture(scope="module")
+def blocks(basis, tmp_path_factory):
+    """Blocks of 5 min whose Glu rises by 10 % while an infusion from 10 to 30 min lasts."""
+    folder = tmp_path_factory.mktemp("session")
+    write_basis(basis, folder / "basis.BASIS")
+    rng, t = np.random.default_rng(2), time_axis(POINTS, DWELL)
+    amounts = np.tile(AMOUNTS, (8, 1))
+    amounts[2:6, METABOLITES.index("Glu")] *= 1.1
+    fids = amounts @ (basis.fids * np.exp(-np.pi * 4 * t))
+    fids = fids + 0.2 * (rng.normal(size=fids.shape) + 1j * rng.normal(size=fids.shape))
+    values = {
+        "block": [f"b{k}" for k in range(8)], "phase": ["baseline"] * 2 + ["infusion"] * 6,
+        "onset_s": [300.0 * k - 600 for k in range(8)], "duration_s": [300.0] * 8,
+    }  # fmt: skip
+    header = {"SpectrometerFrequency": [MHZ], "ResonantNucleus": ["1H"], "EchoTime": 0.03, "dim_5": "DIM_DYN"}
+    header["dim_5_header"] = {name: {"Value": value} for name, value in values.items()}
+    nifti_mrs.write(Scan(fids, ("DIM_DYN",), DWELL, header), folder / "sub-1_ses-1_desc-blocks_svs.nii.gz")
+    (folder / "sub-1_ses-1_events.tsv").write_text(EVENTS)
+    return folder
+
+
+def fitted_terms(folder, fit):
+    """Fit the session of `blocks` as section fit says; terms, quality and arrays."""
+    settings = config.checked(single_arm() | {"fit": fit})["fit"] | {"event": "infusion"}
+    events = folder / "sub-1_ses-1_events.tsv"
+    facts = partial(session_facts.facts_of, "sub-1_ses-1", settings, "infusion", [events], {})
+    names = [path for path in folder.iterdir() if "svs" in path.name]
+    written = fit_session_files("sub-1_ses-1", names, {"p": folder / "basis.BASIS"}, settings, None, facts)
+    found = {path.name.partition("desc-blocks_")[2]: path for path in written}
+    terms = read_table(found["terms.tsv"]).set_index(["metabolite", "term"])
+    return terms, read_table(found["fitquality.tsv"]), np.load(found["mrsfit.npz"])
+
+
+def test_a_session_follows_regressors_of_its_events(blocks):
+    drift, task = {"kind": "polynomial", "degree": 1}, {"kind": "block"}
+    fit = {"model": "dynamic", "regressors": {"task": task, "drift": drift}, "follow": {"Glu": ["task"]}}
+    terms, quality, arrays = fitted_terms(blocks, fit)
+    glu = terms.loc[("Glu", "task")]
+    assert abs(glu["estimate"] - 0.9) < 3 * glu["sd"]
+    assert abs(glu["per_tcr"] - 0.9 / 8) < 3 * glu["per_tcr_sd"]
+    assert ("Glu", "drift") not in terms.index
+    assert {("Glx", "task"), ("Glx", "drift")} <= set(terms.index)
+    assert terms.loc[("Glx", "task"), "lack_of_fit_p"] > 0.01
+    place = [tuple(name) for name in arrays["terms"]].index(("Glu", "task"))
+    assert arrays["coefficients"][place] == pytest.approx(glu["estimate"])
+    covariance, level = arrays["coefficient_covariance"], place - 1  # the constant of Glu comes before
+    assert covariance[place, place] == pytest.approx(glu["sd"] ** 2)
+    together = glu["correlation"] * glu["sd"] * terms.loc[("Glu", "constant"), "sd"]
+    assert covariance[place, level] == pytest.approx(together)
+    assert (quality["status"] == "ok").all()
+
+
+def test_a_course_that_does_not_fit_says_so_and_the_free_course_has_its_outcomes(blocks):
+    terms, quality, _ = fitted_terms(blocks, {"model": "dynamic", "time_model": "linear"})
+    assert terms.loc[("Glx", "linear"), "lack_of_fit_p"] < 0.01
+    assert (quality["status"] == "doubtful").all()
+    assert quality["reason"].str.contains(r"the course of Glx does not follow its time model \(p = .* SE").all()
+    free, quality, arrays = fitted_terms(blocks, {})
+    assert "terms" not in arrays
+    assert (quality["status"] == "ok").all()
+    area = free.loc[("Glu", "auc")]
+    assert abs(area["estimate"] - 0.9 * 20) < 3 * area["sd"]
+    assert free.loc[("Glu", "time_to_peak"), "estimate"] in (2.5, 7.5, 12.5, 17.5)
+    assert free.loc[("Glu", "baseline"), "per_tcr"] == pytest.approx(9 / 8, rel=0.05)
+
+
+def test_an_event_that_a_session_does_not_have_is_named(blocks):
+    fit = {"model": "dynamic", "regressors": {"dose": {"kind": "block", "event": "dose"}}}
+    with pytest.raises(InputError, match=r"fit\.regressors\.dose: sub-1_ses-1 has no event 'dose'; it has infusion"):
+        fitted_terms(blocks, fit)

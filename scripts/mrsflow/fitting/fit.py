@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrsflow.errors import InputError
-from mrsflow.fitting import amounts, fit_quality, fit_search, fit_solver, fit_start, noise, uncertainty, verdict
+from mrsflow.fitting import amounts, fit_quality, fit_search, fit_solver, fit_start, noise, series, uncertainty, verdict
 from mrsflow.fitting.dynamic import Terms
 from mrsflow.fitting.fit_model import (
     EDDY_TIMES,
@@ -65,8 +65,9 @@ class FitResult:
         Signals, as in the basis.
     amplitudes : (B, M) float
         Basis units.
-    joint_covariance : (B·M, B·M) float
-        Of all amplitudes, block after block: inverse Fisher information with every nuisance parameter and prior.
+    joint_covariance : (B·M, B·M) float or None
+        Of all amplitudes, block after block: inverse Fisher information with every nuisance parameter and prior. None
+        of a series of hundreds of spectra, whose amplitudes follow from the terms.
     quality : list of dict
         Per block, as `mrsflow.fitting.fit_quality` describes it.
     ppm : (P) float
@@ -84,11 +85,13 @@ class FitResult:
         Per block why its amplitudes are doubtful, empty where they are not (`mrsflow.fitting.verdict`).
     terms : tuple of (metabolite, term)
         What the coefficients of a dynamic fit are.
+    block_covariance : (B, M, M) float or None
+        Of the amplitudes of each block, where the joint one is not kept.
     """
 
     names: tuple[str, ...]
     amplitudes: NDArray[np.floating]
-    joint_covariance: NDArray[np.floating]
+    joint_covariance: NDArray[np.floating] | None
     quality: list[dict[str, Any]]
     ppm: NDArray[np.floating]
     data: NDArray[np.floating]
@@ -101,10 +104,13 @@ class FitResult:
     problems: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     terms: tuple[tuple[str, str], ...] = ()
+    block_covariance: NDArray[np.floating] | None = None
 
     @property
     def covariance(self) -> NDArray[np.floating]:
         """Covariance (B, M, M) of the amplitudes of each block."""
+        if self.joint_covariance is None:
+            return self.block_covariance
         n_blocks, m = self.amplitudes.shape
         blocks = self.joint_covariance.reshape(n_blocks, m, n_blocks, m)
         return np.stack([blocks[b, :, b] for b in range(n_blocks)])
@@ -133,9 +139,13 @@ def fit_session(fids: ArrayLike, model: Model, terms: Terms | None = None, start
     -----
     A spectrum that holds no finite or no non-zero values, runs the wrong way, shows no signal or fits with tNAA <= 0
     is left out and the others are fitted without it: its amplitudes are NaN and `problems` says why. One that stands
-    apart from the others is fitted alone, and doubtful; a course over time cannot hold it.
+    apart from the others is fitted alone, and doubtful; a course over time cannot hold it. Many spectra that follow
+    terms are fitted in groups (`mrsflow.fitting.series`).
     """
     fids = np.atleast_2d(np.asarray(fids, dtype=complex))
+    if terms is not None and series.is_series(len(fids)):
+        pool = series.pooled(fids, terms)
+        return series.spread(fit_session(pool.fids, model, pool.terms, start), pool, terms)
     problems = {block: problem for block, fid in enumerate(fids) if (problem := problem_with(fid, model))}
     together = [block for block in range(len(fids)) if block not in problems]
     apart = _unlike(fids, together, model)

@@ -1,5 +1,6 @@
 """Files of the fit: spectra and basis in, tables and arrays out, by hand and for a session of a study."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ from mrsflow.basis_sets import macromolecules as broad
 from mrsflow.errors import InputError
 from mrsflow.files import atomic_path, read_table, write_table
 from mrsflow.fitting import dynamic
-from mrsflow.fitting.dynamic import Terms
+from mrsflow.fitting.design import Design
+from mrsflow.fitting.design import design as design_of
 from mrsflow.fitting.fit import FitResult
 from mrsflow.nifti_mrs import Scan
-from mrsflow.quantification import fit_tables, fitters, quantify, tissue_files
+from mrsflow.quantification import fit_courses, fit_tables, fitters, quantify, tissue_files
+from mrsflow.quantification.fit_courses import Courses
 from mrsflow.quantification.fitters import Fitter, Request
 from mrsflow.quantification.quantify import Scaling
 from mrsflow.study import layout
+from mrsflow.study.session_facts import Facts
 
 
 def fit_by_hand(
@@ -35,6 +39,7 @@ def fit_by_hand(
     free: tuple[str, ...] = (),
     macromolecules: str | None = None,
     program: str = "mrsflow",
+    follow: dict[str, list[str]] | None = None,
 ) -> None:
     """Fit the spectra of one file; the options of ``scripts/fit_blocks.py``.
 
@@ -47,20 +52,28 @@ def fit_by_hand(
 
     scan, basis_set = nifti_mrs.read(spectra), broad.chosen(basis_formats.load(basis), macromolecules)
     fids = scan.ordered("DIM_DYN")
-    sessions, courses = {str(index): [index] for index in range(len(fids))}, {}
+    sessions, courses, labels = {str(index): [index] for index in range(len(fids))}, {}, {}
     if design is not None:
-        listed, courses = dynamic.read_design(read_table(design, ("session",)), str(design), len(fids))
-        sessions = {label: list(map(int, part)) for label, part in listed.items()}
+        listed = dynamic.read_design(read_table(design, ("session",)), str(design), len(fids))
+        sessions = {label: list(map(int, part)) for label, part in listed.sessions.items()}
+        courses, labels, spans = listed.courses, listed.labels, listed.spans
     elif model == "dynamic":
         raise InputError("--model dynamic needs --design: which spectra are blocks of one session, and the time models")
     scaling = None if reference is None else _scaling(reference, scan, basis_set, constants)
     fitter = fitters.make(program)
-    results, problems = [], {}
+    results, terms_tables, problems = [], [], {}
     for label, indices in sessions.items():
-        own = {name: course[indices] for name, course in courses.items()}
-        terms = dynamic.terms(basis_set.names, own, len(indices), constant, free) if model == "dynamic" else None
+        request = _request(fids[indices], scan, basis_set, ppm)
         try:
-            result = fitter(_request(fids[indices], scan, basis_set, ppm, terms))
+            if model == "dynamic":
+                onset_s, duration_s = spans[indices].T
+                own = Design(onset_s, duration_s, {name: course[indices] for name, course in courses.items()})
+                found = fit_courses.fitted(fitter, request, own, constant, free, follow)
+                baseline = labels["phase"][indices] == "baseline" if "phase" in labels else None
+                terms_tables.append(fit_courses.table(label, found, onset_s, duration_s, baseline, scaling))
+                result = found.result
+            else:
+                result = fitter(request)
             results.append((label, indices, _with_source(result, basis_set)))
         except fitters.fit.FitError as error:
             problems.update(dict.fromkeys(indices, str(error)))
@@ -79,8 +92,14 @@ def fit_by_hand(
         label_of = {index: label for label, indices in sessions.items() for index in indices}
         for rows in (table, status):
             rows.insert(1, "session", rows["spectrum"].map(label_of))
+            for place, (name, values) in enumerate(labels.items(), start=2):
+                rows.insert(place, name, values[rows["spectrum"].to_numpy(int)])
     if model == "dynamic":
-        terms_table = pd.concat([fit_tables.changes(result, label) for label, _, result in results])
+        terms_table = pd.concat(terms_tables, ignore_index=True)
+        for name, values in labels.items():  # of sessions, where all their spectra agree
+            own = {label: set(values[indices]) for label, indices in sessions.items()}
+            if all(len(found) == 1 for found in own.values()):
+                terms_table.insert(1, name, terms_table["session"].map({label: min(v) for label, v in own.items()}))
         write_table(terms_table, _beside(out, "terms"))
     write_table(status, _beside(out, "quality"))
     write_table(table, out)
@@ -98,8 +117,8 @@ def _nothing(index: int, like: Any) -> Any:
     return pd.DataFrame({"spectrum": index, "metabolite": names})
 
 
-def _request(fids: Any, scan: Scan, basis: Any, ppm: tuple[float, float], terms: Terms | None) -> Request:
-    return Request(fids, scan.dwell_time, scan.spectrometer_frequency, scan.nucleus, basis, tuple(ppm), terms)
+def _request(fids: Any, scan: Scan, basis: Any, ppm: tuple[float, float]) -> Request:
+    return Request(fids, scan.dwell_time, scan.spectrometer_frequency, scan.nucleus, basis, tuple(ppm))
 
 
 def _with_source(result: FitResult, basis: basis_sets.Basis) -> FitResult:
@@ -125,6 +144,7 @@ def fit_session_files(
     config: dict[str, Any],
     macromolecules: Path | None = None,
     tissue: list[Path] | None = None,
+    facts: Callable[[], Facts] | None = None,
 ) -> list[Path]:
     """Fit the blocks of one session of a study.
 
@@ -137,11 +157,13 @@ def fit_session_files(
     bases : dict of str to Path
         Basis set of each of its protocols; a session has one.
     config : dict
-        Section fit.
+        Section fit; with ``event``, time 0 of the blocks, where it has regressors.
     macromolecules : Path, optional
         Spectrum of macromolecules to add to the basis set.
     tissue : list of Path, optional
         Tables of what its voxels hold, none where they were not measured; None: the study has no maps of tissue.
+    facts : callable, optional
+        Gives what regressors are made of.
 
     Raises
     ------
@@ -159,7 +181,7 @@ def fit_session_files(
     made = []
     for path in sorted(file for file in written if file.name.endswith(f"_{layout.BLOCKS}")):
         try:
-            made += _fit_one_file(path, written, basis, fitter, config, tissue)
+            made += _fit_one_file(path, written, basis, fitter, config, tissue, facts)
         except InputError as error:
             raise InputError(f"{path.name}: {error}") from None
     if not made:
@@ -174,12 +196,20 @@ def _fit_one_file(
     fitter: Fitter,
     config: dict[str, Any],
     tissue: list[Path] | None,
+    facts: Callable[[], Facts] | None,
 ) -> list[Path]:
     scan = nifti_mrs.read(path)
     fids = scan.ordered("DIM_DYN")
     described = scan.dimension_header("DIM_DYN")
-    terms = _terms(config, basis, described, len(fids)) if config["model"] == "dynamic" else None
-    result = _with_source(fitter(_request(fids, scan, basis, config["ppm"], terms)), basis)
+    request = _request(fids, scan, basis, config["ppm"])
+    if config["model"] == "dynamic":
+        design = _design(config, described, facts)
+        options = tuple(config["constant"]), tuple(config["free"]), config["follow"]
+        found = fit_courses.fitted(fitter, request, design, *options)
+        result = _with_source(found.result, basis)
+    else:
+        result = _with_source(fitter(request), basis)
+        found = Courses(result, result)
     spectra = list(range(len(fids)))
     beginning = path.with_name(path.name.removesuffix(f"_{layout.BLOCKS}"))
     stem = beginning.name
@@ -202,9 +232,12 @@ def _fit_one_file(
         table = fit_tables.constants(result, scaling)
         head = layout.SessionKey.of(stem)._asdict()
         result_tables.write(table.assign(**head), paths[-1])
-    if terms is not None:
-        paths.append(layout.result(beginning, layout.FIT_TERMS))
-        write_table(fit_tables.changes(result, stem), paths[-1])
+    if all(name in described for name in ("onset_s", "duration_s", "phase")):
+        spans = (np.array(described[name], float) for name in ("onset_s", "duration_s"))
+        terms = fit_courses.table(stem, found, *spans, np.array(described["phase"]) == "baseline", scaling)
+        if len(terms):
+            paths.append(layout.result(beginning, layout.FIT_TERMS))
+            write_table(terms, paths[-1])
     return paths
 
 
@@ -224,13 +257,16 @@ def _voxel(tissue: list[Path] | None, stem: str) -> dict[str, Any]:
     return {"fractions": held.fractions, "tissue": held.source}
 
 
-def _terms(config: dict[str, Any], basis: basis_sets.Basis, described: dict[str, Any], n_blocks: int) -> Terms:
+def _design(config: dict[str, Any], described: dict[str, Any], facts: Callable[[], Facts] | None) -> Design:
+    """Regressors of the blocks of a session."""
     if missing := [name for name in ("onset_s", "duration_s") if name not in described]:
         raise InputError(f"the dimension header of the blocks has no {missing[0]}, which a dynamic fit needs")
-    model = config["time_model"]
-    rise = 60 * config["rise_min"]
-    courses = {model: dynamic.course(model, described["onset_s"], described["duration_s"], rise)}
-    return dynamic.terms(basis.names, courses, n_blocks, tuple(config["constant"]), tuple(config["free"]))
+    spans = np.array(described["onset_s"], float), np.array(described["duration_s"], float)
+    if not config["regressors"]:
+        model = config["time_model"]
+        return Design(*spans, {model: dynamic.course(model, *spans, 60 * config["rise_min"])})
+    names = [str(name) for name in described.get("block", range(len(spans[0])))]
+    return design_of(config["regressors"], config["event"], *spans, facts(), names)
 
 
 def _with_blocks(table: Any, stem: str, described: dict[str, Any]) -> Any:

@@ -151,22 +151,6 @@ def judged(amplitudes: "pd.DataFrame", quality: "pd.DataFrame") -> "pd.DataFrame
     return amplitudes.merge(quality[["spectrum", *OF_VERDICT]], on="spectrum")
 
 
-def changes(result: FitResult, session: str) -> "pd.DataFrame":
-    """Give the coefficients of a dynamic fit: session, metabolite (and sums), term, estimate, sd."""
-    rows = []
-    terms = list(dict.fromkeys(term for _, term in result.terms))
-    for term in terms:
-        weights_of = {name: uncertainty.weights_of(result.names, name) for name in result.names}
-        weights_of |= uncertainty.totals(result.names)
-        for name, weights in weights_of.items():
-            members = [m for m, w in zip(result.names, weights, strict=True) if w]
-            row = np.array([float(own == term and metabolite in members) for metabolite, own in result.terms])
-            if row.sum() == len(members):
-                value, sd = uncertainty.total(row, result.coefficients, result.coefficient_covariance)
-                rows.append({"session": session, "metabolite": name, "term": term, "estimate": value, "sd": sd})
-    return result_tables.from_rows(rows, "fit_terms")
-
-
 def arrays(results: list[FitResult], spectra: list[list[int]]) -> dict[str, Any]:
     """Give curves, components and covariances of all spectra, in the order of their index."""
     order = np.argsort(np.concatenate([np.asarray(part) for part in spectra]))
@@ -175,4 +159,8 @@ def arrays(results: list[FitResult], spectra: list[list[int]]) -> dict[str, Any]
         for name in ("data", "fit", "baseline", "components")
     }
     covariance = np.concatenate([result.covariance for result in results])[order]
-    return {"ppm": results[0].ppm, "names": np.array(results[0].names), **collected, "covariance": covariance}
+    found = {"ppm": results[0].ppm, "names": np.array(results[0].names), **collected, "covariance": covariance}
+    if len(results) == 1 and results[0].terms:
+        found["terms"] = np.array(results[0].terms)
+        found |= {name: getattr(results[0], name) for name in ("coefficients", "coefficient_covariance")}
+    return found

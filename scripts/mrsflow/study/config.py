@@ -187,6 +187,7 @@ def _own_faults(content: dict[str, Any], faulty: set[str]) -> Iterator[str]:
         (_path_faults, {"output", "inputs"}),
         (_protocol_faults, set()),  # stand-ins have none
         (_range_faults, {"preprocess", "fit"}),
+        (_course_faults, {"fit", "inputs"}),
         (_block_faults, {"blocks"}),
         (_question_faults, {"study", "group", "blocks"}),
         (_outcome_faults, {"group", "fit", "protocols"}),
@@ -225,6 +226,12 @@ def _range_faults(content: dict[str, Any]) -> Iterator[str]:
         low, high = content[section][key]
         if not low < high:
             yield f"{section}.{key} is [{low}, {high}]; the lower end comes first (ppm)"
+
+
+def _course_faults(content: dict[str, Any]) -> Iterator[str]:
+    from mrsflow.study import regressors
+
+    yield from regressors.faults(content["fit"], bool(content["inputs"]["bids"]))
 
 
 def _block_faults(content: dict[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsflow.errors import InputError
-from mrsflow.study import bids_tables, covariates, layout, tables, validation
+from mrsflow.study import bids_tables, covariates, layout, session_facts, tables, validation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +103,7 @@ def before_jobs(config: dict[str, Any], asked: dict[str, Any]) -> tuple[Study | 
     event = config["blocks"]["event"]
     times = [*validation.missing_times(study.samples, study.sessions, event, config["inputs"])]
     faults += validation.shortened(times)
+    faults += session_facts.missing(study.sessions, study.participants, config["fit"])
     where = validation.place_of(config["inputs"], "sessions")
     faults += validation.missing_followups(config["group"], study.sessions, where)
     fit = asked.get("fit")

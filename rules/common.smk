@@ -222,6 +222,15 @@ def tables_of(stage):
     return expand(table_of(stage), batch=BATCHES)
 
 
+KEEP_SCANS = config["convert"]["keep_scans"]
+LEFT = f"{OUTPUT}/converted/{{batch}}"  # scans that only preprocessing reads
+
+
+def scans_option(wildcards):
+    """Option of a script for the folder of converted scans where the dataset does not keep them."""
+    return [] if KEEP_SCANS else ["--scans", LEFT.format(batch=wildcards.batch)]
+
+
 @cache
 def rows_of_sessions():
     """The rows of each session in the samples table, as plain Python: data frames are slow one row at a time."""

@@ -27,6 +27,7 @@ rule convert:
         headers=ancient(HEADERS),
     output:
         table=table_of("convert"),
+        scans=[] if KEEP_SCANS else temp(directory(LEFT)),
     log:
         f"{OUTPUT}/logs/convert/{{batch}}.log",
     benchmark:
@@ -42,11 +43,12 @@ rule convert:
         config=settings("study", "protocols", "convert"),
         sessions=sessions_of,
         rows=rows_digest,
+        scans=scans_option,
     message:
         "Converting {wildcards.batch}"
     shell:
         "MRSFLOW_LAST_TRY={resources.last_try:q} python {params.script:q} --config {params.config:q} --sessions {params.sessions:q}"
-        " --status {output.table:q} --log {log:q}"
+        " --status {output.table:q} {params.scans:q} --log {log:q}"
 
 
 rule describe_dataset:

@@ -4,6 +4,7 @@
 rule preprocess:
     input:
         converted=table_of("convert"),
+        scans=[] if KEEP_SCANS else LEFT,
     output:
         table=table_of("preprocess"),
     log:
@@ -20,8 +21,9 @@ rule preprocess:
         code=code("preprocess"),
         config=settings("study", "protocols", "blocks", "preprocess"),
         sessions=sessions_of,
+        scans=scans_option,
     message:
         "Preprocessing {wildcards.batch}"
     shell:
         "MRSFLOW_LAST_TRY={resources.last_try:q} python {params.script:q} --config {params.config:q} --sessions {params.sessions:q}"
-        " --status {output.table:q} --log {log:q}"
+        " --status {output.table:q} {params.scans:q} --log {log:q}"

@@ -5,6 +5,7 @@ rule session_file:
     input:
         table=table_of_output,
         previous=lambda wildcards: PREVIOUS.get(f"{OUTPUT}/{wildcards.path}") or [],
+        scans=scans_of_output,
     output:
         update(f"{OUTPUT}/{{path}}"),
     log:
@@ -26,6 +27,7 @@ rule session_file:
         ),
         script=lambda wildcards: script(stage_of(wildcards.path)[0]),
         key=lambda wildcards: stage_of(wildcards.path)[1],
+        scans=lambda wildcards, input: [x for s in input.scans for x in ("--scans", s)],
         table=lambda wildcards: "{}/status/{}/restored/{}.tsv".format(
             OUTPUT, *stage_of(wildcards.path)
         ),
@@ -33,4 +35,4 @@ rule session_file:
         "Making {wildcards.path}"
     shell:
         "python {params.script:q} --config {params.config:q} --sessions {params.key:q}"
-        " --status {params.table:q} --log {log:q}"
+        " --status {params.table:q} {params.scans:q} --log {log:q}"

@@ -9,7 +9,7 @@ import re
 import time
 
 from mrsflow.raw_files.formats import files_of
-from mrsflow.files import sweep
+from mrsflow.files import remove, sweep
 
 PREVIOUS = {}  # of each output to restore: the one to restore before it
 FORCED = set()  # outputs of jobs of which something does not stand
@@ -71,11 +71,20 @@ def look_at_outputs():
             for path in gone:
                 PREVIOUS[path] = next(reversed(PREVIOUS), None)
         for stage, table in tables.items():
-            if any(
-                records.is_to_be_tried_again(OUTPUT, stage, key)
-                for key in records.sessions_in(table, "failed")
-            ):
+            if is_to_be_done_again(stage, table):
                 FORCED.add(str(table))
+
+
+def is_to_be_done_again(stage, table):
+    """Whether a session of a job failed for want of the machine, or stands or failed for want of raw files now there."""
+    waiting = {
+        *records.sessions_in(table, "ok", records.OUTDATED),
+        *records.sessions_in(table, "failed", records.NOT_LEFT),
+    }
+    failed = [key for key in records.sessions_in(table, "failed") if key not in waiting]
+    return any(all(map(Path.exists, raw_of(key))) for key in waiting) or any(
+        records.is_to_be_tried_again(OUTPUT, stage, key) for key in failed
+    )
 
 
 def name_of_damage(found):
@@ -189,15 +198,32 @@ def stage_of(path):
     return layout.stage_of_derivative(parts[-1]), key
 
 
-def table_of_output(wildcards):
-    """The table of the job that writes an output of a session."""
-    stage, key = stage_of(wildcards.path)
+def batch_of_output(wildcards):
+    """The job that writes an output of a session."""
+    key = stage_of(wildcards.path)[1]
     batch = next((name for name, keys in BATCHES.items() if key in keys), None)
     if batch is None:
         raise WorkflowError(
             f"{OUTPUT}/{wildcards.path}: {key} is not a session of the study"
         )
-    return table_of(stage).format(batch=batch)
+    return batch
+
+
+def table_of_output(wildcards):
+    """The table of the job that writes an output of a session."""
+    path = wildcards.path
+    if not KEEP_SCANS and re.match(r"bids/.+/mrs/[^/]+\.nii(\.gz)?$", path):
+        raise WorkflowError(
+            f"{OUTPUT}/{path}: the dataset does not keep its scans; set convert.keep_scans: true in the configuration"
+        )
+    return table_of(stage_of(path)[0]).format(batch=batch_of_output(wildcards))
+
+
+def scans_of_output(wildcards):
+    """The converted scans that an output of a session is made of, where the dataset does not keep them."""
+    if KEEP_SCANS or stage_of(wildcards.path)[0] != "preprocess":
+        return []
+    return [LEFT.format(batch=batch_of_output(wildcards))]
 
 
 def forced_by_user(job):
@@ -261,9 +287,24 @@ if workflow.is_main_process:
     look_at_raw()
 
 
+def sweep_scans():
+    """Remove converted scans that a killed run left and no job needs; Snakemake does so while it runs alone."""
+    if KEEP_SCANS or workflow.storage_settings.notemp:
+        return
+    needed = {
+        str(path)
+        for job in workflow.dag.needrun_jobs()
+        for path in [*job.input, *job.output]
+    }
+    for folder in Path(LEFT).parent.glob("*/"):
+        if str(folder) not in needed:
+            remove(folder)
+
+
 def begin(log):
     """Sweep what killed jobs left, and note what failed before and what the user forces."""
     sweep(OUTPUT)
+    sweep_scans()
     Path(ATTENTION).unlink(missing_ok=True)
     FAILED_BEFORE.update({path: path.stat().st_mtime_ns for path, _, _ in failed_now()})
     tables = {table for stage in STAGES for table in tables_of(stage)}

@@ -25,7 +25,7 @@ def main(config: str) -> None:
     output = Path(settings["output"])
     voxels.refuse_same_scan(study, output)
     keep = bids.named_columns(settings)
-    written = bids.describe(study, settings["study"]["name"], output, keep)
+    written = bids.describe(study, settings["study"]["name"], output, keep, settings["convert"]["keep_scans"])
     for name, columns in bids.left_out(study, keep).items():
         if columns:
             print(

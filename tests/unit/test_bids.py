@@ -35,6 +35,7 @@ def test_sidecar_has_what_bids_requires_and_what_places_frames_in_time():
         "NumberOfSpectralPoints": 64, "NumberOfTransients": 24, "ExcitationsPerFrame": 8,
         "FrameOnset": [0.0, 16.0, 32.0], "PulseSequenceType": "sLASER", "MagneticFieldStrength": 3.0,
         "AcquisitionVoxelSize": [20.0, 30.0, 25.0], "TaskName": "ketamine",
+        "VoxelAffine": [[20.0, 0.0, 0.0, 0.0], [0.0, 30.0, 0.0, 0.0], [0.0, 0.0, 25.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
     }  # fmt: skip
 
 

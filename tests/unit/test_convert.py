@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from mrsflow import files, nifti_mrs
-from mrsflow.conversion import checks, convert
+from mrsflow.conversion import bids, checks, convert
 from mrsflow.errors import InputError
+from mrsflow.preprocessing import session_files
 from mrsflow.study import config, records
 from mrsflow.study.study import read_study
 
@@ -101,13 +102,17 @@ def tables(trial: Path) -> dict:
     return {name: str(trial / f"demo/config/{name}.tsv") for name in names} | {"bids": None, "select": {}}
 
 
-def test_the_official_validator_finds_no_error(trial):
+def errors_of_validator(root: Path) -> list[dict]:
     program = Path(sys.executable).with_name("bids-validator-deno")
     if not program.is_file():
         pytest.skip("needs bids-validator-deno (make env)")
-    done = subprocess.run([program, "--json", trial / "demo/results/bids"], capture_output=True, text=True, check=False)
+    done = subprocess.run([program, "--json", root], capture_output=True, text=True, check=False)
     issues = json.loads(done.stdout)["issues"]["issues"]
-    assert [issue for issue in issues if issue["severity"] == "error"] == []
+    return [issue for issue in issues if issue["severity"] == "error"]
+
+
+def test_the_official_validator_finds_no_error(trial):
+    assert errors_of_validator(trial / "demo/results/bids") == []
 
 
 def test_a_second_run_does_nothing_and_fresh_ones_give_the_same_bytes(trial, tmp_path):
@@ -123,6 +128,26 @@ def test_a_second_run_does_nothing_and_fresh_ones_give_the_same_bytes(trial, tmp
     assert {p.relative_to(tmp_path): p.read_bytes() for p in again} == {
         p.relative_to(tmp_path): (known / p.relative_to(tmp_path)).read_bytes() for p in again
     }
+
+
+def test_a_dataset_without_its_scans_says_so_is_valid_and_preprocessing_takes_them_from_elsewhere(trial, tmp_path):
+    key, settings = "sub-03_ses-02", config.load(str(trial / "demo/config/config.yaml"))
+    settings["inputs"], settings["convert"]["keep_scans"] = tables(trial), False
+    study = read_study(settings)
+    study = replace(study, samples=study.samples[study.samples["key"] == key])
+    written = convert.convert_session(key, study, settings, tmp_path, tmp_path / "apart")
+    bids.describe(study, "x", tmp_path, keep_scans=False)
+    whole = {path.name: path.read_bytes() for path in mrs(trial, key).iterdir()}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "apart").rglob("*.*")} == whole
+    assert not list((tmp_path / "bids").rglob("*.nii.gz"))
+    assert {path.name for path in written if path.parent.name == "mrs"} >= {n for n in whole if "nii" not in n}
+    assert "scans themselves were not kept" in (tmp_path / "bids/README.md").read_text()
+    assert errors_of_validator(tmp_path / "bids") == []
+    found = []
+    for name, scans in (("kept", mrs(trial, key).iterdir()), ("apart", (tmp_path / "apart").rglob("*.*"))):
+        made = session_files.preprocess_session(key, sorted(scans), settings, tmp_path / name)
+        found.append({path.name: path.read_bytes() for path in made})
+    assert found[0] == found[1]
 
 
 def test_a_row_put_before_others_changes_nothing_that_their_conversion_depends_on(trial):

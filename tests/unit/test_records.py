@@ -23,6 +23,7 @@ from mrsflow.study.records import (
     outputs_of,
     read_record,
     record_path,
+    sessions_in,
 )
 
 
@@ -259,6 +260,44 @@ def test_raw_files_that_are_away_leave_what_was_made_of_them(stage):
     stage.run("abc", settings={"end": "!"})
     assert (stage.output / "b.txt").read_text() == "TEXT B!"
     assert "unchecked" not in read_record(stage.output, "one", "b")
+
+
+def test_a_folder_left_for_the_next_stage_is_made_again_and_what_was_made_of_it_stands_without(stage):
+    folder = stage.output / "left/a"
+    sections = {"first": {}, "second": {}}
+    done = []
+
+    def run(name, **places):
+        def do(item):
+            done.append(name)
+            if item.leaves:
+                item.leaves.mkdir(parents=True, exist_ok=True)
+            path = stage.output / f"{name}.txt"
+            path.write_text(str(sections[name]))
+            return [path]
+
+        after, inputs = ("first", []) if name == "second" else (None, [stage.inputs / "a"])
+        work = Work("a", inputs, sections[name], after=after, **places)
+        each_session(name, [work], do, stage.output, stage.output / f"{name}.tsv", code=[])
+        return read_record(stage.output, name, "a")
+
+    run("first", leaves=folder)
+    run("second", takes=folder)
+    folder.rmdir()
+    run("second", takes=folder)
+    assert done == ["first", "second"]
+    run("first", leaves=folder)
+    assert folder.is_dir()
+    (stage.inputs / "a").unlink()
+    folder.rmdir()
+    assert run("first", leaves=folder)["unchecked"] == records.UNCHECKED
+    sections["second"] = {"another": 1}
+    assert run("second", takes=folder)["unchecked"] == records.OUTDATED
+    assert sessions_in(stage.output / "second.tsv", "ok", records.OUTDATED) == ["a"]
+    assert done == ["first", "second", "first"]
+    (stage.output / "second.txt").unlink()
+    assert run("second", takes=folder)["reason"] == records.NOT_LEFT
+    assert is_to_be_tried_again(stage.output, "second", "a")
 
 
 def test_raw_files_away_and_an_output_lost_is_no_fault_of_the_data(stage):

@@ -1,5 +1,6 @@
 """A project with the real Snakefile, rules and records whose stages only copy text: the workflow in seconds."""
 
+import copy
 import os
 import shutil
 import subprocess
@@ -18,25 +19,28 @@ from mrsflow.errors import InputError
 from mrsflow.files import write_text
 from mrsflow.run import run
 from mrsflow.study import config as study_config
-from mrsflow.study import records
+from mrsflow.study import layout, records
 from mrsflow.study.study import read_study
 
 STAGE, AFTER, FOLDER, SECTION = {stage!r}, {after!r}, {folder!r}, {section!r}
 
 
-def main(config: str, sessions: list[str], status: Path) -> None:
+def main(config: str, sessions: list[str], status: Path, scans: Path | None = None) -> None:
     settings = study_config.load(config)
     output = Path(settings["output"])
     samples = read_study(settings, sessions).samples if STAGE in {reads!r} else None
 
     def do(item):
         files = item.inputs or records.outputs_of(output, AFTER, item.key)
+        files += sorted(item.takes.iterdir()) if item.takes else []
         text = "".join(path.read_text() if path.is_file() else "bad" for path in files)
         if "bad" in text:
             raise InputError(f"{{files[0].name}}: is bad")
         subject, session = item.key.split("_")
         path = output / FOLDER / subject / session / f"{{item.key}}_{{STAGE}}.txt"
         write_text(text + STAGE + "\\n", path)
+        if item.leaves:
+            write_text("scan\\n", item.leaves / "scan.txt")
         with open("done.txt", "a") as done:
             done.write(f"{{STAGE}} {{item.key}}\\n")
         return [path]
@@ -44,7 +48,14 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     def raw(key):
         return [p for paths in samples[samples["key"] == key]["raw"] for p in paths] if not AFTER else []
 
-    work = [records.Work(key, raw(key), settings.get(SECTION, {{}}), after=AFTER) for key in sessions]
+    def work_of(key):
+        apart = scans and layout.scans_folder(scans, key)
+        of = {{"convert": "leaves", "preprocess": "takes"}}.get(STAGE)
+        return records.Work(key, raw(key), settings.get(SECTION, {{}}), after=AFTER, **({{of: apart}} if of else {{}}))
+
+    if STAGE == "convert" and scans:
+        scans.mkdir(parents=True, exist_ok=True)
+    work = [work_of(key) for key in sessions]
     records.each_session(
         STAGE, work, do, output, status, records.code_of(__file__), settings["on_error"] == "stop"
     )
@@ -188,3 +199,25 @@ class Project:
         lines = sorted(path.read_text().split("\n")[:-1]) if path.exists() else []
         path.unlink(missing_ok=True)
         return lines
+
+
+class FinishedStudy:
+    """A study that was run once, and what the run said and did; each test has it as the run left it.
+
+    It lies at one place each time, as Snakemake compares the paths of scripts too.
+    """
+
+    def __init__(self, folder: Path, sessions: int, batch_size: int, **config):
+        self.project = Project(folder / "project with space", sessions, batch_size)
+        self.project.write_config(**config)
+        self.kept = folder / "kept"
+        self.result = self.project.snakemake()
+        assert self.result.returncode == 0, self.result.stderr
+        self.done = self.project.done()
+        shutil.copytree(self.project.folder, self.kept)
+
+    def afresh(self) -> Project:
+        """Put everything back as the run left it, times included."""
+        shutil.rmtree(self.project.folder)
+        shutil.copytree(self.kept, self.project.folder)
+        return copy.deepcopy(self.project)

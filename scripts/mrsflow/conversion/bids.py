@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mrsflow import __version__, result_tables
 from mrsflow.constants import GAMMA_1H
 from mrsflow.conversion.checks import voxel_size
@@ -60,6 +62,7 @@ def sidecar(
     Notes
     -----
     ``FrameOnset`` is the time of each frame's first excitation since the first excitation of the file (s).
+    ``VoxelAffine`` is the affine of the image (mm), where its voxel is known: where it lies is said without the image.
     """
     header = scan.header
     content: dict[str, Any] = {
@@ -84,6 +87,7 @@ def sidecar(
     size = voxel_size(scan)
     if size is not None:
         content["AcquisitionVoxelSize"] = [round(float(side), 3) for side in size]
+        content["VoxelAffine"] = (np.round(scan.affine, 4) + 0.0).tolist()
     if task:
         content["TaskName"] = task
     return content
@@ -125,7 +129,7 @@ def write_events(rows: list[dict[str, Any]], path: Path) -> None:
     write_table(result_tables.from_rows(rows, "events"), path)
 
 
-def describe(study: "Study", name: str, output: Path, keep: Iterable[str] = ()) -> list[Path]:
+def describe(study: "Study", name: str, output: Path, keep: Iterable[str] = (), keep_scans: bool = True) -> list[Path]:
     """Write what describes a dataset as a whole, for the raw one and for the derivative.
 
     Parameters
@@ -137,6 +141,8 @@ def describe(study: "Study", name: str, output: Path, keep: Iterable[str] = ()) 
         Folder of all outputs.
     keep : iterable of str
         Columns of the participants and sessions tables that go out although no schema has them.
+    keep_scans : bool
+        Whether the dataset holds its scans, or their sidecars alone; it says so, and validators pass over those.
 
     Returns
     -------
@@ -153,6 +159,15 @@ def describe(study: "Study", name: str, output: Path, keep: Iterable[str] = ()) 
         "files.\nIdentities were removed. `FrameOnset` and `onset` in the events tables count from the first\n"
         "excitation of a file, in seconds; `ExcitationsPerFrame` is how many the scanner averaged into each frame.\n"
     )
+    ignored = root / ".bidsignore"
+    ignored.unlink(missing_ok=True)
+    if not keep_scans:
+        readme += (
+            "\nThe scans themselves were not kept (`convert.keep_scans: false`): what each was, say its sidecar and\n"
+            "its events table, which `.bidsignore` names, as they stand alone. The blocks made of the scans are in\n"
+            "`../derivatives/mrsflow`.\n"
+        )
+        write_text("".join(f"sub-*/ses-*/mrs/*_{end}\n" for end in ("svs.json", "mrsref.json", "events.tsv")), ignored)
     write_json(raw, root / "dataset_description.json")
     write_json(processed, derivative / "dataset_description.json")
     write_text(readme, root / "README.md")
@@ -161,7 +176,7 @@ def describe(study: "Study", name: str, output: Path, keep: Iterable[str] = ()) 
         derivative / ".bidsignore",
     )
     written = [root / "dataset_description.json", derivative / "dataset_description.json", root / "README.md"]
-    written.append(derivative / ".bidsignore")
+    written += [derivative / ".bidsignore", *([] if keep_scans else [ignored])]
     for table in layout.SESSION_TABLES:
         written.append((derivative / table).with_suffix(".json"))  # for every session, as dictionaries are inherited
         write_json(result_tables.dictionary(result_tables.name_of(table)), written[-1])

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -116,8 +117,10 @@ def convert_by_hand(paths: list[Path], out: Path, given: dict[str, str], keep: l
     return written
 
 
-def work_of(key: str, study: Study, config: dict[str, Any]) -> Work:
+def work_of(key: str, study: Study, config: dict[str, Any], scans: Path | None = None) -> Work:
     """Collect what the conversion of one session depends on: its rows, their raw files, its protocols.
+
+    `scans` is the folder for scans where the dataset does not keep them.
 
     Raises
     ------
@@ -139,7 +142,8 @@ def work_of(key: str, study: Study, config: dict[str, Any]) -> Work:
     }
     if config["convert"]["t1w"] == "deface" and any(row["role"] == "T1w" for row in rows):
         settings["deface"] = faces.tools()
-    return Work(key, files, settings, watched=[path for row in rows for path in row["raw"]])
+    leaves = None if scans is None else layout.scans_folder(scans, key)
+    return Work(key, files, settings, watched=[path for row in rows for path in row["raw"]], leaves=leaves)
 
 
 def hide_folders(path: Path, root: Path) -> None:
@@ -161,7 +165,9 @@ def _rows_of(key: str, study: Study) -> tuple[list[dict[str, Any]], dict[str, An
     return rows, {k: v for k, v in session.items() if k in FOR_EVENTS and v is not None and v == v}
 
 
-def convert_session(key: str, study: Study, config: dict[str, Any], output: Path) -> list[Path]:
+def convert_session(
+    key: str, study: Study, config: dict[str, Any], output: Path, scans: Path | None = None
+) -> list[Path]:
     """Convert, check and write all scans of one session.
 
     Parameters
@@ -173,11 +179,15 @@ def convert_session(key: str, study: Study, config: dict[str, Any], output: Path
         The configuration.
     output : Path
         Folder of all outputs.
+    scans : Path, optional
+        Where the dataset does not keep its scans (``convert.keep_scans``): root of the folders that get them, with what
+        lies beside them in the dataset; without it they are not written.
 
     Returns
     -------
     list of Path
-        The files written; the table of checks comes first and is written even when a check fails.
+        The files written below `output`, but for those in `scans`; the table of checks comes first and is written even
+        when a check fails.
 
     Raises
     ------
@@ -189,7 +199,7 @@ def convert_session(key: str, study: Study, config: dict[str, Any], output: Path
             items = _read_items(key, study, config)
         image, notes = _anatomy_of(key, study, config, output, items)
         quality = _check_items(key, items, config, output, notes)
-        return [quality, *_write_session(key, items, image, study, config, Path(output, "bids"))]
+        return [quality, *_write_session(key, items, image, study, config, Path(output, "bids"), scans)]
     except InputError as error:
         raise InputError(plain_paths(in_study(str(error), bool(config["inputs"]["bids"])))) from error
 
@@ -281,7 +291,7 @@ def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Pa
         found = checks.check_scan(item.scan, item.role, config["protocols"][name], name, item.numbers)
         found += [checks.Check("read", "put right", "", "warn", note) for note in item.notes]
         results.append((item, found))
-    folder = layout.session_folder(layout.derivatives(output), key) / "mrs"
+    folder = layout.scans_folder(layout.derivatives(output), key)
     task = next((item.row.get("task") for item in items if item.row.get("task")), None)
     path = folder / f"{layout.entities(key, task)}_{layout.CONVERT_QUALITY}"
     rows = [(item.name, check) for item, found in results for check in found]
@@ -331,24 +341,33 @@ def _refuse_unlike_runs(items: list[Item], minimum_dice: float) -> None:
 
 
 def _write_session(
-    key: str, items: list[Item], image: Any, study: Study, config: dict[str, Any], root: Path
+    key: str, items: list[Item], image: Any, study: Study, config: dict[str, Any], root: Path, apart: Path | None
 ) -> list[Path]:
-    """Write the files of a session, whole or not at all."""
+    """Write the files of a session, whole or not at all; gives those of the dataset.
+
+    Scans that it does not keep go to `apart`, with a copy of what lies beside them, or nowhere.
+    """
     session = _rows_of(key, study)[1]
+    place = root if config["convert"]["keep_scans"] else apart
     written: list[Path] = []
     try:
         for item in items:
-            written += _write_item(item, _reference_of(item, items), config, root, key)
+            written += _write_item(item, _reference_of(item, items), config, root, key, place)
             if item.role == "svs":
                 written += _write_events(item.row, session, root, key, config)
         if image is not None:
             written.append(layout.session_folder(root, key) / "anat" / f"{key}_T1w.nii.gz")
             images.write(image, written[-1])
+        own = [path for path in written if path.is_relative_to(root)]
+        if place not in (None, root):
+            for path in own:
+                if path.parent == layout.scans_folder(root, key):
+                    shutil.copyfile(path, layout.scans_folder(place, key) / path.name)
     except BaseException:
         for path in written:
             path.unlink(missing_ok=True)
         raise
-    return written
+    return own
 
 
 def plain_paths(error: object) -> str:
@@ -469,8 +488,11 @@ def _reference_of(item: Item, items: list[Item]) -> str | None:
     return wanted if wanted in names else names[0] if len(names) == 1 else None
 
 
-def _write_item(item: Item, reference: str | None, config: dict[str, Any], root: Path, key: str) -> list[Path]:
-    folder = layout.session_folder(root, key) / "mrs"
+def _write_item(
+    item: Item, reference: str | None, config: dict[str, Any], root: Path, key: str, place: Path | None
+) -> list[Path]:
+    """Write the sidecar of a scan, and the scan below `place`; gives both."""
+    folder = layout.scans_folder(root, key)
     secrets = set().union(*(identity.harvest(path) for path in formats.files_of(item.row["raw"])))
     scan, removed = identity.clean(item.scan, config["convert"]["keep_header"], secrets)
     logger.info("%s: removed header keys %s", item.name, ", ".join(removed))
@@ -484,17 +506,21 @@ def _write_item(item: Item, reference: str | None, config: dict[str, Any], root:
     content["OriginalChecksum"] = [checksum(path) for path in formats.files_of(item.row["raw"])]
     if reference:
         content["ReferenceSignal"] = f"bids::{(folder / reference).relative_to(root).as_posix()}.nii.gz"
-    image = folder / f"{item.name}.nii.gz"
+    side = folder / f"{item.name}.json"
+    if place is None:
+        write_json(content, side)
+        return [side]
+    image = layout.scans_folder(place, key) / f"{item.name}.nii.gz"
     nifti_mrs.write(scan, image)
-    write_json(content, image.with_name(f"{item.name}.json"))
-    return [image, image.with_name(f"{item.name}.json")]
+    write_json(content, side)
+    return [image, side]
 
 
 def _write_events(
     row: dict[str, Any], session: dict[str, Any], root: Path, key: str, config: dict[str, Any]
 ) -> list[Path]:
     task, run = row.get("task"), row.get("run")
-    path = layout.session_folder(root, key) / "mrs" / f"{layout.entities(key, task, run)}_events.tsv"
+    path = layout.scans_folder(root, key) / f"{layout.entities(key, task, run)}_events.tsv"
     if row.get("events"):
         table = read_table(row["events"], text_columns=True)
         wanted = {*result_tables.tables()["events"].columns, *config["convert"]["keep"]}

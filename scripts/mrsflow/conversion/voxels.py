@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrsflow import nifti_mrs, result_tables
-from mrsflow.conversion.checks import voxel_dice, voxel_size
+import numpy as np
+
+from mrsflow import result_tables
+from mrsflow.conversion.checks import voxel_dice
 from mrsflow.errors import InputError
 from mrsflow.files import read_json
 from mrsflow.study import layout
@@ -24,15 +26,14 @@ def refuse_same_scan(study: "Study", output: Path) -> None:
     """
     seen: dict[tuple[bool, str], Path] = {}
     for key in study.keys:
-        folder = layout.session_folder(output / "bids", key) / "mrs"
-        for path in sorted(folder.glob("sub-*_svs.nii.gz")):
-            own = read_json(layout.sidecar(path)).get("FrameChecksums", [])
+        for path in sorted(layout.scans_folder(output / "bids", key).glob("sub-*_svs.json")):
+            own = read_json(path).get("FrameChecksums", [])
             frames = [(layout.is_nulled(path), frame) for frame in own]
             if shared := [seen[frame] for frame in frames if frame in seen]:
                 lines = study.samples.loc[study.samples["key"] == key, "line"]
                 raise InputError(
-                    f"{lines.iloc[0]}: {len(shared)} of the {len(frames)} frames of {layout.stem(path)} are those of "
-                    f"{layout.stem(shared[0])}, signal by signal; correct column raw of one of them, or remove its "
+                    f"{lines.iloc[0]}: {len(shared)} of the {len(frames)} frames of {path.stem} are those of "
+                    f"{shared[0].stem}, signal by signal; correct column raw of one of them, or remove its "
                     "rows (in a dataset, its files), so that no scan counts twice"
                 )
             seen |= dict.fromkeys(frames, path)
@@ -58,7 +59,7 @@ def write_overlap(study: "Study", output: Path, minimum: float) -> list[Path]:
     first: dict[str, tuple[str, Any]] = {}
     rows = []
     for row in ordered.to_dict("records"):
-        affine = _voxel(layout.session_folder(output / "bids", row["key"]) / "mrs")
+        affine = _voxel(layout.scans_folder(output / "bids", row["key"]))
         if affine is None:
             continue
         if row["participant"] not in first:
@@ -76,8 +77,6 @@ def write_overlap(study: "Study", output: Path, minimum: float) -> list[Path]:
 
 def _voxel(folder: Path) -> Any:
     """Voxel of the first metabolite scan of a session, None where there is none or it is unknown."""
-    scans = [path for path in sorted(folder.glob("sub-*_svs.nii.gz")) if not layout.is_nulled(path)]
-    for path in scans[:1]:
-        scan = nifti_mrs.read(path)
-        return None if voxel_size(scan) is None else scan.affine
-    return None
+    sidecars = [path for path in sorted(folder.glob("sub-*_svs.json")) if not layout.is_nulled(path)]
+    affine = read_json(sidecars[0]).get("VoxelAffine") if sidecars else None
+    return None if affine is None else np.asarray(affine)

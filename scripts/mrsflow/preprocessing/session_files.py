@@ -47,7 +47,7 @@ def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], 
         Nothing to preprocess, missing metadata, or data that cannot be used; names the file.
     """
     found = sorted(path for path in converted if path.name.endswith(("_svs.nii.gz", "_svs.nii")))
-    folder = layout.session_folder(layout.derivatives(output), key) / "mrs"
+    folder = layout.scans_folder(layout.derivatives(output), key)
     scans, inverted = ([path for path in found if layout.is_nulled(path) is kind] for kind in (False, True))
     written = _macromolecules(inverted, folder)
     if not scans:

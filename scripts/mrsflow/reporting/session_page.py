@@ -464,12 +464,13 @@ def _processing(sidecar: dict[str, Any]) -> dict[str, Any] | None:
 
 def _overlay(files: dict[str, Path]) -> dict[str, str] | None:
     """Picture of the voxel on the anatomy, or why there is none; None without an anatomical image."""
-    if "T1w.nii" not in files or "svs.nii" not in files:
+    scan = files.get("svs.nii", files.get("blocks_svs.nii"))
+    if "T1w.nii" not in files or scan is None:
         return None
     from mrsflow.reporting import voxel_picture
 
     try:
-        picture = voxel_picture.overlay(files["T1w.nii"], files["svs.nii"])
+        picture = voxel_picture.overlay(files["T1w.nii"], scan)
     except InputError as error:
         return {"picture": "", "problem": str(error)}
     return {"picture": base64.b64encode(picture).decode(), "problem": ""}

@@ -74,6 +74,11 @@ def session_folder(root: Path | str, key: str) -> Path:
     return Path(root, session.participant_id, session.session_id)
 
 
+def scans_folder(root: Path | str, key: str) -> Path:
+    """Folder of the scans of a session below the root of a dataset."""
+    return session_folder(root, key) / "mrs"
+
+
 def derivatives(output: Path | str) -> Path:
     """Root of the dataset of what was made from the scans."""
     return Path(output, "derivatives", "mrsflow")

@@ -38,6 +38,10 @@ OUTDATED = (
     "its raw files are not there, so it is as an earlier version or earlier settings made it; bring them back, then "
     "run the same command again"
 )
+NOT_LEFT = (
+    "its converted scans were not kept (convert.keep_scans) and its raw files are not there to make them again; bring "
+    "them back, then run the same command again"
+)
 LAST_TRY = "MRSFLOW_LAST_TRY"
 """Environment variable by which a rule says that sessions are to be done in a process apart, so that one that dies is
 known, and whether (1) or not (0) a job that fails is tried no more."""
@@ -59,6 +63,10 @@ class Work:
         Stage whose record must be ``ok``; its outputs count as inputs.
     watched : list of Path or None
         Raw files and folders as the tables name them, of which planning sees sizes and times; by default the inputs.
+    leaves : Path or None
+        Folder that the stage writes besides, for the next stage alone; it may be gone later.
+    takes : Path or None
+        Folder that the stage before left.
     """
 
     key: str
@@ -66,10 +74,18 @@ class Work:
     settings: dict[str, Any]
     after: str | None = None
     watched: list[Path] | None = None
+    leaves: Path | None = None
+    takes: Path | None = None
 
 
 class InputsAway(Exception):
     """Files that an earlier run read are not there, and what it made of them is not whole."""
+
+
+class NotLeft(InputError):
+    """What the stage before leaves for this one alone is not there and cannot be made now; the next run tries again."""
+
+    again = True
 
 
 class Skipped(Exception):
@@ -192,7 +208,7 @@ def _told(
             if stop_on_error:
                 raise InputError(said)
             print(said, file=sys.stderr)
-        rows.append((record["session"], record["status"], record["reason"]))
+        rows.append((record["session"], record["status"], record["reason"] or record.get("unchecked", "")))
     return rows, broken
 
 
@@ -304,7 +320,8 @@ def _do_session(
     recipe = digest_of({"settings": item.settings, "code": code})
     fingerprint = _fingerprint(item, upstream, code)
     stands = known is not None and known["status"] == "ok" and _stands(known, output)
-    if known and stands and known["fingerprint"] == fingerprint:
+    left = item.leaves is None or item.leaves.is_dir()
+    if known and stands and left and known["fingerprint"] == fingerprint:
         logger.info("%s: nothing to do for %s", stage, item.key)
         return {**{k: v for k, v in known.items() if k != "unchecked"}, "state": state_of(_watched(item, output))}
     if known and known["status"] == "ok" and _away(known, item, inputs, output):
@@ -312,6 +329,11 @@ def _do_session(
             raise InputsAway("raw files that were read before are not there now, and what was made of them is damaged")
         logger.info("%s: raw files of %s are not there; what was made of them stands", stage, item.key)
         return {**known, "unchecked": UNCHECKED if known["recipe"] == recipe else OUTDATED}
+    if item.takes is not None and not item.takes.is_dir():
+        if known and stands:
+            logger.info("%s: what %s left of %s is not there; what was made of it stands", stage, item.after, item.key)
+            return {**known, "unchecked": OUTDATED}
+        raise NotLeft(NOT_LEFT)
     logger.info("%s: %s", stage, item.key)
     state = state_of(_watched(item, output))
     account = _account(output, do(item))
@@ -542,12 +564,12 @@ def failed_records(output: Path, keys: Iterable[str]) -> dict[Path, str]:
     }
 
 
-def sessions_in(table: Path, status: str) -> list[str]:
-    """Sessions of a job's table that have a status; none where the table is not there."""
+def sessions_in(table: Path, status: str, reason: str | None = None) -> list[str]:
+    """Sessions of a job's table that have a status, and a reason where one is asked for; none where it is not there."""
     if not table.is_file():
         return []
     rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()[1:]]
-    return [row[0] for row in rows if row[1:2] == [status]]
+    return [row[0] for row in rows if row[1:2] == [status] and reason in (None, *row[2:3])]
 
 
 def is_to_be_tried_again(output: Path, stage: str, key: str) -> bool:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from mrsflow.basis_sets.presets import refuse_unknown_timing
 from mrsflow.errors import InputError
-from mrsflow.files import digest_of
+from mrsflow.files import digest_of, is_there
 from mrsflow.study import config as study_config
 from mrsflow.study import layout, records, regressors, session_facts
 from mrsflow.study.study import before_jobs, table_paths
@@ -290,7 +290,7 @@ def rows_of_regressors(wildcards):
 def state_of_raw(key):
     """State of a session's raw files; where some are away, the state in which they were read."""
     known = None
-    if not all(path.exists() for path in raw_of(key)):
+    if not all(map(is_there, raw_of(key))):
         known = records.read_record(OUTPUT, "convert", key)
     return (known or {}).get("state") or records.state_of(raw_of(key))
 

@@ -82,7 +82,7 @@ def is_to_be_done_again(stage, table):
         *records.sessions_in(table, "failed", records.NOT_LEFT),
     }
     failed = [key for key in records.sessions_in(table, "failed") if key not in waiting]
-    return any(all(map(Path.exists, raw_of(key))) for key in waiting) or any(
+    return any(all(map(is_there, raw_of(key))) for key in waiting) or any(
         records.is_to_be_tried_again(OUTPUT, stage, key) for key in failed
     )
 
@@ -117,7 +117,7 @@ def look_at_steps():
 
 def look_at_raw():
     """Say which raw files are away; with `verify`, compare the others with the checksums of what was read."""
-    missing = [key for key in STUDY.keys if not all(map(Path.exists, raw_of(key)))]
+    missing = [key for key in STUDY.keys if not all(map(is_there, raw_of(key)))]
     away = {key: records.read_record(OUTPUT, "convert", key) for key in missing}
     away = {
         key: record
@@ -127,9 +127,9 @@ def look_at_raw():
     if away:
         lines = STUDY.samples.set_index("key")["line"]
         key = next(iter(away))
-        first = next(path for path in raw_of(key) if not path.exists())
+        first = next(path for path in raw_of(key) if not is_there(path))
         row = lines[key] if isinstance(lines[key], str) else lines[key].iloc[0]
-        below = next(folder for folder in first.absolute().parents if folder.is_dir())
+        below = next(folder for folder in first.absolute().parents if is_there(folder))
         said = f"raw files of {len(away)} of {len(STUDY.keys)} sessions are not there (first: {row}; looked in {below})"
         never = [key for key, record in away.items() if record is None]
         if never and len(away) > max(1, len(STUDY.keys) / 2):

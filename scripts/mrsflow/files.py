@@ -126,6 +126,15 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file or folder is there to be looked at: in a closed folder, or on a broken mount, nothing is."""
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def full_disk(error: BaseException | None) -> str | None:
     """Say which file met a full disk, when that is what lies behind an error; None when it is not."""
     while error is not None:

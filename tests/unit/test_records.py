@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mrsflow.errors import InputError
-from mrsflow.files import read_table, write_json
+from mrsflow.files import checksum, read_table, write_json
 from mrsflow.study import records
 from mrsflow.study.records import (
     Work,
@@ -19,6 +19,7 @@ from mrsflow.study.records import (
     each_session,
     failures,
     fault_of_machine,
+    is_away,
     is_to_be_tried_again,
     outputs_of,
     read_record,
@@ -381,6 +382,31 @@ class Huge(MemoryError):
 )
 def test_what_lies_behind_a_message_about_damage_is_told(error, said):
     assert fault_of_machine(hidden_behind("a.dat: is damaged, copy it again", error), Path("results")) == said
+
+
+def test_a_raw_file_that_cannot_be_looked_at_leaves_what_was_made_of_it(stage, monkeypatch):
+    """Below a closed folder, or on a mount that is broken, even asking whether a file is there is an error."""
+    stage.run("abc")
+    whole = Path.stat
+
+    def broken(path, **options):
+        if path == stage.inputs / "b":
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected", str(path))
+        return whole(path, **options)
+
+    monkeypatch.setattr(Path, "stat", broken)
+    assert stage.run("abc", settings={"end": "!"}) == dict.fromkeys("abc", "ok")
+    assert stage.done == ["a", "c"]
+    assert read_record(stage.output, "one", "b")["unchecked"] == records.OUTDATED
+    assert is_away(read_record(stage.output, "one", "b"), [stage.inputs / "b"])
+    monkeypatch.setattr(Path, "stat", whole)
+
+    def closed(path, *_):
+        raise PermissionError(errno.EACCES, "denied", str(path))
+
+    monkeypatch.setattr(records, "checksum", lambda p: closed(p) if p == stage.inputs / "b" else checksum(p))
+    assert stage.run("abc", settings={"end": "?"}) == dict.fromkeys("abc", "ok")
+    assert stage.done == ["a", "c"]
 
 
 def test_a_raw_file_that_is_closed_is_tried_again_and_costs_nothing(stage):

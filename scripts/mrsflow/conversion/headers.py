@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrsflow.conversion import checks
 from mrsflow.errors import InputError
-from mrsflow.files import digest_of, read_json, write_json
+from mrsflow.files import digest_of, is_there, read_json, write_json
 from mrsflow.raw_files import acquisition_start, formats
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def missing(study: "Study") -> list[str]:
         f"{line}: {path.name}: no such file or folder (looked for {path.absolute()}); put it there, or correct the path"
         for line, paths in rows
         for path in paths
-        if not path.exists()
+        if not is_there(path)
     ]
 
 
@@ -48,7 +48,7 @@ def contradictions(study: "Study", config: dict[str, Any], memory: Path | None =
         if isinstance(row.get("sequence"), str):
             found += _sequence(row, config["protocols"][row["protocol"]])  # of a dataset, which only has known ones
         given = isinstance(row.get("start_time"), str) or isinstance(row.get("events"), Path)
-        if given or row["key"] not in timed or not all(path.exists() for path in row["raw"]):
+        if given or row["key"] not in timed or not all(map(is_there, row["raw"])):
             continue
         name, state = digest_of([str(path.absolute()) for path in row["raw"]]), _state(row["raw"])
         entry = known.get(name, {})

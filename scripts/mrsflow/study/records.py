@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsflow.errors import InputError, without_hidden
-from mrsflow.files import checksum, digest_of, full_disk, read_json, write_json, write_text
+from mrsflow.files import checksum, digest_of, full_disk, is_there, read_json, write_json, write_text
 
 logger = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parents[1]
@@ -42,6 +42,8 @@ NOT_LEFT = (
     "its converted scans were not kept (convert.keep_scans) and its raw files are not there to make them again; bring "
     "them back, then run the same command again"
 )
+CLOSED = "closed"
+"""In place of the content of a file that we may not read."""
 LAST_TRY = "MRSFLOW_LAST_TRY"
 """Environment variable by which a rule says that sessions are to be done in a process apart, so that one that dies is
 known, and whether (1) or not (0) a job that fails is tried no more."""
@@ -316,7 +318,8 @@ def _do_session(
     upstream = outputs_of(output, item.after, item.key) if item.after else []
     if gone := [path for path in upstream if not path.is_file()]:
         raise FileNotFoundError(errno.ENOENT, f"an output of {item.after} is missing", str(gone[0]))
-    inputs = {_name(path): content_of(path) for path in _raw(item, output) if path.exists()}
+    found = {_name(path): content_of(path) for path in _raw(item, output)}
+    inputs = {name: content for name, content in found.items() if content not in (None, CLOSED)}
     recipe = digest_of({"settings": item.settings, "code": code})
     fingerprint = _fingerprint(item, upstream, code)
     stands = known is not None and known["status"] == "ok" and _stands(known, output)
@@ -359,7 +362,8 @@ def _name(path: Path) -> str:
 def _away(known: dict[str, Any], item: Work, inputs: dict[str, Any], output: Path) -> bool:
     """Whether files are gone that a session was made of: named ones, or others with none new in their place."""
     before = known.get("inputs", {})
-    return before.keys() > inputs.keys() or any(_name(p) in before and not p.exists() for p in _raw(item, output))
+    gone = {_name(path) for path in _raw(item, output)} - inputs.keys()
+    return before.keys() > inputs.keys() or not gone.isdisjoint(before)
 
 
 def state_of(paths: Iterable[Path]) -> str:
@@ -379,7 +383,7 @@ def _state(path: Path) -> Any:
 
 def is_away(record: dict[str, Any], paths: list[Path]) -> bool:
     """Whether raw files that a record's session was made of are not there now; one that never was is none."""
-    return not all(path.exists() for path in paths) and record.get("state") != state_of(paths)
+    return not all(map(is_there, paths)) and record.get("state") != state_of(paths)
 
 
 def replaced(output: Path, stage: str, key: str, paths: Iterable[Path]) -> list[Path]:
@@ -659,13 +663,15 @@ def _fingerprint(item: Work, upstream: list[Path], code: str) -> str:
 
 
 def content_of(path: Path) -> Any:
-    """Checksum of a file, or of each file in a folder; None where there is nothing."""
+    """Checksum of a file, or of each file in a folder; None where there is nothing to be looked at."""
+    if not is_there(path):
+        return None
     try:
         if path.is_dir():
             return {p.name: checksum(p) for p in sorted(path.iterdir()) if p.is_file()}
         return checksum(path) if path.is_file() else None
     except PermissionError:  # the stage says so when it reads the file
-        return "closed"
+        return CLOSED
 
 
 def _stands(record: dict[str, Any], output: Path) -> bool:

@@ -409,6 +409,25 @@ def test_a_raw_file_that_cannot_be_looked_at_leaves_what_was_made_of_it(stage, m
     assert stage.done == ["a", "c"]
 
 
+def test_a_file_that_a_session_no_longer_has_goes(stage):
+    """A run taken out of the tables, or scans that are no longer kept, would else be read by who looks there."""
+    names = ["one.txt", "two.txt"]
+
+    def do(item):
+        for name in names:
+            (stage.output / name).write_text(name)
+        return [stage.output / name for name in names]
+
+    def run():
+        work = [Work("a", [stage.inputs / "a"], {"names": list(names)})]
+        each_session("one", work, do, stage.output, stage.output / "t.tsv", code=[])
+
+    run()
+    names.remove("two.txt")
+    run()
+    assert [path.name for path in stage.output.glob("*.txt")] == ["one.txt"]
+
+
 def test_a_raw_file_that_is_closed_is_tried_again_and_costs_nothing(stage):
     stage.run("ab")
     (stage.inputs / "b").write_text("text new")

@@ -403,9 +403,9 @@ def _record_of_failure(stage: str, key: str, error: Exception) -> dict[str, Any]
 
 
 def _keep(record: dict[str, Any], known: dict[str, Any] | None, output: Path) -> None:
-    """Write a session's record; outputs of an earlier run do not belong to what failed now and is not tried again."""
-    if record["status"] != "ok" and known and not record.get("again"):
-        for name in known["outputs"]:
+    """Write a session's record; outputs of an earlier run that are none of this one go, but of what is tried again."""
+    if known and not record.get("again"):
+        for name in known["outputs"].keys() - record["outputs"].keys():
             (output / name).unlink(missing_ok=True)
     write_json(record, record_path(output, record["stage"], record["session"]))
 

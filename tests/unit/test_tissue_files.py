@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mrsflow import nifti_mrs, result_tables
+from mrsflow import result_tables
 from mrsflow.anatomy.derivatives import Maps
+from mrsflow.conversion import bids
 from mrsflow.errors import InputError
+from mrsflow.files import write_json
 from mrsflow.nifti_mrs import Scan
 from mrsflow.quantification import tissue_files
 from mrsflow.study.study import Study
@@ -22,9 +24,8 @@ HELD = {"GM": 0.5, "WM": 0.35, "CSF": 0.15}
 def write_scan(folder, centre=(5.0, -8.0, 12.0), name="sub-01_ses-1_task-k_svs"):
     affine = np.diag([25.0, 20.0, 30.0, 1.0])
     affine[:3, 3] = centre
-    path = folder / "bids" / f"{name}.nii.gz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nifti_mrs.write(Scan(np.ones(64, complex), (), 5e-4, HEADER, affine), path)
+    path = folder / "bids" / f"{name}.json"
+    write_json(bids.sidecar(Scan(np.ones(64, complex), (), 5e-4, HEADER, affine), None, None, None), path)
     return path
 
 

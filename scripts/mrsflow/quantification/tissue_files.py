@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrsflow import nifti_mrs, result_tables
+from mrsflow import result_tables
 from mrsflow.anatomy import derivatives, images, tissue
 from mrsflow.anatomy.derivatives import Maps
 from mrsflow.anatomy.tissue import TISSUES, Fractions
 from mrsflow.basis_sets.pulses import Pulse
-from mrsflow.conversion.checks import voxel_size
 from mrsflow.errors import InputError
+from mrsflow.files import read_json
 from mrsflow.study import layout
 
 if TYPE_CHECKING:
@@ -115,18 +115,18 @@ def measure_session(
     -----
     A session whose tissue cannot be measured keeps its spectra: the row of the scan has no fractions and says why.
     """
-    scans = [p for p in sorted(converted) if p.name.endswith(("_svs.nii.gz", "_svs.nii")) and not layout.is_nulled(p)]
-    folder = layout.session_folder(layout.derivatives(output), key) / "mrs"
+    scans = [path for path in sorted(converted) if path.name.endswith("_svs.json") and not layout.is_nulled(path)]
+    folder = layout.scans_folder(layout.derivatives(output), key)
     read, problem, remarks = _read(maps, t1w)
     written = []
     for stem in dict.fromkeys(map(layout.session_stem, scans)):
         rows = []
         for path in (path for path in scans if layout.session_stem(path) == stem):
-            scan = nifti_mrs.read(path)
-            found, said = (None, problem) if read is None else _measured(read, scan)
+            sidecar = read_json(path)
+            found, said = (None, problem) if read is None else _measured(read, sidecar.get("VoxelAffine"))
             row = {**layout.SessionKey.of(key)._asdict(), "scan": layout.scan_stem(path)}
             row |= {"source": maps.program if maps else None, **(asdict(found) if found else {})}
-            moved = [displacement(protocol, scan.spectrometer_frequency) for protocol in protocols.values()]
+            moved = [displacement(protocol, sidecar["SpectrometerFrequency"][0]) for protocol in protocols.values()]
             row["displacement_percent_per_ppm"] = moved[0] if len(moved) == 1 else None
             row["status"] = "fail" if found is None else "warn" if said or remarks else "pass"
             row["message"] = "; ".join(filter(None, [said, *remarks])) or None
@@ -177,12 +177,12 @@ def _named(error: InputError, paths: Any) -> str:
     return text
 
 
-def _measured(maps: dict[str, Any], scan: nifti_mrs.Scan) -> tuple[Fractions | None, str]:
+def _measured(maps: dict[str, Any], affine: list[list[float]] | None) -> tuple[Fractions | None, str]:
     """Fractions of a scan's voxel, and a remark; or None, and why there are none."""
-    if voxel_size(scan) is None:
+    if affine is None:
         return None, "the header does not say where the voxel is"
     try:
-        found = tissue.fractions(maps, scan.affine)
+        found = tissue.fractions(maps, np.asarray(affine))
     except InputError as error:
         return None, str(error)
     return judged(found)

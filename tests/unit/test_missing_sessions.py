@@ -9,7 +9,7 @@ from scipy import stats
 
 from mrsflow.errors import InputError
 from mrsflow.models import estimates, imputation
-from mrsflow.statistics import missing_sessions, outcomes
+from mrsflow.statistics import clinical_course, missing_sessions, outcomes
 from mrsflow.statistics.plan import plan_of
 
 ARMS = {"a": 1.0, "b": 1.0}
@@ -69,6 +69,47 @@ def test_values_that_follow_from_others_are_not_imputed():
     x = np.ones((20, 1))
     with pytest.raises(InputError, match="depend on one another"):
         list(imputation.impute(values, x, np.ones((20, 3, 1)), 5, np.random.default_rng(3)))
+
+
+def test_a_delta_moves_the_estimate_by_its_part_of_the_treated():
+    """Means of groups move by delta times the part of the treated that was imputed."""
+    plan, sessions, rows = trial_of(estimand="response")
+    made = missing_sessions.imputation_rows(plan, sessions, rows, {"draws": 10, "delta": -3.0})
+    found = {row.analysis: row for row in made}
+    treated = sessions[sessions["condition"] == "b"]
+    gone = 1 - treated["key"].isin("sub-" + rows.sessions["participant"] + "_ses-1").mean()
+    moved = found[missing_sessions.DELTA].percent_of_baseline - found[missing_sessions.AT_RANDOM].percent_of_baseline
+    assert 0 < gone < 1 and moved == pytest.approx(-3.0 * gone)
+    assert "moved by -3 % of the mean baseline" in found[missing_sessions.DELTA].remark
+
+
+SCALE = {"scale": "q", "baseline": "pre", "followups": ["d1", "d7"], "covariance": "unstructured", "better": "lower",
+         "response": None, "remission": None}  # fmt: skip
+
+
+def test_follow_ups_imputed_at_random_are_those_of_repeated_measures_and_of_the_reference_in_between():
+    plan, sessions, _ = trial_of(n=60)
+    rng, n = np.random.default_rng(5), len(sessions)
+    person, treated = rng.normal(0, 3, n), (sessions["condition"] == "b").to_numpy()
+    pre = 28 + person + rng.normal(0, 2, n)
+    d1, d7 = (pre - drop - k * 6 * treated + rng.normal(0, 3, n) for k, drop in ((0.8, 6), (1, 8)))
+    d7[rng.random(n) < 0.3], d1[:3], d7[:3] = np.nan, np.nan, np.nan
+    sessions = sessions.assign(q_pre=pre, q_d1=d1, q_d7=d7)
+    made = missing_sessions.followup_rows(plan, sessions, [SCALE], {"draws": 100})
+    found = {(row.analysis, row.contrast): row for row in made}
+    repeated = {row.contrast: row for row in clinical_course.clinical_course_rows(plan, sessions, [SCALE])}
+    for time in ("d1", "d7"):
+        name = f"{plan.contrasts[0].name} at {time}"
+        random, reference = (
+            found[f"clinical course, {a}", name] for a in ("imputed at random", "imputed, jump to reference")
+        )
+        assert abs(random.estimate - repeated[name].estimate) < 0.3 * repeated[name].se
+        assert random.se == pytest.approx(repeated[name].se, rel=0.15)
+        assert abs(reference.estimate) < abs(random.estimate) and random.n_participants == n
+    gone = int(np.isnan(d1).sum() + np.isnan(d7).sum())
+    assert f"{gone} of {2 * n} scores imputed 100 times" in random.remark
+    (row,) = {row.remark for row in missing_sessions.followup_rows(plan, sessions.dropna(subset=["q_d1", "q_d7"]), [SCALE], {"draws": 9})}
+    assert row == "not estimated: no score is missing, so that nothing is imputed"
 
 
 def test_pooling_by_hand():

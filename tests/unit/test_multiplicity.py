@@ -78,5 +78,7 @@ def test_the_graph_has_a_box_for_each_family_and_the_gate_between():
     assert "only if all are significant" in "".join(lines[edges[1] : edges[2]])
     outside = lines[edges[3] + 1 :]
     assert any("Glu/tNAA" in line for line in outside) and any("sex" in line for line in outside)
+    more = multiplicity.drawn(names, mood, [], [], others=["Indirect effect on mood, exploratory"]).splitlines()
+    assert more[-2:] == ["Beside, with no part in the error rate above:", "  Indirect effect on mood, exploratory"]
     alone = multiplicity.drawn(["b - a"], None, [], [])
     assert alone.count("+") == 4 and "only if" not in alone

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsflow import files
-from mrsflow.statistics import multiplicity, supplement
+from mrsflow.statistics import clinical_course, multiplicity, supplement
 from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Plan, formula, terms_of
 from mrsflow.study import covariates, quality_rules
@@ -77,7 +77,19 @@ def families_of(trial: TrialData, plan: Plan, names: list[str], scored: bool) ->
 
 def graph_of(trial: TrialData, plan: Plan, names: list[str], scored: bool) -> str:
     """Draw which tests are read in which order, as text."""
-    return multiplicity.drawn(*_families(trial, plan, names, scored))
+    families = _families(trial, plan, names, scored)
+    return multiplicity.drawn(*families, others=_others(trial, plan, families[1]))
+
+
+def _others(trial: TrialData, plan: Plan, mood: str | None) -> Iterator[str]:
+    """Say the families that stand beside: later visits, further clinical outcomes, mediation."""
+    if plan.visits and len(set(trial.sessions["visit"]) - set(plan.visits)) > 1:
+        yield "Each later visit by itself, exploratory (Holm over the visits of a contrast)"
+    if scales := trial.config["group"]["clinical"]:
+        said = "; ".join(clinical_course.asked_of(scale) for scale in scales)
+        yield f"Further clinical outcomes, exploratory (Holm over all of them): {said}"
+    if mood and plan.design != "single_arm":
+        yield f"Indirect effect on {mood}, exploratory (Holm over the contrasts)"
 
 
 def _families(

@@ -13,7 +13,7 @@ from mrsflow.models.table_models import Model
 from mrsflow.statistics import design_checks
 from mrsflow.statistics.multiplicity import adjust
 from mrsflow.statistics.outcomes import Rows, add_baseline, baseline_terms, complete_sessions
-from mrsflow.statistics.results import Result, complete_row, counts, estimated, joined, numbers
+from mrsflow.statistics.results import Result, complete_row, counts, estimated, joined, not_adjusted_for, numbers
 
 if TYPE_CHECKING:
     from mrsflow.statistics.plan import Contrast, Plan
@@ -45,6 +45,15 @@ def in_words(config: dict[str, Any]) -> list[str]:
         text += "; risk differences by the score method, " + "; ".join(events) if events else ""
         found.append(f"{text}. Holm over all of these, exploratory.")
     return found
+
+
+def asked_of(scale: dict[str, Any]) -> str:
+    """Name a scale with its follow-ups and events.
+
+    >>> asked_of({"scale": "hamd", "followups": ["d1", "d7"], "response": 50, "remission": None, "better": "lower"})
+    'hamd at d1, d7, responders'
+    """
+    return ", ".join([f"{scale['scale']} at {', '.join(scale['followups'])}", *_events(scale)])
 
 
 def _events(scale: dict[str, Any]) -> dict[str, str]:
@@ -224,7 +233,7 @@ def _risk(plan: "Plan", scores: pd.DataFrame, contrast: "Contrast", row: Result)
         f"{int(events.sum())} of {len(events)} under {c}"
         for c, events in zip(contrast.pair, (treated, reference), strict=True)
     ]
-    adjusted = "not adjusted for " + ", ".join(["the score at baseline", *plan.adjust_for])
+    adjusted = not_adjusted_for(plan, (), baseline="the score at baseline")
     return replace(
         row,
         estimand="risk difference",

@@ -239,10 +239,7 @@ def rerandomised(plan: Plan, rows: "Rows", contrast: Contrast) -> Result:
     row = session_test(free, rows, contrast, analysis="re-randomisation", variance="equal")
     p, t, exact = randomisation_of(plan, rows, contrast)
     how = f"all {len(t)} assignments" if exact else f"{len(t)} random assignments"
-    remark = joined(row.remark, "not adjusted for carry-over" * plan.carry_over)
-    return replace(
-        row, se=np.nan, df=np.nan, p=p, df_method=how, random="assignment of conditions", seed=plan.seed, remark=remark
-    )
+    return replace(row, se=np.nan, df=np.nan, p=p, df_method=how, random="assignment of conditions", seed=plan.seed)
 
 
 def randomisation_of(plan: Plan, rows: "Rows", contrast: Contrast) -> tuple[float, NDArray[np.float64], bool]:

@@ -11,6 +11,7 @@ from mrsflow.models.estimates import Estimate
 from mrsflow.models.formula import quoted
 from mrsflow.models.table_models import fit_table
 from mrsflow.statistics import design_checks
+from mrsflow.statistics.multiplicity import MEDIATION, adjust
 from mrsflow.statistics.outcomes import baseline_terms, split_within
 from mrsflow.statistics.plan import references, several_sessions
 from mrsflow.statistics.results import Result, complete_row, counts, estimated
@@ -61,7 +62,7 @@ def mediation_rows(plan: "Plan", rows: "Rows", mood: "Rows", outcome: str) -> li
     for contrast in plan.contrasts:
         failed = Result(analysis="mediation", contrast=contrast.name, outcome=outcome, estimand="indirect effect")
         found += estimated(lambda c=contrast: [_row(own, rows, mood, c)], failed)
-    return found
+    return adjust(found, MEDIATION)
 
 
 def _row(plan: "Plan", rows: "Rows", mood: "Rows", contrast: "Contrast") -> Result:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from mrsflow.errors import InputError
 from mrsflow.models import estimates, session_models
 from mrsflow.models.imputation import impute
-from mrsflow.statistics.results import Result, complete_row, estimated, numbers
+from mrsflow.statistics import clinical_course
+from mrsflow.statistics.results import Result, complete_row, estimated, joined, numbers
 
 if TYPE_CHECKING:
     from mrsflow.models.mixed import Inference
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mrsflow.statistics.plan import Contrast, Plan
 
 AT_RANDOM, REFERENCE, TIPPING = "imputed at random", "imputed, jump to reference", "tipping point"
+DELTA = "imputed, moved by delta"
 FURTHEST = 100.0
 """Percent of the mean baseline within which the tipping point is sought."""
 STEPS = 16
@@ -62,9 +64,14 @@ def in_words(config: dict[str, Any]) -> list[str]:
     said = f"Where a session is missing, {TAKEN[design]}."
     if imputation is None or design == "single_arm":
         return [said]
+    delta = imputation.get("delta")
+    how = "at random and by jump to reference"
+    if delta is not None:
+        moved = f"moved by {delta:g} % of the mean baseline but for the reference"
+        how = f"at random, by jump to reference, and at random {moved}"
     return [
         f"{said} Sensitivity analyses impute missing sessions {imputation['draws']} times (multivariate normal by "
-        "sequence, pooled by Rubin's rules), at random and by jump to reference, and give the tipping point: how far "
+        f"sequence, pooled by Rubin's rules), {how}, and give the tipping point: how far "
         "from its value at random every imputed value but those of the reference must lie for p to cross its limit."
     ]
 
@@ -87,10 +94,8 @@ def imputation_rows(
     if imputation is None or plan.design == "single_arm":
         return []
     contrast, found = plan.contrasts[0], []
-    failed = {
-        name: Result(analysis=name, contrast=contrast.name, outcome=plan.outcome)
-        for name in (AT_RANDOM, REFERENCE, TIPPING)
-    }
+    names = (AT_RANDOM, REFERENCE, *([DELTA] if imputation.get("delta") is not None else []), TIPPING)
+    failed = {name: Result(analysis=name, contrast=contrast.name, outcome=plan.outcome) for name in names}
     try:
         grid = grid_of(plan, planned, rows, contrast)
     except InputError as error:
@@ -98,7 +103,6 @@ def imputation_rows(
     count = len(grid.table)
     missing = int(np.isnan(grid.values[:, -grid.treated.shape[1] :]).sum())
     what = f"{missing} of {count} sessions imputed {imputation['draws']} times"
-    what += "; not adjusted for carry-over" * plan.carry_over
     used = {
         "n_participants": grid.table["participant"].nunique(),
         "n_sessions": count,
@@ -108,8 +112,8 @@ def imputation_rows(
     }
     draws: dict[str, list[NDArray]] = {}
 
-    def pooled(name: str) -> list[Result]:
-        test, terms = _pooled(plan, grid, rows, contrast, draws[name], 0.0)
+    def pooled(name: str, filled: list[NDArray], percent: float = 0.0, said: str = "") -> list[Result]:
+        test, terms = _pooled(plan, grid, rows, contrast, filled, percent * abs(rows.baseline) / 100)
         row = replace(
             failed[name],
             **used,
@@ -118,7 +122,7 @@ def imputation_rows(
             columns=("bl",) * rows.adjusts + plan.adjust_for,
             df_method="Barnard-Rubin",
             **numbers(test),
-            remark=what,
+            remark=joined(what, said),
         )
         return [row]
 
@@ -130,9 +134,13 @@ def imputation_rows(
         def make(name: str = name, x_missing: NDArray = x_missing) -> list[Result]:
             rng = np.random.default_rng(plan.seed)
             draws[name] = list(impute(grid.values, grid.x, x_missing, imputation["draws"], rng))
-            return pooled(name)
+            return pooled(name, draws[name])
 
         found += estimated(make, failed[name])
+    if DELTA in failed and AT_RANDOM in draws:
+        delta = imputation.get("delta")
+        moved = f"imputed values but those of the reference moved by {delta:g} % of the mean baseline"
+        found += estimated(lambda: pooled(DELTA, draws[AT_RANDOM], delta, moved), failed[DELTA])
     if AT_RANDOM in draws:
 
         def tipping() -> list[Result]:
@@ -143,6 +151,87 @@ def imputation_rows(
 
         found += estimated(tipping, failed[TIPPING])
     return [complete_row(row, rows, plan) for row in found]
+
+
+def followup_rows(
+    plan: "Plan", sessions: pd.DataFrame, scales: list[dict[str, Any]], imputation: dict[str, Any] | None
+) -> list[Result]:
+    """Make the rows of the first contrast of further clinical scales with missing follow-ups imputed, of groups.
+
+    Parameters
+    ----------
+    plan : Plan
+    sessions : DataFrame
+        Sessions with the scores as numbers.
+    scales : list of dict
+        ``group.clinical`` of the configuration.
+    imputation : dict, optional
+        ``group.imputation`` of the configuration; None: no rows.
+    """
+    if imputation is None or plan.design == "single_arm":
+        return []
+    found = []
+    for scale in scales:
+        own = replace(plan, outcome=f"{scale['scale']} change from {scale['baseline']}")
+        for name in (AT_RANDOM, REFERENCE):
+            row = Result(analysis=f"clinical course, {name}", contrast=plan.contrasts[0].name, outcome=own.outcome)
+            found += estimated(
+                lambda own=own, scale=scale, row=row, jump=name == REFERENCE: _of_followups(
+                    own, sessions, scale, imputation["draws"], row, jump
+                ),
+                row,
+            )
+    return found
+
+
+def _of_followups(
+    plan: "Plan", sessions: pd.DataFrame, scale: dict[str, Any], draws: int, row: Result, jump: bool
+) -> list[Result]:
+    """Compare the changes at each follow-up of every participant with a score at baseline, a variance for each arm."""
+    contrast, followups = plan.contrasts[0], scale["followups"]
+    if plan.design != "parallel" or plan.visits:
+        raise InputError("follow-ups are imputed of groups with a session each; repeated measures take them at random")
+    if contrast.pair is None:
+        raise InputError("there is no reference in a contrast of weights")
+    rows = clinical_course.rows_of(plan, sessions, scale)
+    before = f"{scale['scale']}_{scale['baseline']}"
+    table = sessions.dropna(subset=[before, *plan.adjust_for]).reset_index(drop=True)
+    values = table[[f"{scale['scale']}_{time}" for time in followups]].to_numpy(float) - table[[before]].to_numpy(float)
+    if not (missing := int(np.isnan(values).sum())):
+        raise InputError("no score is missing, so that nothing is imputed")
+    covariates = ("bl", *plan.adjust_for)
+    x, w = session_models.parallel_design(table.assign(bl=table[before]), plan.conditions, contrast.of, covariates)
+    condition, count = table["condition"].to_numpy(object), len(plan.conditions)
+    x_missing = np.repeat(x[:, None], len(followups), axis=1)
+    if jump:
+        x_missing[:, :, :count] = [c == contrast.pair[1] for c in plan.conditions]
+    filled = list(impute(values, x, x_missing, draws, np.random.default_rng(plan.seed)))
+    found = []
+    for k, time in enumerate(followups):
+        tests = [session_models.unequal_variances(x, own[:, k], condition, w) for own in filled]
+        made = replace(
+            row,
+            contrast=f"{contrast.name} at {time}",
+            response="change",
+            terms=" + ".join(("condition", *covariates)),
+            columns=covariates,
+            n_participants=len(table),
+            n_sessions=len(table),
+            n_blocks=values.size,
+            random="imputed values",
+            df_method="Barnard-Rubin",
+            seed=plan.seed,
+            remark=f"{missing} of {values.size} scores imputed {draws} times; a variance for each condition",
+            **numbers(_rubin(tests)),
+        )
+        found.append(complete_row(made, rows, plan))
+    return found
+
+
+def _rubin(tests: list["Inference"]) -> "Inference":
+    """Pool the tests of imputed data sets."""
+    df = float(np.mean([test.df for test in tests]))
+    return estimates.pooled([float(t.estimate) for t in tests], [float(t.se) ** 2 for t in tests], df)
 
 
 def grid_of(plan: "Plan", planned: pd.DataFrame, rows: "Rows", contrast: "Contrast") -> Grid:
@@ -225,10 +314,8 @@ def _pooled(
         if rows.adjusts:
             columns["bl"] = filled[:, :visits].ravel()
         found.append(_analysis(plan, grid.table.assign(**columns), contrast, covariates))
-    tests = [fit.test for fit in found]
-    df = float(np.mean([test.df for test in tests]))
     terms = ["participant"] * (plan.design == "crossover") + ["condition", *found[0].covariates]
-    return estimates.pooled([float(t.estimate) for t in tests], [float(t.se) ** 2 for t in tests], df), terms
+    return _rubin([fit.test for fit in found]), terms
 
 
 def _analysis(

@@ -3,7 +3,8 @@
 The named contrasts of the primary outcome are one family (Holm). The clinical outcome is tested after it: its contrasts
 are a second family (Holm) behind a gate that opens when every primary contrast is significant. Its adjusted p is the
 larger of the two, which holds the familywise error over both (serial gatekeeping). Secondary outcomes
-(Benjamini-Hochberg) and moderators (Holm) are exploratory and stand beside.
+(Benjamini-Hochberg), moderators, later visits, further clinical outcomes and mediation (Holm) are exploratory, families
+of their own, and stand beside.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from mrsflow.statistics.results import Result
 SECONDARY = "secondary outcomes (Benjamini-Hochberg)"
 MODERATORS = "moderators (Holm, exploratory)"
 MOOD_MODERATORS = "moderators of the clinical outcome (Holm, exploratory)"
+MEDIATION = "mediation (Holm, exploratory)"
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -94,8 +96,20 @@ def in_words(contrasts: list[str], mood: str | None, secondary: list[str], moder
     return found
 
 
-def drawn(contrasts: list[str], mood: str | None, secondary: list[str], moderators: list[str]) -> str:
+def drawn(
+    contrasts: list[str], mood: str | None, secondary: list[str], moderators: list[str], others: Sequence[str] = ()
+) -> str:
     """Draw the families as a graph of text: boxes in their order, the gate between them, what stands beside.
+
+    Parameters
+    ----------
+    contrasts : list of str
+        Of the primary family.
+    mood : str, optional
+        The clinical outcome behind the gate.
+    secondary, moderators : list of str
+    others : sequence of str
+        Further families beside, in words.
 
     >>> print(drawn(["b - a"], "madrs day1 - pre", [], ["sex"]))
     +----------------------------------+
@@ -129,6 +143,7 @@ def drawn(contrasts: list[str], mood: str | None, secondary: list[str], moderato
     if moderators:
         both = "; outcome and clinical outcome" if mood else ""
         beside.append(f"  Moderators, exploratory (Holm over each outcome): {', '.join(moderators)}{both}")
+    beside += [f"  {other}" for other in others]
     if beside:
         lines += ["", "Beside, with no part in the error rate above:", *beside]
     return "\n".join(lines)

@@ -252,20 +252,22 @@ def complete_row(row: Result, rows: "Rows", plan: "Plan") -> Result:
     """Add what every row has: interval, outcome, estimand, covariates, dropped rows, percents of the baseline."""
     if np.isnan(row.ci_low) and np.isfinite(row.se):
         row = replace(row, **interval(row, plan.level))
-    adjusted, lacking, baseline = None, [], rows.baseline or np.nan
+    adjusted, lacking, mean = None, "", rows.baseline or np.nan
     if row.columns is not None:
         adjusted = adjusted_for(plan, row.columns)
-        lacking = [c for c in plan.adjust_for if c not in row.columns and c not in row.cancelled]
+        alike = rows.adjusts and plan.design != "single_arm" and row.estimand in (None, rows.estimand)
+        baseline = "the baseline" if alike else ""
+        lacking = not_adjusted_for(plan, row.columns, row.cancelled, baseline, row.estimand != "carry-over")
     return replace(
         row,
         outcome=row.outcome or plan.outcome,
         estimand=row.estimand or rows.estimand,
         adjusted_for=adjusted,
         n_dropped=rows.n_dropped + row.n_missing,
-        percent_of_baseline=100 * row.estimate / baseline,
-        percent_ci_low=100 * row.ci_low / baseline,
-        percent_ci_high=100 * row.ci_high / baseline,
-        remark=joined(row.remark, f"not adjusted for {', '.join(lacking)}" * bool(lacking)),
+        percent_of_baseline=100 * row.estimate / mean,
+        percent_ci_low=100 * row.ci_low / mean,
+        percent_ci_high=100 * row.ci_high / mean,
+        remark=joined(row.remark, lacking),
     )
 
 
@@ -277,6 +279,32 @@ def interval(row: Result, level: float) -> dict[str, float]:
     return {"ci_low": row.estimate - half, "ci_high": row.estimate + half, "ci_level": level}
 
 
+BASELINES = ("bl_dev", "bl_mean", "bl")
+"""Columns of the baseline."""
+
+
 def adjusted_for(plan: "Plan", columns: Collection[str]) -> str:
-    """Name the baseline and the covariates among the columns of a model."""
-    return ", ".join(name for name in ("bl_dev", "bl_mean", "bl", *plan.adjust_for) if name in columns)
+    """Name the baseline, the covariates and carry-over among the columns of a model."""
+    carried = ["carry-over"] * any(name in columns for name in plan.carried)
+    return ", ".join([*(name for name in (*BASELINES, *plan.adjust_for) if name in columns), *carried])
+
+
+def not_adjusted_for(
+    plan: "Plan", columns: Collection[str], cancelled: Collection[str] = (), baseline: str = "", carried: bool = True
+) -> str:
+    """Say what the primary model adjusts for and a model with these columns does not; empty where there is nothing.
+
+    Parameters
+    ----------
+    plan : Plan
+    columns, cancelled : collection of str
+        Of the model, and covariates without a part in it.
+    baseline : str
+        What the baseline is called, where the model should adjust for it.
+    carried : bool
+        Whether it should adjust for carry-over, where the primary model does.
+    """
+    lacking = [baseline] * (bool(baseline) and not any(name in columns for name in BASELINES))
+    lacking += [c for c in plan.adjust_for if c not in columns and c not in cancelled]
+    lacking += ["carry-over"] * (carried and bool(plan.carried) and not any(c in columns for c in plan.carried))
+    return f"not adjusted for {', '.join(lacking)}" * bool(lacking)

@@ -40,7 +40,8 @@ def supplementary_rows(trial: "TrialData", plan: "Plan", rows: "Rows", primary: 
         found += _without(plan, lambda g=gone: prepare(_without_people(trial, g), plan.outcome), contrast, column, said)
     for column in group["expectancy"]:
         found += _with(plan, rows, contrast, column)
-    return found + missing_sessions.imputation_rows(plan, trial.sessions, rows, group["imputation"])
+    found += missing_sessions.imputation_rows(plan, trial.sessions, rows, group["imputation"])
+    return found + missing_sessions.followup_rows(plan, trial.sessions, group["clinical"], group["imputation"])
 
 
 def mood_rows(

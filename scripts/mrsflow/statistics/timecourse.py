@@ -14,7 +14,7 @@ from mrsflow.models.table_models import fit_table
 from mrsflow.statistics import design_checks
 from mrsflow.statistics.outcomes import Rows, prepare
 from mrsflow.statistics.plan import Contrast, Plan, formula, references
-from mrsflow.statistics.results import CourseTest, estimated
+from mrsflow.statistics.results import CourseTest, estimated, joined, not_adjusted_for
 
 if TYPE_CHECKING:
     from mrsflow.study.trial import TrialData
@@ -166,6 +166,7 @@ def _per_block(plan: Plan, rows: Rows, contrast: Contrast, row: CourseTest) -> l
     mean = np.nanmean(differences, axis=0)
     what = "changes from baseline" if rows.adjusts or rows.change else "levels"
     remark = f"within-participant difference of {what}; sign flips, maximum over blocks"
+    remark = joined(remark, not_adjusted_for(plan, ()))
     return [
         replace(
             row,

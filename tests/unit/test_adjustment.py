@@ -1,0 +1,66 @@
+"""What the primary analysis adjusts for, every other row adjusts for too, or says that it does not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import simple_trial
+
+from mrsflow.statistics import group, outcomes
+from mrsflow.statistics.plan import plan_of
+
+OTHER = {
+    "baseline", "carry-over", "level", "level, all blocks", "response", "link of two changes", "indirect effect",
+    "risk difference", "tipping point",
+}  # fmt: skip
+"""Estimands that a baseline has no part in, or another one."""
+SCALE = {"scale": "hamd", "baseline": "pre", "followups": ["day1", "day7"], "covariance": "compound", "better": "lower",
+         "response": 50, "remission": 7}  # fmt: skip
+
+
+def analysed(design, **group_settings):
+    """Tables of a trial with scores, covariates of participants and of sessions, and a missing session."""
+    rng, n = np.random.default_rng(3), 16
+    arms = simple_trial.sequences(n, "ab", "ba") if design == "crossover" else [["a"], ["b"]] * (n // 2)
+    settings = {"mood_scale": "madrs", "adjust_for": ["age", "level"], "moderators": ["sex"], "clinical": [SCALE]}
+    settings |= {"leave_out": ["seen"], "expectancy": ["guess"], "imputation": {"draws": 9, "delta": -2}, "draws": 99}
+    extra = {
+        "age": list(20.0 + np.arange(n)),
+        "sex": ["F", "F", "M", "M"] * (n // 4),
+        "seen": ["no"] * (n - 1) + ["yes"],
+    }
+    trial = simple_trial.make(
+        arms, {"a": 1.0, "b": 1.0}, {"a": 0.06, "b": 0.03}, design=design, dose=np.nan, extra=extra,
+        **settings | group_settings,
+    )  # fmt: skip
+    count = len(trial.sessions)
+    scores = {
+        f"{s}_{t}": rng.normal(28 - 8 * (t != "pre"), 4, count).round()
+        for s in ("madrs", "hamd")
+        for t in ("pre", "day1", "day7")
+    }
+    sessions = trial.sessions.assign(level=rng.normal(5, 1, count), guess=rng.choice(["a", "b"], count), **scores)
+    trial = replace(trial, sessions=sessions, blocks=trial.blocks[trial.blocks["key"] != "sub-005_ses-1"])
+    rows = outcomes.prepare(trial, "Glx/tNAA")
+    return group.analyse(trial, plan_of(trial.config), rows)
+
+
+@pytest.mark.parametrize(("design", "carry_over"), [("crossover", True), ("parallel", False)])
+def test_every_row_adjusts_for_what_the_primary_does_or_says_so(design, carry_over):
+    tables = analysed(design, carry_over=carry_over)
+    wanted = ["age", "level", *["carry-over"] * carry_over]
+    primary = tables["contrasts"].iloc[0]
+    assert all(name in primary["adjusted_for"] for name in wanted) and "bl" in primary["adjusted_for"]
+    checked = set()
+    for name in ("contrasts", "sensitivity", "link", "attenuation"):
+        for row in tables[name].dropna(subset=["fraction" if name == "attenuation" else "estimate"]).to_dict("records"):
+            said = f"{row['adjusted_for']}; {row['remark']}"
+            for covariate in wanted:
+                free = row["estimand"] == "tipping point" or (covariate == "carry-over" == row["estimand"])
+                assert free or covariate in said, (name, row.get("analysis"), covariate, said)
+            assert row["estimand"] in OTHER or "bl" in said or "not adjusted for the baseline" in said, row
+            checked.add(row.get("analysis"))
+    assert {"mediation", "clinical course", "responders", "re-randomisation"} <= checked
+    if design == "crossover":
+        block = tables["time_tests"][tables["time_tests"]["analysis"] == "block"]
+        assert block["remark"].str.contains("not adjusted for age, level" + ", carry-over" * carry_over).all()

@@ -108,7 +108,10 @@ def test_follow_ups_imputed_at_random_are_those_of_repeated_measures_and_of_the_
         assert abs(reference.estimate) < abs(random.estimate) and random.n_participants == n
     gone = int(np.isnan(d1).sum() + np.isnan(d7).sum())
     assert f"{gone} of {2 * n} scores imputed 100 times" in random.remark
-    (row,) = {row.remark for row in missing_sessions.followup_rows(plan, sessions.dropna(subset=["q_d1", "q_d7"]), [SCALE], {"draws": 9})}
+    (row,) = {
+        row.remark
+        for row in missing_sessions.followup_rows(plan, sessions.dropna(subset=["q_d1", "q_d7"]), [SCALE], {"draws": 9})
+    }
     assert row == "not estimated: no score is missing, so that nothing is imputed"
 
 

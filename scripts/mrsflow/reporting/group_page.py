@@ -135,7 +135,7 @@ def write(config: dict[str, Any]) -> Path:
         "question": _question(headline, trial),
         "families": families,
         "graph": graph,
-        "headline": _headline(headline),
+        "headline": _headline(headline, bool(trial.estimand.visits)),
         "results": [(title, _results(trial.tables.get(name))) for title, name in RESULTS],
         "by_sequence": _blank(_shown(trial.tables.get("flow_by_sequence"), SEQUENCE_COLUMNS)),
         "characteristics": _blank(_shown(trial.tables.get("baseline_by_sequence"), CHARACTERISTIC_COLUMNS)),
@@ -307,15 +307,16 @@ def _departures(folder: Path, trial: "TrialResults") -> dict[str, Any] | None:
     return {"columns": columns, "rows": [[d["key"], str(d["planned"]), str(d["used"]), since] for d in gone]}
 
 
-def _headline(content: dict[str, Any]) -> list[tuple[str, str | None]]:
-    """Give the primary result as label and value."""
-    counts = "{n_participants} participants, {n_sessions} sessions, {n_blocks} infusion blocks, {n_doubtful} "
-    counts += "of them doubtful"
+def _headline(content: dict[str, Any], over_visits: bool) -> list[tuple[str, str | None]]:
+    """Give the primary result as label and value; `over_visits`: visits are before and after treatment."""
+    blocks = "spectra of visits after treatment" if over_visits else "infusion blocks"
+    counts = f"{{n_participants}} participants, {{n_sessions}} sessions, {{n_blocks}} {blocks}, "
+    counts += "{n_doubtful} of them doubtful"
     rows: list[tuple[str, str | None]] = [("In the primary analysis", counts.format(**content))]
     if content["estimate"] is None:
         return [*rows, ("Result", content["reason"])]
-    percent = "{percent_of_baseline:.2f} % [{percent_ci_low:.2f}, {percent_ci_high:.2f}]".format(**content)
-    interval = "{estimate:.4f} [{ci_low:.4f}, {ci_high:.4f}]".format(**content)
+    percent = "{percent_of_baseline:z.2f} % [{percent_ci_low:z.2f}, {percent_ci_high:z.2f}]".format(**content)
+    interval = "{estimate:z.4f} [{ci_low:z.4f}, {ci_high:z.4f}]".format(**content)
     rows += [
         ("Contrast", f"{content['outcome']}, {content['contrast']}"),
         (f"Estimate [{100 * content['ci_level']:g} % interval]", interval),
@@ -328,11 +329,12 @@ def _headline(content: dict[str, Any]) -> list[tuple[str, str | None]]:
         rows.append(("Adjusted for", content["adjusted_for"]))
     if content["remark"]:
         rows.append(("Remark", content["remark"]))
-    rows += [(label, f"{content[key]:.2f}") for label, key in SIZES if content[key] is not None]
+    rows += [(label, f"{content[key]:z.2f}") for label, key in SIZES if content[key] is not None]
     found = content.get("attenuation") or {}
     if found.get("fraction") is not None:
-        interval = "[{ci_low:.2f}, {ci_high:.2f}]".format(**found) if found["bounded"] else "not bounded"
-        rows.append(("Attenuation (fraction)", f"{found['fraction']:.2f} {interval}"))
+        interval = "[{ci_low:z.2f}, {ci_high:z.2f}]".format(**found) if found["bounded"] else "not bounded"
+        label = f"Attenuation, fraction [{100 * found['ci_level']:g} % interval]"
+        rows.append((label, f"{found['fraction']:z.2f} {interval}"))
     if content.get("equivalence"):
         rows.append((content["equivalence"]["analysis"].capitalize(), content["equivalence"]["remark"]))
     return [(label, value.replace("-", "−") if label not in AS_IT_IS else value) for label, value in rows]
@@ -346,7 +348,7 @@ def _results(table: pd.DataFrame | None) -> dict[str, Any] | None:
     limits = table[["ci_low", "ci_high"]].to_numpy(float)
     n = [" / ".join(_cell(v, 0) for v in row) if row[0] == row[0] else "n/a" for row in counts]
     interval = [
-        f"{low:.4f}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high:.4f}" if np.isfinite(low + high) else "n/a"
+        f"{low:z.4f}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high:z.4f}" if np.isfinite(low + high) else "n/a"
         for low, high in limits
     ]
     levels = [f" ({100 * level:g} %)" if np.isfinite(level) else "" for level in table["ci_level"].to_numpy(float)]
@@ -376,4 +378,4 @@ def _blank(shown: dict[str, Any] | None) -> dict[str, Any] | None:
 def _cell(value: Any, digits: int) -> str:
     if value is None or value != value:
         return "n/a"
-    return f"{value:.{digits}f}" if isinstance(value, float | int) else str(value)
+    return f"{float(value):z.{digits}f}" if isinstance(value, float | int) else str(value)

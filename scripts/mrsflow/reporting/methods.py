@@ -322,7 +322,10 @@ def methods_text(
     if primary is not None:
         mixed = primary["df_method"] == "kenward-roger"
         how = FITTED.get(primary["df_method"], "")
-        keys = ["kenward1997", "morey2008"] if mixed else ["morey2008"]
-        text = f"The primary analysis was {primary['model']}{how}. Intervals in figures of repeated measures leave out "
-        paragraphs.append((text + "differences between participants.", keys))
+        keys = ["kenward1997"] * mixed
+        text = f"The primary analysis was {primary['model']}{how}."
+        if config["study"]["design"] == "crossover":
+            text += " Intervals in figures of courses leave out differences between participants."
+            keys.append("morey2008")
+        paragraphs.append((text, keys))
     return paragraphs

@@ -72,13 +72,14 @@ def model_in_words(plan: Plan, rows: Rows) -> list[str]:
 
 def families_of(trial: TrialData, plan: Plan, names: list[str], scored: bool) -> list[str]:
     """Say which tests are read in which order, contrasts under the names given."""
-    return multiplicity.in_words(*_families(trial, plan, names, scored))
+    return multiplicity.in_words(*_families(trial, plan, names, scored), single=plan.design == "single_arm")
 
 
 def graph_of(trial: TrialData, plan: Plan, names: list[str], scored: bool) -> str:
     """Draw which tests are read in which order, as text."""
     families = _families(trial, plan, names, scored)
-    return multiplicity.drawn(*families, others=_others(trial, plan, families[1]))
+    others = tuple(_others(trial, plan, families[1]))
+    return multiplicity.drawn(*families, others=others, single=plan.design == "single_arm")
 
 
 def _others(trial: TrialData, plan: Plan, mood: str | None) -> Iterator[str]:

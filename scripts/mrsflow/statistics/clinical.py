@@ -35,6 +35,8 @@ from mrsflow.statistics.results import (
     session_row,
 )
 
+FOLLOWED = "follow-up - before"
+"""What the clinical outcome of a single arm tests."""
 UNBOUNDED = "not bounded (reference change not different from 0)"
 
 
@@ -127,7 +129,7 @@ def clinical_rows(plan: Plan, rows: Rows, outcome: str) -> list[Result]:
     """Test the change of mood, adjusted for the score before, by every contrast."""
     own = replace(plan, outcome=outcome)
     if plan.design == "single_arm":
-        name = "follow-up - before"
+        name = FOLLOWED
         made = estimated(lambda: [_mean_change(rows)], Result(analysis=CLINICAL, contrast=name))
         return [complete_row(row, replace(rows, estimand="change of mood"), own) for row in made]
     found = [row for contrast in plan.contrasts for row in compare(own, rows, contrast)]
@@ -137,7 +139,7 @@ def clinical_rows(plan: Plan, rows: Rows, outcome: str) -> list[Result]:
 def _mean_change(rows: Rows) -> Result:
     people = rows.sessions.groupby("participant")["y"].mean()
     fit = session_models.SessionFit(session_models.one_sample(people), rows.sessions)
-    return session_row(fit, rows, CLINICAL, "participant's mean change", "follow-up - before", ("1",))
+    return session_row(fit, rows, CLINICAL, "participant's mean change", FOLLOWED, ("1",))
 
 
 def of_mood(row: Result) -> Result:

@@ -24,7 +24,21 @@ Row = dict[str, Any]
 
 
 def sequences_of(sessions: pd.DataFrame) -> pd.Series:
-    """Sequence of conditions of each participant, over all visits of the trial.
+    """Name the sequence of each participant: the conditions of all visits, or the one of all of them."""
+    return orders_of(sessions).map(name_of)
+
+
+def name_of(order: tuple[str, ...]) -> str:
+    """Name a sequence.
+
+    >>> name_of(("b", "a")), name_of(("a", "a"))
+    ('b, a', 'a')
+    """
+    return ", ".join(order if len(set(order)) > 1 else order[:1])
+
+
+def orders_of(sessions: pd.DataFrame) -> pd.Series:
+    """Conditions of each participant, over all visits of the trial.
 
     Somebody whose later visits are not in the table has the one sequence that begins so, if there is one; otherwise
     those visits are written as a question mark.
@@ -35,8 +49,8 @@ def sequences_of(sessions: pd.DataFrame) -> pd.Series:
     found = {}
     for person, own in zip(wide.index, wide.to_numpy(object), strict=True):
         fitting = [s for s in known if all(pd.isna(a) or a == b for a, b in zip(own, s, strict=True))]
-        whole = fitting[0] if len(fitting) == 1 else ["?" if pd.isna(c) else c for c in own]
-        found[person] = ", ".join(whole)
+        whole = fitting[0] if len(fitting) == 1 else tuple("?" if pd.isna(c) else c for c in own)
+        found[person] = whole
     return pd.Series(found, dtype=object)
 
 
@@ -79,14 +93,14 @@ def flow_table(trial: "TrialData", lost: dict[str, "Loss"], rows: "Rows") -> pd.
     In each sequence and visit the losses and the analysed add up to the participants of the sequence.
     """
     sessions = trial.sessions.assign(reason=reasons_of(trial, lost, rows))
-    sequence = sequences_of(sessions)
-    found = _declared(trial, len(sequence))
-    for name in sorted(sequence.unique()):
-        people = set(sequence.index[sequence == name])
-        base = {"sequence": name, "visit": None, "condition": None, "reason": None}
+    orders = orders_of(sessions)
+    found = _declared(trial, len(orders))
+    for order in sorted(orders.unique()):
+        people = set(orders.index[[own == order for own in orders]])
+        base = {"sequence": name_of(order), "visit": None, "condition": None, "reason": None}
         found.append(base | {"step": "in the sessions table", "n_participants": len(people)})
         own = sessions[sessions["participant"].isin(people)]
-        for visit, condition in zip(sorted(sessions["visit"].unique()), name.split(", "), strict=True):
+        for visit, condition in zip(sorted(sessions["visit"].unique()), order, strict=True):
             here = own[own["visit"] == visit]
             base |= {"visit": int(visit), "condition": condition}
             counts = here.loc[here["reason"] != "", "reason"].value_counts().sort_index().to_dict()

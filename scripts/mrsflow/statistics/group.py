@@ -291,6 +291,8 @@ def mood_results(
     tests = iter(multiplicity.gated([row for row in found if row.analysis == clinical.CLINICAL], primary))
     found = [next(tests) if row.analysis == clinical.CLINICAL else row for row in found]
     own = replace(plan, outcome=name)
+    if plan.design == "single_arm":
+        own = replace(own, contrasts=(replace(plan.contrasts[0], name=clinical.FOLLOWED),))
     moderated = moderators.moderator_rows(own, mood, group["moderators"], multiplicity.MOOD_MODERATORS)
     found += [clinical.of_mood(row) for row in moderated]
     found += supplement.mood_rows(plan, everyone.config, everyone.sessions, mood, name)

@@ -12,7 +12,7 @@ from mrsflow.models.formula import quoted
 from mrsflow.models.table_models import fit_table
 from mrsflow.statistics import design_checks
 from mrsflow.statistics.multiplicity import MEDIATION, adjust
-from mrsflow.statistics.outcomes import baseline_terms, split_within
+from mrsflow.statistics.outcomes import baseline_terms, by_participant, split_within
 from mrsflow.statistics.plan import references, several_sessions
 from mrsflow.statistics.results import Result, complete_row, counts, estimated
 
@@ -123,9 +123,8 @@ def paths_of(plan: "Plan", table: "pd.DataFrame", contrast: "Contrast") -> Paths
         slope = np.array([float(name == "glx_within") for name in two.design.names])
         tests = one.test(contrast.difference(one)), two.test(slope), two.test(contrast.difference(two))
     else:
-        if table.duplicated("participant").any():
-            raise InputError("participants have several sessions; between groups each has one")
         names = ("bl", *plan.adjust_for)
+        table = by_participant(table, ["outcome", "glx", *names])  # means over the visits after treatment
         x, w = session_models.parallel_design(table, plan.conditions, contrast.of, names)
         wide, direct = session_models.parallel_design(table, plan.conditions, contrast.of, (*names, "glx"))
         groups, slope = table["condition"].to_numpy(object), np.eye(wide.shape[1])[-1]

@@ -54,6 +54,8 @@ class Grid:
 TAKEN = {
     "crossover": "the mixed model takes it as missing at random, given the other sessions of the participant",
     "parallel": "the participant is left out, as if values were missing at random given what the model adjusts for",
+    "visits": "a participant counts with the later visits there are, as if values were missing at random given these; "
+    "one without a visit before or after treatment is left out",
     "single_arm": "it is left out, as if values were missing at random",
 }
 
@@ -61,7 +63,8 @@ TAKEN = {
 def in_words(config: dict[str, Any]) -> list[str]:
     """Say what is done about missing sessions, for methods text and analysis plan."""
     design, imputation = config["study"]["design"], config["group"]["imputation"]
-    said = f"Where a session is missing, {TAKEN[design]}."
+    over_visits = design == "parallel" and config["study"]["baseline_visits"]
+    said = f"Where a session is missing, {TAKEN['visits' if over_visits else design]}."
     if imputation is None or design == "single_arm":
         return [said]
     delta = imputation.get("delta")
@@ -257,16 +260,15 @@ def grid_of(plan: "Plan", planned: pd.DataFrame, rows: "Rows", contrast: "Contra
     parts = [table[c].to_numpy(float).reshape(shape) for c in (["bl"] * rows.adjusts + ["value"])]
     condition = table["condition"].to_numpy(object).reshape(shape)
     first = table.iloc[::visits].reset_index(drop=True)
-    sequence = np.array([",".join(own) for own in condition], object)
-    orders = list(dict.fromkeys(sorted(sequence)))
-    cells = (sequence[:, None] == np.array(orders, object)).astype(float)
+    orders = sorted({tuple(own) for own in condition})
+    cells = np.array([[tuple(own) == order for order in orders] for own in condition], float)
     others = [column for columns in session_models.coded(first, plan.adjust_for).values() for column in columns.T]
     x = np.column_stack([cells, *others])
     values, reference = np.concatenate(parts, axis=1), contrast.pair[1]
     x_missing = np.repeat(x[:, None], values.shape[1], axis=1)
     treated = condition != reference
     for visit in range(visits):
-        holds = np.array([own.split(",")[visit] == reference for own in orders], float)
+        holds = np.array([order[visit] == reference for order in orders], float)
         if not holds.any():
             raise InputError(f"no sequence has {reference!r} at visit {visit + 1}, so that nobody can jump to it")
         at = values.shape[1] - visits + visit

@@ -78,15 +78,17 @@ def gated(rows: Sequence[Result], primary: Sequence[Result]) -> list[Result]:
     ]
 
 
-def in_words(contrasts: list[str], mood: str | None, secondary: list[str], moderators: list[str]) -> list[str]:
-    """Say the families in their order, for methods text and analysis plan."""
+def in_words(
+    contrasts: list[str], mood: str | None, secondary: list[str], moderators: list[str], single: bool = False
+) -> list[str]:
+    """Say the families in their order, for methods text and analysis plan; `single`: nothing is compared."""
     several = len(contrasts) > 1
     names = "; ".join(contrasts)
     found = [f"Primary: {names}" + (" (Holm over the contrasts)." if several else ", at its own level.")]
     if mood:
         found.append(
             f"Then, only where {'every primary contrast' if several else 'the primary contrast'} is significant: "
-            f"{mood}" + (", the same contrasts (Holm)." if several else ", the same contrast.")
+            f"{mood}" + ("." if single else ", the same contrasts (Holm)." if several else ", the same contrast.")
         )
     if secondary:
         found.append(f"Beside, by the false discovery rate (Benjamini-Hochberg): {', '.join(secondary)}.")
@@ -97,7 +99,12 @@ def in_words(contrasts: list[str], mood: str | None, secondary: list[str], moder
 
 
 def drawn(
-    contrasts: list[str], mood: str | None, secondary: list[str], moderators: list[str], others: Sequence[str] = ()
+    contrasts: list[str],
+    mood: str | None,
+    secondary: list[str],
+    moderators: list[str],
+    others: Sequence[str] = (),
+    single: bool = False,
 ) -> str:
     """Draw the families as a graph of text: boxes in their order, the gate between them, what stands beside.
 
@@ -110,6 +117,8 @@ def drawn(
     secondary, moderators : list of str
     others : sequence of str
         Further families beside, in words.
+    single : bool
+        Whether nothing is compared, so that the clinical outcome has no contrasts.
 
     >>> print(drawn(["b - a"], "madrs day1 - pre", [], ["sex"]))
     +----------------------------------+
@@ -131,7 +140,8 @@ def drawn(
     how = " (Holm)" if several else ""
     boxes = [[f"Primary{how}", *(f"  {name}" for name in contrasts)]]
     if mood:
-        boxes.append([f"Clinical outcome{how}", *(f"  {mood}: {name}" for name in contrasts)])
+        own = [f"  {mood}"] if single else [f"  {mood}: {name}" for name in contrasts]
+        boxes.append([f"Clinical outcome{how}", *own])
     width = max(34, *(len(line) + 2 for box in boxes for line in box)) if boxes else 34
     edge = f"+{'-' * width}+"
     gate = ["|", f"only if {'all are ' if several else ''}significant", "v"]

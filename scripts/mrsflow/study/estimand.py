@@ -199,7 +199,7 @@ def visits_in_words(visits: Sequence[int]) -> str:
 def before_words(estimand: Estimand, event: str) -> str:
     """Say what a baseline before every known drug precedes."""
     if estimand.visits:
-        return "before every drug" if estimand.dosed else "before treatment, as configured (no dose is in the tables)"
+        return "before every drug" if estimand.dosed else "before treatment as configured, no dose being in the tables"
     return "before every drug" if estimand.dosed else f"before the {event} (no other dose is in the tables)"
 
 
@@ -223,7 +223,7 @@ def in_words(config: dict[str, Any], estimand: Estimand, contrast: str) -> dict[
         "none": "",
     }[estimand.placement]  # fmt: skip
     if estimand.visits:
-        where = visits_in_words(estimand.visits) + f" ({where or 'after a dose'})"
+        where = f"at {visits_in_words(estimand.visits)} ({where or 'after a dose'})"
     if estimand.change:
         variable = f"change of {outcome} from the baseline {where}"
     elif estimand.adjusted and estimand.placement != "none":

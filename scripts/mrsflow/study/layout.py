@@ -180,7 +180,7 @@ FIGURES = {
     "flow": "Flow of participants, sessions and blocks",
     "availability": "Data at hand",
     "sensitivity": "Primary contrast and sensitivity analyses",
-    "contrasts": "Contrasts of all outcomes, and by sex",
+    "contrasts": "Contrasts of all outcomes, and in subgroups",
     "attenuation": "Attenuation of the response",
     "paired_change": "Change of each participant",
     "components": "Variance components of the primary model",

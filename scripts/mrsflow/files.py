@@ -24,6 +24,13 @@ FORGOTTEN = 86_400.0
 """Age (s) after which what a process of another host left is taken for left behind."""
 
 
+def workflow_folder() -> Path:
+    """Folder of Snakefile, rules, schemas and scripts: what a wheel carries, else the checkout around the package."""
+    package = Path(__file__).resolve().parent
+    carried = package / "workflow"
+    return carried if (carried / "Snakefile").is_file() else package.parents[1]
+
+
 def unfinished(name: str) -> str:
     """Name for something unfinished of this process.
 

@@ -19,6 +19,8 @@ LAYERS = (
     ("statistics", "simulation"),
     ("reporting",),
     ("mrsflow.interfaces",),
+    ("command",),
+    ("mrsflow.__main__",),
 )
 """From the ground up: a module imports from its own folder and from layers below. `mrsflow` are the package's own
 modules; folders of one layer do not know each other."""

@@ -16,7 +16,7 @@ from mrsflow.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-SCRIPT = Path(__file__).resolve().parents[2] / "compare_with_r.R"
+SCRIPT = files.workflow_folder() / "scripts/compare_with_r.R"
 QUANTITIES = ("estimate", "se", "df", "t", "p")
 KINDS = {
     "primary": "primary", "secondary": "primary", "visit": "primary", "primary (Satterthwaite)": "satterthwaite",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrsflow.files import read_json, write_json
+from mrsflow.files import read_json, workflow_folder, write_json
 from mrsflow.reporting import figures_course, figures_quality, figures_tests
 from mrsflow.reporting.figures import GREY, new_figure, save, style
 from mrsflow.study import layout
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mrsflow.reporting.group_data import TrialResults
 
-CAPTIONS = Path(__file__).resolve().parents[3] / "report"
+CAPTIONS = workflow_folder() / "report"
 """One file per figure; `snakemake --report` shows the same text."""
 
 

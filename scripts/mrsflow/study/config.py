@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mrsflow.errors import InputError
+from mrsflow.files import workflow_folder
 
-SCHEMAS = Path(__file__).resolve().parents[3] / "config" / "schemas"
+SCHEMAS = workflow_folder() / "config/schemas"
 MACROMOLECULES = ("default", "none", "measured", "cohort", None)
 """What `macromolecules` of a protocol can say beside a file; None: what its basis file has."""
 TOTALS = ("tNAA", "tCr", "tCho", "Glx")

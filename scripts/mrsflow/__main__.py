@@ -1,0 +1,5 @@
+"""``python -m mrsflow``: the command."""
+
+from mrsflow.command.cli import main
+
+main()

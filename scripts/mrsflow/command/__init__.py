@@ -1,0 +1,1 @@
+"""The command ``mrsflow``: a study begun, checked, run and read from any folder."""

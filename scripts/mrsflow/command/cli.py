@@ -1,0 +1,230 @@
+"""The command ``mrsflow``, thin over Snakemake: what it does not know itself it passes on."""
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mrsflow.errors import InputError
+from mrsflow.files import workflow_folder
+from mrsflow.run import one_line
+
+CONFIG = Path("config/config.yaml")
+LEVELS = ("participant", "group")
+USAGE = """mrsflow init FOLDER [--design DESIGN] [--scan RAWFOLDER]   begin a study
+       mrsflow check [options of Snakemake]                        list all that is wrong; nothing runs
+       mrsflow run [-c CORES] [--profile PROFILE] [...]            run it, or go on
+       mrsflow report [--open]                                     where the report is
+       mrsflow BIDS_DIR OUTPUT_DIR participant|group [...]         as a BIDS App"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 after success, 1 after a failure, 2 where the command line is wrong."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    commands = {"init": init, "check": check, "run": run, "report": report}
+    try:
+        if arguments and arguments[0] in commands:
+            sys.exit(commands[arguments[0]](arguments[1:]))
+        sys.exit(bids_app(arguments))
+    except InputError as error:
+        sys.exit(f"error: {one_line(error)}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror}")
+
+
+def init(arguments: list[str]) -> int:
+    """Begin a study: configuration and tables for a design, from a folder of raw files where one is given."""
+    from mrsflow.command import begin, scan
+
+    known = begin.designs()
+    about = "\n".join(f"  {name:<13} {design['about']}" for name, design in known.items())
+    parser = _parser("init", init, f"designs:\n{about}")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(), help="folder of the study (default: this one)")
+    parser.add_argument("--design", choices=list(known), default="crossover", help="default: %(default)s")
+    parser.add_argument("--scan", type=Path, metavar="RAWFOLDER", help="folder of raw files to fill the tables from")
+    options = parser.parse_args(arguments)
+    found = (
+        None
+        if options.scan is None
+        else scan.look(options.scan, lambda name: print(f"looking at {name}", file=sys.stderr))
+    )
+    if found is None:
+        written = begin.write_study(options.folder, options.design)
+    else:
+        written = scan.write_study(options.folder, options.design, found, options.scan)
+        print("\n".join(scan.lines(found)))
+    print("\n".join(["wrote:", *map(str, written)]))
+    there = "" if options.folder == Path() else f"cd {options.folder}, then "
+    print(f"next: {there}fill in the tables, decide what is marked {begin.DECIDE}, and `mrsflow check`")
+    return 0
+
+
+def check(arguments: list[str]) -> int:
+    """List all that is wrong with configuration, tables and raw files; nothing runs."""
+    _, rest = _parser("check", check, "All options are Snakemake's.").parse_known_args(arguments)
+    _refuse_no_config(rest)
+    status = _snakemake(["--quiet", "rules", "host", "reason", "--dry-run", *rest])
+    if status == 0:
+        print("nothing wrong was found; `mrsflow run` runs it")
+    return status
+
+
+def run(arguments: list[str]) -> int:
+    """Run the study, or go on where it stopped."""
+    parser = _parser("run", run, "All other options are Snakemake's, such as --configfile FILE, -n or --until fit.")
+    parser.add_argument("-c", "--cores", "-j", "--jobs", dest="cores", help="cores to use at most (default: all)")
+    parser.add_argument("--profile", help=f"{', '.join(_profiles())}; or any of Snakemake's")
+    options, rest = parser.parse_known_args(arguments)
+    _refuse_no_config(rest)
+    return _snakemake([*_resources(options.cores, options.profile), *rest])
+
+
+def report(arguments: list[str]) -> int:
+    """Name the report of the study, or open it."""
+    from mrsflow.study import config as study_config
+
+    parser = _parser("report", report)
+    parser.add_argument("-d", "--directory", type=Path, default=Path(), help="folder of the study (default: this one)")
+    parser.add_argument("--configfile", type=Path, help=f"default: {CONFIG} of that folder")
+    parser.add_argument("--open", action="store_true", help="open it in a browser")
+    options = parser.parse_args(arguments)
+    file = options.configfile or options.directory / CONFIG
+    _refuse_no_config(["--configfile", str(file)])
+    output = study_config.load(str(file))["output"]
+    page = options.directory / output / "report/index.html"
+    if not page.is_file():
+        raise InputError(f"{page}: there is no report yet; `mrsflow run` writes it")
+    print(page)
+    if options.open and not webbrowser.open(page.absolute().as_uri()):
+        raise InputError(f"{page}: no browser could be started here; open the file by hand")
+    return 0
+
+
+def bids_app(arguments: list[str]) -> int:
+    """Analyse a BIDS dataset of NIfTI-MRS files: sessions (participant), then the whole study (group).
+
+    The configuration says what the dataset cannot: design, conditions, protocols and blocks. Paths in it are
+    relative to the output folder, where Snakemake runs.
+    """
+    parser = argparse.ArgumentParser(
+        prog="mrsflow", usage=USAGE, description=bids_app.__doc__.replace("\n    ", "\n"), allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    from mrsflow import __version__
+
+    parser.add_argument("--version", action="version", version=f"mrsflow {__version__}")
+    parser.add_argument("bids_dir", type=Path, help="the dataset")
+    parser.add_argument("output_dir", type=Path, help="folder of all outputs")
+    parser.add_argument("level", choices=LEVELS)
+    parser.add_argument("--participant-label", "--participant_label", nargs="+", metavar="LABEL", dest="labels",
+                        help="participants of level participant, with or without sub- (default: all)")  # fmt: skip
+    parser.add_argument("--config", type=Path, help="configuration (default: code/mrsflow.yaml of the dataset)")
+    parser.add_argument(
+        "-c", "--cores", "--n-cpus", "--n_cpus", dest="cores", help="cores to use at most (default: all)"
+    )
+    parser.add_argument("--profile", help=f"{', '.join(_profiles())}; or any of Snakemake's")
+    options, rest = parser.parse_known_args(arguments)
+    if options.labels and options.level == "group":
+        raise InputError("--participant-label: level group is about all participants; leave the labels out")
+    content, file = _bids_config(options.bids_dir, options.config)
+    output = options.output_dir.absolute()
+    targets = _targets(content, output, options.labels) if options.level == "participant" else []
+    output.mkdir(parents=True, exist_ok=True)
+    given = {name: content[name] for name in ("inputs", "output", "batch_size")} | {"output": str(output)}
+    values = [f"{name}={json.dumps(value) if isinstance(value, dict) else value}" for name, value in given.items()]
+    command = ["--directory", str(output), "--configfile", str(file.absolute()), "--config", *values]
+    # participants may run at once, each with a process of its own, and their files are not each other's
+    alone = ["--nolock"] if options.labels else []
+    return _snakemake([*_resources(options.cores, options.profile), *alone, *command, *rest, "--", *targets])
+
+
+def _bids_config(dataset: Path, given: Path | None) -> tuple[dict[str, Any], Path]:
+    """Give the checked configuration of a dataset as the jobs get it, and its file."""
+    from mrsflow.study import config as study_config
+
+    if not (dataset / "dataset_description.json").is_file():
+        raise InputError(
+            f"{dataset}: has no dataset_description.json, so it is neither a BIDS dataset nor a command; commands are "
+            "init, check, run and report (mrsflow --help)"
+        )
+    file = given or dataset / "code/mrsflow.yaml"
+    if not file.is_file():
+        raise InputError(
+            f"{file}: no such file; design, conditions, protocols and blocks stand in a configuration that --config "
+            f"names (`mrsflow init FOLDER --scan {dataset}` begins one)"
+        )
+    content = study_config.read(file)
+    if isinstance(content, dict):
+        inputs = content.get("inputs") if isinstance(content.get("inputs"), dict) else {}
+        content |= {"inputs": inputs | {"bids": str(dataset.absolute())}, "batch_size": 1}
+    return study_config.checked(content, str(file)), file
+
+
+def _targets(config: dict[str, Any], output: Path, labels: list[str] | None) -> list[str]:
+    """Page of each session of some participants, as the jobs name what they write."""
+    from mrsflow.study import layout, study
+
+    found, faults = study.examine(config)
+    if found is None or faults:
+        raise InputError("\n".join(faults))
+    keys = {key: layout.SessionKey.of(key).participant for key in found.keys}
+    wanted = [label.removeprefix("sub-") for label in labels or keys.values()]
+    if unknown := [label for label in wanted if label not in keys.values()]:
+        there = ", ".join(dict.fromkeys(keys.values()))
+        raise InputError(f"--participant-label {unknown[0]}: is not in the dataset, which has scans of {there}")
+    table = f"{output}/status/report_sessions/batches"
+    return [f"{table}/{key}.tsv" for key, participant in keys.items() if participant in wanted]
+
+
+def _parser(name: str, what: Any, more: str = "") -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"mrsflow {name}", description=what.__doc__, epilog=more, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+
+
+def _profiles() -> list[str]:
+    return sorted(path.parent.name for path in (workflow_folder() / "profiles").glob("*/config.yaml"))
+
+
+def _resources(cores: str | None, profile: str | None) -> list[str]:
+    """Options of Snakemake for cores and profile; a profile says itself how many jobs it runs."""
+    own = [] if profile is None else ["--profile", profile]
+    if profile in _profiles():
+        own = ["--workflow-profile", str(workflow_folder() / "profiles" / profile)]
+    if cores is None and profile in (None, "default"):
+        cores = "all"
+    return [*own, *([] if cores is None else ["--cores", cores])]
+
+
+def _refuse_no_config(rest: list[str]) -> None:
+    """Say how a study begins where there is none."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--directory", "-d", type=Path, default=Path())
+    parser.add_argument("--configfile", "--configfiles", nargs="+", type=Path)
+    options, _ = parser.parse_known_args(rest)
+    file = options.configfile[0] if options.configfile else options.directory / CONFIG
+    if not file.is_file():
+        raise InputError(
+            f"{file}: no such file; go to the folder of a study, name its configuration with "
+            "--configfile, or begin one with `mrsflow init FOLDER`"
+        )
+
+
+def _snakemake(options: list[str]) -> int:
+    """Run Snakemake with the workflow and wait for it; Ctrl-C is Snakemake's, which stops its jobs."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow_folder() / "Snakefile"), *options]
+    interrupted = []
+    before = signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
+    try:
+        status = subprocess.run(command).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupted:
+        print("interrupted; what is finished stays, and the same command goes on", file=sys.stderr)
+    return abs(status)

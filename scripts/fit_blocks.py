@@ -20,6 +20,7 @@ def main(
     macromolecules: str | None = None,
     fitter: str = "mrsflow",
     follow: list[str] | None = None,
+    page: Path | None = None,
 ) -> None:
     """Fit spectra with a basis set and write amplitudes with standard deviations.
 
@@ -58,14 +59,22 @@ def main(
         Program that fits: mrsflow, or lcmodel where it is installed (LCMODEL_EXEC names it).
     follow : list of str
         Dynamic: time models that a metabolite follows, as Glu=task,drift; the others follow all.
+    page : Path
+        PDF to write: a page for each spectrum with data, fit, baseline, residual and the table of amounts.
     """
     from mrsflow.quantification.fit_files import fit_by_hand
 
     options = (tuple(constant or ()), tuple(free or ()))
     followed = {name: models.split(",") for name, _, models in (text.partition("=") for text in follow or ())}
-    fit_by_hand(
+    curves = fit_by_hand(
         spectra, basis, out, reference, model, design, ppm, constants, *options, macromolecules, fitter, followed
     )
+    if page is not None:
+        from mrsflow.files import read_table
+        from mrsflow.reporting import fit_page
+
+        tables = (read_table(out), read_table(out.with_name(f"{out.stem}_quality.tsv")))
+        fit_page.write(curves, *tables, f"{spectra.name}, basis set {basis.name}", page)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,10 @@ def test_nothing_is_overwritten(tmp_path, name):
         (["report"], "config/config.yaml: no such file"),
         (["init", "new", "--scan", "nowhere"], "nowhere: no such folder"),
         (["init", "new", "--scan", "."], "holds no file of a format that is known here"),
-        (["inspect", "out", "group"], "inspect: has no dataset_description.json, so it is neither a BIDS dataset nor a"),
+        (
+            ["inspect", "out", "group"],
+            "inspect: has no dataset_description.json, so it is neither a BIDS dataset nor a",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_line(tmp_path, monkeypatch, arguments, words):
@@ -145,6 +148,8 @@ def test_a_participant_of_a_dataset_is_done_by_itself(dataset, monkeypatch):
     assert run(dataset, output, "participant", "--participant-label", "sub-02", "-c1") == (0, "")
     assert given[0][-2:] == ["--", f"{output}/status/report_sessions/batches/sub-02_ses-1.tsv"]
     assert "--nolock" in given[0] and f"output={output}" in given[0]
+    assert given[0][given[0].index("--directory") + 1] == f"{output}_work"
+    assert "lies in the outputs" in run(dataset, output, "group", "-w", output / "work")[1]
     assert run(dataset, output, "group") == (0, "")
     assert given[1][-1] == "--" and "--nolock" not in given[1]
     status, said = run(dataset, output, "participant", "--participant-label", "7")

@@ -78,4 +78,4 @@ def test_a_wheel_runs_a_dataset_as_a_bids_app(installed, tmp_path):
     done = installed(tmp_path, *app[:2], "group", *app[2:])
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "out put/report/index.html").is_file()
-    assert {path.name for path in tmp_path.iterdir()} == {"da ta", "out put", "config.yaml"}
+    assert {path.name for path in tmp_path.iterdir()} == {"da ta", "out put", "out put_work", "config.yaml"}

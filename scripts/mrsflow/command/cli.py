@@ -108,8 +108,8 @@ def report(arguments: list[str]) -> int:
 def bids_app(arguments: list[str]) -> int:
     """Analyse a BIDS dataset of NIfTI-MRS files: sessions (participant), then the whole study (group).
 
-    The configuration says what the dataset cannot: design, conditions, protocols and blocks. Paths in it are
-    relative to the output folder, where Snakemake runs.
+    The configuration says what the dataset cannot: design, conditions, protocols and blocks. Files that it names need
+    whole paths. What Snakemake keeps for itself goes to the working folder, and nothing of it to the outputs.
     """
     parser = argparse.ArgumentParser(
         prog="mrsflow", usage=USAGE, description=bids_app.__doc__.replace("\n    ", "\n"), allow_abbrev=False,
@@ -134,10 +134,13 @@ def bids_app(arguments: list[str]) -> int:
     content, file = _bids_config(options.bids_dir, options.config)
     output = options.output_dir.absolute()
     targets = _targets(content, output, options.labels) if options.level == "participant" else []
-    output.mkdir(parents=True, exist_ok=True)
+    work = (options.work_dir or output.with_name(f"{output.name}_work")).absolute()
+    if work == output or output in work.parents:
+        raise InputError(f"{work}: lies in the outputs; name another working folder with --work-dir")
+    work.mkdir(parents=True, exist_ok=True)
     given = {name: content[name] for name in ("inputs", "output", "batch_size")} | {"output": str(output)}
     values = [f"{name}={json.dumps(value) if isinstance(value, dict) else value}" for name, value in given.items()]
-    command = ["--directory", str(output), "--configfile", str(file.absolute()), "--config", *values]
+    command = ["--directory", str(work), "--configfile", str(file.absolute()), "--config", *values]
     # participants may run at once, each with a process of its own, and their files are not each other's
     alone = ["--nolock"] if options.labels else []
     return _snakemake([*_resources(options.cores, options.profile), *alone, *command, *rest, "--", *targets])

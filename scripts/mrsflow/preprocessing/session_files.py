@@ -8,9 +8,10 @@ import numpy as np
 
 from mrsflow import nifti_mrs, result_tables
 from mrsflow.errors import InputError
-from mrsflow.files import atomic_path, read_json, read_table, write_json
+from mrsflow.files import atomic_path, read_json, read_table, write_json, write_table
 from mrsflow.nifti_mrs import Scan
 from mrsflow.preprocessing import blocks, measures, nulled_scan, preprocess
+from mrsflow.preprocessing.blocks import Frames
 from mrsflow.preprocessing.preprocess import Run, Session, Settings
 from mrsflow.study import layout
 from mrsflow.study.events import event_onset
@@ -20,6 +21,14 @@ OWN_KEYS = (
     "OriginalChecksum", "FrameChecksums", "FrameOnset", "NumberOfTransients", "ExcitationsPerFrame", "ReferenceSignal",
 )  # fmt: skip
 """Sidecar keys of the converted file that do not hold for the blocks."""
+BY_HAND = {
+    "n_transients": "n_frames", "n_rejected": "n_frames_rejected",
+    **{name: name for name in (
+        "rejected_fraction", "snr", "snr_definition", "linewidth_hz", "linewidth_ppm", "residual_water_ratio",
+        "residual_water_after_ratio", "lipid_ratio", "shift_sd_hz", "phase_sd_deg",
+    )},
+}  # fmt: skip
+"""Metrics of a block that hold for a scan by itself, and their names there."""
 
 
 def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], output: Path) -> list[Path]:
@@ -90,6 +99,56 @@ def _water_alone(key: str, converted: list[Path], folder: Path) -> list[Path]:
         scans = [nifti_mrs.read(path) for path in found if layout.session_stem(path) == stem]
         written.append(layout.result(folder / stem, layout.REFERENCE))
         nifti_mrs.write(preprocess.combined_reference(scans), written[-1])
+    return written
+
+
+def preprocess_by_hand(
+    spectra: Path, out: Path, reference: Path | None = None, remove_water: bool = True, eddy_current: bool = True
+) -> list[Path]:
+    """Preprocess one scan to one spectrum; the options of ``scripts/preprocess_scan.py``.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    InputError
+        A file cannot be used; nothing is written.
+    """
+    import pandas as pd
+
+    ending = next((ending for ending in (".nii.gz", ".nii") if out.name.endswith(ending)), None)
+    if ending is None:
+        raise InputError(f"{out}: the name of the output must end in .nii.gz or .nii")
+    if out.resolve() in [path.resolve() for path in (spectra, reference) if path is not None]:
+        raise InputError(f"{out}: is an input as well; give the output another name")
+    scan = nifti_mrs.read(spectra)
+    water = None if reference is None else nifti_mrs.read(reference)
+    n_frames = scan.size("DIM_DYN")
+    # all frames make one spectrum, so that only their order matters, and each counts once: one a minute
+    times = Frames(60.0 * np.arange(n_frames), np.full(n_frames, 60.0), np.ones(n_frames, dtype=int))
+    settings = Settings(
+        {"all": [0, n_frames]}, minimum_transients=1, remove_water=remove_water, eddy_current=eddy_current
+    )
+    try:
+        session = preprocess.process([Run(scan, times, water)], settings)
+    except InputError as error:
+        raise InputError(f"{spectra}: {error}") from None
+    row = measures.block_rows(session, settings, [])[0]
+    clean = scan.with_data(session.averages, ("DIM_DYN",))
+    for method, details in session.steps:
+        clean = clean.with_step(method, details)
+    stem = out.name.removesuffix(ending)
+    quality = out.with_name(f"{stem}_quality.tsv")
+    written = [out, out.with_name(f"{stem}.json"), quality]
+    nifti_mrs.write(clean, out)
+    write_json({"ProcessingApplied": clean.processing}, written[1])
+    write_table(pd.DataFrame([{name: row[key] for key, name in BY_HAND.items()}]), quality)
+    if session.reference is not None and session.reference_scales:
+        written.append(out.with_name(f"{stem}_mrsref{ending}"))
+        nifti_mrs.write(session.reference, written[-1])
     return written
 
 

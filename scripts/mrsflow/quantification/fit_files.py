@@ -40,8 +40,13 @@ def fit_by_hand(
     macromolecules: str | None = None,
     program: str = "mrsflow",
     follow: dict[str, list[str]] | None = None,
-) -> None:
+) -> dict[str, Any]:
     """Fit the spectra of one file; the options of ``scripts/fit_blocks.py``.
+
+    Returns
+    -------
+    dict
+        Curves of the spectra that could be fitted, as in ``desc-blocks_mrsfit.npz``, with their numbers (``spectra``).
 
     Raises
     ------
@@ -51,6 +56,11 @@ def fit_by_hand(
     import pandas as pd
 
     scan, basis_set = nifti_mrs.read(spectra), broad.chosen(basis_formats.load(basis), macromolecules)
+    if scan.size("DIM_COIL") > 1:
+        raise InputError(
+            f"{spectra}: has {scan.size('DIM_COIL')} coils (DIM_COIL), and a fit needs them combined: run "
+            "preprocess_scan.py --spectra on it, and fit what that writes"
+        )
     fids = scan.ordered("DIM_DYN")
     sessions, courses, labels = {str(index): [index] for index in range(len(fids))}, {}, {}
     if design is not None:
@@ -103,6 +113,9 @@ def fit_by_hand(
         write_table(terms_table, _beside(out, "terms"))
     write_table(status, _beside(out, "quality"))
     write_table(table, out)
+    fitted = [indices for _, indices, _ in results]
+    curves = fit_tables.arrays([result for _, _, result in results], fitted)
+    return {**curves, "spectra": np.sort(np.concatenate(fitted))}
 
 
 def _beside(out: Path, what: str) -> Path:

@@ -20,11 +20,23 @@ compare them are not written. Columns of outcomes have the names of the outcomes
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: type (text, whole, number, flag), meaning and unit."""
+    """A column of a table.
+
+    Attributes
+    ----------
+    type : {"text", "whole", "number", "flag"}
+    meaning, unit : str
+    title : str
+        On pages; by default the name of the column in words.
+    digits : int
+        After the decimal point, on pages.
+    """
 
     type: str
     meaning: str
     unit: str = ""
+    title: str = ""
+    digits: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,10 @@ def tables() -> dict[str, Table]:
     found = {}
     for table, entry in content["tables"].items():
         known = content["columns"] | entry.get("own", {})
-        columns = {name: Column(**known[name]) for name in names_of(entry["columns"])}
+        columns = {
+            name: Column(**{"title": name.replace("_", " ").capitalize()} | known[name])
+            for name in names_of(entry["columns"])
+        }
         found[table] = Table(entry["file"], entry["content"], columns, entry.get("outcomes", False))
     return found
 

@@ -169,7 +169,7 @@ def test_the_page_tells_levels_and_p_values_in_one_way():
     assert headline["Equivalence"].startswith("equivalence not shown: between -2 and 2 %")
     estimate, low, high = tables["contrasts"].iloc[0][["estimate", "ci_low", "ci_high"]]
     assert headline["Estimate [90 % interval]"] == f"{estimate:.4f} [{low:.4f}, {high:.4f}]".replace("-", "−")
-    shown = group_page._results(tables["sensitivity"].dropna(subset=["estimate"]))
+    shown = group_page._results(tables["sensitivity"].dropna(subset=["estimate"]), "sensitivity")
     labels = [column["label"] for column in shown["columns"]]
     by = {row[0]: dict(zip(labels, row, strict=True)) for row in shown["rows"]}
     assert by["primary"]["Estimate"] == f"{estimate:.4f}" and by["primary"]["p"] == "< 0.001"

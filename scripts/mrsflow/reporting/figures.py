@@ -120,6 +120,11 @@ def ppm_axis_of(axes: "Axes", ppm_range: ArrayLike) -> None:
     axes.set_xticks([tick for tick in np.arange(0, 6, 0.5) if low <= tick <= high])
 
 
+def minus(text: str) -> str:
+    """Write the hyphens of numbers as minus signs."""
+    return text.replace("-", "−")
+
+
 def plain(text: object) -> str:
     """Text as it is: a dollar sign in a label of the data starts no formula."""
     return str(text).replace("$", r"\$")

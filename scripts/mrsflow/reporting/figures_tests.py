@@ -13,6 +13,7 @@ from mrsflow.reporting.figures import (
     condition_styles,
     legend_below,
     mean_interval,
+    minus,
     new_figure,
     p_value,
     panel_title,
@@ -83,7 +84,7 @@ def _numbers(row: Any) -> str:
         text += f" [{row.ci_low:.2f}, {row.ci_high:.2f}]"
     if np.isfinite(row.p):
         text += f"  p {p_value(row.p)}"
-    return text.replace("-", "−")
+    return minus(text)
 
 
 def forest_rows(table: pd.DataFrame, names: pd.Series) -> pd.DataFrame:

@@ -2,15 +2,17 @@
 
 import base64
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from mrsflow import result_tables
 from mrsflow.files import read_json, write_table, write_text
 from mrsflow.reporting import methods
-from mrsflow.reporting.figures import p_value
+from mrsflow.reporting.figures import minus, p_value
 from mrsflow.reporting.group_figures import read_index
 from mrsflow.reporting.group_read import load, sidecars_of
 from mrsflow.reporting.report import render
@@ -33,65 +35,25 @@ RESULTS = (
 )
 """Tables that the page shows in full."""
 
-RESULT_COLUMNS = {
-    "analysis": ("Analysis", 0),
-    "outcome": ("Outcome", 0),
-    "estimand": ("Estimand", 0),
-    "contrast": ("Contrast", 0),
-    "n": ("Participants / sessions / blocks", 0),
-    "estimate": ("Estimate", 4),
-    "interval": ("Interval", 0),
-    "df": ("df", 1),
-    "df_method": ("df method", 0),
-    "adjusted_for": ("Adjusted for", 0),
-    "p": ("p", 0),
-    "p_adjusted": ("p adjusted", 0),
-    "remark": ("Remark", 0),
+SHOWN = {
+    "results": (
+        "analysis", "outcome", "estimand", "contrast", "n", "estimate", "interval", "df", "df_method", "adjusted_for",
+        "p", "p_adjusted", "remark",
+    ),
+    "reliability": (
+        "outcome", "n_participants", "cv_within_percent", "cv_between_percent", "icc", "icc_low", "icc_high",
+        "mdc_percent", "remark",
+    ),
+    "flow_by_sequence": ("sequence", "visit", "condition", "step", "reason", "n_participants"),
+    "baseline_by_sequence": ("sequence", "characteristic", "level", "n", "n_missing", "mean", "sd"),
+    "loss_by_condition": ("condition", "reason", "n_lost", "n_planned", "contrast", "p", "remark"),
+}  # fmt: skip
+"""Columns that the page shows of a table; ``results``: of `RESULTS`."""
+TOGETHER = {
+    "n": result_tables.Column("text", "Counts in one column", title="Participants / sessions / blocks"),
+    "interval": result_tables.Column("text", "Limits in one column", title="Interval"),
 }
-
-RELIABILITY_COLUMNS = {
-    "outcome": ("Outcome", 0),
-    "n_participants": ("Participants", 0),
-    "cv_within_percent": ("CV within (%)", 1),
-    "cv_between_percent": ("CV between (%)", 1),
-    "icc": ("ICC(A,1)", 2),
-    "icc_low": ("ICC low", 2),
-    "icc_high": ("ICC high", 2),
-    "mdc_percent": ("Minimal detectable change (%)", 1),
-    "remark": ("Remark", 0),
-}
-
-SEQUENCE_COLUMNS = {
-    "sequence": ("Sequence", 0),
-    "visit": ("Visit", 0),
-    "condition": ("Arm", 0),
-    "step": ("Step", 0),
-    "reason": ("Reason", 0),
-    "n_participants": ("Participants", 0),
-}
-
-CHARACTERISTIC_COLUMNS = {
-    "sequence": ("Sequence", 0),
-    "characteristic": ("Characteristic", 0),
-    "level": ("Level", 0),
-    "n": ("n", 0),
-    "n_missing": ("Missing", 0),
-    "mean": ("Mean", 2),
-    "sd": ("SD", 2),
-}
-
-LOSS_COLUMNS = {
-    "condition": ("Condition", 0),
-    "reason": ("Reason", 0),
-    "n_lost": ("Blocks lost", 0),
-    "n_planned": ("Blocks planned", 0),
-    "contrast": ("Test", 0),
-    "p": ("p", 3),
-    "remark": ("Remark", 0),
-}
-
-AS_IT_IS = ("Contrast", "p", "p adjusted", "Adjusted for", "Remark", "Equivalence", "Non-inferiority")
-"""Entries of the headline whose hyphens are not minus signs."""
+"""Columns that the page makes of several."""
 
 SESSION_COLUMNS = ("Session", "Convert", "Preprocess", "Fit", "Blocks used", "SNR", "Linewidth (Hz)")
 
@@ -136,11 +98,11 @@ def write(config: dict[str, Any]) -> Path:
         "families": families,
         "graph": graph,
         "headline": _headline(headline, bool(trial.estimand.visits)),
-        "results": [(title, _results(trial.tables.get(name))) for title, name in RESULTS],
-        "by_sequence": _blank(_shown(trial.tables.get("flow_by_sequence"), SEQUENCE_COLUMNS)),
-        "characteristics": _blank(_shown(trial.tables.get("baseline_by_sequence"), CHARACTERISTIC_COLUMNS)),
-        "losses": _shown(trial.tables.get("loss_by_condition"), LOSS_COLUMNS),
-        "reliability": _shown(trial.tables["reliability"], RELIABILITY_COLUMNS),
+        "results": [(title, _results(trial.tables.get(name), name)) for title, name in RESULTS],
+        "by_sequence": _blank(_shown(trial, "flow_by_sequence")),
+        "characteristics": _blank(_shown(trial, "baseline_by_sequence")),
+        "losses": _shown(trial, "loss_by_condition"),
+        "reliability": _shown(trial, "reliability"),
         "session_columns": SESSION_COLUMNS,
         "sessions": _sessions(trial, folder),
         "methods": paragraphs,
@@ -315,8 +277,8 @@ def _headline(content: dict[str, Any], over_visits: bool) -> list[tuple[str, str
     rows: list[tuple[str, str | None]] = [("In the primary analysis", counts.format(**content))]
     if content["estimate"] is None:
         return [*rows, ("Result", content["reason"])]
-    percent = "{percent_of_baseline:z.2f} % [{percent_ci_low:z.2f}, {percent_ci_high:z.2f}]".format(**content)
-    interval = "{estimate:z.4f} [{ci_low:z.4f}, {ci_high:z.4f}]".format(**content)
+    percent = minus("{percent_of_baseline:z.2f} % [{percent_ci_low:z.2f}, {percent_ci_high:z.2f}]".format(**content))
+    interval = minus("{estimate:z.4f} [{ci_low:z.4f}, {ci_high:z.4f}]".format(**content))
     rows += [
         ("Contrast", f"{content['outcome']}, {content['contrast']}"),
         (f"Estimate [{100 * content['ci_level']:g} % interval]", interval),
@@ -329,18 +291,18 @@ def _headline(content: dict[str, Any], over_visits: bool) -> list[tuple[str, str
         rows.append(("Adjusted for", content["adjusted_for"]))
     if content["remark"]:
         rows.append(("Remark", content["remark"]))
-    rows += [(label, f"{content[key]:z.2f}") for label, key in SIZES if content[key] is not None]
+    rows += [(label, minus(f"{content[key]:z.2f}")) for label, key in SIZES if content[key] is not None]
     found = content.get("attenuation") or {}
     if found.get("fraction") is not None:
         interval = "[{ci_low:z.2f}, {ci_high:z.2f}]".format(**found) if found["bounded"] else "not bounded"
         label = f"Attenuation, fraction [{100 * found['ci_level']:g} % interval]"
-        rows.append((label, f"{found['fraction']:z.2f} {interval}"))
+        rows.append((label, minus(f"{found['fraction']:z.2f} {interval}")))
     if content.get("equivalence"):
         rows.append((content["equivalence"]["analysis"].capitalize(), content["equivalence"]["remark"]))
-    return [(label, value.replace("-", "−") if label not in AS_IT_IS else value) for label, value in rows]
+    return rows
 
 
-def _results(table: pd.DataFrame | None) -> dict[str, Any] | None:
+def _results(table: pd.DataFrame | None, name: str) -> dict[str, Any] | None:
     """Show a table of tests, its counts and limits in one column each."""
     if table is None:
         return None
@@ -354,18 +316,28 @@ def _results(table: pd.DataFrame | None) -> dict[str, Any] | None:
     levels = [f" ({100 * level:g} %)" if np.isfinite(level) else "" for level in table["ci_level"].to_numpy(float)]
     interval = [text + level for text, level in zip(interval, levels, strict=True)]
     tested = {name: [p_value(p) if p == p else None for p in table[name]] for name in ("p", "p_adjusted")}
-    return _shown(table.assign(n=n, interval=interval, **tested), RESULT_COLUMNS)
+    described = result_tables.tables()[name].columns | TOGETHER
+    return _chosen(table.assign(n=n, interval=interval, **tested), described, SHOWN["results"])
 
 
-def _shown(table: pd.DataFrame | None, columns: dict[str, tuple[str, int]]) -> dict[str, Any] | None:
-    """Choose columns of a table for the page: label and decimals by column."""
-    if table is None or table.empty:
+def _shown(trial: "TrialResults", name: str) -> dict[str, Any] | None:
+    """Show a table of the group stage."""
+    table = trial.tables.get(name)
+    return None if table is None else _chosen(table, result_tables.tables()[name].columns, SHOWN[name])
+
+
+def _chosen(
+    table: pd.DataFrame, described: dict[str, result_tables.Column], names: Sequence[str]
+) -> dict[str, Any] | None:
+    """Choose columns of a table for the page."""
+    if table.empty:
         return None
-    present = {name: look for name, look in columns.items() if name in table}
-    rows = [[_cell(row[name], digits) for name, (_, digits) in present.items()] for row in table.to_dict("records")]
-    numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in present]
-    labels = [label for label, _ in present.values()]
-    return {"columns": [{"label": a, "number": b} for a, b in zip(labels, numeric, strict=True)], "rows": rows}
+    present = [name for name in names if name in table]
+    rows = [[_cell(row[name], described[name].digits) for name in present] for row in table.to_dict("records")]
+    columns = [
+        {"label": described[name].title, "number": pd.api.types.is_numeric_dtype(table[name])} for name in present
+    ]
+    return {"columns": columns, "rows": rows}
 
 
 def _blank(shown: dict[str, Any] | None) -> dict[str, Any] | None:

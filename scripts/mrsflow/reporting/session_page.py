@@ -20,14 +20,19 @@ from mrsflow.reporting.report import render
 from mrsflow.study import layout, quality_rules, records
 
 MEASURES = {
-    "per_tcr": ("Ratio to tCr", "per_tcr_sd", 3),
-    "per_tnaa": ("Ratio to tNAA", "per_tnaa_sd", 3),
-    "molar_mM": ("Concentration (mM)", "molar_sd", 2),
-    "molal_mmol_kg": ("Amount (mmol per kg of water)", "molal_sd", 2),
-    "grey_mM": ("Concentration in pure grey matter (mM)", "grey_sd", 2),
-    "amplitude": ("Amplitude (units of the basis)", "sd", 3),
-    "sd_percent": ("SD (%)", None, 1),
+    "per_tcr": "per_tcr_sd",
+    "per_tnaa": "per_tnaa_sd",
+    "molar_mM": "molar_sd",
+    "molal_mmol_kg": "molal_sd",
+    "grey_mM": "grey_sd",
+    "amplitude": "sd",
+    "sd_percent": None,
 }
+"""Measures of a metabolite, and the column of their standard deviation."""
+FIT_COLUMNS = (
+    "status", "reason", "snr", "linewidth_hz", "shift_hz", "phase_deg", "residual_ratio", "whiteness_p",
+)  # fmt: skip
+"""Columns of the quality of a fit that a page shows."""
 SHOWN_PPM = (0.2, 4.2)
 SUMS = ("Glx", "tNAA", "tCr", "tCho")
 
@@ -356,16 +361,18 @@ def metabolite_tables(table: Any) -> list[dict[str, Any]]:
     names = [n for n in SUMS if n in names] + [n for n in names if n not in SUMS]
     blocks = list(dict.fromkeys(table["block"]))
     shown = []
-    for measure, (label, sd, digits) in MEASURES.items():
+    for measure, sd in MEASURES.items():
         if measure not in table or table[measure].isna().all():
             continue
+        column = result_tables.tables()["fit"].columns[measure]
+        digits = column.digits
         cells = {
             (row["metabolite"], row["block"]): number(float(row[measure]), digits)
             + (f" ± {number(float(row[sd]), digits)}" if sd in row and np.isfinite(row[measure]) else "")
             for row in table.to_dict("records")
         }
         rows = [{"name": name, "cells": [cells.get((name, block), "n/a") for block in blocks]} for name in names]
-        shown.append({"name": measure, "label": label, "rows": rows})
+        shown.append({"name": measure, "label": column.title, "rows": rows})
     return shown
 
 
@@ -381,20 +388,14 @@ def _correlation(fitted: Any) -> dict[str, Any] | None:
 
 
 def _fit_quality(fitted: Any) -> dict[str, Any]:
-    wanted = {
-        "status": ("Fit", 0),
-        "reason": ("Reason", 0),
-        "snr": ("SNR", 1),
-        "linewidth_hz": ("Linewidth (Hz)", 2),
-        "shift_hz": ("Shift (Hz)", 2),
-        "phase_deg": ("Phase (degrees)", 1),
-        "residual_ratio": ("Residual SD / noise SD", 2),
-        "whiteness_p": ("Whiteness p", 3),
-    }
-    present = [name for name in wanted if name in fitted]
+    described = result_tables.tables()["fit_quality"].columns
+    present = [name for name in FIT_COLUMNS if name in fitted]
     fitted = fitted.assign(reason=fitted["reason"].fillna(""))
-    rows = [[str(row["block"]), *(number(row[n], wanted[n][1]) for n in present)] for row in fitted.to_dict("records")]
-    columns = _columns("Block", *(wanted[n][0] for n in present))
+    rows = [
+        [str(row["block"]), *(number(row[n], described[n].digits) for n in present)]
+        for row in fitted.to_dict("records")
+    ]
+    columns = _columns("Block", *(described[n].title for n in present))
     for column in columns[1:3]:
         column["number"] = False
     constraints = list(fitted["constraints"].dropna().astype(str).unique()) if "constraints" in fitted else []

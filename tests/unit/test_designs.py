@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import simple_trial
-from scipy import stats
+from scipy import optimize, stats
 
 from mrsflow.errors import InputError
 from mrsflow.models import session_models
@@ -69,6 +69,31 @@ def test_attenuation_of_an_adjusted_level_agrees_with_its_contrast():
         contrast = contrasts.primary_row(plan, rows, plan.contrasts[0])
         assert row.change_treated - row.change_reference == pytest.approx(contrast.estimate, rel=1e-6)
         assert row.change_reference == pytest.approx(0.06, abs=0.02)
+
+
+def test_responses_of_two_groups_against_a_third_share_its_variance():
+    """Fieller's limits are the ratios r at which (treated - control) - r (reference - control) is just significant."""
+    groups = {"naltrexone": 9, "placebo": 12, "saline": 7}
+    arms = [[name] for name, n in groups.items() for _ in range(n)]
+    trial = simple_trial.make(arms, LEVELS, RESPONSES, design="parallel", sd=(0.08, 0.03, 0.01), estimand="response",
+                              spread={"saline": 2.0})  # fmt: skip
+    plan, rows = prepared(trial)
+    changes = [rows.sessions.loc[rows.sessions["condition"] == name, "change"] for name in groups]
+    mean, square, free = (np.array([f(c) for c in changes]) for f in (np.mean, lambda c: c.var(ddof=1) / len(c), len))
+
+    def parts(ratio):
+        return square * np.array([1.0, ratio, ratio - 1]) ** 2
+
+    def beyond(fraction):
+        ratio = 1 - fraction
+        return abs(mean @ [1.0, -ratio, ratio - 1]) / np.sqrt(parts(ratio).sum()) - stats.t.ppf(0.975, df)
+
+    ratio = (mean[0] - mean[2]) / (mean[1] - mean[2])
+    df = parts(ratio).sum() ** 2 / np.sum(parts(ratio) ** 2 / (free - 1))
+    row = clinical.attenuation_rows(plan, rows, "Glx/tNAA", "saline")[0]
+    assert row.fraction == pytest.approx(1 - ratio, rel=1e-9) and row.df == pytest.approx(df, rel=1e-9)
+    limits = [optimize.brentq(beyond, end, row.fraction) for end in (-9, 9)]
+    np.testing.assert_allclose([row.ci_low, row.ci_high], limits, rtol=1e-7)
 
 
 def test_sessions_of_a_single_arm_do_not_count_as_people():

@@ -7,7 +7,6 @@ from scipy import stats
 
 from mrsflow.basis_sets import spins
 from mrsflow.constants import GAMMA_1H, GAUSSIAN, MAD_TO_SD, SINGLET_PROTONS, SINGLETS_PPM
-from mrsflow.quantification import quantify
 
 
 def test_the_table_of_spin_systems_has_the_same_singlets():
@@ -19,12 +18,6 @@ def test_the_table_of_spin_systems_has_the_same_singlets():
         assert SINGLETS_PPM[name] in lines, name
         if name in SINGLET_PROTONS:
             assert lines[SINGLETS_PPM[name]] == SINGLET_PROTONS[name]
-
-
-def test_water_scaling_has_the_same_singlets():
-    for name, (ppm, protons) in quantify.SINGLET_PROTONS.items():
-        own = name.removeprefix("t")
-        assert (ppm, protons) == (SINGLETS_PPM[own], SINGLET_PROTONS[own])
 
 
 def test_numbers_are_those_of_physics_and_of_the_normal_distribution():

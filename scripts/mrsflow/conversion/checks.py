@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mrsflow import result_tables
 from mrsflow.axes import ppm_axis, time_axis, to_spectrum
-from mrsflow.constants import GYROMAGNETIC_RATIO, MAD_TO_SD, WATER_PPM
+from mrsflow.constants import GYROMAGNETIC_RATIO, MAD_TO_SD, REFERENCE_PPM, WATER_PPM
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
 
@@ -197,7 +197,7 @@ def metabolite_side(scan: Scan) -> int:
     return 1 if right > left else -1
 
 
-SINGLETS_PPM = {"NAA": 2.01, "Cr": 3.03, "Cho": 3.21, "MM": 0.92}
+LINES_PPM = REFERENCE_PPM | {"MM": 0.92}
 """Lines by which a spectrum is known, before it is referenced: singlets, and the highest of the macromolecules."""
 SHIFT_PPM = 0.09
 """Half the range in which a line is looked for; creatine and choline are 0.18 ppm apart."""
@@ -206,7 +206,7 @@ SURE = 10.0
 
 
 def singlet_heights(scan: Scan, mirror: bool = False) -> dict[str, float]:
-    """Height of each of `SINGLETS_PPM` over noise in the mean of all frames, summed over coils whatever their phase.
+    """Height of each of `LINES_PPM` over noise in the mean of all frames, summed over coils whatever their phase.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ def singlet_heights(scan: Scan, mirror: bool = False) -> dict[str, float]:
     coils = ("DIM_COIL",) if "DIM_COIL" in scan.dims else ()
     ppm, power = line_power(scan.with_data(scan.fid.mean(axis=axes) if axes else scan.fid, coils))
     shift = 2 * WATER_PPM - ppm if mirror else ppm
-    near = {name: power[np.abs(shift - place) <= SHIFT_PPM] for name, place in SINGLETS_PPM.items()}
+    near = {name: power[np.abs(shift - place) <= SHIFT_PPM] for name, place in LINES_PPM.items()}
     return {name: float(np.sqrt(max(part.max(initial=0.0), 0.0))) for name, part in near.items()}
 
 

@@ -179,11 +179,10 @@ def singlets(
     InputError
         None of them lies in the range.
     """
-    shifts = [REFERENCE_PPM[name] for name in ("NAA", "Cr", "Cho") if min(ppm) < REFERENCE_PPM[name] < max(ppm)]
+    shifts = [shift for shift in REFERENCE_PPM.values() if min(ppm) < shift < max(ppm)]
     if not shifts:
-        raise InputError(
-            f"preprocess.align_ppm {min(ppm)} to {max(ppm)} holds none of NAA (2.01), Cr (3.03) and Cho (3.21 ppm)"
-        )
+        known = ", ".join(f"{name} ({shift:.2f})" for name, shift in REFERENCE_PPM.items())
+        raise InputError(f"preprocess.align_ppm {min(ppm)} to {max(ppm)} holds none of {known} ppm; widen it")
     frequencies = ppm_to_hz(np.array(shifts), spectrometer_frequency)
     return np.exp((2j * np.pi * frequencies[:, np.newaxis] - np.pi * linewidth) * time_axis(n_points, dwell_time))
 

@@ -19,15 +19,23 @@ from numpy.typing import NDArray
 
 from mrsflow import axes
 from mrsflow.basis_sets.basis import Basis
-from mrsflow.constants import GAMMA_1H, RELAXATION, Relaxation, fields_of, relaxation_at
+from mrsflow.constants import (
+    GAMMA_1H,
+    RELAXATION,
+    SINGLET_PROTONS,
+    SINGLETS_PPM,
+    Relaxation,
+    fields_of,
+    relaxation_at,
+)
 from mrsflow.errors import InputError
 from mrsflow.fitting import singlets
 from mrsflow.nifti_mrs import Scan
 
 PURE_WATER_MM = 55_510.0
 """Concentration of pure water, 1 mol / 18.015 g (mM, per kg)."""
-SINGLET_PROTONS = {"Cr": (3.027, 3), "PCr": (3.029, 3), "tCr": (3.027, 3), "NAA": (2.008, 3), "tNAA": (2.008, 3)}
-"""Singlets by which a basis tells the signal of one proton, the first it has: shift (ppm) and protons."""
+SINGLET_OF = {"Cr": "Cr", "PCr": "PCr", "tCr": "Cr", "NAA": "NAA", "tNAA": "NAA"}
+"""Signals of a basis that tell that of one proton, the first it has, and the metabolite whose singlet does."""
 INTEGRAL_PPM, INTEGRAL_EDGE = 0.15, 3
 """Half range of the integral of a singlet as LCModel takes it, and points at each end that set its straight floor."""
 ASSUMED = {"GM": 0.6, "WM": 0.4, "CSF": 0.0}
@@ -274,12 +282,12 @@ def proton_signal(basis: Basis, area: str = "line") -> float:
     Raises
     ------
     InputError
-        The basis has none of the singlets of `SINGLET_PROTONS`.
+        The basis has none of the signals of `SINGLET_OF`.
     """
-    name = next((name for name in SINGLET_PROTONS if name in basis.names), None)
+    name = next((name for name in SINGLET_OF if name in basis.names), None)
     if name is None:
-        raise InputError(f"water scaling needs one of {', '.join(SINGLET_PROTONS)} in the basis")
-    ppm, protons = SINGLET_PROTONS[name]
+        raise InputError(f"water scaling needs one of {', '.join(SINGLET_OF)} in the basis")
+    ppm, protons = SINGLETS_PPM[SINGLET_OF[name]], SINGLET_PROTONS[SINGLET_OF[name]]
     fid = basis.fids[basis.names.index(name)]
     if area == "integral":
         filled = 2 * fid.size

@@ -49,8 +49,11 @@ SIDECAR_FACTS = (
     ("Excitations per stored frame", "ExcitationsPerFrame", ""),
     ("Voxel", "AcquisitionVoxelSize", "mm"),
 )
-RESULTS = ("_quality.tsv", "_fitquality.tsv", "_mrsfit.tsv", "_constants.tsv", "tissue.tsv")
-"""How the tables that a page shows end."""
+TABLES = (
+    layout.CONVERT_QUALITY, layout.BLOCK_QUALITY, layout.TRANSIENT_QUALITY, layout.TISSUE, layout.FIT,
+    layout.FIT_QUALITY, layout.CONSTANTS,
+)  # fmt: skip
+"""Tables that a page shows."""
 
 
 TISSUE = "measure_tissue"
@@ -134,8 +137,8 @@ def _scans(files: list[Path]) -> dict[str, dict[str, Path]]:
         stem, suffix = name[0], name[-1]
         if stem.endswith("_T1w"):
             common[f"T1w.{suffix}"] = path
-        elif "_desc-" in stem:
-            entities, kind = stem.split("_desc-", 1)
+        elif f"_{layout.DESCRIBED}" in stem:
+            entities, kind = stem.split(f"_{layout.DESCRIBED}", 1)
             scans.setdefault(entities, {})[f"{kind}.{suffix}"] = path
         elif stem.endswith(("_svs", "_mrsref", "_events")) and not layout.is_nulled(path):
             kind = stem.rpartition("_")[2]
@@ -145,25 +148,26 @@ def _scans(files: list[Path]) -> dict[str, dict[str, Path]]:
 
 def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path) -> tuple[dict, dict]:
     sidecar = read_json(files["svs.json"]) if "svs.json" in files else {}
-    processed = read_json(files["blocks_svs.json"]) if "blocks_svs.json" in files else {}
-    session = read_json(files["session_quality.json"]) if "session_quality.json" in files else {}
-    tables = {kind: result_tables.read(path) for kind, path in files.items() if kind.endswith(RESULTS)}
-    blocks = tables.get("blocks_quality.tsv")
-    transients = tables.get("transients_quality.tsv")
-    fitted = tables.get("blocks_fitquality.tsv")
+    results = {f"{layout.DESCRIBED}{kind}": path for kind, path in files.items()}
+    processed, session = (
+        read_json(results[known]) if known in results else {} for known in (layout.SIDECAR, layout.SESSION_QUALITY)
+    )
+    tables = {known: result_tables.read(results[known]) for known in TABLES if known in results}
+    blocks, transients = tables.get(layout.BLOCK_QUALITY), tables.get(layout.TRANSIENT_QUALITY)
+    fitted, pictures = tables.get(layout.FIT_QUALITY), results.get(layout.PICTURES)
     titles = [] if fitted is None else _titles(fitted)
-    spectra = spectra_of(files["blocks_mrsfit.npz"], titles) if "blocks_mrsfit.npz" in files else None
+    spectra = spectra_of(results[layout.FIT_CURVES], titles) if layout.FIT_CURVES in results else None
     scan = {
         "name": name,
-        "facts": [*facts_of(sidecar, session, "mrsref.json" in files), *tissue_facts(tables.get("tissue.tsv"))],
+        "facts": [*facts_of(sidecar, session, "mrsref.json" in files), *tissue_facts(tables.get(layout.TISSUE))],
         "overlay": _overlay(files),
-        "checks": _checks(tables.get("convert_quality.tsv")),
-        "alignment": "preproc_figure.npz" in files,
+        "checks": _checks(tables.get(layout.CONVERT_QUALITY)),
+        "alignment": pictures is not None,
         "transients": None if transients is None else _frame_summary(transients, session),
         "spectra": None if spectra is None else _spectra_controls(spectra, titles),
         "block_names": [] if fitted is None else _marked(fitted, fitted["block"]),
-        "metabolites": metabolite_tables(tables["blocks_mrsfit.tsv"]) if "blocks_mrsfit.tsv" in tables else [],
-        "constants": None if "blocks_constants.tsv" not in tables else _constants(tables["blocks_constants.tsv"]),
+        "metabolites": metabolite_tables(tables[layout.FIT]) if layout.FIT in tables else [],
+        "constants": None if layout.CONSTANTS not in tables else _constants(tables[layout.CONSTANTS]),
         "correlation": None if fitted is None else _correlation(fitted),
         "fit_quality": None if fitted is None else _fit_quality(fitted),
         "rule_names": [*([] if blocks is None else map(str, blocks["block"])), "session"],
@@ -173,7 +177,7 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
         "files": [{"name": path.name, "href": _relative(path, page)} for _, path in sorted(files.items())],
     }
     chart = {
-        "alignment": alignment_of(files["preproc_figure.npz"]) if scan["alignment"] else None,
+        "alignment": None if pictures is None else alignment_of(pictures),
         "transients": None if transients is None else _courses(transients, blocks),
         "spectra": spectra,
     }

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 STAGES = ("convert", "preprocess", "fit")
 """Stages that a session goes through, in their order; its page comes after them."""
 
+DESCRIBED = "desc-"
+"""What the ending of the name of a result begins with."""
 BLOCKS, SIDECAR = "desc-blocks_svs.nii.gz", "desc-blocks_svs.json"
 REFERENCE = "desc-preproc_mrsref.nii.gz"
 BLOCK_QUALITY, TRANSIENT_QUALITY = "desc-blocks_quality.tsv", "desc-transients_quality.tsv"

@@ -94,7 +94,7 @@ scores <- function(adjust = covariates) {  # change of a score from before to af
   s$value <- s$score_after - s$bl
   for (column in c("value", adjust)) s <- s[!is.na(s[[column]]), ]
   s <- with_baseline(s)
-  list(blocks = transform(s, block = "session"), sessions = s, adjusts = TRUE)
+  list(blocks = transform(s, block = "session"), sessions = s, adjusts = several(s$bl))
 }
 
 several <- function(x) length(unique(x)) > 1
@@ -146,7 +146,8 @@ terms_of <- function(r, carry, extra = covariates, session = TRUE) {
   if (several(t$block)) fixed <- c(fixed, "block")
   if ((q$design != "parallel" || over_visits) && several(t$visit))
     fixed <- c(fixed, if (over_visits && length(fixed) && "condition" %in% fixed) "condition * visit" else "visit")
-  if (r$adjusts) fixed <- c(fixed, if (within) "dev", "mid")
+  varies <- function(part) any(abs(r$sessions[[part]]) > 1e-9 * max(abs(r$sessions$bl), 1))
+  if (r$adjusts) fixed <- c(fixed, if (within && varies("dev")) "dev", if (varies("mid")) "mid")
   groups <- "participant"
   if (session && within && twice(t)) groups <- c(groups, "participant:condition")
   if (session && any(duplicated(t$participant[!duplicated(t$scan)])) && any(duplicated(t$scan)))

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import simple_trial
+import statsmodels.api as sm
 
-from mrsflow.statistics import group, outcomes
+from mrsflow.statistics import clinical, group, moderators, outcomes
 from mrsflow.statistics.plan import plan_of
 
 OTHER = {
@@ -64,3 +65,36 @@ def test_every_row_adjusts_for_what_the_primary_does_or_says_so(design, carry_ov
     if design == "crossover":
         block = tables["time_tests"][tables["time_tests"]["analysis"] == "block"]
         assert block["remark"].str.contains("not adjusted for age, level" + ", carry-over" * carry_over).all()
+
+
+def test_a_score_before_that_is_the_same_at_both_visits_leaves_the_comparison_within_participants():
+    """A screening score copied to every session: the least squares of differences on the sequence."""
+    rng, n = np.random.default_rng(4), 14
+    trial = simple_trial.make(
+        simple_trial.sequences(n, "ab", "ba"), {"a": 1.0, "b": 1.0}, {"a": 0.1, "b": 0.1}, mood_scale="madrs"
+    )
+    people = trial.sessions["participant"].astype(int).to_numpy()
+    before = np.round(rng.normal(28, 4, n))[people]
+    fall = np.round(rng.normal(8, 6, n)[people] + rng.normal(0, 2, 2 * n))
+    sessions = trial.sessions.assign(madrs_pre=before, madrs_day1=before - fall)
+    mood = clinical.mood_rows(trial.config, sessions)
+    row = clinical.clinical_rows(plan_of(trial.config), mood, "madrs")[0]
+    wide = sessions.pivot(index="participant", columns="condition", values="madrs_day1")
+    sign = np.where(np.arange(n) % 2, -1.0, 1.0)
+    known = sm.OLS((wide["b"] - wide["a"]).to_numpy(), np.column_stack([np.ones(n), sign])).fit()
+    np.testing.assert_allclose(
+        [row.estimate, row.se, row.p], [known.params[0], known.bse[0], known.pvalues[0]], rtol=1e-6
+    )
+    assert row.adjusted_for == "bl_mean"
+    same = clinical.mood_rows(trial.config, sessions.assign(madrs_pre=20.0))
+    assert clinical.clinical_rows(plan_of(trial.config), same, "madrs")[0].p > 0 and "the same in all" in same.estimand
+
+
+def test_a_moderator_without_a_value_is_named():
+    trial = simple_trial.make(
+        simple_trial.sequences(6, "ab", "ba"), {"a": 1.0, "b": 1.0}, {"a": 0.1, "b": 0.1}, extra={"w": [np.nan] * 6},
+        moderators=["w"],
+    )  # fmt: skip
+    plan, rows = plan_of(trial.config), outcomes.prepare(trial, "Glx/tNAA")
+    (row,) = moderators.moderator_rows(plan, rows, ["w"])
+    assert row.remark.startswith("not estimated: moderator 'w' has no value in the usable sessions")

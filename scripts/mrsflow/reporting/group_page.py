@@ -271,8 +271,8 @@ def _departures(folder: Path, trial: "TrialResults") -> dict[str, Any] | None:
 
 def _headline(content: dict[str, Any], over_visits: bool) -> list[tuple[str, str | None]]:
     """Give the primary result as label and value; `over_visits`: visits are before and after treatment."""
-    blocks = "spectra of visits after treatment" if over_visits else "infusion blocks"
-    counts = f"{{n_participants}} participants, {{n_sessions}} sessions, {{n_blocks}} {blocks}, "
+    later, blocks = (" after treatment", "spectra") if over_visits else ("", "infusion blocks")
+    counts = f"{{n_participants}} participants, {{n_sessions}} sessions{later}, {{n_blocks}} {blocks}, "
     counts += "{n_doubtful} of them doubtful"
     rows: list[tuple[str, str | None]] = [("In the primary analysis", counts.format(**content))]
     if content["estimate"] is None:

@@ -114,7 +114,7 @@ def write(trial: TrialData, plan: Plan, rows: Rows, scored: bool) -> None:
         "settings": settings,
         "digest": files.digest_of(settings),
         "written_at": known["written_at"] if known and same else datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "estimand": in_words(config, trial.estimand, names[0]),
+        "estimand": in_words(config, trial.estimand, plan.contrasts[0].words),
         "model": model_in_words(plan, rows),
         "adjusted_for": covariates.text_of(trial.sessions, plan.adjust_for),
         "families": families_of(trial, plan, names, scored),

@@ -113,7 +113,10 @@ def mood_rows(config: dict[str, Any], sessions: "pd.DataFrame") -> Rows:
     used = add_baseline(used.assign(bl=used["score_before"], y=change, change=change))
     blocks = used.assign(outcome=change, block="session", phase="infusion")
     lost, name = len(sessions) - len(used), f"change of mood, adjusted for {before}"
-    return Rows(blocks, used, lost, float(used["bl"].mean()), left_out, change=True, adjusts=True, estimand=name)
+    varies = used["bl"].nunique() > 1  # otherwise there is nothing to adjust for
+    if not varies:
+        name = f"change of mood, {before} being the same in all"
+    return Rows(blocks, used, lost, float(used["bl"].mean()), left_out, change=True, adjusts=varies, estimand=name)
 
 
 CLINICAL = "clinical outcome"

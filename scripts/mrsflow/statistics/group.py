@@ -315,7 +315,7 @@ def headline_of(everyone: TrialData, plan: Plan, rows: Rows, tables: Tables) -> 
     found: dict[str, Any] = {
         "design": plan.design, "outcome": plan.outcome, "masked": masked,
         "config_digest": masking.analysis_digest(config),
-        "question": in_words(config, everyone.estimand, plan.contrasts[0].name if everyone.frozen else MASKED),
+        "question": in_words(config, everyone.estimand, plan.contrasts[0].words if everyone.frozen else MASKED),
         "estimand": everyone.estimand.kind, "baseline": everyone.estimand.placement,
         "adjusted_for": covariates.text_of(everyone.sessions, plan.adjust_for),
         **counts(rows.blocks), "n_doubtful": int((rows.blocks["fit_status"] == "doubtful").sum()),

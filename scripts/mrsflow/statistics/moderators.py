@@ -50,6 +50,8 @@ def _rows_of(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[Re
     if column in plan.adjust_for:
         plan = replace(plan, adjust_for=tuple(c for c in plan.adjust_for if c != column))  # its main effect is in
     whole, rows = rows, _where(rows, column)
+    if rows.sessions.empty:
+        raise InputError(f"moderator {column!r} has no value in the usable sessions; fill the column, or take it out")
     design_checks.check_comparison(plan, rows.sessions)
     design_checks.check_moderator(plan, rows.sessions, column)
     values = rows.sessions[column]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Summary = Literal["mean", "huber"]
 NO_BASELINE = "no usable baseline block"
 NO_VISIT = "no usable baseline visit of the participant"
+ROUNDING = 1e-9
+"""Part of the baselines within which they are the same."""
 HUBER = 1.345  # SDs beyond which a block loses weight; 95 % efficiency at the normal distribution
 
 
@@ -235,9 +237,9 @@ def add_baseline(sessions: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def baseline_terms(sessions: "pd.DataFrame", within: bool) -> list[str]:
-    """Name the parts of the baseline that a model can have; `within`: participants have several, which may differ."""
-    differs = within and bool(sessions["bl_dev"].abs().max() > 0)
-    return ["bl_dev"] * differs + ["bl_mean"]
+    """Name the parts of the baseline that a model can have: those that vary, within participants only if `within`."""
+    least = ROUNDING * max(float(sessions["bl"].abs().max()), 1.0)
+    return [part for part in ["bl_dev"] * within + ["bl_mean"] if sessions[part].abs().max() > least]
 
 
 def split_within(sessions: "pd.DataFrame", column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mrsflow.errors import InputError
 from mrsflow.models.formula import quoted
-from mrsflow.statistics.outcomes import after
+from mrsflow.statistics.outcomes import after, baseline_terms
 from mrsflow.study.config import weights_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,20 @@ class Contrast:
         """Treated and reference condition of a difference of two; None of other contrasts."""
         by = {weight: condition for condition, weight in self.weights}
         return (by[1.0], by[-1.0]) if len(self.weights) == 2 and set(by) == {1.0, -1.0} else None
+
+    @property
+    def words(self) -> str:
+        """Name, and what is compared where the name does not say it.
+
+        >>> Contrast("main", (("a", 0.5), ("b", 0.5), ("c", -1.0))).words
+        'main: 0.5 a + 0.5 b - c'
+        """
+        parts = [
+            f"{'-' if w < 0 else '+'} {'' if abs(w) == 1 else f'{abs(w):.4g} '}{condition}"
+            for condition, w in self.weights
+        ]
+        said = " ".join(parts).removeprefix("+ ")
+        return self.name if said in ("", self.name) else f"{self.name}: {said}"
 
     def difference(self, model: "Model", **fixed: str) -> NDArray[np.float64]:
         """Weights of the contrast among the fixed effects of a model."""
@@ -148,7 +162,7 @@ def terms_of(plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool 
     if (plan.design != "parallel" or plan.visits) and blocks["visit"].nunique() > 1:
         terms += ["visit", "condition:visit"] if plan.visits and "condition" in terms else ["visit"]
     if rows.adjusts:
-        terms += ["bl_dev", "bl_mean"] if plan.design == "crossover" else ["bl_mean"]
+        terms += baseline_terms(rows.sessions, plan.design == "crossover")
     terms += [*map(quoted, plan.carried), *map(_term, (*plan.adjust_for, *extra)), "(1|participant)"]
     if session and plan.design == "crossover" and replicated(blocks):
         terms.append("(1|participant:condition)")

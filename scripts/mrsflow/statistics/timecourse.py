@@ -191,7 +191,9 @@ def reliability_rows(trial: "TrialData", outcomes: list[str]) -> list[Row]:
         means = used.groupby(["participant", "visit"])[outcome].mean().unstack("visit").iloc[:, :2].dropna()
         row = {"outcome": outcome, "n_participants": len(means), "n_visits": means.shape[1]}
         if means.shape[1] == 2 and len(means) > 2:
-            row |= session_models.reliability(means.to_numpy(float), trial.level)
+            row |= session_models.reliability(means.to_numpy(float), trial.level) or {
+                "remark": "every value is the same"
+            }
         else:
             row["remark"] = "three participants with baselines of two visits are needed"
         found.append(row)

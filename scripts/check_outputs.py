@@ -24,7 +24,7 @@ def main(config: str) -> None:
     from mrsflow.raw_files.formats import files_of
     from mrsflow.study import layout, records
     from mrsflow.study.config import load
-    from mrsflow.study.study import read_study
+    from mrsflow.study.study import NO_SPECTRA, read_study
 
     settings = load(config)
     study = read_study(settings)
@@ -33,7 +33,7 @@ def main(config: str) -> None:
     complete.unlink(missing_ok=True)
     sweep(output)
     known = records.of_study(output, study.keys)
-    problems = records.open_cases(known, study.keys)
+    problems = records.open_cases(known, study.keys, study.without_spectra)
     named: dict[str, list[Path]] = {}
     raw: dict[str, list[Path]] = {}
     for key, role, paths in zip(*(study.samples[name] for name in ("key", "role", "raw")), strict=True):
@@ -60,6 +60,7 @@ def main(config: str) -> None:
     ]
     warned = {layout.SessionKey.of(path.name) for path in tables if _warns(path)}
     said = [f"{len(study.keys)} sessions finished, {len(warned)} with warnings of a check (see their pages)"]
+    said += [f"{key}: {NO_SPECTRA}" for key in study.without_spectra]
     said += [f"raw files of {compared} sessions compared with the checksums of what was read"]
     if away:
         said.append(f"raw files of {len(away)} are not there: not checked against them, nor searched for their names")

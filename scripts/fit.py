@@ -21,7 +21,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     from mrsflow.quantification.fit_files import fit_session_files
     from mrsflow.study import layout, records, regressors, session_facts
     from mrsflow.study.config import load, macromolecules_of, needs_mean
-    from mrsflow.study.study import has_maps, read_study
+    from mrsflow.study.study import NO_SPECTRA, has_maps, read_study
 
     settings = load(config)
     study = read_study(settings, sessions)
@@ -55,6 +55,8 @@ def main(config: str, sessions: list[str], status: Path) -> None:
         return [path for path in records.outputs_of(output, "convert", key) if path.name.endswith("_events.tsv")]
 
     def fit(item: records.Work) -> list[Path]:
+        if not bases(item.key):
+            raise records.Skipped(NO_SPECTRA)
         written = records.outputs_of(output, "preprocess", item.key)
         own = [path for path in written if path.name.endswith(layout.MACROMOLECULES)]
         measured = means(item.key) or (own if "measured" in source(item.key).values() else [])

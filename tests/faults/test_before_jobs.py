@@ -64,6 +64,7 @@ RUNS = {
     "samples": "participant\tsession\trole\tprotocol\traw\trun\tstart_time\n"
     "01\t1\tsvs\ta\tx/1.dat\t1\t09:50:00\n01\t1\tsvs\ta\tx/2.dat\t2\t10:00:00\n"
 }
+STOPPED = TABLES["sessions"].replace("start", "start\tinfusion_stop").replace("10:00:00", "10:00:00\t10:40:00")
 ONE = {
     "infusion_start of one session": ({}, edited("sessions", ("2\t2\tdrug\t10:00:00", "2\t2\tdrug\t")),
                                       "sessions.tsv, line 3: infusion_start is empty, which is time 0"),
@@ -94,6 +95,21 @@ ONE = {
                           "line 4: participant '02' is not in .*; did you mean '2'"),
     "start of several runs": ({"blocks.event": "start"}, RUNS,
                               "line 3: is another run of sub-01_ses-1, and blocks.event 'start' is the begin"),
+    "a dash for nothing": ({}, edited("samples", ("x/1.dat\t09:50:00", "x/1.dat\t–")),
+                           "line 2: start_time: '–' is no clock time HH:MM:SS .*; write n/a where it is missing"),
+    "a time with its zone": ({}, edited("samples", ("x/1.dat\t09:50:00", "x/1.dat\t09:50:00Z")),
+                             "'09:50:00Z' is no clock time HH:MM:SS .of 24 hours, without date and time zone"),
+    "a number that is none": ({}, edited("participants", ("31\t60", "NA\t60")),
+                              "participants.tsv, line 2: age: 'NA' is not a number; write n/a where it is missing"),
+    "a clock of twelve hours": ({}, edited("samples", ("x/1.dat\t09:50:00", "x/1.dat\t21:50:00")),
+                                r"line 2: start_time 21:50:00 is 710 min after infusion_start 10:00:00 \(.*sessions.tsv"
+                                r", line 2\), so that no frame lies in a block \(blocks.bins: -8 to 8 min\)"),
+    "a start far too early": ({}, edited("samples", ("x/1.dat\t09:50:00", "x/1.dat\t05:00:00")),
+                              "start_time 05:00:00 is 300 min before infusion_start 10:00:00"),
+    "infusion the wrong way round": ({}, {"sessions": STOPPED.replace("10:40:00", "09:40:00", 1)},
+                                     "sessions.tsv, line 2: infusion_stop 09:40:00 is not after infusion_start 10:00"),
+    "no spectra at all": ({}, {"samples": TABLES["samples"].replace("svs", "mrsref")},
+                          "samples.tsv: has no row of role svs, .*; add them, or correct column role"),
     "arm in capitals": ({}, edited("sessions", ("2\t2\tdrug", "2\t2\tDrug")), "arm 'Drug' .*; did you mean 'drug'"),
 }  # fmt: skip
 
@@ -106,6 +122,18 @@ def test_each_fault_is_one_line_that_says_what_to_change(tmp_path, fault):
     assert len(relevant) == 1, found
     assert len(found) == 1 or fault == "mood without scores", found
     assert "\n" not in found[0]
+
+
+def test_whole_numbers_may_be_written_as_spreadsheets_do(tmp_path):
+    content = write(tmp_path, None, edited("sessions", ("1\t1\tplacebo", "1\t1.0\tplacebo")))
+    study, found = before_jobs(study_config.checked(content), content)
+    assert found == []
+    assert study.sessions["visit"].tolist() == [1, 2, 1]
+
+
+def test_a_scan_across_midnight_is_not_far_from_its_infusion(tmp_path):
+    tables = edited("samples", ("09:50:00", "23:55:00")) | edited("sessions", ("10:00:00", "00:05:00"))
+    assert faults_of(tmp_path, None, tables) == []
 
 
 def test_the_scale_of_mood_that_nobody_asked_for_is_no_fault(tmp_path):

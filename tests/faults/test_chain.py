@@ -198,6 +198,26 @@ def test_damaged_raw_files_cost_their_sessions_alone(trial):
     assert set(kept(trial)) == {*before, cut.parent.name}
 
 
+def test_a_session_whose_spectra_were_not_acquired_is_no_failure(finished, tmp_path):
+    folder = copy_of(finished, tmp_path)
+    samples = folder / "trial/config/samples.tsv"
+    rows = read_table(samples, text_columns=True)
+    water = rows[rows["role"] == "mrsref"].iloc[0]
+    key = f"sub-{water['participant']}_ses-{water['session']}"
+    same = (rows["participant"] == water["participant"]) & (rows["session"] == water["session"])
+    write_table(rows[~(same & (rows["role"] == "svs"))], samples)
+    before = {name: time for name, time in kept(folder).items() if name != key}
+    assert len(before) == 3
+    result = snakemake(folder)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "Traceback" not in result.stderr
+    assert f"{key}: no metabolite spectra (role svs) in this session" in result.stderr
+    assert kept(folder) == before
+    flow = read_table(folder / "trial/results/group/flow.tsv")
+    counts = flow[flow["condition"] == "all"].set_index("step")["n_sessions"]
+    assert counts["without scans"] == 1 and counts["lost at fit"] == 0
+
+
 @pytest.mark.parametrize("drop", ["all but one participant", "all but one arm"])
 def test_a_study_too_small_for_its_design_is_done_and_says_what_is_missing(trial, drop):
     one = drop == "all but one participant"

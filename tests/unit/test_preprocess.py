@@ -413,8 +413,7 @@ def test_a_session_with_water_alone_gets_it_combined(tmp_path, session):
     (written,) = session_files.preprocess_session("sub-01_ses-1", files, config, tmp_path)
     assert written.name == f"{STEM}_desc-preproc_mrsref.nii.gz"
     assert nifti_mrs.read(written).dims == ()
-    with pytest.raises(InputError, match="neither a metabolite scan nor water"):
-        session_files.preprocess_session("sub-01_ses-1", [], config, tmp_path)
+    assert session_files.preprocess_session("sub-01_ses-1", [], config, tmp_path) == []  # anatomy alone
 
 
 def test_water_of_another_scale_corrects_eddy_currents_only(tmp_path, session):

@@ -325,6 +325,21 @@ def test_a_folder_of_which_files_are_gone_counts_as_away_and_one_with_new_files_
     assert run(["a", "b", "d"]) == ["a"]
 
 
+def test_a_file_that_the_tables_name_no_more_is_not_away(stage):
+    def run(names):
+        paths = [stage.inputs / name for name in names]
+        stage.done.clear()
+        work = [Work("a", [path for path in paths if path.exists()], {"rows": names}, watched=paths)]
+        each_session("one", work, stage.do, stage.output, stage.output / "t.tsv", code=[])
+        return stage.done
+
+    assert run("abc") == ["a"]
+    assert run("ab") == ["a"]  # a row was taken out
+    (stage.inputs / "b").unlink()
+    assert run("ab") == []
+    assert read_record(stage.output, "one", "a")["unchecked"] == records.UNCHECKED
+
+
 def test_a_raw_file_of_the_same_size_and_time_but_other_content_is_told(stage):
     stage.run("ab")
     path = stage.inputs / "b"

@@ -53,14 +53,14 @@ def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], 
     Raises
     ------
     InputError
-        Nothing to preprocess, missing metadata, or data that cannot be used; names the file.
+        Missing metadata, or data that cannot be used; names the file.
     """
     found = sorted(path for path in converted if path.name.endswith(("_svs.nii.gz", "_svs.nii")))
     folder = layout.scans_folder(layout.derivatives(output), key)
     scans, inverted = ([path for path in found if layout.is_nulled(path) is kind] for kind in (False, True))
     written = _macromolecules(inverted, folder)
     if not scans:
-        return written or _water_alone(key, converted, folder)
+        return written or _water_alone(converted, folder)
     cycles = {protocol["phase_cycle"] for protocol in config["protocols"].values()}
     if len(cycles) > 1:
         raise InputError(f"{key}: its protocols differ in phase_cycle; one session needs one phase cycle")
@@ -89,11 +89,9 @@ def _macromolecules(scans: list[Path], folder: Path) -> list[Path]:
     return written
 
 
-def _water_alone(key: str, converted: list[Path], folder: Path) -> list[Path]:
-    """Combine and average the water of a session that has nothing else."""
+def _water_alone(converted: list[Path], folder: Path) -> list[Path]:
+    """Combine and average the water of a session that has nothing else; one of anatomy alone has nothing to do."""
     found = sorted(path for path in converted if path.name.endswith(("_mrsref.nii.gz", "_mrsref.nii")))
-    if not found:
-        raise InputError(f"{key}: conversion gave neither a metabolite scan nor water; add one to the samples table")
     written = []
     for stem in dict.fromkeys(layout.session_stem(path) for path in found):
         scans = [nifti_mrs.read(path) for path in found if layout.session_stem(path) == stem]

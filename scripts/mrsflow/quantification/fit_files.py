@@ -183,8 +183,6 @@ def fit_session_files(
     InputError
         No blocks, more than one protocol, or no block that can be fitted; names the file.
     """
-    if not bases:
-        raise InputError(f"{key}: has no metabolite scan to fit; give it a row of role svs in the samples table")
     if len(bases) > 1:
         raise InputError(f"{key}: has metabolite scans of protocols {', '.join(sorted(bases))}; one session needs one")
     basis = basis_formats.load(next(iter(bases.values())))

@@ -169,8 +169,9 @@ def _sessions(trial: "TrialResults", folder: Path) -> list[dict[str, Any]]:
         own = groups.get(key, blocks.iloc[:0])
         status = [states.loc[(key, stage)] for stage in layout.STAGES]
         reasons = [f"{s.name[1]} {s['status']}: {s['reason']}".rstrip(": ") for s in status if s["status"] == "failed"]
-        reasons = reasons or [f"{s.name[1]} {s['status']}" for s in status if s["status"] != "ok"][:1]
         failed = bool(reasons)
+        stopped = [f"{s.name[1]} {s['status']}: {s['reason']}".rstrip(": ") for s in status if s["status"] != "ok"]
+        reasons = reasons or stopped[:1]
         gone = own["excluded"] | own["left_out"]
         reasons += [f"{row.block}: {row.reason}" for row in own[gone].itertuples()]
         doubtful = own[~gone & (own["fit_status"] == "doubtful")]

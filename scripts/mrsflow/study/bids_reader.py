@@ -61,7 +61,7 @@ def read(
     dataset = _Dataset(root)
     wanted = {key: folder for key, folder in folders.items() if keys is None or key in keys}
     rows = [row for key, folder in wanted.items() for row in _samples(dataset, key, folder, config, faults)]
-    if not any(row["role"] != "T1w" for row in rows):
+    if not any(row["role"] == "svs" or keys is not None for row in rows):
         faults += [] if faults else [_nothing(root, folders, config["inputs"].get("select", {}))]
         return None
     samples = pd.DataFrame(rows, columns=list(rows[0]), dtype=object)
@@ -267,6 +267,7 @@ def _scan_row(dataset: _Dataset, key: str, path: Path, role: str, sidecar: Sidec
         "run": own.get("run"),
         **{entity: own.get(entity) for entity in layout.SERIES if role != "T1w"},
         "excitations": None,
+        "uneven": None,
         "onsets": None,
         **dict.fromkeys([*(column for column, *_ in FACTS.values()), "nucleus", "dwell_time_s"]),
     }
@@ -323,7 +324,7 @@ def _facts(path: Path, sidecar: Sidecar, role: str) -> dict[str, Any]:
         )
     if said and not nuclei:
         found["nucleus"] = said[0]
-    return found | {"found ExcitationsPerFrame": _excitations(sidecar, header)}
+    return found | {"found ExcitationsPerFrame": _excitations(sidecar, header), "uneven": _uneven(sidecar, header)}
 
 
 def _spacing(onsets: list[float] | None, excitations: float | None) -> float | None:
@@ -342,6 +343,13 @@ def _excitations(sidecar: Sidecar, header: nifti_mrs.Header) -> float | None:
         return stated
     share = transients / header.frames
     return share if share >= 1 and share == int(share) else None
+
+
+def _uneven(sidecar: Sidecar, header: nifti_mrs.Header) -> int | None:
+    """Transients that the frames cannot share out evenly."""
+    stated, transients = sidecar.number("ExcitationsPerFrame"), sidecar.number("NumberOfTransients")
+    unknown = stated is not None or transients is None or header.frames is None
+    return None if unknown or transients % header.frames == 0 else int(transients)
 
 
 def _or_transients(name: str, found: dict[str, Any]) -> str:

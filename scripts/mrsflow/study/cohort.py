@@ -13,6 +13,7 @@ from mrsflow import files, result_tables
 from mrsflow.errors import InputError
 from mrsflow.study import records
 from mrsflow.study.layout import BLOCK_QUALITY, FIT, FIT_QUALITY, SESSION_QUALITY, SIDECAR, STAGES, SessionKey
+from mrsflow.study.study import NO_SPECTRA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,14 +57,14 @@ def finished(status: list[Path]) -> tuple[list[str], dict[str, str]]:
 
 @dataclass(frozen=True)
 class Loss:
-    """Where a session was lost, and why; the stage is empty where it never had a scan."""
+    """Where a session was lost, and why; the stage is empty where it never had spectra."""
 
     stage: str
     reason: str
 
 
 def losses(output: Path, study: "Study", lost: dict[str, str]) -> dict[str, Loss]:
-    """Find where each session was lost: the first stage that did not end well, of those without scans none.
+    """Find where each session was lost: the first stage that did not end well, of those without spectra none.
 
     Parameters
     ----------
@@ -74,7 +75,10 @@ def losses(output: Path, study: "Study", lost: dict[str, str]) -> dict[str, Loss
     """
     scanned = set(study.keys)
     found = {key: Loss("", "no row in the samples table") for key in study.sessions["key"] if key not in scanned}
+    found |= {key: Loss("", NO_SPECTRA) for key in study.without_spectra}
     for key, said in lost.items():
+        if key in found:
+            continue
         known = {stage: records.read_record(output, stage, key) for stage in STAGES}
         bad = [(stage, r) for stage, r in known.items() if r is not None and r["status"] != "ok"]
         found[key] = Loss(bad[0][0], bad[0][1]["reason"]) if bad else Loss(STAGES[-1], said)

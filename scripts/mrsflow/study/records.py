@@ -341,7 +341,9 @@ def _do_session(
     state = state_of(_watched(item, output))
     account = _account(output, do(item))
     head = {"session": item.key, "stage": stage, "status": "ok", "reason": ""}
-    return {**head, **account, "fingerprint": fingerprint, "recipe": recipe, "inputs": inputs, "state": state}
+    named = sorted(map(_name, item.watched or ()))
+    kept = {"fingerprint": fingerprint, "recipe": recipe, "inputs": inputs, "named": named, "state": state}
+    return {**head, **account, **kept}
 
 
 def _raw(item: Work, output: Path) -> list[Path]:
@@ -360,7 +362,12 @@ def _name(path: Path) -> str:
 
 
 def _away(known: dict[str, Any], item: Work, inputs: dict[str, Any], output: Path) -> bool:
-    """Whether files are gone that a session was made of: named ones, or others with none new in their place."""
+    """Whether files are gone that a session was made of: named ones, or others with none new in their place.
+
+    Those that the tables name no more are not gone.
+    """
+    if set(known.get("named", ())) - set(map(_name, item.watched or ())):
+        return False
     before = known.get("inputs", {})
     gone = {_name(path) for path in _raw(item, output)} - inputs.keys()
     return before.keys() > inputs.keys() or not gone.isdisjoint(before)
@@ -453,11 +460,15 @@ def of_study(output: Path, keys: Collection[str]) -> list[dict[str, Any]]:
     return [record for record in found if record["session"] in keys]
 
 
-def open_cases(known: list[dict[str, Any]], keys: Iterable[str]) -> list[str]:
-    """Say of which sessions a stage was not run, did not end well, or stands unchecked, a line for each."""
+def open_cases(known: list[dict[str, Any]], keys: Iterable[str], unfitted: Collection[str] = ()) -> list[str]:
+    """Say of which sessions a stage was not run, did not end well, or stands unchecked, a line for each.
+
+    `unfitted` are sessions that have nothing to fit, of which that stage is skipped.
+    """
     missing = sorted(set(keys) - {record["session"] for record in known if record["stage"] == "convert"})
     said = [f"convert: {key}: was not run" for key in missing]
-    said += [f"{r['stage']}: {r['session']}: {r['status']}: {r['reason']}" for r in known if r["status"] != "ok"]
+    wrong = [r for r in known if r["status"] != "ok" and not (r["stage"] == "fit" and r["session"] in unfitted)]
+    said += [f"{r['stage']}: {r['session']}: {r['status']}: {r['reason']}" for r in wrong]
     return said + [f"{r['stage']}: {r['session']}: {OUTDATED}" for r in known if r.get("unchecked") == OUTDATED]
 
 

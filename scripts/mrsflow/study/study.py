@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = ("samples", "participants", "sessions")
+NO_SPECTRA = "no metabolite spectra (role svs) in this session, so there is nothing to fit"
+"""Of a session that has water, macromolecules or anatomy alone: data that were not acquired, no failure."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,12 @@ class Study:
     def keys(self) -> list[str]:
         """Sessions that have scans, in the order of the samples table."""
         return list(dict.fromkeys(self.samples["key"]))
+
+    @property
+    def without_spectra(self) -> list[str]:
+        """Sessions that have scans, and no metabolite spectra among them."""
+        spectra = set(self.samples.loc[self.samples["role"] == "svs", "key"])
+        return [key for key in self.keys if key not in spectra]
 
 
 def read_study(config: dict[str, Any], keys: Collection[str] | None = None) -> Study:
@@ -100,9 +108,18 @@ def before_jobs(config: dict[str, Any], asked: dict[str, Any]) -> tuple[Study | 
     study, faults = examine(config)
     if study is None:
         return None, faults
+    if not faults and len(study.without_spectra) == len(study.keys):
+        faults.append(
+            f"{config['inputs']['samples']}: has no row of role svs, so there are no metabolite spectra to analyse; "
+            "add them, or correct column role"
+        )
     event = config["blocks"]["event"]
     times = [*validation.missing_times(study.samples, study.sessions, event, config["inputs"])]
     faults += validation.shortened(times)
+    if not config["inputs"]["bids"]:
+        faults += validation.shortened(
+            [*validation.contradicting_times(study.samples, study.sessions, config["blocks"])]
+        )
     faults += session_facts.missing(study.sessions, study.participants, config["fit"])
     where = validation.place_of(config["inputs"], "sessions")
     faults += validation.missing_followups(config["group"], study.sessions, where)

@@ -11,6 +11,7 @@ from mrsflow import constants, result_tables
 from mrsflow.errors import InputError
 from mrsflow.files import read_table
 from mrsflow.study import layout
+from mrsflow.study.clock import seconds_between
 from mrsflow.study.config import needs_mean, schema
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 NUMERIC = ("number", "integer")
 FORMULA = re.compile(r"[=@\t\r]|[+-](?!\d*\.?\d+([eE][+-]?\d+)?$)")
 """Beginning of a text that a spreadsheet runs; a number with a sign is none."""
+NOTHING = ("", "na", "n.a", "nan", "none", "null", "nil", "missing", "unknown", "n a")
+"""What people write into a cell that has no value, in small letters and without dashes, dots and question marks."""
 MOST = 200
 """Faults of one kind that are listed one by one."""
 
@@ -124,18 +127,26 @@ def _teller(rule: dict[str, Any]) -> Callable[[str], tuple[Any, str]]:
         value: Any = text
         if kind in NUMERIC:
             try:
-                value = int(text) if kind == "integer" else float(text)
-                if not math.isfinite(value):
+                value = float(text)
+                if not math.isfinite(value) or (kind == "integer" and value != int(value)):
                     raise ValueError
+                value = int(value) if kind == "integer" else value  # a spreadsheet's 1.0
             except ValueError:
-                return text, f"{text!r} is not {'a whole number' if kind == 'integer' else 'a number'}"
+                return text, f"{text!r} is not {'a whole number' if kind == 'integer' else 'a number'}{_missing(text)}"
         elif _is_clock(rule) and text[1:2] == ":":
             value = f"0{text}"
         for error in check.iter_errors(value):
-            return value, f"{error.message} ({rule.get('description', '')})"
+            clock = f"{text!r} is no clock time HH:MM:SS (of 24 hours, without date and time zone)"
+            said = clock if _is_clock(rule) else error.message
+            return value, f"{said}{_missing(text)} ({rule.get('description', '')})"
         return value, ""
 
     return tell
+
+
+def _missing(text: str) -> str:
+    """Way out for a text that people write where something is missing."""
+    return "; write n/a where it is missing" if text.strip(" .-–—?").lower() in NOTHING else ""
 
 
 def _swapped(
@@ -482,6 +493,10 @@ def missing_followups(group: dict[str, Any], sessions: "pd.DataFrame", where: st
                 yield f"group.clinical: there is no column {column!r} in {where}, {there}; correct it, or give them"
 
 
+EVENT_COLUMNS = {"infusion": "infusion_start", "dose": "dose_time"}
+"""Columns of the sessions table by the event that they place."""
+
+
 def missing_times(
     samples: "pd.DataFrame", sessions: "pd.DataFrame", event: str, inputs: dict[str, Any]
 ) -> Iterator[str]:
@@ -499,7 +514,7 @@ def missing_times(
             except InputError as error:
                 yield str(error)
         return
-    column = {"infusion": "infusion_start", "dose": "dose_time"}.get(event)
+    column = EVENT_COLUMNS.get(event)
     if column is None:
         if event == "start":
             yield from _starts(spectra)
@@ -522,6 +537,39 @@ def missing_times(
             f"{row.line}: {column} is empty, which is time 0 of the blocks (blocks.event: {event}); give the clock "
             "time (HH:MM:SS), or take the scans of this session out of the samples table"
         )
+
+
+LONGEST_SCAN = 240.0
+"""Minutes that no run lasts; clock times further from each other than that are of two sessions, or of two clocks."""
+
+
+def contradicting_times(samples: "pd.DataFrame", sessions: "pd.DataFrame", blocks: dict[str, Any]) -> Iterator[str]:
+    """Infusions that stop before they start, and scans hours away from every block, by clock times of tables."""
+    for row in sessions.to_dict("records"):
+        start, stop = (row.get(column) for column in ("infusion_start", "infusion_stop"))
+        if _is_time(start) and _is_time(stop) and seconds_between(start, stop) <= 0:
+            yield f"{row['line']}: infusion_stop {stop} is not after infusion_start {start}; correct one of them"
+    column = EVENT_COLUMNS.get(blocks["event"])
+    if column not in sessions or "start_time" not in samples:
+        return
+    first, last = (edge(part[i] for part in blocks["bins"].values()) for i, edge in enumerate((min, max)))
+    visits = sessions.drop_duplicates("key").set_index("key")[[column, "line"]]
+    for key, runs in samples[samples["role"] == "svs"].groupby("key", sort=False):
+        event = visits[column].get(key)
+        if not _is_time(event) or not all(map(_is_time, runs["start_time"])):
+            continue
+        after = [seconds_between(event, start) / 60 for start in runs["start_time"]]
+        if all(minutes - LONGEST_SCAN >= last or minutes + LONGEST_SCAN <= first for minutes in after):
+            found = f"{abs(after[0]):.0f} min {'after' if after[0] > 0 else 'before'}"
+            yield (
+                f"{runs['line'].iloc[0]}: start_time {runs['start_time'].iloc[0]} is {found} {column} {event} "
+                f"({visits['line'][key]}), so that no frame lies in a block (blocks.bins: {first:g} to {last:g} min); "
+                "correct one of the clock times, or blocks.bins"
+            )
+
+
+def _is_time(text: Any) -> bool:
+    return isinstance(text, str) and re.fullmatch(r"\d\d:[0-5]\d:[0-5]\d(\.\d+)?", text) is not None
 
 
 def _starts(spectra: "pd.DataFrame") -> Iterator[str]:

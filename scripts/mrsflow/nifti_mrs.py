@@ -16,7 +16,10 @@ from mrsflow.files import atomic_path, read_json
 
 EXTENSION_CODE = 44
 FORMAT_NAME = "mrs_v0_9"
+ONE_VOXEL = "single-voxel data are needed; name another scan, or leave this row out"
 ONSET_MEANING = "Start of the frame's first excitation (s)"
+SINGLE = ("EchoTime", "RepetitionTime", "InversionTime", "MixingTime", "SpectralWidth")
+"""Keys of one value, which some tools write as a list of it."""
 SPACING_TOLERANCE = 0.05
 """Part of the expected time between frames by which that of their stamps may differ: ticks of the clock, jitter."""
 
@@ -220,6 +223,9 @@ def as_standard(header: Any, shape: tuple[int, ...]) -> dict[str, Any]:
         value = made.get(key)
         if isinstance(value, int | float | str) and value:
             made[key] = [value]
+    for key in SINGLE:
+        if isinstance(made.get(key), list) and len(made[key]) == 1:
+            made[key] = made[key][0]
     for key in [key for key in made if _is_dim_key(key)]:
         number, _, suffix = key[4:].partition("_")
         if not suffix:
@@ -260,7 +266,8 @@ def read(path: Path | str, given: Mapping[str, Any] | None = None) -> Scan:
     ----------
     path : path
     given : mapping, optional
-        ``SpectrometerFrequency`` (MHz) and ``ResonantNucleus`` that come before those of the header.
+        ``SpectrometerFrequency`` (MHz) and ``ResonantNucleus`` that come before those of the header, and ``DwellTime``
+        (s) where it has none.
 
     Raises
     ------
@@ -281,7 +288,7 @@ def read(path: Path | str, given: Mapping[str, Any] | None = None) -> Scan:
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     if data.ndim < 4 or data.shape[:3] != (1, 1, 1):
-        raise InputError(f"{path}: holds an array of shape {data.shape}; one voxel (1, 1, 1, points, ...) is needed")
+        raise InputError(f"{path}: holds an array of shape {data.shape}, not (1, 1, 1, points, ...); {ONE_VOXEL}")
     if not np.iscomplexobj(data):
         raise InputError(f"{path}: holds {data.dtype} values; complex FIDs are needed")
     for key, kind in (("SpectrometerFrequency", int | float), ("ResonantNucleus", str)):
@@ -297,12 +304,17 @@ def read(path: Path | str, given: Mapping[str, Any] | None = None) -> Scan:
     dims = tuple(header.get(f"dim_{n}", f"DIM_USER_{n - 5}") for n in range(5, 4 + array.ndim))
     fid = np.moveaxis(array, 0, -1)
     dwell = float(image.header["pixdim"][4])
-    if not np.isfinite(dwell) or dwell <= 0:
-        raise InputError(f"{path}: dwell time {dwell} s in the NIfTI header is not positive")
+    if not (np.isfinite(dwell) and dwell > 0) and "DwellTime" not in (given or {}):
+        raise InputError(
+            f"{path}: dwell time {dwell} s in the NIfTI header is not positive; give it with --set DwellTime=VALUE"
+        )
     length, unit = image.header.get_xyzt_units()
     if length not in ("mm", "unknown"):
-        raise InputError(f"{path}: has {length} as unit of space; mm are needed")
+        raise InputError(
+            f"{path}: has {length} as unit of space, and mm are needed; correct its header, or convert the scan again"
+        )
     dwell *= {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
+    dwell = dwell if np.isfinite(dwell) and dwell > 0 else given["DwellTime"]
     return Scan(fid=fid, dims=dims, dwell_time=dwell, header=header, affine=image.affine)
 
 

@@ -323,6 +323,17 @@ def test_no_sidecar_at_all_is_no_fault_where_the_header_says_everything(tmp_path
     assert scans(sound(tmp_path)) == ["sub-01_svs.nii.gz"]
 
 
+def test_transients_of_a_sidecar_above_that_frames_cannot_share_are_said(tmp_path):
+    one_scan(tmp_path / "data", sidecar=None)
+    made.write_json(tmp_path / "data/svs.json", {**SIDECAR, "NumberOfTransients": 100})
+    settings = study_config.checked(made.configuration(tmp_path / "data"))
+    quality = convert_session("sub-01_ses-1", read_study(settings), settings, tmp_path / "out")[0]
+    assert "NumberOfTransients of the sidecar is 100, and 60 frames of 1 excitations are 60" in quality.read_text()
+    settings["protocols"]["p"]["excitations_per_frame"] = None
+    with pytest.raises(InputError, match="NumberOfTransients is 100, which 60 frames cannot share evenly"):
+        convert_session("sub-01_ses-1", read_study(settings), settings, tmp_path / "out")
+
+
 def test_the_transients_of_the_sidecar_choose_between_protocols(tmp_path):
     one_scan(tmp_path, sidecar={**SIDECAR, "NumberOfTransients": 960})
     p = made.configuration(tmp_path)["protocols"]["p"]
@@ -378,6 +389,20 @@ def test_the_order_of_visits_is_that_of_their_dates(tmp_path):
     rows = "session_id\tacq_time\tarm\nses-a\t2031-05-09T10:00:00\tdrug\nses-b\t2031-05-02T10:00:00\tplacebo\n"
     (tmp_path / "sub-01/sub-01_sessions.tsv").write_text(rows)
     assert sound(tmp_path, study=CROSSOVER).sessions[["arm", "visit"]].values.tolist() == [["drug", 2], ["placebo", 1]]
+
+
+def test_sessions_without_spectra_are_those_that_were_not_acquired(tmp_path):
+    made.start(tmp_path)
+    for session, name in (("1", "svs"), ("2", "mrsref")):
+        stem = tmp_path / f"sub-01/ses-{session}/mrs/sub-01_ses-{session}_{name}.nii.gz"
+        made.write_scan(stem, made.water() if name == "mrsref" else made.spectra(60), SIDECAR)
+    made.write_t1w(tmp_path / "sub-01/ses-3/anat/sub-01_ses-3_T1w.nii.gz")  # of no session of spectroscopy
+    study = sound(tmp_path)
+    assert (study.keys, study.without_spectra) == (["sub-01_ses-1", "sub-01_ses-2"], ["sub-01_ses-2"])
+    settings = study_config.checked(made.configuration(tmp_path))
+    assert read_study(settings, ["sub-01_ses-2"]).keys == ["sub-01_ses-2"]
+    shutil.rmtree(tmp_path / "sub-01/ses-1")
+    assert "holds no spectra" in study_of(tmp_path)[1][0]
 
 
 def test_sessions_and_participants_in_part_are_filled_where_that_is_certain(tmp_path):

@@ -83,14 +83,14 @@ def test_halves_of_a_stopped_scan_are_those_that_were_planned(tmp_path, measured
 def test_an_edited_scan_that_nobody_called_so_is_refused(order):
     scan = edited(ORDERS[order])
     with pytest.raises(InputError, match=r"frames with NAA .* are mixed, .*protocols.p.use_frames is 'all'; set it to"):
-        editing.refuse_unnoticed(scan, 32, "protocols.p", [])
+        editing.refuse_unnoticed(scan, 32, "press", "protocols.p", [])
 
 
 def test_a_scan_that_is_not_edited_passes_and_one_without_naa_is_remarked_on():
     notes: list[str] = []
-    editing.refuse_unnoticed(edited(np.zeros(32, bool)), 32, "protocols.p", notes)
+    editing.refuse_unnoticed(edited(np.zeros(32, bool)), 32, "press", "protocols.p", notes)
     assert notes == []
-    editing.refuse_unnoticed(edited(np.ones(32, bool)), 32, "protocols.p", notes)
+    editing.refuse_unnoticed(edited(np.ones(32, bool)), 32, "press", "protocols.p", notes)
     assert len(notes) == 1
     assert "as in frames with an editing pulse" in notes[0]
 
@@ -119,10 +119,44 @@ def test_conditions_that_the_header_names_come_before_what_naa_shows(tmp_path, n
     np.testing.assert_array_equal(part.numbers, np.flatnonzero(~on) + 1)
 
 
-def test_of_four_conditions_naa_tells_only_two(tmp_path):
-    scan = edited(ORDERS["alternating"], {"SequenceName": "%CustomerSeq%\\hermes_svs"})
-    with pytest.raises(InputError, match="four conditions"):
-        parted(scan, tmp_path, use_frames="edit off")
+NAMED = {"SequenceName": "%CustomerSeq%\\hermes_svs"}
+
+
+@pytest.mark.parametrize("rule", ["edit off", "edit on", "odd", "even", "first half"])
+@pytest.mark.parametrize("header", [NAMED, {"ProtocolName": "HERCULES ACC"}, {"SequenceName": "svs_herc"}])
+def test_of_four_conditions_naa_tells_only_two(tmp_path, header, rule):
+    with pytest.raises(InputError, match=r"four conditions, .*name a NIfTI-MRS file .* \(EditCondition: OFF\)"):
+        parted(edited(ORDERS["by 2"], header), tmp_path, use_frames=rule)
+
+
+@pytest.mark.parametrize("sequence", ["press", "other"])
+def test_four_conditions_are_never_pooled(sequence):
+    with pytest.raises(InputError, match="mixed, and the header names a sequence of four conditions"):
+        editing.refuse_unnoticed(edited(ORDERS["by 2"], NAMED), 32, sequence, "protocols.p", [])
+
+
+def test_a_condition_of_four_has_a_way_in(tmp_path):
+    """The file that the message asks for, of frames and of one average; and frames chosen by number."""
+    off = {**NAMED, "dim_5_header": {"EditCondition": ["OFF"] * 32}}
+    assert len(parted(edited(np.zeros(32, bool), off), tmp_path, use_frames="edit off")[0].numbers) == 32
+    one = edited([False], {**NAMED, "dim_5_header": {"EditCondition": ["OFF"]}})
+    assert len(parted(one, tmp_path, use_frames="edit off")[0].numbers) == 1
+    part, _ = parted(edited(ORDERS["second half"], NAMED), tmp_path, use_frames="first 8")
+    assert part.numbers.tolist() == list(range(1, 9))
+
+
+def test_conditions_by_other_names_are_not_guessed_by_naa(tmp_path):
+    names = {"dim_5_header": {"EditCondition": ["A", "B", "C", "D"] * 8}}
+    with pytest.raises(InputError, match=r"names 4 conditions \(a, b, c, d\); name those frames OFF"):
+        parted(edited(ORDERS["by 2"], names), tmp_path, use_frames="edit off")
+    _, notes = parted(edited(ORDERS["by 2"]), tmp_path, use_frames="edit off")
+    assert "as in HERMES too" in notes[0]
+
+
+def test_both_conditions_with_a_basis_set_of_their_own_are_said_to_be_mixed():
+    notes = []
+    editing.refuse_unnoticed(edited(ORDERS["alternating"]), 32, "other", "protocols.p", notes)
+    assert "its own basis set must be that of both together" in notes[0]
 
 
 def test_a_scan_that_was_stopped_before_its_water_has_none(tmp_path):

@@ -116,6 +116,40 @@ def test_times_of_each_frame_in_the_header_place_the_frames():
     assert placed.dimension_header("DIM_DYN")["FrameOnset"] == [0.0, 16.0, 32.0, 64.0, 96.0, 128.0]
 
 
+@pytest.mark.parametrize("key", ["AcquisitionTime", "VolumeTiming", "time_stamp", "StartTime"])
+@pytest.mark.parametrize("form", ["list", "Value", "short"])
+def test_times_are_times_whatever_a_dimension_header_calls_them(tmp_path, key, form):
+    """Seconds since midnight, or since any moment; a pause of 100 s before the fourth frame where they are listed."""
+    times = [36_000 + 16.0 * n + (100 if n > 2 and form != "short" else 0) for n in range(6)]
+    entry = {"list": times, "Value": {"Value": times, "Description": "s"}, "short": {"start": 36_000, "increment": 16}}
+    scan = series()
+    scan = replace(scan, header={**scan.header, "dim_5_header": {key: entry[form]}})
+    nifti_mrs.write(scan, tmp_path / "a.nii.gz")
+    converted_ = vendors.convert([tmp_path / "a.nii.gz"])
+    assert converted_.scan.dimension_header("DIM_DYN")["FrameOnset"] == [time - 36_000 for time in times]
+    assert frames.excitations(converted_, None, "protocols.p") == 8
+    assert f"frames begin at the times that {key}" in converted_.notes[0]
+
+
+@pytest.mark.parametrize("values", [["10:00:00"] * 6, [5.0] * 6, [3, 2, 1, 0, 1, 2]])
+def test_times_that_cannot_be_used_are_said(tmp_path, values):
+    scan = series()
+    nifti_mrs.write(
+        replace(scan, header={**scan.header, "dim_5_header": {"AcquisitionTime": values}}), tmp_path / "a.nii.gz"
+    )
+    converted_ = vendors.convert([tmp_path / "a.nii.gz"])
+    assert "FrameOnset" not in converted_.scan.dimension_header("DIM_DYN")
+    assert "AcquisitionTime of its dimension header is not used" in converted_.notes[0]
+
+
+def test_times_in_another_unit_contradict(tmp_path):
+    scan = series()
+    scan = replace(scan, header={**scan.header, "dim_5_header": {"TimeStamp": {"start": 0, "increment": 16_000}}})
+    nifti_mrs.write(scan, tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match=r"16000 s apart, .*or the times in the header of the file, which are seconds"):
+        frames.placed(vendors.convert([tmp_path / "a.nii.gz"]), 8, "protocols.p", [])
+
+
 @pytest.mark.parametrize(
     ("key", "values", "said"),
     [
@@ -187,6 +221,44 @@ def test_excitations_that_the_header_contradicts_or_leaves_open_are_asked_for():
     with pytest.raises(InputError, match=r"64 averages beside 6 frames.*excitations_per_frame to 64 or 2"):
         frames.excitations(Converted(series(), excitations=(64, 2)), None, "protocols.p")
     assert frames.excitations(Converted(series().with_onsets(16.0 * np.arange(6))), None, "protocols.p") == 8
+
+
+@pytest.mark.parametrize(("transients", "declared", "said"), [
+    (100, None, "NumberOfTransients is 100, which 6 frames cannot share evenly, .*_per_frame, or correct"),
+    (3, None, "NumberOfTransients is 3"),
+    (100, 8, "NumberOfTransients of the sidecar is 100, and 6 frames of 8 excitations are 48, which is what counts"),
+    (40, 8, ""),  # of the five frames that are no water
+    (48, None, ""),
+])  # fmt: skip
+def test_transients_that_frames_cannot_share_are_said(tmp_path, transients, declared, said):
+    scan = series()
+    scan.fid[2] = line(WATER, 4.65, 9)
+    nifti_mrs.write(scan, tmp_path / "b.nii.gz")
+    (tmp_path / "b.json").write_text(json.dumps({"NumberOfTransients": transients}))
+    converted_, notes = vendors.convert([tmp_path / "b.nii.gz"]), []
+    settings = {"water_frames": "every 6 from 3", "use_frames": "all", "phase_cycle": 1}
+    if declared is None and said:
+        with pytest.raises(InputError, match=said):
+            frames.excitations(converted_, declared, "protocols.p")
+        return
+    count = frames.excitations(converted_, declared, "protocols.p")
+    part = frames.parted(converted_.scan, settings, "protocols.p", notes)
+    frames.remark_on_transients(converted_.uneven, part.planned, count, notes)
+    assert notes == (
+        [said.replace("6 frames of 8 excitations are 48", "5 frames of 8 excitations are 40")] if said else []
+    )
+
+
+@pytest.mark.parametrize(("stated", "spacing"), [(None, 32.0), (16.0, 16.0), (32.0, 32.0)])
+def test_frames_of_one_editing_condition_are_as_far_apart_as_the_file_says_or_alternate(stated, spacing):
+    scan = series()
+    both = scan.with_data(np.stack([scan.fid, scan.fid]), ("DIM_EDIT", "DIM_DYN"))
+    both = both if stated is None else both.with_onsets(stated * np.arange(6))
+    notes = []
+    placed = frames.placed(Converted(both), 8, "protocols.p", notes)
+    assert placed.dimension_header("DIM_DYN")["FrameOnset"] == (spacing * np.arange(6)).tolist()
+    assert [note for note in notes if "taken to alternate in time" in note] == notes
+    assert bool(notes) == (stated is None)
 
 
 @pytest.mark.parametrize("averaged", [1, 4, 8])

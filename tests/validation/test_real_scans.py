@@ -60,6 +60,32 @@ GOOD = [
     ("fitting-challenge/datasets_LCModel/dataset4.RAW", (2048,), (), 123.2, 2.5e-4, None, None, "NAA"),
     ("fitting-challenge/datasets_LCModel/dataset28.H2O", (2048,), (), 123.2, 2.5e-4, None, None, "water"),
 ]  # fmt: skip
+MEGA, STEAM, NULLED = (
+    "siemens-dicom-megapress-te68-pair",
+    "siemens-steam-7t-raw/steam",
+    "jmrui-mm-3t-volunteers/Volunteer",
+)
+REST = [  # of a kind with those above: with them the whole collection
+    *((f"{T1W}-inverted{of}_noID.SDAT", (2048,), (), 127.755, 5e-4, 0.03, 2.0, there)
+      for of, there in (("/sub-01_ses-01_PRESS-Inverted_TI-600_raw-act", "lines"),
+                        ("_ref/sub-01_ses-01_PRESS-Inverted_TI-600_raw-ref", "water"))),
+    ("philips-sdat-phantom-2007/svs_30_ref.SDAT", (2048,), (), 127.788256, 5e-4, 0.03, 1.5, ""),
+    *((f"{MEGA}/{half}", (16, 2048), (DYN,), 123.2524, 5e-4, 0.068, 2.0, "lines") for half in ("edit_on", "edit_off")),
+    (VE11.replace("phantom/", "averages/").replace("avg-1", "avg-3_made"), (34, 3, 2080), (COIL, DYN), 123.2548,
+     4.167e-4, 0.03, 2.0, ""),
+    (f"{STEAM}_metab.nii.gz", (4, 16, 4096), (COIL, DYN), 297.2199, 8.33e-5, 0.011, 5.0, "lines"),
+    *((f"{STEAM}_{of}.nii.gz", (4, 2, 4096), (COIL, DYN), 297.2199, 8.33e-5, 0.011, 5.0, "water")
+      for of in ("water", "water_quant")),
+    (f"{STEAM}_ecc.nii.gz", (4, 4096), (COIL,), 297.2199, 8.33e-5, 0.011, 5.0, "water"),
+    ("t1w-7t-steam-defaced/steam_svs.nii.gz", (4097,), (), 297.2199, 8.33e-5, 0.011, 5.0, "NAA"),
+    *((f"{NULLED}_{n}/Occipital/TE_{te}.txt", (2048,), (), 123.26, 2.5e-4, None, None, "lines")
+      for n in range(1, 5) for te in (20, 32, 44)),
+    *((f"fitting-challenge/datasets_{kind}/dataset{n}.{ending}", (2048,), (), 123.2, 2.5e-4, None, None, there)
+      for n in (1, 4, 8, 12, 16, 20, 24, 28)
+      for kind, ending, there in (("text", "txt", ""), ("LCModel", "RAW", ""), ("LCModel", "H2O", "water"))),
+    *((f"fitting-challenge/Cr_water_scaling_{kind}.{ending}", (2048,), (), 123.2, 2.5e-4, None, None, "")
+      for kind, ending in (("LCModel/Cr_10mM_test_water_scaling", "RAW"), ("text/Cr_10mM_test_water_scaling", "txt"))),
+]  # fmt: skip
 
 
 ALIKE = (  # of a kind with another case
@@ -67,6 +93,7 @@ ALIKE = (  # of a kind with another case
     *("rawdata.job0", "_35_ref.spar", "_noWS.dcm", "SVS_XA60.dcm", "spar_sdat_WS.SPAR", "dataset4.txt", "dataset4.RAW"),
 )
 CASES = [pytest.param(g, id=g[0], marks=pytest.mark.slow if g[0].endswith(ALIKE) else ()) for g in GOOD]
+CASES += [pytest.param(g, id=g[0], marks=pytest.mark.slow) for g in REST if g not in GOOD]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -88,6 +115,16 @@ def test_what_comes_out(shared, case):
     if expected:  # the carrier is off resonance by some hertz in every real scan
         inside = (ppm > low) & (ppm < high)
         assert ppm[inside][power[inside].argmax()] == pytest.approx(expected, abs=0.06)
+
+
+NO_SCANS = {"LICENSES", "basis", "basis-variants", "stats", "siemens-rda-blank-fid"}
+"""Folders of the collection that hold no scan; the last is a ramp, which has a test of its own."""
+
+
+def test_no_case_of_the_collection_is_left_out(shared):
+    folders = {path.name for path in (shared / "data").iterdir() if path.is_dir()}
+    listed = {case[0].split("/")[0] for case in [*GOOD, *REST, *BAD]}
+    assert folders - NO_SCANS <= listed
 
 
 BAD = [

@@ -130,7 +130,9 @@ def refuse_implausible(scan: Scan, name: str, field: float | None = None) -> Non
             "ResonantNucleus=VALUE"
         )
     if scan.n_points < 64:
-        raise InputError(f"{name}: an FID of {scan.n_points} points is too short; is this spectroscopy?")
+        raise InputError(
+            f"{name}: an FID of {scan.n_points} points is too short; name a scan of spectroscopy, or leave this row out"
+        )
     if not np.all(np.isfinite(scan.fid)):
         raise InputError(f"{name}: the signal holds NaN or infinite values; copy the raw file again")
     if not np.any(scan.fid):
@@ -138,7 +140,10 @@ def refuse_implausible(scan: Scan, name: str, field: float | None = None) -> Non
     parts = [part.mean() for part in np.array_split(_mean_power(scan.fid), 32)]
     usual = np.median(parts)
     if max(parts) > SPECTRUM_RATIO * usual and max(parts[:2]) < 3 * usual:
-        raise InputError(f"{name}: has no signal at its start, where an FID is strongest; is it a spectrum?")
+        raise InputError(
+            f"{name}: has no signal at its start, where an FID is strongest; is it a spectrum? export the signal in "
+            "the time domain, or leave this row out"
+        )
 
 
 def growth(scan: Scan) -> float:
@@ -505,7 +510,12 @@ def _check_frames(
     rows.append(Check("water_frames", str(odd.size), "0", "fail" if odd.size else "pass", message))
     remains = growth(scan)
     undecayed = remains > 0.95 and line_power(scan)[1].max() > 100
-    message = "the signal does not decay as an FID does; was it blanked, or is it a spectrum?" if undecayed else ""
+    message = (
+        "the signal does not decay as an FID does; was it blanked, or is it a spectrum? export the scan again, in the "
+        "time domain, or leave this row out"
+        if undecayed
+        else ""
+    )
     found = f"{remains:.3g} of the power is left"
     rows.append(Check("decay", found, "less than 0.95, or noise", "fail" if undecayed else "pass", message))
     return rows

@@ -402,11 +402,13 @@ def _convert_row(key: str, row: dict[str, Any], config: dict[str, Any]) -> list[
     row, notes = _with_start(row, converted, config["convert"]["maximum_clock_difference_s"])
     declared = protocol["excitations_per_frame"] or row.get("excitations")
     converted = _with_onsets(converted, row.get("onsets"), notes)
+    converted = replace(converted, uneven=row.get("uneven") or converted.uneven)
     excitations = frames.excitations(converted, declared, name)
     scan = frames.placed(converted, excitations, name, notes)
     parts = frames.parted(scan, protocol, name, notes, converted.lost)
-    if role == "svs" and protocol["use_frames"] == "all" and protocol["sequence"] != "other":
-        editing.refuse_unnoticed(parts.scan, parts.planned, name, notes)
+    frames.remark_on_transients(converted.uneven, parts.planned, excitations, notes)
+    if role == "svs" and protocol["use_frames"] == "all":
+        editing.refuse_unnoticed(parts.scan, parts.planned, protocol["sequence"], name, notes)
     references = {**converted.references} if parts.water is None else {**converted.references, "ecc": parts.water}
     if protocol["water_frames"] == "none":
         references = {}

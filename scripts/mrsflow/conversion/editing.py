@@ -19,7 +19,7 @@ VISIBLE = 5.0
 """Height of creatine over noise at which frames tell their condition."""
 APART = 3.0
 """Times that NAA is higher in one part of the frames than in the other, if nobody said that the scan is edited."""
-FOUR_CONDITIONS = r"hermes|herc(ules|(?![a-z]))"
+FOUR_CONDITIONS = r"hermes|herc(ules|(?![a-z]))|isthmus|hbcd"
 """Names of sequences whose conditions NAA does not tell apart."""
 
 
@@ -102,7 +102,7 @@ def parts_of(scan: Scan, planned: int) -> tuple[dict[str, tuple[NDArray[np.bool_
     return best, widest
 
 
-def refuse_unnoticed(scan: Scan, planned: int, key: str, notes: list[str]) -> None:
+def refuse_unnoticed(scan: Scan, planned: int, sequence: str, key: str, notes: list[str]) -> None:
     """Refuse a scan whose frames hold NAA by turns, though the protocol takes them all for the same.
 
     Parameters
@@ -111,10 +111,12 @@ def refuse_unnoticed(scan: Scan, planned: int, key: str, notes: list[str]) -> No
         Water frames taken out.
     planned : int
         Frames that it would have, had it not been stopped.
+    sequence : str
+        Of the protocol; ``other`` has a basis set of its own, which may be that of both conditions together.
     key : str
         Of the protocol, for messages.
     notes : list of str
-        Frames of which none holds NAA are remarked on.
+        Frames of which none holds NAA are remarked on, and a mixture that has its own basis set.
 
     Raises
     ------
@@ -123,10 +125,17 @@ def refuse_unnoticed(scan: Scan, planned: int, key: str, notes: list[str]) -> No
     """
     parts, apart = parts_of(scan, planned) if scan.size("DIM_DYN") > 1 else ({}, 0.0)
     if apart > APART:
-        raise InputError(
-            f"frames with NAA ({parts['edit off'][1]}) and without it ({parts['edit on'][1]}) are mixed, as in an "
-            f"edited scan, and {key}.use_frames is 'all'; set it to 'edit off', or leave this row out"
-        )
+        mixed = f"frames with NAA ({parts['edit off'][1]}) and without it ({parts['edit on'][1]}) are mixed"
+        if _names_four(scan):
+            raise InputError(f"{mixed}, and {_FOUR}")
+        if sequence != "other":
+            raise InputError(
+                f"{mixed}, as in an edited scan, and {key}.use_frames is 'all'; set it to 'edit off', or leave this "
+                "row out"
+            )
+        notes.append(f"{mixed}, as {key}.use_frames is 'all': its own basis set must be that of both together")
+    if sequence == "other":
+        return
     share = naa_share(scan)
     if condition(share) == "edit on" and metabolite_side(scan) > 0:
         notes.append(
@@ -178,13 +187,30 @@ def chosen(scan: Scan, rule: str, planned: int, key: str, notes: list[str]) -> t
     return scan.selected("DIM_DYN", frames), np.flatnonzero(frames)
 
 
-def _refuse_four_conditions(scan: Scan, rule: str, key: str) -> None:
-    """Refuse to choose by NAA among the four conditions of HERMES and its like, of which two hold it."""
+_FOUR = (
+    "the header names a sequence of four conditions, of which NAA tells two; name a NIfTI-MRS file of the frames "
+    "without any editing pulse, whose dimension header says so (EditCondition: OFF), with use_frames 'edit off'"
+)
+
+
+def _names_four(scan: Scan) -> bool:
+    """Whether a header names a sequence of four conditions, and none of them frame by frame."""
     texts = [str(scan.header.get(name) or "") for name in ("SequenceName", "PulseSequenceFile", "ProtocolName")]
-    if rule.startswith("edit") and any(re.search(FOUR_CONDITIONS, text, re.IGNORECASE) for text in texts):
+    if {"edit on", "edit off"} & set(_named(scan, "DIM_DYN")):
+        return False
+    return any(re.search(FOUR_CONDITIONS, text, re.IGNORECASE) for text in texts)
+
+
+def _refuse_four_conditions(scan: Scan, rule: str, key: str) -> None:
+    """Refuse to choose by NAA, or by turns or halves, among the four conditions of HERMES and its like."""
+    counted = rule.partition(" ")[2].isdigit()  # by number: whoever gives it knows the order
+    names = set(_named(scan, "DIM_DYN"))
+    if not counted and _names_four(scan):
+        raise InputError(f"{key}.use_frames is {rule!r}, and {_FOUR}")
+    if rule.startswith("edit") and len(names) > 2 and rule not in names:
         raise InputError(
-            f"{key}.use_frames is {rule!r}, and the header names a sequence of four conditions, of which NAA tells "
-            "two; name a NIfTI-MRS file of the frames without any editing pulse, with use_frames all"
+            f"{key}.use_frames is {rule!r}, and the dimension header names {len(names)} conditions "
+            f"({', '.join(sorted(names))}); name those frames OFF there that were measured without any editing pulse"
         )
 
 
@@ -224,7 +250,8 @@ def _by_condition(scan: Scan, rule: str, planned: int, key: str, notes: list[str
     parts, _ = parts_of(scan, planned)
     if parts:
         frames, called = parts[rule]
-        notes.append(f"{rule}: {called} of the frames, as NAA shows")
+        four = " (as in HERMES too, where half of these have another editing pulse)" if " 2 of each 4" in called else ""
+        notes.append(f"{rule}: {called} of the frames, as NAA shows{four}")
         return frames
     share = naa_share(scan)
     if condition(share) == rule:

@@ -1,11 +1,12 @@
 """How many excitations the scanner averaged into each stored frame, as far as the raw file says."""
 
 from pathlib import Path
+from typing import Any
 
 from mrsflow import nifti_mrs
 from mrsflow.conversion import repairs
 from mrsflow.files import read_json
-from mrsflow.raw_files import ge
+from mrsflow.raw_files import ge, philips
 from mrsflow.raw_files.formats import Raw
 
 
@@ -27,7 +28,7 @@ def stated(raw: Raw, n_frames: int) -> tuple[int, ...]:
         "rda": lambda: repairs.rda_value(raw.files[0], "NumberOfAverages"),
         "ge": lambda: getattr(ge.header(raw.files[0]), "rhi_nex", None),
         "dicom": lambda: _dicom(raw.files[0]),
-        "philips_dcm": lambda: _dicom(raw.files[0]),
+        "philips_dcm": lambda: philips.averages(raw.files[0]) or _dicom(raw.files[0]),
         "uih": lambda: _dicom(raw.files[0]),
         "nifti": lambda: _sidecar(raw.files[0], n_frames),
     }.get(raw.format)
@@ -59,7 +60,18 @@ def _dicom(path: Path) -> object:
 
 def _sidecar(path: Path, n_frames: int) -> float | None:
     """Excitations of each frame that a BIDS sidecar gives, or its number of transients shared out among the frames."""
+    own, total = _in_sidecar(path)
+    return own if own else total / n_frames if isinstance(total, int | float) and total % n_frames == 0 else None
+
+
+def uneven(raw: Raw, n_frames: int) -> int | None:
+    """Transients that a BIDS sidecar gives, where the frames cannot share them out evenly; None where they can."""
+    own, total = _in_sidecar(raw.files[0]) if raw.format == "nifti" else (None, None)
+    given = not own and isinstance(total, int | float) and total > 0
+    return int(total) if given and total % n_frames else None
+
+
+def _in_sidecar(path: Path) -> tuple[Any, Any]:
     sidecar = nifti_mrs.sidecar_of(path)
     content = read_json(sidecar) if sidecar.is_file() else {}
-    own, total = content.get("ExcitationsPerFrame"), content.get("NumberOfTransients")
-    return own if own else total / n_frames if isinstance(total, int | float) and total % n_frames == 0 else None
+    return content.get("ExcitationsPerFrame"), content.get("NumberOfTransients")

@@ -29,7 +29,7 @@ def excitations(converted: Converted, declared: int | None, key: str) -> int:
     Raises
     ------
     InputError
-        The header says another number, or leaves two and none is declared.
+        The header says another number, or none is declared and it leaves two or contradicts itself.
     """
     stated, scan = converted.excitations, converted.scan
     if declared is not None:
@@ -48,13 +48,28 @@ def excitations(converted: Converted, declared: int | None, key: str) -> int:
             f"the header counts {stated[0]} averages beside {scan.size('DIM_DYN')} frames, of each or of all together; "
             f"set {key}.excitations_per_frame to {stated[0]} or {stated[1]}"
         )
+    if converted.uneven and not (stated or counted):
+        raise InputError(
+            f"NumberOfTransients is {converted.uneven}, which {scan.size('DIM_DYN')} frames cannot share evenly, and "
+            f"nothing else says how many excitations each averages; set {key}.excitations_per_frame, or correct "
+            "NumberOfTransients in the sidecar"
+        )
     return stated[0] if stated else counted or 1
+
+
+def remark_on_transients(uneven: int | None, planned: int, count: int, notes: list[str]) -> None:
+    """Remark on a number of transients that is not that of the metabolite frames."""
+    if uneven not in (None, planned * count):
+        notes.append(
+            f"NumberOfTransients of the sidecar is {uneven}, and {planned} frames of {count} excitations are "
+            f"{planned * count}, which is what counts"
+        )
 
 
 def _by_the_clock(scan: Scan) -> int | None:
     """Excitations of a frame by the usual time between frames, None where the file does not tell."""
     onsets, repetition_time = scan.dimension_header("DIM_DYN").get("FrameOnset"), scan.header.get("RepetitionTime")
-    if not repetition_time or onsets is None or len(onsets) < 2:
+    if not repetition_time or onsets is None or len(onsets) < 2 or scan.size("DIM_EDIT") > 1:
         return None
     count = float(np.median(np.diff(onsets))) / repetition_time
     return round(count) if round(count) > 0 and abs(count / round(count) - 1) <= SPACING_TOLERANCE else None
@@ -88,10 +103,17 @@ def placed(converted: Converted, count: int, key: str, notes: list[str]) -> Scan
     times = values.get("RepetitionTime") or [scan.header.get("RepetitionTime")] * n_frames
     if not all(isinstance(time, int | float) and time > 0 for time in times):
         return scan
-    lengths = count * np.asarray(times, dtype=float)
+    lengths, turns = count * np.asarray(times, dtype=float), scan.size("DIM_EDIT")
     if "FrameOnset" not in values:
-        return scan.with_onsets(lead * lengths[0] + np.cumsum(lengths) - lengths)
-    _hold_against(np.diff(np.asarray(values["FrameOnset"], dtype=float)), lengths[:-1], count, key, notes)
+        if turns > 1:
+            notes.append(
+                f"its {turns} editing conditions are taken to alternate in time, as the file does not say when its "
+                "frames began (FrameOnset in the header of DIM_DYN)"
+            )
+        return scan.with_onsets(lead * lengths[0] + turns * (np.cumsum(lengths) - lengths))
+    gaps = np.diff(np.asarray(values["FrameOnset"], dtype=float))
+    alternate = np.median(gaps / (turns * lengths[:-1])) > 1 - SPACING_TOLERANCE if gaps.size else False
+    _hold_against(gaps, (turns if alternate else 1) * lengths[:-1], count, key, notes)
     return scan
 
 
@@ -103,7 +125,8 @@ def _hold_against(gaps: NDArray, lengths: NDArray, count: int, key: str, notes: 
         raise InputError(
             f"by the times in the file frames begin {np.median(gaps):g} s apart, and {count} excitations of "
             f"{np.median(lengths) / count:g} s take {np.median(lengths):g} s; correct {key}.excitations_per_frame, or "
-            f"{key}.repetition_time_ms (or column repetition_time_ms of the samples table where the header is wrong)"
+            f"{key}.repetition_time_ms (or column repetition_time_ms of the samples table where the header is wrong), "
+            "or the times in the header of the file, which are seconds"
         )
     if np.any(off < -SPACING_TOLERANCE):
         first = int(np.argmin(off))

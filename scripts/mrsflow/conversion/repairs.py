@@ -15,8 +15,8 @@ import numpy as np
 
 from mrsflow.conversion import checks
 from mrsflow.errors import InputError
-from mrsflow.nifti_mrs import Scan
-from mrsflow.raw_files import ge, twix
+from mrsflow.nifti_mrs import ONE_VOXEL, Scan
+from mrsflow.raw_files import ge, philips, twix
 from mrsflow.raw_files.formats import Raw, head_of
 
 
@@ -275,13 +275,22 @@ _ABOUT = (*_PERSON, "PatientPosition", "SoftwareVersions", "InstanceNumber", "Se
 def repair_dicom(source: Path, form: str, notes: list[str]) -> None:
     """Give spec2nii the tags that it asks for and anonymised files lack, empty.
 
-    Where a Philips file names fewer than three localisation slabs, size and place of the voxel are unknown.
+    Where a Philips file names fewer than three localisation slabs, size and place of the voxel are unknown. Of the
+    FIDs of Philips files one is left, see `philips.whole`.
     """
     import pydicom
     from pydicom.dataset import Dataset
 
     paths = sorted(source.iterdir())
+    if form == "philips_dcm" and philips.is_imaging(pydicom.dcmread(paths[0], stop_before_pixels=True)):
+        raise InputError(f"{paths[0].resolve()}: is spectroscopic imaging; {ONE_VOXEL}")
+    stored = philips.stored_in(paths) if form == "philips_dcm" else None
+    for path in paths[1:] if stored else ():
+        path.unlink()
+    paths = paths[:1] if stored else paths
     contents = [pydicom.dcmread(path) for path in paths]
+    if stored:
+        philips.reduce(contents[0], stored)
     series = str(contents[0].get("SeriesInstanceUID", "1"))
     numbers = [content.get("InstanceNumber") for content in contents]
     unnumbered = None in numbers or len(set(numbers)) < len(numbers)
@@ -293,7 +302,7 @@ def repair_dicom(source: Path, form: str, notes: list[str]) -> None:
             lacking.append("InstanceNumber")
         slabs = content.get("VolumeLocalizationSequence") if form == "philips_dcm" else None
         few = slabs is not None and len(slabs) < 3
-        if not lacking and not few:
+        if not (lacking or few or stored):
             continue
         for name in lacking:
             value = {"InstanceNumber": number, "SeriesNumber": 1, "SeriesInstanceUID": series}.get(name, "")
@@ -394,8 +403,21 @@ def _repair_varian(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     return replace(scan, header=header)
 
 
+def _refuse_length(raw: Raw, scan: Scan, n_points: int) -> None:
+    """Refuse a DICOM file whose FID has another number of points than its header says."""
+    if n_points != scan.n_points:
+        raise InputError(
+            f"{raw.files[0]}: is truncated or of a layout that is not known, {scan.n_points} of {n_points} points are "
+            "there; copy it from the scanner again, or convert it by other means and name the NIfTI-MRS file"
+        )
+
+
 def _repair_philips_dicom(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
-    """Repetition time (ms) is written as flip angle in some layouts."""
+    """Repetition time (ms) is written as flip angle in some layouts; a length that is not what the header says."""
+    import pydicom
+
+    stated = philips.points(pydicom.dcmread(raw.files[0], stop_before_pixels=True))
+    _refuse_length(raw, scan, stated or scan.n_points)
     if (scan.header.get("ExcitationFlipAngle") or 0) <= 180:
         return scan
     return replace(scan, header={key: value for key, value in scan.header.items() if key != "ExcitationFlipAngle"})
@@ -414,11 +436,7 @@ def _repair_siemens_dicom(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     if n_frames > 1 and scan.n_points == n_frames * n_points:  # spec2nii takes them for one long FID
         notes.append(f"enhanced DICOM: {n_frames} frames of {n_points} points in a file")
         scan = scan.with_data(scan.fid.reshape(-1, n_points), ("DIM_DYN",))
-    if n_points != scan.n_points:
-        raise InputError(
-            f"{raw.files[0]}: is truncated or of a layout that is not known, {scan.n_points} of {n_points} points are "
-            "there; copy it from the scanner again, or convert it by other means and name the NIfTI-MRS file"
-        )
+    _refuse_length(raw, scan, n_points)
     echo_time = scan.header.get("EchoTime")
     if stated["EchoTime"] and echo_time is not None and not checks.plausible("EchoTime", echo_time):
         notes.append("Siemens DICOM: implausible sum of echo times replaced by the echo time of the image header")

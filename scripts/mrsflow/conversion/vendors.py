@@ -24,8 +24,8 @@ from mrsflow import nifti_mrs
 from mrsflow.conversion import checks, excitations, repairs, text_formats
 from mrsflow.errors import InputError
 from mrsflow.files import full_disk, read_json
-from mrsflow.nifti_mrs import Scan
-from mrsflow.raw_files import acquisition_start, ge, twix
+from mrsflow.nifti_mrs import ONE_VOXEL, Scan
+from mrsflow.raw_files import acquisition_start, ge, philips, twix
 from mrsflow.raw_files.formats import Raw, detect, head_of, refuse_unreadable
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,9 @@ GIVEN = {
     "ResonantNucleus": "such as 1H",
 }
 """What may be given for a file that does not say it (or says it wrongly), with the unit."""
+
+TIME_NAMES = r"onset|time_?stamp|timing|^(frame|scan|acquisition|acq)?_?(start|begin)?_?(time|start)s?$"
+"""Keys of a dimension header by which files of other tools say when frames began."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Converted:
         Seconds from `start` to the first frame of the scan, where its frames have times of their own.
     lost : int
         Frames of zeros at the end of the file, which were left out: the scan was stopped.
+    uneven : int or None
+        Excitations of the whole file that its sidecar states, where its frames cannot share them out evenly.
     """
 
     scan: Scan
@@ -74,6 +79,7 @@ class Converted:
     first_frame: int = 0
     lead_s: float = 0.0
     lost: int = 0
+    uneven: int | None = None
 
 
 def convert(paths: list[Path], form: str | None = None, given: Mapping[str, str] | None = None) -> Converted:
@@ -189,6 +195,8 @@ def _convert_one(raw: Raw, values: dict[str, Any], named: Path) -> Converted:
         repairs.refuse_truncated(raw)
         with tempfile.TemporaryDirectory(prefix="mrsflow-") as folder:
             scans, notes = _run_spec2nii(raw, Path(folder), values, named)
+            if raw.format == "philips_dcm":
+                scans = philips.whole(raw.files, scans, notes)
     mains = {suffix: scan for suffix, scan in scans.items() if not re.search(r"ref|quant|ecc", suffix)}
     if len(mains) != 1:
         raise InputError(
@@ -218,11 +226,30 @@ def _read_nifti(path: Path, given: Mapping[str, Any], notes: list[str]) -> Scan:
                 f"{path}: {key} is {' and '.join(f'{v:g}' for v in values)} in its header and its sidecar; give the "
                 f"true one with --set {key}=VALUE"
             )
+    scan = _timed(scan, notes)
     if "FrameOnset" not in scan.dimension_header("DIM_DYN") and "DIM_DYN" in scan.dims:
         onsets = nifti_mrs.stated_onsets(content, scan.size("DIM_DYN"), str(sidecar))
         scan = scan if onsets is None else scan.with_onsets(onsets)
     lacking = {k: content[k] for k in ("EchoTime", "RepetitionTime", "MixingTime", "Manufacturer") if k in content}
     return replace(scan, header={**lacking, **scan.header})
+
+
+def _timed(scan: Scan, notes: list[str]) -> Scan:
+    """Scan whose frames begin when its dimension header says, whatever it calls that: rising numbers are seconds."""
+    along = scan.dimension_header("DIM_DYN")
+    named = {key: values for key, values in along.items() if re.search(TIME_NAMES, key, re.IGNORECASE)}
+    if not named or "FrameOnset" in named:
+        return scan
+    for key, values in named.items():
+        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+        if len(numbers) == len(values) > 1 and np.all(np.diff(numbers) > 0):
+            notes.append(f"frames begin at the times that {key} of its dimension header gives (s)")
+            return scan.with_onsets(np.subtract(numbers, numbers[0]))
+    notes.append(
+        f"{' and '.join(named)} of its dimension header is not used, as its values are no increasing numbers; if it "
+        "says when frames began, write the seconds since the first as FrameOnset"
+    )
+    return scan
 
 
 def _tagged(scan: Scan, path: Path, notes: list[str]) -> Scan:
@@ -291,7 +318,7 @@ def _read_output(path: Path) -> Scan:
     data = np.asarray(image.dataobj)
     if data.shape[:3] != (1, 1, 1):
         size = " x ".join(map(str, data.shape[:3]))
-        raise InputError(f"{path.parent}: is spectroscopic imaging ({size} voxels); single-voxel data are needed")
+        raise InputError(f"{path.parent}: is spectroscopic imaging ({size} voxels); {ONE_VOXEL}")
     if image.header.get_xyzt_units() != ("mm", "sec"):
         raise InputError(f"{path.parent}: converted without units of space and time")
     fid = np.moveaxis(data[0, 0, 0], 0, -1)
@@ -402,16 +429,18 @@ def _finished(scan: Scan, references: dict[str, Scan], raw: Raw, values: dict[st
         checks.refuse_implausible(item, str(raw.files[0]), field)
     references = dict(zip(references, waters, strict=True))
     n_frames = int(np.prod([n for dim, n in zip(scan.dims, scan.fid.shape, strict=False) if dim != "DIM_COIL"]))
+    n_frames = n_frames * whole // scan.size("DIM_DYN")
     before = sum(reference.size("DIM_DYN") for reference in references.values()) if raw.format == "ge" else 0
     return Converted(
         scan,
         references,
         list(dict.fromkeys([*raw.notes, *notes])),
         acquisition_start.start_of(raw),
-        excitations.stated(raw, n_frames * whole // scan.size("DIM_DYN")),
+        excitations.stated(raw, n_frames),
         before,
         lead,
         whole - scan.size("DIM_DYN"),
+        excitations.uneven(raw, n_frames),
     )
 
 

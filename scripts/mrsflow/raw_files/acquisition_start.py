@@ -8,7 +8,7 @@ there the samples table must say. From file to file of a DICOM series they still
 import re
 from pathlib import Path
 
-from mrsflow.raw_files import twix
+from mrsflow.raw_files import philips, twix
 from mrsflow.raw_files.formats import Raw
 
 DICOM = ("dicom", "philips_dcm", "uih")
@@ -37,13 +37,16 @@ def start_of(raw: Raw) -> str | None:
 def onsets_of(raw: Raw) -> list[float] | None:
     """Start of each frame of a DICOM series since the first (s), None where its files do not say their own.
 
-    Enhanced files state it frame by frame; of others each file is a frame. Scanners that cut a series of transients
-    into files after it ended give all the same time.
+    Enhanced files state it frame by frame (those of unsuppressed water are not counted); of others each file is a
+    frame. Scanners that cut a series of transients into files after it ended give all the same time.
     """
     if raw.format not in DICOM:
         return None
     inside = [frame_seconds(path) for path in raw.files]
     stamps = [stamp for own in inside for stamp in own]
+    stored = philips.stored_in(raw.files) if raw.format == "philips_dcm" else None
+    if stored is not None and len(stamps) == len(stored.water):
+        stamps = [stamp for stamp, water in zip(stamps, stored.water, strict=True) if not water]
     if not all(inside) or len(set(stamps)) < len(stamps):
         stamps = [dicom_seconds(path) for path in raw.files]
     if len(stamps) < 2 or None in stamps or len(set(stamps)) < len(stamps):

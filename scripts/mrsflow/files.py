@@ -165,7 +165,7 @@ def write_json(content: Any, path: Path | str) -> None:
 def read_json(path: Path | str) -> Any:
     """Read JSON; `InputError` when it is missing or broken."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from error
 

@@ -18,6 +18,8 @@ EXTENSION_CODE = 44
 FORMAT_NAME = "mrs_v0_9"
 ONE_VOXEL = "single-voxel data are needed; name another scan, or leave this row out"
 ONSET_MEANING = "Start of the frame's first excitation (s)"
+UNLOCALISED_MM = 1000.0
+"""Side of a voxel from which on it is none: files without a place have one of 10 m."""
 SINGLE = ("EchoTime", "RepetitionTime", "InversionTime", "MixingTime", "SpectralWidth")
 """Keys of one value, which some tools write as a list of it."""
 SPACING_TOLERANCE = 0.05
@@ -147,11 +149,17 @@ class Header:
         s.
     frames : int or None
         FIDs of one coil; None where the dimensions have no names.
+    points : int
+        Of each FID.
+    voxel : tuple of float or None
+        Sides (mm); None where the header does not localise it.
     """
 
     extension: dict[str, Any]
     dwell_time: float
     frames: int | None
+    points: int
+    voxel: tuple[float, float, float] | None
 
 
 def read_header(path: Path | str) -> Header:
@@ -179,7 +187,11 @@ def read_header(path: Path | str) -> Header:
     if all(isinstance(tag, str) for tag in tags):
         frames = int(np.prod([n for n, tag in zip(sizes.values(), tags, strict=True) if tag.upper() != "DIM_COIL"]))
     scale = {"msec": 1e-3, "usec": 1e-6}.get(image.header.get_xyzt_units()[1], 1.0)
-    return Header(extension, float(image.header["pixdim"][4]) * scale, frames)
+    sides = np.linalg.norm(image.affine[:3, :3], axis=0)
+    placed = int(image.header["qform_code"]) or int(image.header["sform_code"])
+    voxel = tuple(map(float, sides)) if placed and np.all((sides > 0) & (sides < UNLOCALISED_MM)) else None
+    points = image.shape[3] if len(image.shape) > 3 else 1
+    return Header(extension, float(image.header["pixdim"][4]) * scale, frames, points, voxel)
 
 
 def _is_dim_key(key: str) -> bool:
@@ -282,7 +294,7 @@ def read(path: Path | str, given: Mapping[str, Any] | None = None) -> Scan:
         data = np.asarray(image.dataobj)
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{path}: cannot be read as NIfTI ({reason})") from error
+        raise InputError(f"{path}: cannot be read as NIfTI ({reason}); copy or convert it again") from error
     try:
         header = as_standard(_header(image, path), data.shape[4:])
     except InputError as error:

@@ -1,6 +1,7 @@
 """Datasets of other tools as input: read as they are, or refused with the file that the user has."""
 
 import copy
+import json
 import re
 import shutil
 from pathlib import Path
@@ -318,6 +319,44 @@ def test_a_timing_that_does_not_fit_the_frames_is_named(tmp_path, stated, said):
     assert re.search(said, faults[0])
 
 
+def test_null_is_not_said_and_a_byte_order_mark_is_no_fault(tmp_path):
+    one_scan(tmp_path, sidecar=None, EchoTime=0.022)
+    text = json.dumps({**SIDECAR, "EchoTime": None})
+    (tmp_path / "sub-01/mrs/sub-01_svs.json").write_text(text, encoding="utf-8-sig")
+    assert scans(sound(tmp_path)) == ["sub-01_svs.nii.gz"]
+
+
+CONTRADICTED = {
+    "NumberOfSpectralPoints": (2048, "NumberOfSpectralPoints is 2048, and its FIDs have 1024 points"),
+    "MagneticFieldStrength": (7, "MagneticFieldStrength is 7 T, where 1H has 298 MHz"),
+    "AcquisitionVoxelSize": ([10, 10, 10], "AcquisitionVoxelSize is [10, 10, 10] mm, and its voxel is [30, 25, 15] mm"),
+}
+
+
+@pytest.mark.parametrize("key", [*CONTRADICTED, "none"])
+def test_what_a_sidecar_says_of_the_image_is_held_against_it(tmp_path, key):
+    """Above the scan; in any order of the sides, and with a field that is rounded, nothing is remarked on."""
+    agreeing = {"NumberOfSpectralPoints": 1024, "MagneticFieldStrength": 3, "AcquisitionVoxelSize": [25, 30, 15]}
+    one_scan(tmp_path / "data")
+    own = {} if key == "none" else {key: CONTRADICTED[key][0]}
+    made.write_json(tmp_path / "data/svs.json", agreeing | own)
+    settings = study_config.checked(made.configuration(tmp_path / "data"))
+    table = read_table(convert_session("sub-01_ses-1", read_study(settings), settings, tmp_path / "out")[0])
+    said = table.loc[table["check"] == "read", "message"].tolist()
+    assert len(said) == (key != "none")
+    assert key == "none" or CONTRADICTED[key][1] in said[0]
+
+
+@pytest.mark.parametrize("key", ["PulseSequenceType", "SequenceName", "ScanningSequence"])
+def test_a_sequence_is_contradicted_by_whatever_key_names_it(tmp_path, key):
+    from mrsflow.conversion import headers
+
+    one_scan(tmp_path, sidecar={**SIDECAR, "PulseSequenceType": "PRESS", key: "svs_slaser"})
+    config = study_config.checked(made.configuration(tmp_path))
+    (said,) = headers.contradictions(read_study(config), config)
+    assert f"{key} in its sidecar is 'svs_slaser'" in said
+
+
 def test_no_sidecar_at_all_is_no_fault_where_the_header_says_everything(tmp_path):
     one_scan(tmp_path, sidecar=None, EchoTime=0.022, RepetitionTime=4.0)
     assert scans(sound(tmp_path)) == ["sub-01_svs.nii.gz"]
@@ -354,6 +393,7 @@ def two_visits(root, sessions=("1", "2"), people=("01",)):
     return root
 
 
+ARMS = ("drug", "placebo")
 CROSSOVER = {"design": "crossover", "conditions": ["placebo", "drug"], "freeze": True}
 
 
@@ -388,6 +428,37 @@ def test_the_order_of_visits_is_that_of_their_dates(tmp_path):
     two_visits(tmp_path, ("a", "b"))
     rows = "session_id\tacq_time\tarm\nses-a\t2031-05-09T10:00:00\tdrug\nses-b\t2031-05-02T10:00:00\tplacebo\n"
     (tmp_path / "sub-01/sub-01_sessions.tsv").write_text(rows)
+    assert sound(tmp_path, study=CROSSOVER).sessions[["arm", "visit"]].values.tolist() == [["drug", 2], ["placebo", 1]]
+
+
+@pytest.mark.parametrize(("dates", "said"), [
+    (("2031-05-09T10:00:00", "2031-05-02T10:00:00"), "ses-b is visit 2, and by acq_time it was before ses-a, visit 1"),
+    (("2031-05-02T10:00:00Z", "2031-05-09"), None),
+    (("01/12/2031", "02/03/2031"), None),  # no date of ISO: day or month first is not guessed
+])  # fmt: skip
+def test_the_order_of_visits_is_not_that_of_their_dates(tmp_path, dates, said):
+    two_visits(tmp_path, ("a", "b"))
+    rows = [f"ses-{s}\t{date}\t{arm}\t{n}" for n, (s, date, arm) in enumerate(zip("ab", dates, ARMS, strict=True), 1)]
+    (tmp_path / "sub-01/sub-01_sessions.tsv").write_text("\n".join(["session_id\tacq_time\tarm\tvisit", *rows, ""]))
+    _, faults = study_of(tmp_path, study=CROSSOVER)
+    assert len(faults) == (said is not None)
+    assert not said or said in faults[0]
+
+
+@pytest.mark.parametrize("dates", [("09/05/2031", "02/05/2031"), ("2031-05-09", "2031-05-09")])
+def test_dates_that_order_nothing_leave_the_visits_to_be_asked_for(tmp_path, dates):
+    two_visits(tmp_path, ("a", "b"))
+    rows = "".join(f"ses-{s}\t{date}\t{arm}\n" for s, date, arm in zip("ab", dates, ARMS, strict=True))
+    (tmp_path / "sub-01/sub-01_sessions.tsv").write_text(f"session_id\tacq_time\tarm\n{rows}")
+    assert ["does not say visit" in fault for fault in study_of(tmp_path, study=CROSSOVER)[1]] == [True, True]
+
+
+def test_dates_of_scans_order_visits_too(tmp_path):
+    two_visits(tmp_path, ("a", "b"))
+    (tmp_path / "sub-01/sub-01_sessions.tsv").write_text("session_id\tarm\nses-a\tdrug\nses-b\tplacebo\n")
+    for session, date in (("a", "2031-05-09T10:00:00"), ("b", "2031-05-02T10:00:00")):
+        table = tmp_path / f"sub-01/ses-{session}/sub-01_ses-{session}_scans.tsv"
+        table.write_text(f"filename\tacq_time\nmrs/sub-01_ses-{session}_svs.nii.gz\t{date}\n")
     assert sound(tmp_path, study=CROSSOVER).sessions[["arm", "visit"]].values.tolist() == [["drug", 2], ["placebo", 1]]
 
 

@@ -105,7 +105,7 @@ def test_rows_that_follow_each_other_are_one_event_and_a_pause_makes_two():
     assert (
         event_onset(events((180.0, 60, "heat"), (120.0, 60, "heat"), (0, 60, "rest")), "heat", True, "e.tsv") == 120.0
     )
-    with pytest.raises(InputError, match="2 event 'heat'"):
+    with pytest.raises(InputError, match="2 events 'heat'"):
         event_onset(events((120.0, 60, "heat"), (181.0, 60, "heat")), "heat", True, "e.tsv")
 
 
@@ -121,7 +121,9 @@ def test_start_is_the_first_excitation_of_a_single_run_only():
         (None, "no event 'infusion'"),
         (events((1.0, 0, "dose")), "it has dose"),
         (events((1.0, 0, "infusion"), (9.0, 0, "infusion")), "2 event"),
-        (events((float("nan"), 0, "infusion")), "1 event"),
+        (events((float("nan"), 0, "infusion")), "onset of event 'infusion' is 'n/a'; a number of seconds"),
+        (events(("60,5", 0, "infusion")), "onset of event 'infusion' is '60,5'; a number of seconds"),
+        (events((1.0, 0, "Infusion")), "no event 'infusion' .*; did you mean 'Infusion'"),
     ],
 )
 def test_a_missing_or_doubtful_event_is_refused(table, words):

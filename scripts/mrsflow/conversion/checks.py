@@ -16,7 +16,7 @@ from mrsflow import result_tables
 from mrsflow.axes import ppm_axis, time_axis, to_spectrum
 from mrsflow.constants import GYROMAGNETIC_RATIO, MAD_TO_SD, REFERENCE_PPM, WATER_PPM
 from mrsflow.errors import InputError
-from mrsflow.nifti_mrs import Scan
+from mrsflow.nifti_mrs import UNLOCALISED_MM, Scan
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ PLAUSIBLE = {
 """Range of values that single-voxel spectroscopy has; outside of it a unit was mistaken."""
 
 METABOLITES_PPM = (0.5, 4.1)
-UNLOCALISED_MM = 1000.0
 LINE_TIME = 0.05
 """Time (s) at which `line_power` weights an FID most: before spurious echoes, after what broad signals leave."""
 

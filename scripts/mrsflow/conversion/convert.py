@@ -397,7 +397,7 @@ def _convert_row(key: str, row: dict[str, Any], config: dict[str, Any]) -> list[
     if role == "mrsref":
         stem = f"{layout.entities(key, **labels, acq=row.get('acq'))}_mrsref"
         number = next(iter(converted.excitations), protocol["excitations_per_frame"] or 1)
-        notes = list(converted.notes)
+        notes = [*converted.notes, *row.get("remarks", ())]
         return [Item(stem, "mrsref", _water_of(converted, protocol, name, notes), row, tuple(notes), number)]
     row, notes = _with_start(row, converted, config["convert"]["maximum_clock_difference_s"])
     declared = protocol["excitations_per_frame"] or row.get("excitations")
@@ -455,7 +455,7 @@ def _with_start(
     InputError
         They differ by more than `tolerance` (s).
     """
-    notes, stated, found = list(converted.notes), row.get("start_time"), converted.start
+    notes, stated, found = [*converted.notes, *row.get("remarks", ())], row.get("start_time"), converted.start
     if found and stated:
         later = -seconds_between(stated, found)  # an inline reference may or may not be counted
         apart = max(-later, later - converted.lead_s, 0.0)

@@ -45,7 +45,7 @@ def contradictions(study: "Study", config: dict[str, Any], memory: Path | None =
     timed = set(study.sessions.loc[study.sessions[times].notna().any(axis=1), "key"])
     found, seen = [*_without_task(study.samples, timed)], {}
     for row in study.samples[study.samples["role"] == "svs"].to_dict("records"):
-        if isinstance(row.get("sequence"), str):
+        if isinstance(row.get("sequence"), dict):
             found += _sequence(row, config["protocols"][row["protocol"]])  # of a dataset, which only has known ones
         given = isinstance(row.get("start_time"), str) or isinstance(row.get("events"), Path)
         if given or row["key"] not in timed or not all(map(is_there, row["raw"])):
@@ -100,12 +100,14 @@ def _says_start(paths: list[Path]) -> bool:
 
 
 def _sequence(row: dict[str, Any], protocol: dict[str, Any]) -> list[str]:
-    """Hold PulseSequenceType of a sidecar against the sequence of the protocol."""
-    named, where = checks.named_sequence({"SequenceName": row["sequence"]}), f"protocols.{row['protocol']}"
-    if named is None or checks.declared_as(named[0], protocol):
-        return []
-    return [
-        f"{row['line']}: PulseSequenceType in its sidecar is {row['sequence']!r} where {where}."
-        f"sequence is {protocol['sequence']}; correct the one that is wrong, {checks.way_out(named[0], where)}, "
-        "or choose other scans with inputs.select"
-    ]
+    """Hold what a sidecar calls the sequence against that of the protocol; the first key that says otherwise."""
+    where = f"protocols.{row['protocol']}"
+    for key, text in row["sequence"].items():
+        named = checks.named_sequence({"SequenceName": text})
+        if named is not None and not checks.declared_as(named[0], protocol):
+            return [
+                f"{row['line']}: {key} in its sidecar is {text!r} where {where}.sequence is {protocol['sequence']}; "
+                f"correct the one that is wrong, {checks.way_out(named[0], where)}, or choose other scans with "
+                "inputs.select"
+            ]
+    return []

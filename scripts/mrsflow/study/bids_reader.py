@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsflow import nifti_mrs
+from mrsflow.constants import GAMMA_1H
 from mrsflow.errors import InputError
 from mrsflow.files import read_json
 from mrsflow.study import bids_tables, layout
@@ -24,9 +25,12 @@ FACTS = {  # keys of sidecars: column of the samples table, factor to its unit, 
     "RepetitionTime": ("repetition_time_ms", 1e3, "s"),
     "InversionTime": ("inversion_time_ms", 1e3, "s"),
     "SpectrometerFrequency": ("spectrometer_frequency_mhz", 1.0, "MHz"),
+    "MixingTime": ("mixing_time_ms", 1e3, "s"),
 }
 AGREE = 1e-3
 """Relative difference up to which a sidecar repeats what the header says."""
+FIELD_AGREES, VOXEL_AGREES = 0.1, 0.05
+"""The same of the field, which is rounded (2.89 T is written as 3), and of the sides of the voxel."""
 
 
 def read(
@@ -133,12 +137,14 @@ class _Dataset:
         """Values of all sidecars of a scan, key by key from the nearest."""
         suffix = layout.stem(scan).rpartition("_")[2]
         values: dict[str, tuple[Any, Path]] = {}
+        nulls: dict[str, Path] = {}
         for path in self.applicable(scan, f"{suffix}.json"):
             content = self.json(path)
             if not isinstance(content, dict):
                 raise InputError(f"{path}: is not a JSON object of keys and values; correct it")
-            values |= {key: (value, path) for key, value in content.items()}
-        return Sidecar(values)
+            values |= {key: (value, path) for key, value in content.items() if value is not None}
+            nulls |= {key: path for key, value in content.items() if value is None}
+        return Sidecar(values, nulls)
 
     def events(self, scan: Path) -> Path | None:
         """Nearest events table of a scan."""
@@ -160,10 +166,10 @@ def _parts(folder: Path) -> Iterable[tuple[str, ...]]:
 
 
 class Sidecar:
-    """Keys of a scan's sidecars, each with the file that it stands in."""
+    """Keys of a scan's sidecars, each with the file that it stands in; those of null, which says nothing, apart."""
 
-    def __init__(self, values: dict[str, tuple[Any, Path]]):
-        self.values = values
+    def __init__(self, values: dict[str, tuple[Any, Path]], nulls: dict[str, Path]):
+        self.values, self.nulls = values, nulls
 
     def where(self, key: str) -> str:
         """File that says a key."""
@@ -253,7 +259,7 @@ def _selected(path: Path, select: dict[str, Any], lenient: bool = False) -> bool
 def _scan_row(dataset: _Dataset, key: str, path: Path, role: str, sidecar: Sidecar | None = None) -> dict[str, Any]:
     own = entities_of(path)
     session = SessionKey.of(key)
-    sequence = sidecar.texts("PulseSequenceType") if sidecar else []
+    named = {key: sidecar.texts(key) for key in ("PulseSequenceType", "SequenceName", "ScanningSequence") if sidecar}
     return {
         "line": str(path),
         "participant": session.participant,
@@ -263,11 +269,12 @@ def _scan_row(dataset: _Dataset, key: str, path: Path, role: str, sidecar: Sidec
         "protocol": None,
         "raw": str(path),
         "events": dataset.events(path) if role == "svs" else None,
-        "sequence": sequence[0] if sequence else None,
+        "sequence": {key: texts[0] for key, texts in named.items() if texts} or None,
         "run": own.get("run"),
         **{entity: own.get(entity) for entity in layout.SERIES if role != "T1w"},
         "excitations": None,
         "uneven": None,
+        "remarks": None,
         "onsets": None,
         **dict.fromkeys([*(column for column, *_ in FACTS.values()), "nucleus", "dwell_time_s"]),
     }
@@ -290,6 +297,8 @@ def _facts(path: Path, sidecar: Sidecar, role: str) -> dict[str, Any]:
     for name, (column, factor, unit) in FACTS.items():
         if name == "InversionTime" and role != "mm":
             continue  # others have none, or 0
+        if name == "MixingTime" and not sidecar.values.get(name, (0,))[0] and not header.extension.get(name):
+            continue  # of STEAM alone
         stated = sidecar.number(name)
         own = positive(header.extension[name], name, f"{path} (header)") if header.extension.get(name) else None
         if own is not None and stated is not None and abs(stated / own - 1) > AGREE:
@@ -300,6 +309,8 @@ def _facts(path: Path, sidecar: Sidecar, role: str) -> dict[str, Any]:
         if own is None and stated is None and name == "RepetitionTime":
             stated = _spacing(found.get("onsets"), _excitations(sidecar, header))
         value = stated if own is None else own
+        if value is None and name in sidecar.nulls:
+            raise InputError(f"{sidecar.nulls[name]}: {name} is None; one positive number is needed, correct it there")
         if value is None:
             raise InputError(
                 f"{path}: neither its header nor a sidecar says {name} ({unit}); write it into {_beside(path)}, or "
@@ -308,14 +319,14 @@ def _facts(path: Path, sidecar: Sidecar, role: str) -> dict[str, Any]:
         found[f"found {name}"] = value
         if own is None and stated is not None:
             found[column] = repr(stated * factor)
+    found["remarks"] = _contradictions(sidecar, header, found["found SpectrometerFrequency"])
     width = sidecar.number("SpectralWidth")
     if width is not None and header.dwell_time > 0 and abs(width * header.dwell_time - 1) > AGREE:
         raise InputError(
             f"{path}: SpectralWidth is {1 / header.dwell_time:g} Hz in its header and {width:g} Hz in "
             f"{sidecar.where('SpectralWidth')}; correct the one that is wrong"
         )
-    nuclei = header.extension.get("ResonantNucleus") or []
-    nuclei = nuclei if isinstance(nuclei, list) else [nuclei]
+    nuclei = _nuclei(header)
     said = sidecar.texts("ResonantNucleus")
     if nuclei and said and nuclei[0] != said[0]:
         raise InputError(
@@ -325,6 +336,33 @@ def _facts(path: Path, sidecar: Sidecar, role: str) -> dict[str, Any]:
     if said and not nuclei:
         found["nucleus"] = said[0]
     return found | {"found ExcitationsPerFrame": _excitations(sidecar, header), "uneven": _uneven(sidecar, header)}
+
+
+def _nuclei(header: nifti_mrs.Header) -> list[str]:
+    nuclei = header.extension.get("ResonantNucleus") or []
+    return nuclei if isinstance(nuclei, list) else [nuclei]
+
+
+def _contradictions(sidecar: Sidecar, header: nifti_mrs.Header, frequency: float) -> list[str]:
+    """Say where a sidecar contradicts the image in what nothing is computed from: points, field (T) and voxel."""
+    stated = {key: sidecar.number(key) for key in ("NumberOfSpectralPoints", "MagneticFieldStrength")}
+    points, field = stated.values()
+    found = []
+    if points not in (None, header.points):
+        found.append(f"NumberOfSpectralPoints is {points:g}, and its FIDs have {header.points} points")
+    nuclei = [*sidecar.texts("ResonantNucleus"), *_nuclei(header)]
+    if field is not None and "1H" in nuclei[:1] and abs(frequency / (field * GAMMA_1H) - 1) > FIELD_AGREES:
+        found.append(
+            f"MagneticFieldStrength is {field:g} T, where 1H has {field * GAMMA_1H:.4g} MHz, and its "
+            f"SpectrometerFrequency is {frequency:g} MHz"
+        )
+    size = sidecar.values.get("AcquisitionVoxelSize", (None, None))[0]
+    if isinstance(size, list) and len(size) == 3 and header.voxel is not None:
+        sides = sorted(positive(side, "AcquisitionVoxelSize", sidecar.where("AcquisitionVoxelSize")) for side in size)
+        if any(abs(one / other - 1) > VOXEL_AGREES for one, other in zip(sides, sorted(header.voxel), strict=True)):
+            own = ", ".join(f"{side:.3g}" for side in header.voxel)
+            found.append(f"AcquisitionVoxelSize is {size} mm, and its voxel is [{own}] mm")
+    return [f"{said}; correct its sidecar, or name the right scan" for said in found]
 
 
 def _spacing(onsets: list[float] | None, excitations: float | None) -> float | None:

@@ -1,6 +1,8 @@
 """Participants, sessions and scores of a BIDS dataset, whose tables may be there, in part, or not at all."""
 
-from collections.abc import Collection, Iterable
+import datetime
+from collections.abc import Collection, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +62,9 @@ def read(
     sessions = sessions[sessions["key"].isin(scanned) | (sessions["arm"].notna() & sessions["visit"].notna())]
     sessions = sessions.sort_values("key", kind="stable").reset_index(drop=True)
     sessions["arm"] = _arms(config, sessions, participants)
-    sessions["visit"] = _visits(config, sessions)
+    dates = _dates(root, sessions)
+    faults += _against_dates(sessions, dates) if keys is None else []
+    sessions["visit"] = _visits(config, sessions, dates)
     needed = sessions["key"].isin(used)
     for column, meaning in (("visit", "order of the session: 1, 2, ..."), ("arm", "condition of the session")):
         for row in sessions[needed & sessions[column].isna()].itertuples():
@@ -171,16 +175,53 @@ def _arms(config: dict[str, Any], sessions: "pd.DataFrame", participants: "pd.Da
     ]
 
 
-def _visits(config: dict[str, Any], sessions: "pd.DataFrame") -> list[Any]:
+def _dates(root: Path, sessions: "pd.DataFrame") -> "pd.Series":
+    """When each session was, by acq_time of its row, else of the first of its scans; None where that is no ISO date."""
+    import pandas as pd
+
+    found = []
+    for row in sessions.to_dict("records"):
+        own = _date(row.get("acq_time"))
+        if own is None:
+            folder = layout.session_folder(root, row["key"])
+            tables = [*folder.glob("sub-*_scans.tsv"), *folder.parent.glob(f"{row['key']}_scans.tsv")]
+            scans = [read_table(path, text_columns=True) for path in tables]
+            times = [_date(text) for table in scans if "acq_time" in table for text in table["acq_time"]]
+            own = min((time for time in times if time is not None), default=None)
+        found.append(own)
+    return pd.Series(found, index=sessions.index, dtype=object)
+
+
+def _date(text: Any) -> datetime.datetime | None:
+    try:
+        return datetime.datetime.fromisoformat(text).replace(tzinfo=None)
+    except (TypeError, ValueError):
+        return None
+
+
+def _against_dates(sessions: "pd.DataFrame", dates: "pd.Series") -> Iterator[str]:
+    """Sessions of a participant whose visits and dates are not in the same order."""
+    known = sessions.assign(date=dates)[dates.notna() & sessions["visit"].astype(str).str.fullmatch(r"\d+")]
+    for _, rows in known.groupby("participant", sort=False):
+        rows = rows.assign(number=rows["visit"].astype(int)).sort_values("number")
+        for (_, one), (_, other) in pairwise(rows.iterrows()):
+            if other["date"] < one["date"] and other["number"] > one["number"]:
+                yield (
+                    f"{other['line']}: ses-{other['session']} is visit {other['visit']}, and by acq_time it was before "
+                    f"ses-{one['session']}, visit {one['visit']}; correct visit or acq_time"
+                )
+
+
+def _visits(config: dict[str, Any], sessions: "pd.DataFrame", dates: "pd.Series") -> list[Any]:
     """Visit of each session: its own; 1 where there is one; by date; outside of crossovers by numbers in the labels."""
     found = dict(zip(sessions["key"], sessions["visit"], strict=True))
     for _, rows in sessions.groupby("participant", sort=False):
         if rows["visit"].notna().any() and len(rows) > 1:
             continue  # half an order is none
-        times = rows.get("acq_time")
+        times = dates[rows.index]
         if len(rows) == 1:
             order: Iterable[str] = rows["key"]
-        elif times is not None and times.notna().all() and times.is_unique:
+        elif times.notna().all() and times.is_unique:
             order = rows.assign(time=times).sort_values("time")["key"]
         elif config["study"]["design"] != "crossover" and rows["session"].str.fullmatch(r"\d+").all():
             order = rows.assign(number=rows["session"].astype(int)).sort_values("number")["key"]

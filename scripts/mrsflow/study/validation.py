@@ -501,7 +501,7 @@ def missing_times(
     samples: "pd.DataFrame", sessions: "pd.DataFrame", event: str, inputs: dict[str, Any]
 ) -> Iterator[str]:
     """Sessions whose time 0 no table gives."""
-    from mrsflow.study.events import event_onset
+    from mrsflow.study.events import DATASET, event_onset
 
     spectra = samples[samples["role"] == "svs"]
     if inputs["bids"]:
@@ -510,7 +510,7 @@ def missing_times(
             where = str(row.events) if row.events else f"{row.line}: its events table (none was found)"
             try:
                 events = read_table(row.events, result_tables.labels("events")) if row.events else None
-                event_onset(events, event, alone, where)
+                event_onset(events, event, alone, where, DATASET)
             except InputError as error:
                 yield str(error)
         return

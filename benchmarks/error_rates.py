@@ -508,7 +508,7 @@ def main(trials: int = 2000, parts: Literal["all", "designs", "losses", "beside"
 
 
 def beside(trials: int) -> None:
-    """Print the rates of what stands beside the primary test; imputation takes a tenth of the trials."""
+    """Print the rates of what stands beside the primary test."""
     print("beside the primary test: rate (%) with its 99 % Monte-Carlo interval, and its limits")
     contrast = _batched(DESIGNS["crossover 2 x 2, N = 26"], "response", 0.0, trials, np.random.default_rng(0))
     for name, found, done, limits in error_rates_beside.cells(trials, contrast):

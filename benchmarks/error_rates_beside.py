@@ -32,7 +32,7 @@ def cells(trials: int, contrast: mixed.Inference) -> Iterator[Cell]:
     yield from mediation(trials)
     yield from responders(trials)
     yield from repeated_scores(trials)
-    yield from imputed(max(trials // 10, 50))
+    yield from imputed(trials)
 
 
 def of_estimates(contrast: mixed.Inference) -> Iterator[Cell]:

@@ -7,7 +7,7 @@ import pytest
 import simple_trial
 import statsmodels.api as sm
 
-from mrsflow.statistics import clinical, group, moderators, outcomes
+from mrsflow.statistics import clinical, contrasts, group, moderators, outcomes, supplement
 from mrsflow.statistics.plan import plan_of
 
 OTHER = {
@@ -98,3 +98,30 @@ def test_a_moderator_without_a_value_is_named():
     plan, rows = plan_of(trial.config), outcomes.prepare(trial, "Glx/tNAA")
     (row,) = moderators.moderator_rows(plan, rows, ["w"])
     assert row.remark.startswith("not estimated: moderator 'w' has no value in the usable sessions")
+
+
+def test_what_cannot_be_told_apart_is_named_with_what_to_change():
+    levels, rises = {"a": 1.0, "b": 1.0}, {"a": 0.1, "b": 0.1}
+    trial = simple_trial.make(
+        [["a"]] * 6 + [["b"]] * 6,
+        levels,
+        rises,
+        design="parallel",
+        extra={"z": ["x"] * 6 + ["y"] * 6},
+        adjust_for=["z"],
+    )
+    plan, rows = plan_of(trial.config), outcomes.prepare(trial, "Glx/tNAA")
+    said = contrasts.compare(plan, rows, plan.contrasts[0])[0].remark
+    assert "z changes together with the conditions" in said and "take it out" in said
+    trial = simple_trial.make(
+        simple_trial.sequences(8, "ab", "ba"), levels, rises, moderators=["plasma"], leave_out=["seen"],
+        extra={"seen": ["yes"] * 8},
+    )  # fmt: skip
+    arms = trial.sessions["condition"]
+    trial = replace(trial, sessions=trial.sessions.assign(plasma=np.where(arms == "a", np.nan, np.arange(16.0))))
+    plan, rows = plan_of(trial.config), outcomes.prepare(trial, "Glx/tNAA")
+    (row,) = moderators.moderator_rows(plan, rows, ["plasma"])
+    assert row.remark.startswith("not estimated: moderator 'plasma' has no value under condition 'a'")
+    primary = contrasts.compare(plan, rows, plan.contrasts[0])[0]
+    found = {r.analysis: r.remark for r in supplement.supplementary_rows(trial, plan, rows, primary)}
+    assert found["without seen"] == "not estimated: every participant is marked in seen, or without an answer"

@@ -212,10 +212,21 @@ def parallel(
 def parallel_design(
     sessions: "pd.DataFrame", conditions: tuple[str, ...], weights: Mapping[str, float], covariates: Sequence[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cell means and covariates at their mean, (n, p), and the weights of a contrast of the cell means, (p,)."""
-    cells = (sessions["condition"].to_numpy(object)[:, np.newaxis] == np.array(conditions, object)).astype(float)
-    others = coded(sessions, covariates)
-    x = np.column_stack([cells, *others.values()])
+    """Cell means and covariates at their mean, (n, p), and the weights of a contrast of the cell means, (p,).
+
+    Raises
+    ------
+    InputError
+        A covariate that cannot be told from the conditions or from those before it.
+    """
+    x = (sessions["condition"].to_numpy(object)[:, np.newaxis] == np.array(conditions, object)).astype(float)
+    for name, columns in coded(sessions, covariates).items():
+        rank, x = np.linalg.matrix_rank(x), np.column_stack([x, columns])
+        if np.linalg.matrix_rank(x) < rank + columns.shape[1]:
+            raise InputError(
+                f"{'the baseline' if name == 'bl' else name} changes together with the conditions or with another "
+                "covariate, or is the same in everybody, so that a model cannot adjust for it; take it out"
+            )
     combination = np.zeros(x.shape[1])
     combination[: len(conditions)] = [weights.get(c, 0.0) for c in conditions]
     return x, combination

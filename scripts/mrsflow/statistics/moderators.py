@@ -52,6 +52,12 @@ def _rows_of(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[Re
     whole, rows = rows, _where(rows, column)
     if rows.sessions.empty:
         raise InputError(f"moderator {column!r} has no value in the usable sessions; fill the column, or take it out")
+    lacking = [c for c in contrast.of if c in set(whole.sessions["condition"]) - set(rows.sessions["condition"])]
+    if lacking:
+        raise InputError(
+            f"moderator {column!r} has no value under condition {lacking[0]!r}, so that no change of the contrast with "
+            "it can be told; give its values there, or take it out"
+        )
     design_checks.check_comparison(plan, rows.sessions)
     design_checks.check_moderator(plan, rows.sessions, column)
     values = rows.sessions[column]

@@ -37,7 +37,7 @@ def supplementary_rows(trial: "TrialData", plan: "Plan", rows: "Rows", primary: 
     found = evidence.evidence_rows(plan, rows, primary, group)
     for column in group["leave_out"]:
         gone, said = marked(trial.sessions, column)
-        found += _without(plan, lambda g=gone: prepare(_without_people(trial, g), plan.outcome), contrast, column, said)
+        found += _without(plan, lambda g=gone, c=column: _prepared(trial, g, c), contrast, column, said)
     for column in group["expectancy"]:
         found += _with(plan, rows, contrast, column)
     found += missing_sessions.imputation_rows(plan, trial.sessions, rows, group["imputation"])
@@ -64,7 +64,7 @@ def mood_rows(
     for column in config["group"]["leave_out"]:
         gone, said = marked(sessions, column)
         kept = sessions[~sessions["participant"].isin(gone)]
-        found += _without(own, lambda k=kept: clinical.mood_rows(config, k), contrast, column, said)
+        found += _without(own, lambda k=kept, c=column: clinical.mood_rows(config, _some(k, c)), contrast, column, said)
     for column in config["group"]["expectancy"]:
         found += _with(own, mood, contrast, column)
     found += missing_sessions.imputation_rows(own, sessions, mood, config["group"]["imputation"])
@@ -101,8 +101,18 @@ def marked(sessions: "pd.DataFrame", column: str) -> tuple[set[str], str]:
     return known | unknown, said + f", and {len(unknown)} without an answer" * bool(unknown)
 
 
-def _without_people(trial: "TrialData", gone: "Iterable[str]") -> "TrialData":
-    return trial.leave_out(trial.blocks["participant"].isin(set(gone)))
+def _prepared(trial: "TrialData", gone: "Iterable[str]", column: str) -> "Rows":
+    """Rows of the primary outcome without participants."""
+    marked = trial.blocks["participant"].isin(set(gone))
+    _some(trial.blocks[~marked], column)
+    return prepare(trial.leave_out(marked), trial.outcome)
+
+
+def _some(kept: "pd.DataFrame", column: str) -> "pd.DataFrame":
+    """Give what is left; refuse nothing."""
+    if kept.empty:
+        raise InputError(f"every participant is marked in {column}, or without an answer")
+    return kept
 
 
 def _without(plan: "Plan", make: "Callable[[], Rows]", contrast: "Contrast", column: str, said: str) -> list[Result]:

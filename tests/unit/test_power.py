@@ -65,6 +65,8 @@ def test_a_factorial_has_no_response_without_the_drug_and_its_interaction_is_wha
     scenario = Scenario(weights=INTERACTION, control=(2, 3), rise=0.1, attenuation=0.3)
     np.testing.assert_allclose(scenario.responses, [0.1, 0.07, 0, 0])
     assert scenario.effect == pytest.approx(0.1 * 0.3 * np.mean(scenario.shape))
+    alone = replace(scenario, design="single_arm", weights=(1.0,))
+    assert alone.effect == pytest.approx(0.1 * np.mean(scenario.shape))
     moved = scenario.with_effect(0.02)
     assert moved.effect == pytest.approx(0.02)
 
@@ -266,6 +268,7 @@ def test_the_grid_asks_every_question_of_every_design(tmp_path):
     ({"designs": ["parallel"]}, "power.designs has parallel, which compares conditions, and study.conditions has one"),
     ({"designs": ["single_arm"], "questions": ["mood"]}, "power.questions asks for mood; give power.mood"),
     ({"designs": ["single_arm"], "questions": ["moderation"], "participants": [3]}, "3 are too few for the 1 arms"),
+    ({"designs": ["single_arm"], "participants": [9, 1], "trials": 10**9}, "1 are too few"),
 ])  # fmt: skip
 def test_what_cannot_be_planned_is_said(tmp_path, settings, said):
     with pytest.raises(InputError, match=said):

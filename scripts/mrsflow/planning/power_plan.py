@@ -134,20 +134,29 @@ def grid(
     Raises
     ------
     InputError
-        A design that the conditions of the study do not make, too few participants, or mood without its SD.
+        Before any simulation: a design that the conditions of the study do not make, too few participants, or mood
+        without its SD.
     """
-    settings = config["power"]
+    cells = list(_cells(config["power"], contrasts, scenario))
+    for *_, cell, _ in cells:
+        _refuse_few(cell)
+    for design, question, name, cell, attenuation in cells:
+        yield {"design": design, **_row(config, question, name, cell, attenuation)}
+
+
+def _cells(
+    settings: dict[str, Any], contrasts: Mapping[str, Sequence[float]], scenario: Scenario
+) -> Iterator[tuple[str, str, str, Scenario, float | None]]:
+    """Give design, question, contrast, scenario and attenuation of every cell of the grid."""
     for design in settings["designs"]:
         for question in settings["questions"]:
             for name, weights in of_design(design, contrasts).items():
                 asked = replace(scenario, design=design, weights=tuple(map(float, weights)))
-                asked = of_question(config, question, asked)
+                asked = of_question(settings, question, asked)
                 for cell, attenuation in effects_of(settings, question, asked):
-                    for losses in settings["lost_blocks"]:
+                    for losses in settings["lost_blocks"] if question != "mood" else [0.0]:  # scores are no blocks
                         for n in settings["participants"]:
-                            made = replace(cell, n=n, lost_blocks=losses)
-                            _refuse_few(made)
-                            yield {"design": design, **_row(config, question, name, made, attenuation)}
+                            yield design, question, name, replace(cell, n=n, lost_blocks=losses), attenuation
 
 
 def of_design(design: str, contrasts: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
@@ -166,13 +175,13 @@ def of_design(design: str, contrasts: Mapping[str, Sequence[float]]) -> dict[str
     return dict(contrasts)
 
 
-def of_question(config: dict[str, Any], question: str, scenario: Scenario) -> Scenario:
+def of_question(settings: dict[str, Any], question: str, scenario: Scenario) -> Scenario:
     """Scenario of what is sought: a contrast, its moderation by two halves, or that of the change of mood."""
     if question == "moderation":
         return replace(scenario, moderated=True)
     if question == "contrast":
         return scenario
-    mood = config["power"]["mood"]
+    mood = settings["mood"]
     if mood is None:
         raise InputError("power.questions asks for mood; give power.mood {effect: ..., sd_session: ...} in points")
     own = {"sd_participant": mood["sd_participant"], "sd_session": mood["sd_session"], "sd_block": 0.0}
@@ -203,7 +212,7 @@ def _refuse_few(scenario: Scenario) -> None:
         halves = " in two halves" if scenario.moderated else ""
         raise InputError(
             f"power.participants: {scenario.n} are too few for the {len(scenario.orders)} {what}{halves} of "
-            f"{scenario.design}; at least {needed} are needed"
+            f"{scenario.design}; name {needed} or more, or take the design out of power.designs"
         )
 
 

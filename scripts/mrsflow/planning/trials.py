@@ -128,7 +128,7 @@ class Scenario:
             return np.array(self.means)
         parts = np.full(len(self.weights), 1 - self.attenuation)
         parts[0] = 1.0
-        parts[list(self.control)] = 0.0
+        parts[[] if self.single else list(self.control)] = 0.0
         return self.rise * parts
 
     @property

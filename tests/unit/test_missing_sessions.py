@@ -62,6 +62,15 @@ def test_jump_to_reference_leaves_the_part_of_the_effect_that_was_seen():
     assert np.mean(made) == pytest.approx(known, abs=5 * np.std(made) / np.sqrt(400))
 
 
+def test_variances_are_drawn_from_their_posterior():
+    """A diagonal element of an inverse Wishart of few degrees of freedom is inverse gamma."""
+    rng, df = np.random.default_rng(5), 6
+    scatter = np.array([[2.0, 0.9, 0.3], [0.9, 1.0, -0.2], [0.3, -0.2, 3.0]])
+    drawn = np.array([np.diagonal(imputation._inverse_wishart(scatter, df, rng)) for _ in range(3000)])
+    for own, scale in zip(drawn.T, np.diagonal(scatter), strict=True):
+        assert stats.kstest(own, stats.invgamma((df - 2) / 2, scale=scale / 2).cdf).pvalue > 1e-3
+
+
 def test_values_that_follow_from_others_are_not_imputed():
     values = np.random.default_rng(1).normal(0, 1, (20, 1)) * [1.0, 1.0, 1.0] + [[0.0, 0.0, 0.0]]
     values[:, 2] += np.random.default_rng(2).normal(0, 1, 20)

@@ -22,6 +22,31 @@ def test_power_of_the_t_tests_is_that_of_statsmodels(n):
     assert paired == pytest.approx(known.TTestPower().power(effect, n, 0.05, df=n - 2), rel=1e-6)
 
 
+@pytest.mark.parametrize("moderated", [False, True])
+@pytest.mark.parametrize(
+    ("design", "orders", "weights"),
+    [("crossover", ("01", "10"), (-1, 1)), ("crossover", ("012", "120", "201"), (-1, 0, 1)),
+     ("parallel", ("0", "1", "2"), (-0.5, -0.5, 1)), ("single_arm", ("0",), (1,))],
+)  # fmt: skip
+def test_standard_errors_are_those_of_least_squares(design, orders, weights, moderated):
+    """Every order twice in each of two halves: columns of people, visits and conditions written out."""
+    people = [(order, half) for order in orders for half in (0, 1) for _ in range(2)]
+    rows = [(i, v, int(c), half) for i, (order, half) in enumerate(people) for v, c in enumerate(order)]
+    person, visit, condition, half = np.array(rows).T
+    cells = (condition[:, None] == np.arange(len(weights))).astype(float)
+    columns, first = [cells], 0
+    if design == "crossover":
+        columns, first = [person[:, None] == np.arange(len(people)), visit[:, None] == range(1, visit.max() + 1)], 1
+        columns.append(cells[:, 1:])
+    columns += [cells[:, first:] * half[:, None]] * moderated
+    x = np.column_stack(columns).astype(float)
+    w = np.zeros(x.shape[1])
+    w[first - len(weights) :] = weights[first:]
+    se, df = sample_size.standard_error(design, len(people), 0.3, weights, moderated)
+    assert df == len(x) - np.linalg.matrix_rank(x)
+    assert se == pytest.approx(0.3 * np.sqrt(w @ np.linalg.pinv(x.T @ x) @ w), rel=1e-9)
+
+
 def test_the_least_number_has_the_power_and_one_less_has_not():
     for design, weights in (("crossover", [-1, 1, 0]), ("parallel", [-1, 1]), ("single_arm", [1])):
         for moderated in (False, True):
@@ -41,6 +66,14 @@ def changes_of(arms, effect=0.0, seed=3):
         for i, order in enumerate(arms) for own in [0.3 * rng.normal()] for v, arm in enumerate(order, 1)
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(("design", "sd"), [("crossover", 3.0), ("parallel", 5.0)])
+def test_mood_varies_between_people_where_groups_are_compared(design, sd):
+    config = simple_trial.configuration(design, ["a", "b"])
+    config["power"]["mood"] = {"effect": 3.0, "sd_session": 3.0, "sd_participant": 4.0}
+    rows = sample_size.rows_of(config, {"b - a": [-1, 1]}, Scenario(design=design))
+    assert [row["sd"] for row in rows if row["estimand"] == "change of mood"] == pytest.approx([sd, sd])
 
 
 def test_blinded_variance_of_pairs_is_that_of_their_differences():

@@ -71,6 +71,15 @@ def test_variances_are_drawn_from_their_posterior():
         assert stats.kstest(own, stats.invgamma((df - 2) / 2, scale=scale / 2).cdf).pvalue > 1e-3
 
 
+def test_means_that_are_imputed_vary_as_the_mean_of_new_people_does():
+    """Eight new values given eight seen: Student's t, with what is not known of mean and variance in it."""
+    seen = np.random.default_rng(8).normal(3.0, 2.0, 8)
+    values = np.concatenate([seen, np.full(8, np.nan)])[:, None]
+    drawn = imputation.impute(values, np.ones((16, 1)), np.ones((16, 1, 1)), 300, np.random.default_rng(9))
+    t = [(filled[8:].mean() - seen.mean()) / (seen.std(ddof=1) / 2) for filled in drawn]
+    assert stats.kstest(t, stats.t(7).cdf).pvalue > 1e-3
+
+
 def test_values_that_follow_from_others_are_not_imputed():
     values = np.random.default_rng(1).normal(0, 1, (20, 1)) * [1.0, 1.0, 1.0] + [[0.0, 0.0, 0.0]]
     values[:, 2] += np.random.default_rng(2).normal(0, 1, 20)

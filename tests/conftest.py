@@ -14,6 +14,14 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture
+def png_alone(monkeypatch):
+    """Figures in the one format that pages show: that there are others is seen elsewhere."""
+    from mrsflow.reporting import figures
+
+    monkeypatch.setattr(figures, "METADATA", {"png": figures.METADATA["png"]})
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real scanner files and reference results, which not every clone has beside it."""

@@ -32,7 +32,7 @@ def nowhere_pwned(folder: Path) -> bool:
 
 @pytest.mark.parametrize(
     ("place", "batch_size"),
-    [("pro ject $(touch pwned) 'x' ü", 1), pytest.param('a;touch pwned;" &b', 3, marks=pytest.mark.slow)],
+    [("pro ject $(touch pwned) 'x' ü", 3), pytest.param('a;touch pwned;" &b', 1, marks=pytest.mark.slow)],
 )
 def test_hostile_names_go_through_the_real_rules_as_they_are(tmp_path, place, batch_size):
     project = Project(tmp_path / place, sessions=6, batch_size=batch_size)

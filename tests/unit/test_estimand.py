@@ -156,6 +156,7 @@ def test_tables_and_headline_state_the_question_by_the_times_of_the_tables(tmp_p
     assert difference == pytest.approx(headline["estimate"], rel=1e-6)
 
 
+@pytest.mark.usefixtures("png_alone")
 def test_the_page_says_that_the_baseline_follows_the_dose(tmp_path):
     from mrsflow.reporting import group_figures, group_page, group_read
 

@@ -452,6 +452,7 @@ def test_row_without_doubtful_fits_says_when_there_are_none_and_when_all_are(tmp
     assert files.read_json(made.output / "group" / "headline.json")["n_doubtful"] == 40
 
 
+@pytest.mark.usefixtures("png_alone")
 @pytest.mark.parametrize("freeze", [True, False])
 def test_page_of_the_study_counts_and_lists_doubtful_fits(tmp_path, freeze):
     made = write(tmp_path, n=4, freeze=freeze)
@@ -522,6 +523,7 @@ def test_a_failed_session_is_counted_and_the_rest_analysed(tmp_path):
     assert flow[["in the sessions table", "lost at fit", "fitted"]].tolist() == [16, 1, 15]
 
 
+@pytest.mark.usefixtures("png_alone")
 @pytest.mark.parametrize(("lost", "rows"), [("failed", 8), ("excluded", 48)])
 def test_without_a_usable_session_tables_and_pages_say_why(tmp_path, lost, rows):
     made = write(tmp_path, n=4)

@@ -4,7 +4,7 @@ import os
 import time
 
 import pytest
-from stand_in import Project
+from stand_in import FinishedStudy, Project
 
 GROUP = ["check_outputs", "describe_dataset", "figures", "group", "report", "simulate_basis"]
 STAGES = ["convert", "fit", "preprocess", "report_sessions"]
@@ -14,19 +14,22 @@ def all_stages(*keys):
     return sorted(f"{stage} {key}" for stage in STAGES for key in keys)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Four sessions, two a job."""
+    return FinishedStudy(tmp_path_factory.mktemp("finished"), sessions=4, batch_size=2)
+
+
 @pytest.fixture
-def project(tmp_path):
-    made = Project(tmp_path / "project with space")
-    result = made.snakemake()
-    assert result.returncode == 0, result.stderr
-    return made
+def project(finished):
+    return finished.afresh()
 
 
 KEYS = ["sub-00001_ses-1", "sub-00001_ses-2", "sub-00002_ses-1", "sub-00002_ses-2"]
 
 
-def test_everything_runs_once_and_then_nothing(project):
-    assert project.done() == sorted(all_stages(*KEYS) + GROUP)
+def test_everything_runs_once_and_then_nothing(finished, project):
+    assert finished.done == sorted(all_stages(*KEYS) + GROUP)
     again = project.snakemake()
     assert again.returncode == 0
     assert "Nothing to be done" in again.stderr
@@ -34,24 +37,20 @@ def test_everything_runs_once_and_then_nothing(project):
 
 
 def test_a_deleted_output_alone_is_made_again(project):
-    project.done()
     gone = project.folder / "results/derivatives/mrsflow/sub-00001/ses-2/sub-00001_ses-2_preprocess.txt"
     before = gone.read_text()
     gone.unlink()
+    (project.folder / "results/status/fit/sub-00002_ses-1.json").unlink()
     assert project.snakemake().returncode == 0
     assert gone.read_text() == before
-    assert project.done() == ["preprocess sub-00001_ses-2"]
+    assert project.done() == ["fit sub-00002_ses-1", "preprocess sub-00001_ses-2"]
     assert "Nothing to be done" in project.snakemake().stderr
-    (project.folder / "results/status/fit/sub-00001_ses-2.json").unlink()
-    assert project.snakemake().returncode == 0
-    assert project.done() == ["fit sub-00001_ses-2"]
     (project.folder / "results/group/headline.json").unlink()
     assert project.snakemake().returncode == 0
     assert project.done() == ["check_outputs", "figures", "group", "report"]
 
 
 def test_a_new_session_or_another_batch_size_redoes_no_finished_session(project):
-    project.done()
     project.write_tables(6)
     assert project.snakemake().returncode == 0
     new = project.done()
@@ -63,7 +62,6 @@ def test_a_new_session_or_another_batch_size_redoes_no_finished_session(project)
 
 
 def test_editing_a_setting_a_script_or_the_library_redoes_what_depends_on_it(project):
-    project.done()
     project.write_config(fit={"ppm": [0.6, 4.1]})
     assert project.snakemake().returncode == 0
     redone = {line.split()[0] for line in project.done()}
@@ -71,29 +69,25 @@ def test_editing_a_setting_a_script_or_the_library_redoes_what_depends_on_it(pro
     assert not {"convert", "preprocess", "simulate_basis"} & redone
     assert "report_sessions" not in redone  # the stand-in's fit gave the same bytes, so nothing after it changed
 
-    script = project.folder / "scripts/preprocess.py"
-    script.write_text(script.read_text().replace('text + STAGE + "\\n"', 'text + STAGE + "!\\n"'))
+    library = project.folder / "scripts/mrsflow/models/reml.py"
+    imports = "from mrsflow.study import layout, records"
+    for stage, old, new in (
+        ("preprocess", 'text + STAGE + "\\n"', 'text + STAGE + "!\\n"'),
+        ("fit", imports, f"from mrsflow.models import reml\n{imports}"),
+    ):
+        script = project.folder / f"scripts/{stage}.py"
+        assert old in script.read_text()
+        script.write_text(script.read_text().replace(old, new))
     assert project.snakemake().returncode == 0
     redone = {line.split()[0] for line in project.done()}
     assert {"preprocess", "fit", "report_sessions", "group"} <= redone
     assert "convert" not in redone
 
-    library = project.folder / "scripts/mrsflow/models/reml.py"
-    fit = project.folder / "scripts/fit.py"
-    fit.write_text(
-        fit.read_text().replace(
-            "from mrsflow.study import records", "from mrsflow.models import reml\nfrom mrsflow.study import records"
-        )
-    )
-    assert project.snakemake().returncode == 0
-    project.done()
     library.write_text(library.read_text() + '\n# edited\n"""And said."""\n')
     assert "Nothing to be done" in project.snakemake().stderr
     library.write_text(library.read_text() + "\nEDITED = 1\n")
     assert project.snakemake().returncode == 0
-    redone = project.done()
-    assert {line.split()[0] for line in redone if " " in line} == {"fit"}
-    assert "Nothing to be done" in project.snakemake().stderr
+    assert {line.split()[0] for line in project.done() if " " in line} == {"fit"}
 
 
 @pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 3])
@@ -103,10 +97,13 @@ def test_a_failing_session_stops_neither_the_others_nor_the_report(tmp_path, bat
     project.raw(2).unlink()
     first = project.snakemake()
     assert first.returncode != 0
-    said = first.stdout + first.stderr
-    assert "convert: sub-00001_ses-2: 1.txt: is bad" in said
-    assert "convert: sub-00002_ses-1: 2.txt: is bad" in said
-    assert "Traceback" not in said
+    last = first.stderr.strip().splitlines()[-8:]
+    start = next(i for i, line in enumerate(last) if line.startswith("2 failed; mend these and run"))
+    assert last[start + 1 : start + 3] == [
+        "convert: sub-00001_ses-2: 1.txt: is bad",
+        "convert: sub-00002_ses-1: 2.txt: is bad",
+    ]
+    assert "Traceback" not in first.stdout + first.stderr
     done = project.done()
     assert [line for line in done if " " in line] == all_stages(KEYS[0], KEYS[3])
     assert "report" in done
@@ -119,7 +116,7 @@ def test_a_failing_session_stops_neither_the_others_nor_the_report(tmp_path, bat
 
 
 def test_the_first_failure_stops_the_run_where_config_says_so(tmp_path):
-    project = Project(tmp_path / "p")
+    project = Project(tmp_path / "p", batch_size=2)
     project.write_config(on_error="stop")
     project.raw(0).write_text("bad")
     result = project.snakemake("--retries", "0", cores=1)
@@ -127,29 +124,24 @@ def test_the_first_failure_stops_the_run_where_config_says_so(tmp_path):
     assert "report" not in project.done()
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("design: crossover", "desing: crossover", "study: unknown key 'desing', did you mean 'design'"),
-        ("echo_time_ms: 30", "echo_time_ms: 0.03", "echo_time_ms: 0.03 is less than the minimum of 1"),
-    ],
-)
-def test_a_typo_in_the_configuration_is_one_line_before_any_job(tmp_path, old, new, said):
+def test_typos_in_the_configuration_are_a_line_each_before_any_job(tmp_path):
     project = Project(tmp_path / "p")
     path = project.folder / "config/config.yaml"
-    path.write_text(path.read_text().replace(old, new))
+    text = path.read_text().replace("design: crossover", "desing: crossover")
+    path.write_text(text.replace("echo_time_ms: 30", "echo_time_ms: 0.03"))
     result = project.snakemake()
     assert result.returncode != 0
-    assert said in result.stderr
+    assert "study: unknown key 'desing', did you mean 'design'" in result.stderr
+    assert "echo_time_ms: 0.03 is less than the minimum of 1" in result.stderr
     assert "Traceback" not in result.stderr
     assert project.done() == []
 
 
 def test_a_sequence_without_timing_stops_what_needs_a_basis_set_and_nothing_else(tmp_path):
-    project = Project(tmp_path / "p")
+    project = Project(tmp_path / "p", batch_size=4)
     path = project.folder / "config/config.yaml"
     path.write_text(path.read_text().replace("preset: ideal", "preset: null"))
-    for options in ([], ["-n"], ["--until", "fit"]):
+    for options in ([], ["--until", "fit"]):
         result = project.snakemake(*options)
         assert result.returncode != 0
         assert "preset ge_probe_p, siemens_svs_se, philips_press, ideal; or te1_ms" in result.stdout + result.stderr
@@ -163,11 +155,9 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     import subprocess
     import sys
 
-    project = Project(tmp_path / "p", sessions=6)
-    convert = project.folder / "scripts/preprocess.py"
-    convert.write_text(
-        convert.read_text().replace("def do(item):", "def do(item):\n        __import__('time').sleep(1)")
-    )
+    project = Project(tmp_path / "p", sessions=6, batch_size=2)
+    script = project.folder / "scripts/preprocess.py"
+    script.write_text(script.read_text().replace("def do(item):", "def do(item):\n        __import__('time').sleep(1)"))
     run = subprocess.Popen(
         [sys.executable, "-m", "snakemake", "--cores", "2"],
         cwd=project.folder,

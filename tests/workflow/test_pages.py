@@ -180,6 +180,7 @@ def test_everything_is_there_in_print(browser, report):
         assert not opened.page.locator("nav").is_visible()
 
 
+@pytest.mark.usefixtures("png_alone")
 def test_masked_pages_show_codes_and_no_comparison(browser, tmp_path):
     make_pages(tmp_path, 4, frozen=False)
     with Opened(browser, tmp_path / "report" / "index.html") as opened:
@@ -191,7 +192,7 @@ def test_masked_pages_show_codes_and_no_comparison(browser, tmp_path):
 
 
 def test_a_scan_of_one_average_shows_its_spectra(browser, tmp_path):
-    config = make_pages(tmp_path, 4)
+    config = write_study(tmp_path, 2)
     path = next(tmp_path.glob("derivatives/mrsflow/sub-*/ses-*/mrs/*_desc-preproc_figure.npz"))
     with np.load(path) as arrays:
         content = dict(arrays)

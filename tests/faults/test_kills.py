@@ -2,43 +2,15 @@
 
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stand_in import ROOT
-
-from mrsflow.files import digest_of
-
-TWENTY = pytest.param(20, id="20 moments", marks=pytest.mark.slow)
-COMMAND = [sys.executable, "-m", "snakemake", "--cores", "2", "-s", str(ROOT / "Snakefile")]
-COMMAND += ["--configfile", "config.yaml"]
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
-
-
-def results(folder: Path) -> dict[str, str]:
-    """Digest of every result without the time of the plan; of what tells of the run itself only the name."""
-    base = folder / "results"
-    found = {str(path.relative_to(base)): path for path in base.rglob("*") if path.is_file()}
-    own = ("benchmarks", "logs", "status")
-    return {name: "" if name.startswith(own) else digest_of(content(path)) for name, path in sorted(found.items())}
-
-
-def content(path: Path) -> str:
-    """Bytes of a file as text, without clock times."""
-    return re.sub(r"20\d\d-\d\d-\d\dT[\d:]+Z", "", path.read_bytes().decode("latin-1"))
-
-
-def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess:
-    """Run the workflow as a user does."""
-    command = [*COMMAND, *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=ENVIRONMENT, timeout=1500)
+from real_study import COMMAND, ENVIRONMENT, results, snakemake
 
 
 def start(folder: Path) -> subprocess.Popen:
@@ -61,18 +33,6 @@ def jobs_of(run: subprocess.Popen) -> list[int]:
         if of_run and b"/scripts/" in command and b".py\0--" in command:
             found.append(int(path.name))
     return found
-
-
-@pytest.fixture(scope="module")
-def study(shared, tmp_path_factory) -> Path:
-    """Two sessions of one made-up person."""
-    folder = tmp_path_factory.mktemp("study") / "study"
-    shutil.copytree(shared / "cases/small-study", folder, copy_function=shutil.copyfile)
-    subprocess.run(["chmod", "-R", "u+w", folder], check=True)
-    config = folder / "config.yaml"
-    text = config.read_text().replace("{sequence: press,", "{sequence: press, preset: ideal,")
-    config.write_text(text.replace("freeze: true", "freeze: false"))  # when it was unmasked is of the run itself
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -107,23 +67,44 @@ def started(study: Path, folder: Path, moments: int, seconds: float, latest: flo
         shutil.rmtree(copy)
 
 
-@pytest.mark.parametrize("moments", [pytest.param(1, id="1 moment"), TWENTY])
-def test_kill_9_of_the_whole_run(study, undisturbed, tmp_path, moments):
-    expected, seconds = undisturbed
-    for folder, run, _ in started(study, tmp_path, moments, seconds, 0.95):
+def kill_all(run: subprocess.Popen) -> None:
+    """Kill the run and its jobs, unless it was quicker than the one before it."""
+    if run.poll() is None:
         os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
+    run.wait()
+
+
+def kill_a_job(run: subprocess.Popen, rng: random.Random) -> None:
+    """Kill a job that runs, or the next one."""
+    while run.poll() is None and not (jobs := jobs_of(run)):
+        time.sleep(0.02)
+    if run.poll() is None:
+        os.kill(rng.choice(jobs), signal.SIGKILL)
+
+
+def test_kill_9_of_a_job_and_then_of_the_whole_run(study, undisturbed, tmp_path):
+    expected, seconds = undisturbed
+    for folder, run, rng in started(study, tmp_path, 1, seconds, 0.5):
+        kill_a_job(run, rng)
+        time.sleep(rng.uniform(0.1, 0.4) * seconds)
+        kill_all(run)
         assert snakemake(folder, "--unlock").returncode == 0
         assert_as_if_nothing_had_been(folder, expected)
 
 
-@pytest.mark.parametrize("moments", [pytest.param(1, id="1 moment"), TWENTY])
-def test_kill_9_of_a_job(study, undisturbed, tmp_path, moments):
+@pytest.mark.slow
+def test_kill_9_of_the_whole_run_at_20_moments(study, undisturbed, tmp_path):
     expected, seconds = undisturbed
-    for folder, run, rng in started(study, tmp_path, moments, seconds, 0.8):
-        while run.poll() is None and not (jobs := jobs_of(run)):
-            time.sleep(0.02)
-        if run.poll() is None:
-            os.kill(rng.choice(jobs), signal.SIGKILL)
+    for folder, run, _ in started(study, tmp_path, 20, seconds, 0.95):
+        kill_all(run)
+        assert snakemake(folder, "--unlock").returncode == 0
+        assert_as_if_nothing_had_been(folder, expected)
+
+
+@pytest.mark.slow
+def test_kill_9_of_a_job_at_20_moments(study, undisturbed, tmp_path):
+    expected, seconds = undisturbed
+    for folder, run, rng in started(study, tmp_path, 20, seconds, 0.8):
+        kill_a_job(run, rng)
         run.wait()
         assert_as_if_nothing_had_been(folder, expected)

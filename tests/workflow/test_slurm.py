@@ -122,7 +122,7 @@ def test_cancelled_and_too_large_jobs_are_tried_again(tmp_path, overtime, expect
     job = wait_for(lambda: running(project.folder, "preprocess"))
     (project.folder / "cancelled").touch()
     subprocess.run(["scancel", job], check=True)
-    assert process.wait(400) == 0, (project.folder / "said.txt").read_text()[-3000:]
+    assert process.wait(900) == 0, (project.folder / "said.txt").read_text()[-3000:]
     said = (project.folder / "said.txt").read_text()
     assert "SLURM status is: 'CANCELLED'" in said
     assert re.search(r"Error in rule fit:", said)
@@ -132,7 +132,7 @@ def test_cancelled_and_too_large_jobs_are_tried_again(tmp_path, overtime, expect
 
 def test_a_job_over_its_time_limit_is_reported_with_the_key_to_raise(overtime):
     project, process = overtime
-    assert process.wait(300) == 1
+    assert process.wait(900) == 1
     last = (project.folder / "said.txt").read_text().strip().splitlines()[-6:]
     assert any(line.startswith("convert: over its time limit; raise runtime (min)") for line in last), last
     assert "set-resources: convert:runtime=" in "\n".join(last)
@@ -152,34 +152,28 @@ def test_a_run_killed_with_its_slurmd_goes_on_by_the_documented_commands(tmp_pat
     subprocess.run(["slurmd"], check=True)
     subprocess.run(["scancel", "--name", name], check=True)
     wait_for(lambda: not squeue("-t", "RUNNING,PENDING,COMPLETING", "--name", name))
-    assert snakemake(project.folder, "--unlock").wait(100) == 0
-    assert snakemake(project.folder, *PROFILE).wait(400) == 0, (project.folder / "said.txt").read_text()[-3000:]
+    assert snakemake(project.folder, "--unlock").wait(300) == 0
+    assert snakemake(project.folder, *PROFILE).wait(900) == 0, (project.folder / "said.txt").read_text()[-3000:]
     assert tables(project) == expected
 
 
 def test_a_simulated_trial_gives_the_same_tables_as_on_one_machine(tmp_path):
-    """Raw files to report, the real stages: Slurm against one job at a time and two."""
+    """Raw files to report, the real stages: jobs of two sessions beside each other against one session at a time."""
     subprocess.run(
         [sys.executable, ROOT / "scripts/simulate_trial.py", "--out", "trial", "--participants", "2"],
         cwd=tmp_path, check=True, capture_output=True,
     )  # fmt: skip
-    options = {
-        "slurm": ["--workflow-profile", str(ROOT / "profiles/slurm")],  # first: it waits more than it works
-        "c1": ["--cores", "1"],
-        "c2": ["--cores", "2"],
-    }
+    options = {"slurm": ["--workflow-profile", str(ROOT / "profiles/slurm")], "local": ["--cores", "1"]}
     runs, found = {}, {}
     for name, own in options.items():
         shutil.copytree(tmp_path / "trial", tmp_path / name / "trial")
-        batch = {"c1": 1, "c2": 2, "slurm": 4}[name]
+        batch = {"slurm": 2, "local": 1}[name]
         common = ["-s", str(ROOT / "Snakefile"), "--configfile", "trial/config/config.yaml"]
         runs[name] = snakemake(tmp_path / name, *common, *own, "--config", f"batch_size={batch}", f"output={name}")
-        if name != "slurm":
-            runs[name].wait(900)
     for name, process in runs.items():
         assert process.wait(900) == 0, (tmp_path / name / "said.txt").read_text()[-3000:]
         output = tmp_path / name / name
         paths = [p for p in output.rglob("*.tsv") if p.relative_to(output).parts[0] != "benchmarks"]
         found[name] = {str(p.relative_to(output)): checksum(p) for p in paths if "/batches/" not in str(p)}
-    assert len(found["c1"]) > 40
-    assert found["c1"] == found["c2"] == found["slurm"]
+    assert len(found["local"]) > 40
+    assert found["slurm"] == found["local"]

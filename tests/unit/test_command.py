@@ -106,6 +106,24 @@ def test_what_cannot_be_done_is_one_line(tmp_path, monkeypatch, arguments, words
     assert list(tmp_path.iterdir()) == []
 
 
+def test_every_configuration_is_read_before_snakemake_unfolds_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "_snakemake", lambda options: 0)
+    monkeypatch.chdir(tmp_path)
+    lines = ["m0: &m0 {a: 1, b: 2, c: 3}"]
+    lines += [f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 10)}]}}" for i in range(1, 9)]
+    for name, text in (("whole.yaml", "a: 1"), ("bomb.yaml", "\n".join(lines)), ("broken.yaml", "a: [")):
+        (tmp_path / name).write_text(text)
+    for command in ("check", "run"):
+        assert run(command, "--configfile", "whole.yaml")[0] == 0
+        for name, words in (
+            ("bomb.yaml", "bomb.yaml: holds more than 100000 values"),
+            ("broken.yaml", "broken.yaml: cannot be read as YAML"),
+            ("results/a.tsv", "results/a.tsv: no such file; --configfile takes all that follows it"),
+        ):
+            status, said = run(command, "--configfile", "whole.yaml", name)
+            assert status == 1 and words in said
+
+
 def test_snakemake_gets_what_the_command_does_not_know(tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(cli, "_snakemake", lambda options: given.append(options) or 0)

@@ -67,7 +67,7 @@ def init(arguments: list[str]) -> int:
 def check(arguments: list[str]) -> int:
     """List all that is wrong with configuration, tables and raw files; nothing runs."""
     _, rest = _parser("check", check, "All options are Snakemake's.").parse_known_args(arguments)
-    _refuse_no_config(rest)
+    _refuse_unreadable_config(rest)
     status = _snakemake(["--quiet", "rules", "host", "reason", "--dry-run", *rest])
     if status == 0:
         print("nothing wrong was found; `mrsflow run` runs it")
@@ -80,7 +80,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("-c", "--cores", "-j", "--jobs", dest="cores", help="cores to use at most (default: all)")
     parser.add_argument("--profile", help=f"{', '.join(_profiles())}; or any of Snakemake's")
     options, rest = parser.parse_known_args(arguments)
-    _refuse_no_config(rest)
+    _refuse_unreadable_config(rest)
     return _snakemake([*_resources(options.cores, options.profile), *rest])
 
 
@@ -94,7 +94,7 @@ def report(arguments: list[str]) -> int:
     parser.add_argument("--open", action="store_true", help="open it in a browser")
     options = parser.parse_args(arguments)
     file = options.configfile or options.directory / CONFIG
-    _refuse_no_config(["--configfile", str(file)])
+    _refuse_unreadable_config(["--configfile", str(file)])
     output = study_config.load(str(file))["output"]
     page = options.directory / output / "report/index.html"
     if not page.is_file():
@@ -205,18 +205,29 @@ def _resources(cores: str | None, profile: str | None) -> list[str]:
     return [*own, *([] if cores is None else ["--cores", cores])]
 
 
-def _refuse_no_config(rest: list[str]) -> None:
-    """Say how a study begins where there is none."""
+def _refuse_unreadable_config(rest: list[str]) -> None:
+    """Say how a study begins where there is none; read each configuration, as Snakemake unfolds aliases that swell."""
+    from mrsflow.study import config as study_config
+
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--directory", "-d", type=Path, default=Path())
     parser.add_argument("--configfile", "--configfiles", nargs="+", type=Path)
     options, _ = parser.parse_known_args(rest)
-    file = options.configfile[0] if options.configfile else options.directory / CONFIG
+    files = options.configfile or [options.directory / CONFIG]
+    for file in files[1:]:
+        if not file.is_file():
+            raise InputError(
+                f"{file}: no such file; --configfile takes all that follows it, so put `--` before targets, or correct "
+                "the name"
+            )
+    file = files[0]
     if not file.is_file():
         raise InputError(
             f"{file}: no such file; go to the folder of a study, name its configuration with "
             "--configfile, or begin one with `mrsflow init FOLDER`"
         )
+    for file in files:
+        study_config.read(file)
 
 
 def _snakemake(options: list[str]) -> int:

@@ -125,6 +125,9 @@ def bids_app(arguments: list[str]) -> int:
                         help="participants of level participant, with or without sub- (default: all)")  # fmt: skip
     parser.add_argument("--config", type=Path, help="configuration (default: code/mrsflow.yaml of the dataset)")
     parser.add_argument(
+        "-w", "--work-dir", "--work_dir", type=Path, help="default: OUTPUT_DIR_work, beside the outputs"
+    )
+    parser.add_argument(
         "-c", "--cores", "--n-cpus", "--n_cpus", dest="cores", help="cores to use at most (default: all)"
     )
     parser.add_argument("--profile", help=f"{', '.join(_profiles())}; or any of Snakemake's")

@@ -129,7 +129,7 @@ def fitted_terms(folder, fit):
     events = folder / "sub-1_ses-1_events.tsv"
     facts = partial(session_facts.facts_of, "sub-1_ses-1", settings, "infusion", [events], {})
     names = [path for path in folder.iterdir() if "svs" in path.name]
-    written = fit_session_files("sub-1_ses-1", names, {"p": folder / "basis.BASIS"}, settings, None, facts)
+    written = fit_session_files("sub-1_ses-1", names, {"p": folder / "basis.BASIS"}, settings, facts=facts)
     found = {path.name.partition("desc-blocks_")[2]: path for path in written}
     terms = read_table(found["terms.tsv"]).set_index(["metabolite", "term"])
     return terms, read_table(found["fitquality.tsv"]), np.load(found["mrsfit.npz"])

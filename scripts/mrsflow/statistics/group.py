@@ -20,6 +20,7 @@ from mrsflow.statistics import (
     design_checks,
     evidence,
     mediation,
+    missing_sessions,
     moderators,
     multiplicity,
     outcomes,
@@ -214,6 +215,7 @@ def analyse(everyone: TrialData, plan: Plan, rows: Rows) -> Tables:
         columns = clinical.mood_columns(config, everyone.sessions)
         tables["mood"] = clinical.mood_table(config, everyone.sessions, columns)
     found += clinical_course.clinical_course_rows(plan, everyone.sessions, group["clinical"])
+    found += missing_sessions.followup_rows(plan, everyone.sessions, group["clinical"], group["imputation"])
     tables["contrasts"] = as_table(found, "contrasts")
     tables["sensitivity"] = as_table(sensitivity, "sensitivity")
     tables["attenuation"] = result_tables.from_rows(attenuated, "attenuation")

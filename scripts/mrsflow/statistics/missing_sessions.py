@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 AT_RANDOM, REFERENCE, TIPPING = "imputed at random", "imputed, jump to reference", "tipping point"
 DELTA = "imputed, moved by delta"
+FOLLOWED_UP = (
+    " Missing scores of further clinical outcomes are imputed at random and by jump to reference (first contrast)."
+)
 FURTHEST = 100.0
 """Percent of the mean baseline within which the tipping point is sought."""
 STEPS = 16
@@ -65,17 +68,20 @@ def in_words(config: dict[str, Any]) -> list[str]:
     design, imputation = config["study"]["design"], config["group"]["imputation"]
     over_visits = design == "parallel" and config["study"]["baseline_visits"]
     said = f"Where a session is missing, {TAKEN['visits' if over_visits else design]}."
-    if imputation is None or design == "single_arm":
+    if imputation is None or design == "single_arm" or over_visits or config["study"]["replicates"]:
         return [said]
     delta = imputation.get("delta")
     how = "at random and by jump to reference"
     if delta is not None:
         moved = f"moved by {delta:g} % of the mean baseline but for the reference"
         how = f"at random, by jump to reference, and at random {moved}"
+    scored = design == "parallel" and bool(config["group"]["clinical"])
     return [
         f"{said} Sensitivity analyses impute missing sessions {imputation['draws']} times (multivariate normal by "
         f"sequence, pooled by Rubin's rules), {how}, and give the tipping point: how far "
         "from its value at random every imputed value but those of the reference must lie for p to cross its limit."
+        + FOLLOWED_UP
+        * scored
     ]
 
 

@@ -40,8 +40,7 @@ def supplementary_rows(trial: "TrialData", plan: "Plan", rows: "Rows", primary: 
         found += _without(plan, lambda g=gone, c=column: _prepared(trial, g, c), contrast, column, said)
     for column in group["expectancy"]:
         found += _with(plan, rows, contrast, column)
-    found += missing_sessions.imputation_rows(plan, trial.sessions, rows, group["imputation"])
-    return found + missing_sessions.followup_rows(plan, trial.sessions, group["clinical"], group["imputation"])
+    return found + missing_sessions.imputation_rows(plan, trial.sessions, rows, group["imputation"])
 
 
 def mood_rows(

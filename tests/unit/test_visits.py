@@ -10,7 +10,17 @@ from fitted_trial import change_sessions, read, run, write
 from scipy import stats
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import clinical, contrasts, group, moderators, outcomes, participant_flow, timecourse, visits
+from mrsflow.statistics import (
+    clinical,
+    contrasts,
+    group,
+    mediation,
+    moderators,
+    outcomes,
+    participant_flow,
+    timecourse,
+    visits,
+)
 from mrsflow.statistics.plan import plan_of
 from mrsflow.study import config as study_config
 from mrsflow.study.estimand import in_words, phase_by_visit
@@ -200,3 +210,24 @@ def test_a_study_over_visits_comes_through_the_group_stage(tmp_path):
 def test_tables_that_are_not_of_visits_before_and_after_are_refused(tmp_path, change, study, said):
     with pytest.raises(InputError, match=said):
         run(study_over_visits(tmp_path, change, **study), status=False)
+
+
+def test_the_indirect_effect_over_several_visits_is_that_of_the_means_of_people():
+    """The product of two least-squares coefficients, fitted here to one row for each participant."""
+    rng = np.random.default_rng(8)
+    trial = simple_trial.over_visits(COURSES, GROUPS, mood_scale="q", mood_baseline="pre", mood_followup="post")
+    people = trial.sessions["participant"].astype(int).to_numpy()
+    pre = (28 + rng.normal(0, 4, len(GROUPS)))[people]
+    sessions = trial.sessions.assign(q_pre=pre, q_post=pre - 8 + rng.normal(0, 3, len(people)))
+    plan, rows = prepared(trial)
+    mood = clinical.mood_rows(trial.config, sessions)
+    (row,) = mediation.mediation_rows(plan, rows, mood, "q post - pre")
+    wide, later = wide_of(trial), sessions[sessions["visit"] > 1]
+    glx = 100 * (wide[[2, 3]].mean(axis=1) - wide[1]).to_numpy() / wide[1].mean()
+    change = later.assign(change=later["q_post"] - later["q_pre"]).groupby("participant")["change"].mean().to_numpy()
+    first = sessions.drop_duplicates("participant")
+    x = np.column_stack([np.ones(len(first)), first["condition"] == "drug", first["q_pre"]]).astype(float)
+    a = np.linalg.lstsq(x, glx, rcond=None)[0][1]
+    b = np.linalg.lstsq(np.column_stack([x, glx]), change, rcond=None)[0][3]
+    assert row.estimate == pytest.approx(a * b, rel=1e-5)
+    assert row.n_participants == len(GROUPS) and row.n_sessions == 2 * len(GROUPS)

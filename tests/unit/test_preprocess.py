@@ -323,6 +323,15 @@ def test_spread_of_a_block_is_the_sample_sd_of_its_frames(written):
         assert blocks.loc[name, "phase_sd_deg"] == pytest.approx(statistics.stdev(own["phase_deg"]), rel=1e-3)
 
 
+def test_amplitude_and_width_of_frames_stand_against_the_median_of_all(processed):
+    found = processed.registration
+    other = replace(found, amplitude=3 * found.amplitude, broadening_hz=found.broadening_hz + 5)
+    first, second = (measures.frame_rows(replace(processed, registration=r), SETTINGS) for r in (found, other))
+    for name, centre in (("amplitude", 1.0), ("broadening_hz", 0.0)):
+        assert statistics.median(row[name] for row in first) == pytest.approx(centre, abs=1e-9)
+        assert [row[name] for row in first] == pytest.approx([row[name] for row in second], abs=1e-9)
+
+
 def test_rejected_are_counted_of_all_that_were_acquired(processed):
     corrupted = replace(processed, reasons=np.where(np.arange(144) % 4 == 0, "phase", ""))
     rows = measures.block_rows(corrupted, SETTINGS, ["baseline"])

@@ -318,7 +318,7 @@ def files_of_protocol(wildcards):
         "macromolecules": None if source in study_config.MACROMOLECULES else source,
     }
     for key, path in named.items():
-        if path and not Path(path).exists():
+        if path and not is_there(Path(path)):
             raise WorkflowError(
                 f"{path}: no such file or folder (protocols.{wildcards.protocol}.{key} of the configuration)"
             )
@@ -356,7 +356,7 @@ def basis_of_batch(wildcards):
 def refuse_unwritable(folder):
     """Stop before any job where the output folder, or the folder to make it in, cannot be written, or no space is left."""
     place = Path(folder).absolute()
-    while not place.exists():
+    while not is_there(place):
         place = place.parent
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise WorkflowError(

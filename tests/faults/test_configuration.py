@@ -115,6 +115,13 @@ def test_a_value_given_as_text_is_refused_with_how_to_write_it(section, text):
     assert f"write {value} without quotes into a configuration file" in str(caught.value)
 
 
+@pytest.mark.parametrize(("section", "key"), [("output", None), ("inputs", "bids"), ("inputs", "samples")])
+def test_a_name_that_no_file_system_takes_is_refused(section, key):
+    name = "results/" + "x" * 256
+    with pytest.raises(InputError, match=r"has at most 255 bytes; shorten it"):
+        config.checked({**CONFIG, section: {key: name} if key else name})
+
+
 def test_text_that_is_no_value_of_the_right_kind_is_no_matter_of_quotes():
     with pytest.raises(InputError) as caught:
         config.checked({**CONFIG, "study": {**CONFIG["study"], "freeze": "perhaps"}})

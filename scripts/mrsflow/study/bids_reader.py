@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mrsflow import nifti_mrs
 from mrsflow.constants import GAMMA_1H
 from mrsflow.errors import InputError
-from mrsflow.files import read_json
+from mrsflow.files import is_there, read_json
 from mrsflow.study import bids_tables, layout
 from mrsflow.study.layout import SessionKey
 
@@ -59,7 +59,7 @@ def read(
     import pandas as pd
 
     root = Path(config["inputs"]["bids"])
-    if not (root / "dataset_description.json").is_file():
+    if not is_there(root / "dataset_description.json"):
         raise InputError(f"{root}: has no dataset_description.json; inputs.bids must name the folder of a BIDS dataset")
     folders = _session_folders(root, faults, keys)
     dataset = _Dataset(root)

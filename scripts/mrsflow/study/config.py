@@ -19,6 +19,8 @@ TOTALS = ("tNAA", "tCr", "tCho", "Glx")
 """Sums that the fit reports beside the metabolites of the basis set."""
 WEIGHTS_SUM = 1e-9
 """Rounding that the weights of a contrast may have in their sum."""
+LONGEST_NAME = 255
+"""Bytes of the name of a file or folder on the file systems in use."""
 UNEXPANDED = re.compile(r"^~|\$\w|\$\{")
 """A home folder or a variable of the shell in a path, which nothing expands here."""
 
@@ -200,8 +202,12 @@ def _own_faults(content: dict[str, Any], faulty: set[str]) -> Iterator[str]:
 def _path_faults(content: dict[str, Any]) -> Iterator[str]:
     named = [(f"inputs.{key}", path) for key, value in content["inputs"].items() for path in _listed(value)]
     for key, path in [("output", content["output"]), *named]:
-        if isinstance(path, str) and UNEXPANDED.search(path):
+        if not isinstance(path, str):
+            continue
+        if UNEXPANDED.search(path):
             yield f"{key} is {path!r}; neither ~ nor $ is expanded here, write the folder itself"
+        elif max(len(part.encode(errors="replace")) for part in path.split("/")) > LONGEST_NAME:
+            yield f"{key} is {path[:40]!r}...: a file or folder name has at most {LONGEST_NAME} bytes; shorten it"
 
 
 def _listed(value: Any) -> list[Any]:

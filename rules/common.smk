@@ -64,9 +64,9 @@ faults += found
 try:
     if goes_beyond("convert", "preprocess"):
         refuse_unknown_timing(config["protocols"])
-        if (
-            config["fit"]["fitter"] != "mrsflow"
-        ):  # whose import takes longer than planning
+        if study_config.fitters_of(config) != [
+            "mrsflow"
+        ]:  # imports take longer than planning
             from mrsflow.quantification.fitters import refuse_unready
 
             refuse_unready(config["fit"])

@@ -63,7 +63,7 @@ rule describe_dataset:
     params:
         script=script("describe_dataset"),
         code=code("describe_dataset"),
-        config=settings("study", "protocols", "convert", "group"),
+        config=settings("study", "protocols", "convert", "fit", "group"),
         tables=rows_of_study(),
     message:
         "Describing the dataset"

@@ -17,7 +17,7 @@ def main(config: str) -> None:
     """
     from mrsflow.conversion import bids, voxels
     from mrsflow.study import masking, records
-    from mrsflow.study.config import load
+    from mrsflow.study.config import fitters_of, load
     from mrsflow.study.study import read_study
 
     settings = load(config)
@@ -25,7 +25,8 @@ def main(config: str) -> None:
     output = Path(settings["output"])
     voxels.refuse_same_scan(study, output)
     keep = bids.named_columns(settings)
-    written = bids.describe(study, settings["study"]["name"], output, keep, settings["convert"]["keep_scans"])
+    name, keep_scans = settings["study"]["name"], settings["convert"]["keep_scans"]
+    written = bids.describe(study, name, output, keep, keep_scans, fitters_of(settings)[1:])
     for name, columns in bids.left_out(study, keep).items():
         if columns:
             print(

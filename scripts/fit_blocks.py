@@ -56,7 +56,7 @@ def main(
         Macromolecules to add to the basis set: a file of measured ones (NIfTI-MRS, or a basis set file with signals
         MM... or Mac), `default` for those of the project, or `none`. Without it the basis set is used as it is.
     fitter : str
-        Program that fits: mrsflow, or lcmodel where it is installed (LCMODEL_EXEC names it).
+        Program that fits: mrsflow; lcmodel or fsl_mrs where they are installed (LCMODEL_EXEC, FSL_MRS_EXEC name them).
     follow : list of str
         Dynamic: time models that a metabolite follows, as Glu=task,drift; the others follow all.
     page : Path

@@ -112,7 +112,7 @@ class FitBlocksInputSpec(BaseInterfaceInputSpec):
     ppm = setting("fit.ppm")
     macromolecules = traits.Str(desc="file of measured ones, default or none; without it, what the basis has")
     constants = setting("fit.constants")
-    fitter = setting("fit.fitter")
+    fitter = traits.Str(config.default("fit.fitter"), usedefault=True, desc="program that fits, one of fit.fitter")
     out_name = traits.Str("mrsfit.tsv", usedefault=True, desc="name of the table")
 
 

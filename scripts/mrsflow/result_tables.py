@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -104,12 +105,12 @@ def labels(name: str) -> list[str]:
 def name_of(path: Path | str) -> str:
     """Name of the table that a file is, by how its own name ends.
 
-    >>> name_of("sub-1_ses-1_desc-blocks_mrsfit.tsv"), name_of("group/flow.tsv")
+    >>> name_of("sub-1_ses-1_desc-lcmodel_mrsfit.tsv"), name_of("group/flow.tsv")
     ('fit', 'flow')
     """
     file = Path(path).name
     endings = {name: table.file.rpartition("/")[2].removeprefix("*_") for name, table in tables().items()}
-    return next(name for name, ending in endings.items() if file.endswith(ending))
+    return next(name for name, ending in endings.items() if fnmatch(file, f"*{ending}"))
 
 
 def ordered(table: Any, name: str) -> Any:

@@ -131,5 +131,5 @@ def test_design_without_a_column_is_refused():
 
 
 def test_unknown_fitter_is_refused():
-    with pytest.raises(InputError, match="known are lcmodel, mrsflow"):
+    with pytest.raises(InputError, match="known are fsl_mrs, lcmodel, mrsflow"):
         fitters.make("nobody")

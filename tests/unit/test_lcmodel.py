@@ -19,7 +19,7 @@ from mrsflow.basis_sets.basis import Basis
 from mrsflow.basis_sets.sequences import Sequence, simulate
 from mrsflow.errors import InputError
 from mrsflow.fitting.dynamic import terms
-from mrsflow.quantification import fit_tables, fitters, lcmodel
+from mrsflow.quantification import fit_tables, fitters, lcmodel, one_by_one
 from mrsflow.quantification.fitters import Request
 
 RECORDED = Path(__file__).with_name("lcmodel_6.3.coord")
@@ -57,23 +57,51 @@ def program(tmp_path, monkeypatch):
     return make
 
 
+def said_in_control(names, mhz=123.2) -> tuple[str, dict[str, str]]:
+    text = lcmodel.Control(2048, 0.00025, mhz, (0.5, 4.2)).text("block3", names)
+    return text, dict(line.strip().split("=", 1) for line in text.splitlines()[1:-1])
+
+
+def listed(said, key) -> list[str]:
+    return [value.strip("'") for name, value in said.items() if name.startswith(f"{key}(")]
+
+
 def test_the_control_file_names_data_and_constraints():
-    text = lcmodel.control("block3", 2048, 0.00025, 123.2, (0.5, 4.2), ("NAA", "Cr"))
+    text, said = said_in_control(("NAA", "Cr", "PCr", "GABA", "GSH", "Gln"))
     assert text.startswith(" $LCMODL\n")
     assert text.endswith(" $END\n")
-    said = dict(line.strip().split("=", 1) for line in text.splitlines()[1:-1])
     assert {"nunfil": "2048", "deltat": "0.00025", "hzpppm": "123.2", "ppmst": "4.2", "ppmend": "0.5"}.items() <= (
         said.items()
     )
-    assert said["norato(1)"] == "'GSH'"  # the constraint on GSH acts on Gln
+    priors = listed(said, "chrato")
+    assert said["nratio"] == str(len(priors))
+    assert "GABA/Big3 = .03 +- .03" in priors
+    assert "MM20/MM09* = 1.5 +- .375 +WT= Lip09*" in priors  # of what LCModel simulates
+    assert not any(prior.startswith(("GSH", "Asp")) for prior in priors)  # acts on Gln; not in the basis set
+    assert said["nomit"] == "0"
     assert "nsimul" not in said
+    assert listed(said, "chcomb") == ["Cr+PCr"]
+
+
+def test_tau_is_not_held_at_high_field():
+    assert "Tau/Big3 = .05 +- .05" in listed(said_in_control(("NAA", "Cr", "Tau"))[1], "chrato")
+    assert not listed(said_in_control(("NAA", "Cr", "Tau"), 297.2)[1], "chrato")[-1].startswith("Tau")
 
 
 def test_macromolecules_of_the_basis_set_are_used_and_none_is_simulated():
-    text = lcmodel.control("a", 8, 1e-3, 123.2, (0.5, 4.2), ("NAA", "MM09", "Lip13"))
-    assert "nsimul=0" in text
-    assert re.findall(r"norato\(\d\)='(\w+)'", text) == ["GSH", "Lip13", "MM09"]
-    assert "nnorat=3" in text
+    """Those of LCModel's own names stop all simulation: CHOMIT would take them out of the basis set as well."""
+    said = said_in_control(("NAA", "MM09", "MM20", "Lip13", "Asp"))[1]
+    assert said["nsimul"] == "0"
+    assert listed(said, "chrato") == ["Asp/Big3 = .05 +- .05"]
+    assert said["nomit"] == "0"
+
+
+def test_one_measured_signal_of_macromolecules_leaves_lipids_to_lcmodel():
+    said = said_in_control(("NAA", "Mac"))[1]
+    assert listed(said, "chomit") == ["MM09", "MM20", "MM12", "MM14", "MM17"]
+    assert said["nomit"] == "5"
+    assert "nsimul" not in said
+    assert [prior[:5] for prior in listed(said, "chrato")] == ["Lip09", "Lip20", "-CrCH"]
 
 
 def test_the_signal_that_lcmodel_simulates_is_not_given_twice():
@@ -81,6 +109,16 @@ def test_the_signal_that_lcmodel_simulates_is_not_given_twice():
     given = replace(basis, names=("NAA", "-CrCH2"))
     assert lcmodel.of_lcmodel(given).names == ("NAA",)
     assert lcmodel.of_lcmodel(replace(basis, names=("MM09", "-CrCH2"))).names == ("MM09", "-CrCH2")
+
+
+def test_a_name_that_lcmodel_would_cut_comes_back_whole():
+    short = lcmodel.short_names(("NAA", "Ethanolamine", "Ethanol"))
+    assert len(set(short.values())) == 3
+    assert max(map(len, short.values())) <= 6
+    found = {"amounts": {short["Ethanol"]: 2.0, f"NAA+{short['Ethanolamine']}": 4.0}, "sd": {}, "signals": {}}
+    found |= {key: np.zeros(1) for key in ("ppm", "data", "fit", "baseline")} | {"version": "6.3"}
+    found |= dict.fromkeys(("fwhm_ppm", "shift_ppm", "snr", "phase_deg"), 0.0)
+    assert lcmodel.in_units(found, short, 2.0, MHZ).amounts == {"Ethanol": 1.0, "NAA+Ethanolamine": 2.0}
 
 
 def test_the_data_are_written_as_lcmodel_writes_them(tmp_path):
@@ -118,13 +156,13 @@ def test_amounts_of_a_recorded_run_are_those_of_the_simulated_spectrum():
 def test_standard_deviations_of_sums_are_those_that_lcmodel_gives():
     names = ("A", "B", "C")
     sd = {"A": 3.0, "B": 4.0, "A+B": 2.0, "C": np.nan}
-    matrix = lcmodel.covariance(names, sd)
+    matrix = one_by_one.covariance(names, sd)
     assert np.sqrt(matrix[0, 0] + matrix[1, 1] + 2 * matrix[0, 1]) == pytest.approx(2.0)
     assert np.isnan(matrix[2, 2])
 
 
 def test_an_amount_of_zero_is_as_uncertain_as_its_sum():
-    matrix = lcmodel.covariance(("GPC", "PCh"), {"GPC": 1.0, "PCh": np.nan, "GPC+PCh": 1.5})
+    matrix = one_by_one.covariance(("GPC", "PCh"), {"GPC": 1.0, "PCh": np.nan, "GPC+PCh": 1.5})
     assert np.sqrt(matrix[1, 1]) == pytest.approx(1.5)
     assert np.sqrt(matrix.sum()) == pytest.approx(1.5)
 
@@ -141,7 +179,9 @@ def test_blocks_are_fitted_one_by_one_in_units_of_the_data(program):
     assert table.loc[(0, "tNAA"), "sd"] == pytest.approx(found["sd"]["NAA+NAAG"] / scale)
     quality = fit_tables.quality(result, [0, 1])
     assert set(quality["status"]) == {"ok"}
-    assert quality["constraints"].str.contains("GSH").all()
+    assert quality["constraints"].str.contains("CHRATO.*GABA/Big3 = .03.*CHOMIT").all()
+    assert result.files["block1.control"].decode() == asked.read_text().partition(" $END\n")[2]
+    assert result.files["block1.coord"] == RECORDED.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -176,7 +216,7 @@ def test_a_killed_program_is_a_fault_of_the_machine(program, tmp_path):
 
 def test_without_the_program_the_message_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("LCMODEL_EXEC", str(tmp_path / "away"))
-    with pytest.raises(InputError, match=r"away.*LCMODEL_EXEC, or set fit.fitter to mrsflow"):
+    with pytest.raises(InputError, match=r"away.*LCMODEL_EXEC, or take lcmodel out of"):
         fitters.refuse_unready({"fitter": "lcmodel", "model": "independent"})
 
 

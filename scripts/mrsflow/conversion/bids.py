@@ -129,7 +129,14 @@ def write_events(rows: list[dict[str, Any]], path: Path) -> None:
     write_table(result_tables.from_rows(rows, "events"), path)
 
 
-def describe(study: "Study", name: str, output: Path, keep: Iterable[str] = (), keep_scans: bool = True) -> list[Path]:
+def describe(
+    study: "Study",
+    name: str,
+    output: Path,
+    keep: Iterable[str] = (),
+    keep_scans: bool = True,
+    others: Iterable[str] = (),
+) -> list[Path]:
     """Write what describes a dataset as a whole, for the raw one and for the derivative.
 
     Parameters
@@ -143,6 +150,8 @@ def describe(study: "Study", name: str, output: Path, keep: Iterable[str] = (), 
         Columns of the participants and sessions tables that go out although no schema has them.
     keep_scans : bool
         Whether the dataset holds its scans, or their sidecars alone; it says so, and validators pass over those.
+    others : iterable of str
+        Fitters beside the first.
 
     Returns
     -------
@@ -177,7 +186,8 @@ def describe(study: "Study", name: str, output: Path, keep: Iterable[str] = (), 
     )
     written = [root / "dataset_description.json", derivative / "dataset_description.json", root / "README.md"]
     written += [derivative / ".bidsignore", *([] if keep_scans else [ignored])]
-    for table in layout.SESSION_TABLES:
+    fits = (layout.of_fitter(table, name) for name in others for table in (layout.FIT, layout.FIT_QUALITY))
+    for table in (*layout.SESSION_TABLES, *fits):
         written.append((derivative / table).with_suffix(".json"))  # for every session, as dictionaries are inherited
         write_json(result_tables.dictionary(result_tables.name_of(table)), written[-1])
     return written + _write_tables(study, root, set(keep))

@@ -144,7 +144,7 @@ class LCModel(CommandLine):
     def _run_interface(self, runtime: Any, correct_return_codes: tuple[int, ...] = (0,)) -> Any:
         control = Path(self.inputs.control_file).resolve()
         done = subprocess.run(
-            [self.cmd], input=control.read_text(), cwd=control.parent, capture_output=True, text=True,
+            [self.cmd], input=control.read_text(), cwd=control.parent, capture_output=True, text=True, errors="replace",
             timeout=self.time_limit, check=False,
         )  # fmt: skip
         runtime.stdout, runtime.stderr, runtime.returncode = done.stdout, done.stderr, done.returncode
@@ -155,3 +155,70 @@ class LCModel(CommandLine):
         named = dict(re.findall(r"(filtab|filcoo)\s*=\s*'([^']*)'", Path(self.inputs.control_file).read_text()))
         folder = Path(self.inputs.control_file).resolve().parent
         return {"table_file": str(folder / named["filtab"]), "coord_file": str(folder / named["filcoo"])}
+
+
+class FSLMRSInputSpec(CommandLineInputSpec):
+    """Options of fsl_mrs that a fit needs; its other options are left at their defaults."""
+
+    data_file = File(argstr="--data %s", position=0, mandatory=True, desc="one spectrum, NIfTI-MRS")
+    basis = Directory(argstr="--basis %s", position=1, mandatory=True, desc="basis set, a file for each signal")
+    out_dir = Directory(argstr="--output %s", position=2, mandatory=True, desc="folder to write")
+    ppm = traits.Tuple(traits.Float, traits.Float, argstr="--ppmlim %g %g", mandatory=True, desc="fitted range")
+    groups = traits.List(traits.Str, argstr="--metab_groups %s", desc="signals with a line shape of their own, A+B")
+    combine = traits.List(traits.Str, argstr="--combine %s", desc="sums to report, A+B")
+    overwrite = traits.Bool(True, usedefault=True, argstr="--overwrite", desc="write into a folder that is there")
+    keep_scale = traits.Bool(True, usedefault=True, argstr="--no_rescale", desc="data and basis set are scaled")
+    keep_data = traits.Bool(True, usedefault=True, argstr="--no_conj_fid", desc="the sense of the data is known")
+    keep_basis = traits.Bool(True, usedefault=True, argstr="--no_conj_basis", desc="the sense of the basis is known")
+    separate = traits.Bool(True, usedefault=True, argstr="--export_separate", desc="write each signal")
+    baseline = traits.Bool(True, usedefault=True, argstr="--export_baseline", desc="write the baseline")
+
+
+class FSLMRSOutputSpec(TraitedSpec):
+    """Tables that fsl_mrs writes."""
+
+    concentrations = File(desc="amounts and their SDs")
+    parameters = File(desc="every parameter of the fit")
+
+
+class FSLMRS(CommandLine):
+    """Fit one spectrum by FSL-MRS (Clarke et al. 2021, doi:10.1002/mrm.28630).
+
+    Runs without a shell in ``runtime.cwd``, with one thread and the Python that FSL-MRS was installed with, and is
+    ended after `time_limit` seconds.
+
+    Examples
+    --------
+    >>> FSLMRS(data_file="a.nii.gz", basis="set", out_dir="a", ppm=(0.5, 4.2), combine=["Cr+PCr"]).cmdline[:64]
+    'fsl_mrs --data a.nii.gz --basis set --output a --export_baseline'
+    """
+
+    _cmd = "fsl_mrs"
+    input_spec = FSLMRSInputSpec
+    output_spec = FSLMRSOutputSpec
+    time_limit = 1800.0
+
+    def _format_arg(self, name: str, trait_spec: Any, value: Any) -> str:
+        if name == "combine":
+            return " ".join(trait_spec.argstr % shlex.join(names.split("+")) for names in value)
+        if isinstance(value, list):
+            return trait_spec.argstr % shlex.join(value) if value else ""
+        if isinstance(value, str):
+            return trait_spec.argstr % shlex.quote(value)
+        return super()._format_arg(name, trait_spec, value)
+
+    def _run_interface(self, runtime: Any, correct_return_codes: tuple[int, ...] = (0,)) -> Any:
+        arguments = shlex.split(" ".join(self._parse_inputs()))
+        own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+        done = subprocess.run(
+            [self.cmd, *arguments], cwd=runtime.cwd, env={**own, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=self.time_limit,
+            check=False,
+        )  # fmt: skip
+        runtime.stdout, runtime.stderr, runtime.returncode = done.stdout, done.stderr, done.returncode
+        _raise_fault_of_machine("FSL-MRS", done.returncode, done.stderr)
+        return runtime
+
+    def _list_outputs(self) -> dict[str, Any]:
+        folder = Path(self.inputs.out_dir)
+        return {"concentrations": str(folder / "concentrations.csv"), "parameters": str(folder / "all_parameters.csv")}

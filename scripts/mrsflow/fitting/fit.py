@@ -4,7 +4,7 @@
 `nuisance`, what is known of amounts in `amounts`, the search in `fit_solver`, what makes results doubtful in `verdict`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,8 @@ class FitResult:
         What the coefficients of a dynamic fit are.
     block_covariance : (B, M, M) float or None
         Of the amplitudes of each block, where the joint one is not kept.
+    files : dict of str to bytes
+        What a program of others was asked and what it answered, in its own words.
     """
 
     names: tuple[str, ...]
@@ -105,6 +107,7 @@ class FitResult:
     doubts: tuple[str, ...] = ()
     terms: tuple[tuple[str, str], ...] = ()
     block_covariance: NDArray[np.floating] | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def covariance(self) -> NDArray[np.floating]:

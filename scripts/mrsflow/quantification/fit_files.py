@@ -1,5 +1,6 @@
 """Files of the fit: spectra and basis in, tables and arrays out, by hand and for a session of a study."""
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from mrsflow.quantification.fit_courses import Courses
 from mrsflow.quantification.fitters import Fitter, Request
 from mrsflow.quantification.quantify import Scaling
 from mrsflow.study import layout
+from mrsflow.study.config import fitters_of
 from mrsflow.study.session_facts import Facts
 
 
@@ -188,11 +190,11 @@ def fit_session_files(
     basis = basis_formats.load(next(iter(bases.values())))
     if macromolecules is not None:
         basis = broad.chosen(basis, str(macromolecules))
-    fitter = fitters.make(config["fitter"])
+    programs = {name: fitters.make(name) for name in fitters_of({"fit": config})}
     made = []
     for path in sorted(file for file in written if file.name.endswith(f"_{layout.BLOCKS}")):
         try:
-            made += _fit_one_file(path, written, basis, fitter, config, tissue, facts)
+            made += _fit_one_file(path, written, basis, programs, config, tissue, facts)
         except InputError as error:
             raise InputError(f"{path.name}: {error}") from None
     if not made:
@@ -204,24 +206,30 @@ def _fit_one_file(
     path: Path,
     written: list[Path],
     basis: basis_sets.Basis,
-    fitter: Fitter,
+    programs: dict[str, Fitter],
     config: dict[str, Any],
     tissue: list[Path] | None,
     facts: Callable[[], Facts] | None,
 ) -> list[Path]:
+    """Fit the blocks of one file with each program; what one beside the first cannot fit has failed for it alone."""
     scan = nifti_mrs.read(path)
     fids = scan.ordered("DIM_DYN")
     described = scan.dimension_header("DIM_DYN")
     request = _request(fids, scan, basis, config["ppm"])
+    first, *others = programs
     if config["model"] == "dynamic":
         design = _design(config, described, facts)
         options = tuple(config["constant"]), tuple(config["free"]), config["follow"]
-        found = fit_courses.fitted(fitter, request, design, *options)
-        result = _with_source(found.result, basis)
+        found = fit_courses.fitted(programs[first], request, design, *options)
     else:
-        result = _with_source(fitter(request), basis)
+        result = programs[first](request)
         found = Courses(result, result)
-    spectra = list(range(len(fids)))
+    results = {None: _with_source(found.result, basis)}
+    for name in others:
+        try:
+            results[name] = _with_source(programs[name](request), basis)
+        except InputError as error:
+            results[name] = _nothing_found(results[None], name, str(error))
     beginning = path.with_name(path.name.removesuffix(f"_{layout.BLOCKS}"))
     stem = beginning.name
     water = [file for file in written if file.name == f"{stem}_{layout.REFERENCE}"]
@@ -232,15 +240,12 @@ def _fit_one_file(
             scaling = _scaling(water[0], scan, basis, config["constants"], **voxel)
     except InputError as error:
         unscaled = f"no molar amounts: {str(error).replace(str(water[0]), water[0].name)}"
-    paths = [layout.result(beginning, name) for name in (layout.FIT, layout.FIT_QUALITY, layout.FIT_CURVES)]
-    quality = fit_tables.quality(result, spectra, scaling, unscaled)
-    table = fit_tables.judged(fit_tables.amplitudes(result, spectra, scaling), quality)
-    write_table(_with_blocks(table, stem, described), paths[0])
-    write_table(_with_blocks(quality, stem, described), paths[1])
-    _write_arrays(result, spectra, paths[2])
+    paths = []
+    for name, result in results.items():
+        paths += _write_fit(result, name, beginning, described, scaling, unscaled)
     if scaling is not None:
         paths.append(layout.result(beginning, layout.CONSTANTS))
-        table = fit_tables.constants(result, scaling)
+        table = fit_tables.constants(results[None], scaling)
         head = layout.SessionKey.of(stem)._asdict()
         result_tables.write(table.assign(**head), paths[-1])
     if all(name in described for name in ("onset_s", "duration_s", "phase")):
@@ -268,6 +273,35 @@ def _voxel(tissue: list[Path] | None, stem: str) -> dict[str, Any]:
     return {"fractions": held.fractions, "tissue": held.source}
 
 
+def _write_fit(
+    result: FitResult, name: str | None, beginning: Path, described: dict[str, Any], scaling: Scaling | None, said: str
+) -> list[Path]:
+    """Write tables, curves and the words of a program; `name`: of one beside the first; `said`: why without molar."""
+    spectra = list(range(len(result.amplitudes)))
+    endings = (layout.FIT, layout.FIT_QUALITY, layout.FIT_CURVES, *((layout.FIT_FILES,) if result.files else ()))
+    paths = [layout.result(beginning, layout.of_fitter(ending, name)) for ending in endings]
+    quality = fit_tables.quality(result, spectra, scaling, said)
+    table = fit_tables.judged(fit_tables.amplitudes(result, spectra, scaling), quality)
+    write_table(_with_blocks(table, beginning.name, described), paths[0])
+    write_table(_with_blocks(quality, beginning.name, described), paths[1])
+    _write_arrays(result, spectra, paths[2])
+    if result.files:
+        _write_files(result.files, paths[3])
+    return paths
+
+
+def _nothing_found(like: FitResult, name: str, reason: str) -> FitResult:
+    """Give the result of a program that found nothing in any block, with the signals of one that did."""
+    blank = {key: np.full_like(getattr(like, key), np.nan) for key in ("fit", "baseline", "components", "amplitudes")}
+    n_blocks, m = like.amplitudes.shape
+    return replace(
+        like, **blank, joint_covariance=None, block_covariance=np.full((n_blocks, m, m), np.nan),
+        quality=[{}] * n_blocks, constraints=f"{name}: nothing was fitted",
+        coefficients=blank["amplitudes"].ravel(), terms=(), problems=(reason,) * n_blocks,
+        doubts=("",) * n_blocks, files={},
+    )  # fmt: skip
+
+
 def _design(config: dict[str, Any], described: dict[str, Any], facts: Callable[[], Facts] | None) -> Design:
     """Regressors of the blocks of a session."""
     if missing := [name for name in ("onset_s", "duration_s") if name not in described]:
@@ -290,6 +324,12 @@ def _with_blocks(table: Any, stem: str, described: dict[str, Any]) -> Any:
         values = described.get(name)
         table.insert(place, name, np.nan if values is None else np.array(values, dtype=object)[spectrum])
     return table
+
+
+def _write_files(files: dict[str, bytes], path: Path) -> None:
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # without a date: the same bytes
 
 
 def _write_arrays(result: FitResult, spectra: list[int], path: Path) -> None:

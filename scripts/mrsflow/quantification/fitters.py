@@ -17,6 +17,7 @@ from mrsflow.fitting import fit
 from mrsflow.fitting.dynamic import Terms
 from mrsflow.fitting.fit import FitResult
 from mrsflow.fitting.fit_model import Model
+from mrsflow.study.config import fitters_of
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,13 @@ def _lcmodel() -> Fitter:
     return LCModelFitter()
 
 
-FITTERS: dict[str, Callable[[], Fitter]] = {"mrsflow": OwnFitter, "lcmodel": _lcmodel}
+def _fsl_mrs() -> Fitter:
+    from mrsflow.quantification.fslmrs import FSLMRSFitter  # the same
+
+    return FSLMRSFitter()
+
+
+FITTERS: dict[str, Callable[[], Fitter]] = {"mrsflow": OwnFitter, "lcmodel": _lcmodel, "fsl_mrs": _fsl_mrs}
 
 
 def make(name: str) -> Fitter:
@@ -91,13 +98,24 @@ def make(name: str) -> Fitter:
 
 
 def refuse_unready(settings: dict[str, Any]) -> None:
-    """Refuse, before any job, a program that is not known, is not on this machine or cannot do what section fit asks.
+    """Refuse, before any job, each program that is not known, not on this machine or cannot do what section fit asks.
 
     Raises
     ------
     InputError
     """
-    name = settings["fitter"]
-    make(name)
-    if name == "lcmodel" and settings["model"] == "dynamic":
-        raise InputError("fit.model is dynamic, which fit.fitter lcmodel cannot do; set independent, or fitter mrsflow")
+    names = fitters_of({"fit": settings})
+    refused = []
+    for name in names:
+        try:
+            make(name)
+        except InputError as error:
+            refused.append(str(error))
+    others = [name for name in names if name != "mrsflow"]
+    if others and settings["model"] == "dynamic":
+        refused.append(
+            f"fit.model is dynamic, which fit.fitter {' and '.join(others)} cannot do; set independent, or fitter "
+            "mrsflow alone"
+        )
+    if refused:
+        raise InputError("; ".join(refused))

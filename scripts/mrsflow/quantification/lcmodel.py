@@ -5,58 +5,50 @@ the basis set that the project's own fit would get, and keeps its defaults, base
 that `control` says.
 """
 
-import os
 import re
-import shutil
 import subprocess
-import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrsflow.basis_sets import basis as basis_sets
 from mrsflow.basis_sets import basis_formats
 from mrsflow.basis_sets.basis import Basis
-from mrsflow.errors import InputError
 from mrsflow.fitting.fit import FitResult
+from mrsflow.quantification import one_by_one
+from mrsflow.quantification.one_by_one import BlockFit
 
-PROGRAM = "LCMODEL_EXEC"
-"""Environment variable that names the program."""
 LICENCE_KEY = 210387309
 """Key of the free version that its author made public with the source in 2021."""
 BROAD = ("MM", "Mac", "Lip")
-SIMULATED = "-CrCH2"
-"""Signal that LCModel simulates beside macromolecules and lipids."""
+SIMULATED = (
+    "Lip13a", "Lip13b", "Lip13c", "Lip13d", "Lip09", "MM09", "Lip20", "MM20", "MM12", "MM14", "MM17", "-CrCH2",
+)  # fmt: skip
+"""Signals that LCModel simulates beside the basis set."""
+RATIO_PRIORS = (
+    "Lip09/Lip13* = .267 +- .1 +WT= MM12", "Lip20/Lip13* = .15 +- .07 +WT= MM12",
+    "MM20/MM09* = 1.5 +- .375 +WT= Lip09*", "MM12/MM09* = .3 +- .1 +WT= Lip09*",
+    "MM14/MM09* = .75 +- .45 +WT= Lip09*", "MM17/MM09* = .375 +- .3 +WT= Lip09*", "-CrCH2/totCr = .1 +- .25",
+    "Asp/Big3 = .05 +- .05", "GABA/Big3 = .03 +- .03", "Glc/Big3 = .03 +- .03", "Scyllo/Big3 = .01 +- .01",
+    "Tau/Big3 = .05 +- .05",
+)  # fmt: skip
+"""Soft constraints (CHRATO) of LCModel 6.3 by default, but that of GSH on Gln, as it acts on Glx."""
+HIGH_FIELD_MHZ = 190.0
+"""Above it LCModel does not hold Tau (HIFMM)."""
+LONGEST_NAME = 6
 UNIT = 2000.0
 """First point of the data over that of creatine, as written: LCModel prints three decimals, of some hundreds."""
 NUMBER = r"[-+]?\d+\.?\d*(?:E[-+]?\d+)?"
 FORMAT = "%15.6E%15.6E"
 
 
-def program() -> str:
-    """Give the path of LCModel on this machine.
-
-    Raises
-    ------
-    InputError
-        It is not here.
-    """
-    named = os.environ.get(PROGRAM, "lcmodel")
-    if found := shutil.which(Path(named).expanduser()):
-        return found
-    raise InputError(
-        f"fit.fitter is lcmodel and no program {named!r} is found; install LCModel and give its path in the "
-        f"environment variable {PROGRAM}, or set fit.fitter to mrsflow"
-    )
-
-
 class LCModelFitter:
     """Fit the blocks of a request one by one with LCModel."""
 
     def __init__(self) -> None:
-        self._program = program()
+        self._program = one_by_one.program("lcmodel")
 
     def __call__(self, request: Any) -> FitResult:
         """Fit the blocks.
@@ -66,32 +58,25 @@ class LCModelFitter:
         InputError
             A dynamic model, or LCModel gave nothing for every block.
         """
-        if request.terms is not None:
-            raise InputError(
-                "a dynamic model is given, which LCModel cannot fit; fit independent blocks, or by mrsflow"
-            )
-        sampling = (request.spectrometer_frequency, request.nucleus, request.dwell_time, request.fids.shape[-1])
-        basis = of_lcmodel(basis_sets.match(request.basis, *sampling))
-        scale = np.array([unit_of(fid, basis) for fid in request.fids])
-        with tempfile.TemporaryDirectory(prefix="lcmodel-") as name:
-            folder = Path(name)
-            basis_formats.write_basis(basis, folder / "set.BASIS")
-            blocks = [
-                self._fit_one(folder, block, fid * factor, request, basis)
-                for block, (fid, factor) in enumerate(zip(request.fids, scale, strict=True))
-            ]
-        if all(isinstance(block, str) for block in blocks):
-            raise InputError(f"LCModel gave no result: {blocks[0]}")
-        return assembled(blocks, basis, scale, request.spectrometer_frequency)
+        return one_by_one.fit_blocks("LCModel", request, self._begin)
 
-    def _fit_one(self, folder: Path, block: int, fid: NDArray, request: Any, basis: Basis) -> "dict[str, Any] | str":
+    def _begin(self, folder: Path, basis: Basis, request: Any) -> tuple[one_by_one.FitOne, Basis, str]:
+        basis = of_lcmodel(basis)
+        short = short_names(basis.names)
+        basis_formats.write_basis(replace(basis, names=tuple(short.values())), folder / "set.BASIS")
+        settings = Control(request.fids.shape[-1], request.dwell_time, request.spectrometer_frequency, request.ppm)
+
+        def fit_one(stem: str, fid: NDArray) -> "BlockFit | str":
+            scale = unit_of(fid, basis)
+            write_raw(fid * scale, folder / f"{stem}.RAW")
+            (folder / f"{stem}.control").write_text(settings.text(stem, tuple(short.values())))
+            found = self._run(folder, stem)
+            return found if isinstance(found, str) else in_units(found, short, scale, request.spectrometer_frequency)
+
+        return fit_one, basis, said_of_constraints(tuple(short.values()), request.spectrometer_frequency)
+
+    def _run(self, folder: Path, stem: str) -> "dict[str, Any] | str":
         """Give what LCModel found in one spectrum, or why it found nothing."""
-        if not np.all(np.isfinite(fid)):
-            return "the spectrum holds values that are not finite"
-        stem = f"block{block}"
-        write_raw(fid, folder / f"{stem}.RAW")
-        settings = control(stem, len(fid), request.dwell_time, request.spectrometer_frequency, request.ppm, basis.names)
-        (folder / f"{stem}.control").write_text(settings)
         from mrsflow.conversion.external import LCModel  # only here: Nipype takes its time
 
         interface = LCModel(control_file=str(folder / f"{stem}.control"), command=self._program)
@@ -106,23 +91,51 @@ class LCModelFitter:
 
 
 def of_lcmodel(basis: Basis) -> Basis:
-    """Give the signals that LCModel takes: where it simulates macromolecules and lipids, not what it simulates too."""
-    from dataclasses import replace
-
-    if has_broad(basis.names):
-        return basis
-    kept = [k for k, name in enumerate(basis.names) if name != SIMULATED]
+    """Give the signals that LCModel takes: of those that it simulates itself none."""
+    made = set(simulated(basis.names))
+    kept = [k for k, name in enumerate(basis.names) if name not in made]
     return replace(basis, names=tuple(basis.names[k] for k in kept), fids=basis.fids[kept])
 
 
-def has_broad(names: tuple[str, ...]) -> bool:
-    """Whether signals of these names hold macromolecules or lipids."""
-    return any(name.startswith(BROAD) for name in names)
+def omitted(names: tuple[str, ...]) -> list[str]:
+    """Give the signals that LCModel is told not to simulate (CHOMIT), as the basis set has its own of their kind."""
+    kinds = {name[:2] for name in names if name.startswith(BROAD)}
+    starts = tuple(start for start, own in (("MM", {"MM", "Ma"}), ("Lip", {"Li"})) if kinds & own)
+    return [name for name in SIMULATED if name.startswith(starts)] if starts else []
 
 
-def unconstrained(names: tuple[str, ...]) -> list[str]:
-    """Give the signals whose ratio constraints are off."""
-    return ["GSH", *sorted(name for name in names if name.startswith(BROAD))]
+def simulated(names: tuple[str, ...]) -> list[str]:
+    """Give the signals that LCModel simulates beside a basis set.
+
+    None where the basis set has broad signals of the same names, which CHOMIT would take out of it too.
+    """
+    if any(name in SIMULATED for name in names if name.startswith(BROAD)):
+        return []
+    left_out = omitted(names)
+    return [name for name in SIMULATED if name not in left_out]
+
+
+def ratio_priors(names: tuple[str, ...], mhz: float) -> list[str]:
+    """Give the soft constraints (CHRATO) that act: those on metabolites, and on what LCModel simulates itself."""
+    held = {name for name in names if not name.startswith(BROAD)} | set(simulated(names))
+    free = {"Tau"} if mhz > HIGH_FIELD_MHZ else set()
+    return [prior for prior in RATIO_PRIORS if prior.partition("/")[0] in held - free]
+
+
+def said_of_constraints(names: tuple[str, ...], mhz: float) -> str:
+    """Say what holds the amounts in a fit by LCModel."""
+    priors = "; ".join(ratio_priors(names, mhz)) or "none"
+    left_out = ", ".join(omitted(names)) if simulated(names) else "all that it simulates"
+    return f"its own baseline and line shape; ratio priors (CHRATO): {priors}; omitted (CHOMIT): {left_out or 'none'}"
+
+
+def short_names(names: tuple[str, ...]) -> dict[str, str]:
+    """Give each signal a name that LCModel takes, its own where it has six characters at most.
+
+    >>> short_names(("NAA", "Ethanolamine"))
+    {'NAA': 'NAA', 'Ethanolamine': 'Etha01'}
+    """
+    return {name: name if len(name) <= LONGEST_NAME else f"{name[:4]}{k:02d}" for k, name in enumerate(names)}
 
 
 def unit_of(fid: NDArray, basis: Basis) -> float:
@@ -137,36 +150,56 @@ def write_raw(fid: NDArray, path: Path) -> None:
     path.write_text(head + "".join(f"{FORMAT % (point.real, point.imag)}\n" for point in fid))
 
 
-def control(
-    stem: str, n_points: int, dwell_time: float, mhz: float, ppm: tuple[float, float], names: tuple[str, ...]
-) -> str:
-    """Give the control file of one spectrum.
+@dataclass(frozen=True)
+class Control:
+    """Control files of the spectra of a session.
 
-    Different from the defaults of LCModel: the constraint of GSH on Gln is off, as it acts on Glx; of a basis set that
-    has macromolecules or lipids these are used, none is simulated, and the constraints on LCModel's own are off.
+    Different from the defaults of LCModel: GSH is not held to Gln; of a basis set that has macromolecules or lipids
+    these are used instead of simulated ones, and nothing holds them. What holds amounts is printed whole.
 
-    Parameters
+    Attributes
     ----------
-    stem : str
-        Of the files, beside ``set.BASIS``.
     n_points : int
+        NUNFIL.
     dwell_time : float
-        s.
+        DELTAT (s).
     mhz : float
+        HZPPPM.
     ppm : (low, high)
-    names : tuple of str
-        Signals of the basis set.
+        PPMEND, PPMST.
     """
-    free = unconstrained(names)
-    lines = [
-        "title='mrsflow'", f"key={LICENCE_KEY}", f"nunfil={n_points}", f"deltat={dwell_time!r}", f"hzpppm={mhz!r}",
-        "filbas='set.BASIS'", f"filraw='{stem}.RAW'", f"filps='{stem}.ps'", "lps=0",
-        "lcoord=9", f"filcoo='{stem}.coord'", "ltable=7", f"filtab='{stem}.table'",
-        f"ppmst={max(ppm):g}", f"ppmend={min(ppm):g}", "dows=F", "doecc=F", "neach=99",
-        *(["nsimul=0"] if has_broad(names) else []),
-        f"nnorat={len(free)}", *(f"norato({k})='{name}'" for k, name in enumerate(free, 1)),
-    ]  # fmt: skip
-    return " $LCMODL\n" + "".join(f" {line}\n" for line in lines) + " $END\n"
+
+    n_points: int
+    dwell_time: float
+    mhz: float
+    ppm: tuple[float, float]
+
+    def text(self, stem: str, names: tuple[str, ...]) -> str:
+        """Give the control file of one spectrum, whose files are named `stem` beside ``set.BASIS``.
+
+        Parameters
+        ----------
+        stem : str
+        names : tuple of str
+            Signals of the basis set.
+        """
+        made, priors, sums = simulated(names), ratio_priors(names, self.mhz), one_by_one.sums(names)
+        left_out = omitted(names) if made else []
+        lines = [
+            "title='mrsflow'", f"key={LICENCE_KEY}",
+            f"nunfil={self.n_points}", f"deltat={self.dwell_time!r}", f"hzpppm={self.mhz!r}",
+            "filbas='set.BASIS'", f"filraw='{stem}.RAW'", f"filps='{stem}.ps'", "lps=0",
+            "lcoord=9", f"filcoo='{stem}.coord'", "ltable=7", f"filtab='{stem}.table'",
+            f"ppmst={max(self.ppm):g}", f"ppmend={min(self.ppm):g}", "dows=F", "doecc=F", "neach=99",
+            *([] if made else ["nsimul=0"]),
+            *_listed("nratio", "chrato", priors), *_listed("nomit", "chomit", left_out),
+            *_listed("ncombi", "chcomb", ["+".join(parts) for parts in sums]),
+        ]  # fmt: skip
+        return " $LCMODL\n" + "".join(f" {line}\n" for line in lines) + " $END\n"
+
+
+def _listed(count: str, key: str, values: list[str]) -> list[str]:
+    return [f"{count}={len(values)}", *(f"{key}({k})='{value}'" for k, value in enumerate(values, 1))]
 
 
 def read_coord(text: str) -> "dict[str, Any] | str":
@@ -212,55 +245,19 @@ def read_coord(text: str) -> "dict[str, Any] | str":
     }  # fmt: skip
 
 
-def covariance(names: tuple[str, ...], sd: dict[str, float]) -> NDArray[np.floating]:
-    """Covariance (M, M) of the amounts, as far as the SDs of the sums of two tell it.
+def in_units(found: dict[str, Any], short: dict[str, str], scale: float, mhz: float) -> BlockFit:
+    """Give what `read_coord` found in units of the data and of the basis set, under the names of the basis set."""
+    long = {alias: name for name, alias in short.items()}
 
-    LCModel gives no SD of an amount of zero: it is NaN, but for one of a sum, which is then as uncertain as the sum.
-    """
-    sums = {tuple(pair.split("+")): value for pair, value in sd.items() if pair.count("+") == 1 and np.isfinite(value)}
-    known = {name: sd.get(name, np.nan) for name in names}
-    for parts, of_sum in sums.items():
-        known |= {part: of_sum for part in parts if part in known and np.isnan(known[part])}
-    found = np.diag([known[name] ** 2 for name in names])
-    for parts, of_sum in sums.items():
-        if set(parts) <= set(names):
-            one, other = (names.index(part) for part in parts)
-            found[one, other] = found[other, one] = (of_sum**2 - found[one, one] - found[other, other]) / 2
-    return found
+    def named(values: dict[str, Any]) -> dict[str, Any]:
+        return {"+".join(long.get(part, part) for part in name.split("+")): value for name, value in values.items()}
 
+    def scaled(values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value / scale for name, value in named(values).items()}
 
-def assembled(blocks: "list[dict[str, Any] | str]", basis: Basis, scale: NDArray, mhz: float) -> FitResult:
-    """Put the fits of all blocks together, in units of the data and of the basis set.
-
-    Signals are those that LCModel gives an amount: none of those outside the fitted range, and its own macromolecules.
-    """
-    fits = [block for block in blocks if not isinstance(block, str)]
-    given = dict.fromkeys(name for fit in fits for name in fit["amounts"] if "+" not in name)
-    names = (*(name for name in basis.names if name in given), *(name for name in given if name not in basis.names))
-    m, ppm = len(names), fits[0]["ppm"]
-    amplitudes = np.full((len(blocks), m), np.nan)
-    joint = np.zeros((len(blocks), m, len(blocks), m))
-    curves = np.full((3, len(blocks), ppm.size), np.nan)
-    components = np.zeros((len(blocks), m, ppm.size))
-    quality = []
-    for b, fit in enumerate(blocks):
-        if isinstance(fit, str):
-            joint[b, :, b] = np.nan
-            quality.append({})
-            continue
-        amplitudes[b] = [fit["amounts"].get(name, np.nan) / scale[b] for name in names]
-        joint[b, :, b] = covariance(names, fit["sd"]) / scale[b] ** 2
-        curves[:, b] = [fit[key] / scale[b] for key in ("data", "fit", "baseline")]
-        for name, curve in fit["signals"].items():
-            components[b, names.index(name)] = curve / scale[b]
-        hz = {"linewidth_hz": fit["fwhm_ppm"] * mhz, "shift_hz": -fit["shift_ppm"] * mhz}
-        quality.append({"snr": 2 * fit["snr"], "phase_deg": fit["phase_deg"], **hz})
-    constraints = (
-        f"LCModel {fits[0]['version']} with its own baseline, line shape and ratio constraints (CHRATO), but for "
-        f"{', '.join(unconstrained(basis.names))}; signals {', '.join(names)}"
-    )
-    return FitResult(
-        names, amplitudes, joint.reshape(len(blocks) * m, -1), quality, ppm, *curves, components, constraints,
-        amplitudes.ravel(), joint.reshape(len(blocks) * m, -1),
-        tuple(block if isinstance(block, str) else "" for block in blocks), ("",) * len(blocks),
+    hz = {"linewidth_hz": found["fwhm_ppm"] * mhz, "shift_hz": -found["shift_ppm"] * mhz}
+    return BlockFit(
+        scaled(found["amounts"]), scaled(found["sd"]), found["ppm"],
+        *(found[key] / scale for key in ("data", "fit", "baseline")), scaled(found["signals"]),
+        {"snr": 2 * found["snr"], "phase_deg": found["phase_deg"], **hz}, f"LCModel {found['version']}",
     )  # fmt: skip

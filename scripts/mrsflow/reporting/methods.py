@@ -11,7 +11,7 @@ import numpy as np
 
 from mrsflow import __version__
 from mrsflow.study import quality_rules
-from mrsflow.study.config import macromolecules_of
+from mrsflow.study.config import fitters_of, macromolecules_of
 
 BIB = Path(__file__).parent / "templates" / "references.bib"
 MISSING = "missing"
@@ -177,14 +177,15 @@ def _sequence(protocol: dict[str, Any]) -> str:
     return protocol["sequence"].replace("_", "-").upper()
 
 
-def _program(config: dict[str, Any]) -> str:
-    """Name the program that fits as papers do."""
-    return {"lcmodel": "LCModel"}.get(config["fit"]["fitter"], config["fit"]["fitter"])
+def _programs(config: dict[str, Any]) -> list[str]:
+    """Name the programs that fit as papers do; the first gives the results of the study."""
+    titles = {"mrsflow": "the fit of mrsflow", "lcmodel": "LCModel", "fsl_mrs": "FSL-MRS"}
+    return [titles.get(name, name) for name in fitters_of(config)]
 
 
 def _analysis(config: dict, sidecars: list[dict], said: dict[str, str]) -> list[Row]:
     name = "3. Data analysis"
-    fitter = config["fit"]["fitter"]
+    first, *others = _programs(config)
     low, high = config["fit"]["ppm"]
     kinds = {
         key: ("given file" if p["basis"] else f"simulated by density matrix for {_sequence(p)}") + _macromolecules(p)
@@ -194,7 +195,8 @@ def _analysis(config: dict, sidecars: list[dict], said: dict[str, str]) -> list[
     model = (
         f"linear combination, {config['fit']['model']} model over blocks, {low:g} to {high:g} ppm; basis set: {basis}"
     )
-    software = f"mrsflow {__version__}" + ("" if fitter == "mrsflow" else f", fit by {_program(config)}")
+    software = f"mrsflow {__version__}" + ("" if fitters_of(config)[0] == "mrsflow" else f", fit by {first}")
+    software += f"; fitted by {' and '.join(others)} for comparison" if others else ""
     return [
         (name, "3a", "Analysis software", software),
         (name, "3b", "Processing steps", _processing(sidecars)),
@@ -293,7 +295,11 @@ def methods_text(
     spans = ", ".join(f"{name} ({start:g} to {end:g} min)" for name, (start, end) in bins.items())
     low, high = config["fit"]["ppm"]
     kinds = ", ".join(sorted({_sequence(p) for p in config["protocols"].values()}))
-    own = config["fit"]["fitter"] == "mrsflow"
+    own = fitters_of(config)[0] == "mrsflow"
+    first, *others = _programs(config)
+    compared = f"The same blocks were fitted by {' and '.join(others)} with the same basis set. " if others else ""
+    sources = {"lcmodel": "provencher1993", "fsl_mrs": "clarke2021"}
+    cited = [sources[name] for name in fitters_of(config) if name in sources]
     paragraphs = [
         (
             f"Data were processed with mrsflow {__version__}, a Snakemake workflow. Scanner files were converted to "
@@ -309,11 +315,11 @@ def methods_text(
         ),
         (
             f"Each block was fitted between {low:g} and {high:g} ppm as a linear combination of basis signals "
-            f"({kinds}) by {'the fit of mrsflow' if own else _program(config)}, {config['fit']['model']} model. "
+            f"({kinds}) by {first}, {config['fit']['model']} model. {compared}"
             f"The outcome is {config['group']['outcome']}; standard deviations of amounts "
             f"{'count noise, nuisance parameters and soft constraints' if own else 'are Cramér–Rao bounds'}. "
             "Terms and quality measures follow the consensus definitions, and reporting follows MRSinMRS.",
-            ["kreis2021", "lin2021"],
+            [*cited, "kreis2021", "lin2021"],
         ),
     ]  # fmt: skip
     if question:

@@ -320,7 +320,7 @@ def _question_faults(content: dict[str, Any]) -> Iterator[str]:
 def _outcome_faults(content: dict[str, Any]) -> Iterator[str]:
     """Find outcomes of metabolites that no simulated basis set has; what given files have is not known here."""
     group, protocols = content["group"], content["protocols"].values()
-    if content["fit"]["fitter"] != "mrsflow" or any(protocol["basis"] for protocol in protocols):
+    if fitters_of(content)[0] != "mrsflow" or any(protocol["basis"] for protocol in protocols):
         return
     from mrsflow.basis_sets.spins import table
 
@@ -336,6 +336,16 @@ def _outcome_faults(content: dict[str, Any]) -> Iterator[str]:
                     f"{key}: {outcome.lstrip('/')!r} names {name!r}, which the basis set does not have; it "
                     f"has {', '.join(sorted(known))}"
                 )
+
+
+def fitters_of(config: dict[str, Any]) -> list[str]:
+    """Names of the fitters of a configuration; the first is the one whose results the study reports.
+
+    >>> fitters_of({"fit": {"fitter": "lcmodel"}})
+    ['lcmodel']
+    """
+    named = config["fit"]["fitter"]
+    return [named] if isinstance(named, str) else list(named)
 
 
 def weights_of(contrast: dict[str, Any]) -> dict[str, float]:

@@ -18,8 +18,10 @@ SESSION_QUALITY, CONVERT_QUALITY = "desc-session_quality.json", "desc-convert_qu
 PICTURES = "desc-preproc_figure.npz"
 MACROMOLECULES, MACROMOLECULES_SIDECAR = "desc-macromolecules_svs.nii.gz", "desc-macromolecules_svs.json"
 FIT, FIT_QUALITY, FIT_CURVES = "desc-blocks_mrsfit.tsv", "desc-blocks_fitquality.tsv", "desc-blocks_mrsfit.npz"
-FIT_TERMS = "desc-blocks_terms.tsv"
+FIT_TERMS, FIT_FILES = "desc-blocks_terms.tsv", "desc-blocks_mrsfit.zip"
 CONSTANTS = "desc-blocks_constants.tsv"
+FITS = (FIT, FIT_QUALITY, FIT_TERMS, FIT_CURVES, FIT_FILES, CONSTANTS)
+"""What a fit writes: in the names of further fitters, ``blocks`` is the fitter (`of_fitter`)."""
 VOXEL_QUALITY = "desc-voxel_quality.tsv"
 TISSUE = "desc-tissue.tsv"
 SESSION_TABLES = (
@@ -133,17 +135,38 @@ def result(beginning: Path, name: str) -> Path:
     return beginning.with_name(f"{beginning.name}_{name}")
 
 
+def of_fitter(name: str, fitter: str | None) -> str:
+    """Name of what a fitter beside the first of a list writes; None: the first.
+
+    >>> of_fitter(FIT, "fsl_mrs"), of_fitter(FIT, None)
+    ('desc-fslmrs_mrsfit.tsv', 'desc-blocks_mrsfit.tsv')
+    """
+    return name if fitter is None else name.replace("desc-blocks", f"desc-{fitter.replace('_', '')}")
+
+
+def of_first_fitter(name: str) -> str:
+    """Name of the same file of the first fitter; other names stay.
+
+    >>> of_first_fitter("S_desc-fslmrs_mrsfit.tsv"), of_first_fitter("S_desc-session_quality.json")
+    ('S_desc-blocks_mrsfit.tsv', 'S_desc-session_quality.json')
+    """
+    beginning, _, ending = name.rpartition("_")
+    if not any(known.endswith(f"_{ending}") for known in FITS):
+        return name
+    return f"{beginning.rpartition('desc-')[0]}desc-blocks_{ending}"
+
+
 def stage_of_derivative(name: str) -> str:
     """Stage that writes a file of the derivative.
 
-    >>> stage_of_derivative("S_desc-blocks_mrsfit.tsv"), stage_of_derivative("S_desc-blocks_svs.json")
+    >>> stage_of_derivative("S_desc-lcmodel_mrsfit.tsv"), stage_of_derivative("S_desc-blocks_svs.json")
     ('fit', 'preprocess')
     """
     if name.endswith(CONVERT_QUALITY):
         return "convert"
     if name.endswith(TISSUE):
         return "measure_tissue"
-    return "fit" if name.endswith((FIT, FIT_QUALITY, FIT_CURVES, FIT_TERMS, CONSTANTS)) else "preprocess"
+    return "fit" if of_first_fitter(name).endswith(FITS) else "preprocess"
 
 
 def is_nulled(path: Path) -> bool:

@@ -44,6 +44,10 @@ SHOWN = {
         "outcome", "n_participants", "cv_within_percent", "cv_between_percent", "icc", "icc_low", "icc_high",
         "mdc_percent", "remark",
     ),
+    "fitters": (
+        "outcome", "fitter", "reference_fitter", "n_blocks", "n_lost", "bias_percent", "bias", "loa_low", "loa_high",
+        "icc", "r_change", "slope_change", "remark",
+    ),
     "flow_by_sequence": ("sequence", "visit", "condition", "step", "reason", "n_participants"),
     "baseline_by_sequence": ("sequence", "characteristic", "level", "n", "n_missing", "mean", "sd"),
     "loss_by_condition": ("condition", "reason", "n_lost", "n_planned", "contrast", "p", "remark"),
@@ -103,6 +107,7 @@ def write(config: dict[str, Any]) -> Path:
         "characteristics": _blank(_shown(trial, "baseline_by_sequence")),
         "losses": _shown(trial, "loss_by_condition"),
         "reliability": _shown(trial, "reliability"),
+        "fitters": _blank(_shown(trial, "fitters")),
         "session_columns": SESSION_COLUMNS,
         "sessions": _sessions(trial, folder),
         "methods": paragraphs,

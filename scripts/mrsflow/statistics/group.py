@@ -1,8 +1,10 @@
 """The statistics of a whole study: from the tables of its sessions to the tables of its results."""
 
 import logging
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pandas as pd
 from mrsflow import files, result_tables
 from mrsflow.errors import InputError
 from mrsflow.statistics import (
+    agreement,
     analysis_plan,
     carry_over,
     clinical,
@@ -34,6 +37,7 @@ from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Plan, plan_of
 from mrsflow.statistics.results import Attenuation, Result, complete_row, counts, estimated, model_row
 from mrsflow.study import cohort, covariates, layout, masking, quality_rules
+from mrsflow.study.config import fitters_of
 from mrsflow.study.estimand import in_words, phase_by_visit
 from mrsflow.study.study import Study, read_study
 from mrsflow.study.trial import TrialData, conditions_of, planned
@@ -73,8 +77,15 @@ def run(config: dict[str, Any], status: list[Path] | None = None) -> dict[str, A
     if not everyone.frozen:
         plan = replace(plan, conditions=everyone.conditions)
     tables = describe(everyone, plan, rows, verdicts, lost)
+    others = {
+        name: cohort.locate(Path(config["output"]), [item.key for item in located], name)
+        for name in fitters_of(config)[1:]
+    }
+    if others:
+        tables["fitters"] = fitter_table(everyone, located, others)
     if config["study"]["freeze"]:
-        tables |= analyse(everyone, plan, rows)
+        refitted = {name: load(config, study, files_of)[0] for name, files_of in others.items()}
+        tables |= analyse(everyone, plan, rows, refitted)
     headline = headline_of(everyone, plan, rows, tables)
     write(folder, tables, headline, everyone, located)
     return headline
@@ -193,15 +204,28 @@ def describe(
     return tables
 
 
-def analyse(everyone: TrialData, plan: Plan, rows: Rows) -> Tables:
-    """Tables that compare conditions."""
+def fitter_table(
+    everyone: TrialData, located: list[cohort.SessionFiles], others: Mapping[str, list[cohort.SessionFiles]]
+) -> pd.DataFrame:
+    """How far each fitter beside the first agrees with it, over every block that both have; it compares no arms."""
+    names = ("participant", "block", "phase", "metabolite", *cohort.MEASURES)
+    first = fitters_of(everyone.config)[0]
+    fits = {name: cohort.read_tables(found, layout.FIT, names) for name, found in {first: located, **others}.items()}
+    rows = agreement.agreement_rows(fits, everyone.denominator)
+    return result_tables.from_rows(map(asdict, rows), "fitters")
+
+
+def analyse(
+    everyone: TrialData, plan: Plan, rows: Rows, refitted: Mapping[str, TrialData] = MappingProxyType({})
+) -> Tables:
+    """Tables that compare conditions; `refitted`: the trial by each fitter beside the first."""
     config, group = everyone.config, everyone.config["group"]
     usable = everyone.blocks[everyone.blocks[plan.outcome].notna() & ~everyone.blocks["excluded"]]
     all_blocks = usable.rename(columns={plan.outcome: "outcome"}).reset_index(drop=True)
     found, primary = primary_rows(plan, rows, all_blocks)
     sensitivity = shared_with_contrasts(found)
     if plan.design != "single_arm":
-        sensitivity += sensitivity_set.sensitivity_rows(everyone, plan, rows, group["other_denominators"])
+        sensitivity += sensitivity_set.sensitivity_rows(everyone, plan, rows, group["other_denominators"], refitted)
         sensitivity += carry_over.carry_over_rows(plan, rows)
     sensitivity += supplement.supplementary_rows(everyone, plan, rows, found[0])
     found += secondary_rows(everyone, plan, group["secondary"])

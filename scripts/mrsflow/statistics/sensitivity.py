@@ -1,7 +1,8 @@
 """Does the answer depend on a choice: one row for each other way to analyse the primary contrast."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +21,17 @@ if TYPE_CHECKING:
 MOST_LEFT_OUT = 100  # participants up to which every leave-one-out model is fitted
 
 
-def sensitivity_rows(trial: "TrialData", plan: Plan, rows: Rows, denominators: list[str]) -> list[Result]:
+def sensitivity_rows(
+    trial: "TrialData",
+    plan: Plan,
+    rows: Rows,
+    denominators: list[str],
+    refitted: Mapping[str, "TrialData"] = MappingProxyType({}),
+) -> list[Result]:
     """Make the sensitivity set of the primary contrast; what cannot be done is a row that says why.
 
-    It has the row of the other estimands too: change score, adjusted level, unadjusted level.
+    It has the row of the other estimands too: change score, adjusted level, unadjusted level; and one for each of
+    `refitted`, the same trial by fitters beside the first.
     """
     contrast = plan.contrasts[0]
     numerator = plan.outcome.partition("/")[0]
@@ -47,6 +55,7 @@ def sensitivity_rows(trial: "TrialData", plan: Plan, rows: Rows, denominators: l
         "without doubtful fits": lambda: _without_doubtful(trial, plan, rows, contrast),
         "linewidth-matched" if matched else "linewidth as covariate": lambda: _linewidth(matched, plan, rows, contrast),
         **{f"denominator {n.partition('/')[2]}": lambda n=n: refit(outcome=n) for n in other},
+        **{f"fitter {n}": lambda t=t: _refit(plan, prepare(t, plan.outcome), contrast) for n, t in refitted.items()},
         **(crossed if plan.design == "crossover" else {"HC3 standard error": one(_hc3)}),
         "change score": one(_change),
         "adjusted level": lambda: _other(trial, plan, contrast, "adjusted_level"),

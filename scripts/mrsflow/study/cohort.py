@@ -11,7 +11,7 @@ import numpy as np
 
 from mrsflow import files, result_tables
 from mrsflow.errors import InputError
-from mrsflow.study import records
+from mrsflow.study import layout, records
 from mrsflow.study.layout import BLOCK_QUALITY, FIT, FIT_QUALITY, SESSION_QUALITY, SIDECAR, STAGES, SessionKey
 from mrsflow.study.study import NO_SPECTRA
 
@@ -99,8 +99,15 @@ def recorded(output: Path, keys: list[str]) -> tuple[list[str], dict[str, str]]:
     return sorted(ok), dict(sorted(lost.items()))
 
 
-def locate(output: Path, keys: list[str]) -> list[SessionFiles]:
-    """Find the files of finished sessions through their records.
+def locate(output: Path, keys: list[str], fitter: str | None = None) -> list[SessionFiles]:
+    """Find the files of finished sessions through their records, under the names of the first fitter.
+
+    Parameters
+    ----------
+    output : Path
+    keys : list of str
+    fitter : str, optional
+        One beside the first, whose files stand in the place of those of the first.
 
     Raises
     ------
@@ -116,9 +123,10 @@ def locate(output: Path, keys: list[str]) -> list[SessionFiles]:
             except records.Skipped as error:
                 raise InputError(f"{key}: {error}; run stage {stage} again") from None
             for ending in endings:
-                paths[ending] = [p for p in outputs if p.name.endswith(ending)]
+                named = layout.of_fitter(ending, fitter) if stage == "fit" else ending
+                paths[ending] = [p for p in outputs if p.name.endswith(named)]
                 if not paths[ending] and ending != SIDECAR:
-                    raise InputError(f"{key}: stage {stage} left no {ending}; run it again")
+                    raise InputError(f"{key}: stage {stage} left no {named}; run it again")
         found.append(SessionFiles(key, paths))
     return found
 

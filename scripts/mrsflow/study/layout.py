@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mrsflow.study.config import fitters_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -188,14 +190,15 @@ GROUP_MOOD = ("mood", "link")
 def group_tables(config: dict[str, Any]) -> list[str]:
     """Names of the tables of the group stage that a configuration gives, without suffix."""
     frozen, mood = config["study"]["freeze"], config["group"]["mood_scale"] is not None
+    several = ["fitters"] if len(fitters_of(config)) > 1 else []
     compared = [*(GROUP_COMPARING if frozen else ()), *(GROUP_MOOD if frozen and mood else ())]
-    return [*GROUP_ALWAYS, *(GROUP_SCORES if mood else ()), *compared]
+    return [*GROUP_ALWAYS, *several, *(GROUP_SCORES if mood else ()), *compared]
 
 
 def group_files(config: dict[str, Any]) -> list[str]:
     """File names in ``<output>/group`` that a configuration gives (``unmasking.json`` outlives runs and is not here).
 
-    >>> group_files({"study": {"freeze": False}, "group": {"mood_scale": None}})[:3]
+    >>> group_files({"study": {"freeze": False}, "group": {"mood_scale": None}, "fit": {"fitter": "mrsflow"}})[:3]
     ['headline.json', 'blocks_long.tsv', 'blocks_long.json']
     """
     return ["headline.json", *(f"{name}{suffix}" for name in group_tables(config) for suffix in (".tsv", ".json"))]

@@ -2,6 +2,7 @@
 
 from itertools import combinations
 from math import comb
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,6 +11,15 @@ from mrsflow.errors import InputError
 from mrsflow.models.session_models import dummies, within
 
 CHUNK = 4_000_000  # numbers held at a time
+
+
+class JointTest(NamedTuple):
+    """Median of t over paths and its p; share of paths that are significant in its direction, and its p."""
+
+    median_t: float
+    median_p: float
+    share: float
+    share_p: float
 
 
 def rerandomise(
@@ -49,29 +59,104 @@ def rerandomise(
         The distribution.
     exact : bool
     """
+    orders, exact = assignments(labels, draws, seed)
+    observed, t, _ = drawn_t(y, fixed, labels, participant, levels, treated, orders)
+    extreme = np.count_nonzero(np.abs(t) >= np.abs(observed) * (1 - 1e-10))
+    return (extreme / len(t) if exact else (1 + extreme) / (1 + len(t))), t, exact
+
+
+def drawn_t(
+    y: ArrayLike,
+    fixed: NDArray[np.float64],
+    labels: NDArray,
+    participant: ArrayLike,
+    levels: tuple[str, ...],
+    treated: str,
+    orders: NDArray[np.int_],
+    members: ArrayLike | None = None,
+) -> tuple[float, NDArray[np.float64], int]:
+    """Compute t of the analysis of covariance as observed and for given assignments.
+
+    Parameters
+    ----------
+    y, fixed, labels, participant, levels, treated
+        See `rerandomise`; `labels` of all participants.
+    orders : (draws, N)
+        Whose labels each participant takes.
+    members : (n,) int, optional
+        Which participants have values, where not all have.
+
+    Returns
+    -------
+    observed : float
+    t : (draws,) array
+    df : int
+
+    Raises
+    ------
+    InputError
+        Too few participants.
+    """
+    members = np.arange(len(labels)) if members is None else np.asarray(members)
     crossed = labels.shape[1] > 1
     y, fixed = np.asarray(y, float), np.asarray(fixed, float)
     if crossed:
         y, fixed = within(y, participant), within(fixed, participant)
     basis = np.linalg.qr(fixed)[0] if fixed.shape[1] else np.zeros((len(y), 0))
     rest = y - basis @ (basis.T @ y)
-    df = len(y) - (len(labels) if crossed else 0) - fixed.shape[1] - (len(levels) - 1)
+    df = len(y) - (len(members) if crossed else 0) - fixed.shape[1] - (len(levels) - 1)
     if df < 1:
-        raise InputError(f"{len(labels)} participants are too few for a randomisation test of these conditions")
+        raise InputError(f"{len(members)} participants are too few for a randomisation test of these conditions")
     coded = np.stack([dummies(row, levels) for row in labels])  # (N, k, L - 1)
-    orders, exact = _assignments(labels, draws, seed)
     which = list(levels).index(treated) - 1
-    size = max(1, CHUNK // coded.size)
-    observed = _t_values(coded[np.newaxis], rest, basis, which, df, crossed)[0]
-    t = np.concatenate(
-        [_t_values(coded[o], rest, basis, which, df, crossed) for o in np.array_split(orders, -(-len(orders) // size))]
-    )
-    extreme = np.count_nonzero(np.abs(t) >= np.abs(observed) * (1 - 1e-10))
-    return (extreme / len(t) if exact else (1 + extreme) / (1 + len(t))), t, exact
+    parts = np.array_split(orders, max(1, -(-len(orders) * coded.size // CHUNK)))
+    observed = _t_values(coded[np.newaxis, members], rest, basis, which, df, crossed)[0]
+    t = np.concatenate([_t_values(coded[part[:, members]], rest, basis, which, df, crossed) for part in parts])
+    return float(observed), t, df
 
 
-def _assignments(labels: NDArray, draws: int, seed: int) -> tuple[NDArray[np.int_], bool]:
-    """Orders in which participants take the observed assignments."""
+def joint_test(observed: ArrayLike, drawn: ArrayLike, df: ArrayLike, exact: bool, alpha: float = 0.05) -> JointTest:
+    """Test all paths of a multiverse together: is there an effect in any, by how they come out as a whole.
+
+    Parameters
+    ----------
+    observed : (K,)
+        t of each path.
+    drawn : (draws, K)
+        The same for the same re-randomised assignments in every path.
+    df : (K,)
+        Of t.
+    exact : bool
+        Whether `drawn` are all assignments, the observed one among them.
+    alpha : float
+        Level at which a path counts as significant.
+
+    Notes
+    -----
+    Simonsohn, Simmons & Nelson 2020, doi:10.1038/s41562-020-0912-z: the median, and the share of paths that are
+    significant in the direction of the median. Of equal shares that with the larger mean of abs(t) is the more extreme.
+    """
+    from scipy.special import stdtrit
+
+    limit = stdtrit(np.asarray(df, float), 1 - alpha / 2)
+
+    def of(t: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+        middle = np.median(t, axis=-1)
+        share = np.mean(t * np.where(middle < 0, -1.0, 1.0)[..., np.newaxis] > limit, axis=-1)
+        size = np.abs(t).mean(axis=-1)
+        return middle, share, share + 1e-6 * size / (1 + size)
+
+    def p(ours: float, theirs: NDArray) -> float:
+        extreme = np.count_nonzero(theirs >= ours * (1 - 1e-10))
+        return extreme / len(theirs) if exact else (1 + extreme) / (1 + len(theirs))
+
+    middle, share, ranked = of(np.asarray(observed, float))
+    middles, _, order = of(np.asarray(drawn, float))
+    return JointTest(float(middle), p(abs(middle), np.abs(middles)), float(share), p(float(ranked), order))
+
+
+def assignments(labels: NDArray, draws: int, seed: int) -> tuple[NDArray[np.int_], bool]:
+    """Orders (draws, N) in which participants take the observed assignments, and whether these are all there are."""
     n = len(labels)
     kinds, code = np.unique(labels.astype(str), axis=0, return_inverse=True)
     code = code.ravel()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsflow.files import read_json, workflow_folder, write_json
-from mrsflow.reporting import figures_course, figures_quality, figures_tests
+from mrsflow.reporting import figures_course, figures_multiverse, figures_quality, figures_tests
 from mrsflow.reporting.figures import GREY, new_figure, save, style
 from mrsflow.study import layout
 
@@ -56,6 +56,8 @@ PICTURES = (
     Picture("flow", figures_quality.flow, of_blocks=False),
     Picture("availability", figures_quality.availability, of_blocks=False),
     Picture("sensitivity", figures_tests.sensitivity, True, NO_TABLE),
+    Picture("multiverse", figures_multiverse.multiverse, True,
+            "The study declares no choices (group.multiverse)."),
     Picture("contrasts", figures_tests.contrasts, True, NO_TABLE),
     Picture("attenuation", figures_tests.attenuation, True, NO_TABLE),
     Picture("paired_change", figures_course.paired_change, True, NO_BASELINE),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -244,6 +244,28 @@ def rerandomised(plan: Plan, rows: "Rows", contrast: Contrast) -> Result:
 
 def randomisation_of(plan: Plan, rows: "Rows", contrast: Contrast) -> tuple[float, NDArray[np.float64], bool]:
     """Run the randomisation test: p, its distribution of t, and whether every assignment was taken."""
+    return permutation.rerandomise(*assigned(plan, rows, contrast), plan.draws, plan.seed)
+
+
+class Assigned(NamedTuple):
+    """What a randomisation test takes: see `mrsflow.models.permutation.rerandomise`."""
+
+    y: NDArray[np.float64]
+    fixed: NDArray[np.float64]
+    labels: NDArray
+    participant: NDArray
+    levels: tuple[str, ...]
+    treated: str
+
+
+def assigned(plan: Plan, rows: "Rows", contrast: Contrast) -> Assigned:
+    """Arrange session values for a randomisation test.
+
+    Raises
+    ------
+    InputError
+        The contrast is none of two conditions, or participants have unequal visits.
+    """
     if contrast.pair is None:
         raise InputError("the randomisation test is of differences of two conditions")
     treated, reference = contrast.pair
@@ -260,8 +282,8 @@ def randomisation_of(plan: Plan, rows: "Rows", contrast: Contrast) -> tuple[floa
         used = by_participant(rows.sessions, [rows.value, *covariates])
         fixed = [np.ones((len(used), 1)), *session_models.coded(used, covariates).values()]
     labels = used["condition"].to_numpy(object).reshape(used["participant"].nunique(), -1)
-    y, columns = used[rows.value], np.column_stack(fixed)
-    return permutation.rerandomise(y, columns, labels, used["participant"], levels, treated, plan.draws, plan.seed)
+    y, people = used[rows.value].to_numpy(float), used["participant"].to_numpy()
+    return Assigned(y, np.column_stack(fixed), labels, people, levels, treated)
 
 
 def participant_only_time(plan: Plan, blocks: pd.DataFrame) -> Result:

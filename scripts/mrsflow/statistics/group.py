@@ -26,6 +26,7 @@ from mrsflow.statistics import (
     missing_sessions,
     moderators,
     multiplicity,
+    multiverse,
     outcomes,
     participant_flow,
     supplement,
@@ -86,6 +87,9 @@ def run(config: dict[str, Any], status: list[Path] | None = None) -> dict[str, A
     if config["study"]["freeze"]:
         refitted = {name: load(config, study, files_of)[0] for name, files_of in others.items()}
         tables |= analyse(everyone, plan, rows, refitted)
+        if config["group"]["multiverse"] is not None:
+            first = fitters_of(config)[0]
+            tables |= multiverse_tables({first: everyone, **refitted}, plan, {first: located, **others})
     headline = headline_of(everyone, plan, rows, tables)
     write(folder, tables, headline, everyone, located)
     return headline
@@ -213,6 +217,19 @@ def fitter_table(
     fits = {name: cohort.read_tables(found, layout.FIT, names) for name, found in {first: located, **others}.items()}
     rows = agreement.agreement_rows(fits, everyone.denominator)
     return result_tables.from_rows(map(asdict, rows), "fitters")
+
+
+def multiverse_tables(
+    trials: Mapping[str, TrialData], plan: Plan, located: Mapping[str, list[cohort.SessionFiles]]
+) -> Tables:
+    """Every path of the multiverse, and the tests of all together."""
+    rows, tests = multiverse.multiverse(trials, plan, located)
+    paths = result_tables.from_rows(rows, "multiverse")
+    counted = dict.fromkeys(("n_participants", "n_sessions", "n_blocks", "n_dropped"), "Int64")
+    return {
+        "multiverse": paths.astype(counted),
+        "multiverse_test": result_tables.from_rows(tests, "multiverse_test"),
+    }
 
 
 def analyse(

@@ -194,6 +194,7 @@ def _own_faults(content: dict[str, Any], faulty: set[str]) -> Iterator[str]:
         (_block_faults, {"blocks"}),
         (_question_faults, {"study", "group", "blocks"}),
         (_outcome_faults, {"group", "fit", "protocols"}),
+        (_multiverse_faults, {"group", "fit"}),
     ):
         if not sections & faulty:
             yield from check_of(content)
@@ -315,6 +316,21 @@ def _question_faults(content: dict[str, Any]) -> Iterator[str]:
             f"group.estimand is {group['estimand']!r} and blocks.baseline is empty; name the bins before the "
             "drug, or set group.estimand to total"
         )
+
+
+def _multiverse_faults(content: dict[str, Any]) -> Iterator[str]:
+    """Find choices of the multiverse that the study does not have."""
+    group, asked = content["group"], content["group"]["multiverse"] or {}
+    own = group["outcome"].partition("/")[2]
+    known = {"fitter": fitters_of(content), "denominator": [own, *group["other_denominators"]]}
+    where = {"fitter": "fit.fitter", "denominator": "group.other_denominators"}
+    for axis, choices in known.items():
+        for name in asked.get(axis, []):
+            if name not in choices:
+                yield (
+                    f"group.multiverse.{axis} has {name!r}, which is not among {', '.join(choices)}; add it to "
+                    f"{where[axis]}, or take it out"
+                )
 
 
 def _outcome_faults(content: dict[str, Any]) -> Iterator[str]:

@@ -182,6 +182,8 @@ GROUP_ALWAYS = (
 )  # fmt: skip
 GROUP_COMPARING = ("contrasts", "sensitivity", "attenuation", "time_tests")
 """Tables that compare arms; while arms are masked there are none."""
+GROUP_MULTIVERSE = ("multiverse", "multiverse_test")
+"""Tables of a study that declares choices (group.multiverse), where arms are compared."""
 GROUP_SCORES = ("mood_scores",)
 GROUP_MOOD = ("mood", "link")
 """Tables of a study with a mood scale, always and where arms are compared."""
@@ -191,7 +193,8 @@ def group_tables(config: dict[str, Any]) -> list[str]:
     """Names of the tables of the group stage that a configuration gives, without suffix."""
     frozen, mood = config["study"]["freeze"], config["group"]["mood_scale"] is not None
     several = ["fitters"] if len(fitters_of(config)) > 1 else []
-    compared = [*(GROUP_COMPARING if frozen else ()), *(GROUP_MOOD if frozen and mood else ())]
+    declared = GROUP_MULTIVERSE if config["group"].get("multiverse") is not None else ()
+    compared = [*GROUP_COMPARING, *(GROUP_MOOD if mood else ()), *declared] if frozen else []
     return [*GROUP_ALWAYS, *several, *(GROUP_SCORES if mood else ()), *compared]
 
 
@@ -208,6 +211,7 @@ FIGURES = {
     "flow": "Flow of participants, sessions and blocks",
     "availability": "Data at hand",
     "sensitivity": "Primary contrast and sensitivity analyses",
+    "multiverse": "Primary contrast under every declared choice",
     "contrasts": "Contrasts of all outcomes, and in subgroups",
     "attenuation": "Attenuation of the response",
     "paired_change": "Change of each participant",

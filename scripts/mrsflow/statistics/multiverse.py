@@ -1,0 +1,170 @@
+"""Every combination of the choices that a study declares: an estimate of each, and one test of all together."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mrsflow.errors import InputError
+from mrsflow.files import checksum, digest_of
+from mrsflow.models import permutation
+from mrsflow.statistics.contrasts import Assigned, assigned, primary_row, session_test
+from mrsflow.statistics.outcomes import prepare
+from mrsflow.statistics.plan import Plan
+from mrsflow.statistics.results import Result, complete_row, estimated
+from mrsflow.study.config import fitters_of
+from mrsflow.study.layout import FIT, FIT_QUALITY
+
+if TYPE_CHECKING:
+    from mrsflow.study.cohort import SessionFiles
+    from mrsflow.study.trial import TrialData
+
+AXES = ("fitter", "denominator", "doubtful", "warned", "excluded", "summary", "estimand")
+"""Choices in the order in which tables and figure show them."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One way through the choices: a value for each of `AXES`."""
+
+    fitter: str
+    denominator: str
+    doubtful: str
+    warned: str
+    excluded: str
+    summary: str
+    estimand: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """A row of ``multiverse_test``; its fields are columns of ``tables.yaml``."""
+
+    statistic: str
+    contrast: str
+    value: float = np.nan
+    p: float = np.nan
+    n_paths: int = 0
+    n_estimated: int = 0
+    draws: str = ""
+    seed: int | None = None
+    remark: str = ""
+
+
+def paths_of(config: dict[str, Any]) -> list[Choices]:
+    """Every combination of the declared choices; of an axis that is not declared the study's own choice."""
+    asked = config["group"]["multiverse"]
+    own = {
+        "fitter": fitters_of(config)[0], "denominator": config["group"]["outcome"].partition("/")[2],
+        "doubtful": "kept", "warned": "kept", "excluded": "left out", "summary": "mean",
+        "estimand": config["group"]["estimand"],
+    }  # fmt: skip
+    return [Choices(*choices) for choices in product(*(asked.get(axis, [own[axis]]) for axis in AXES))]
+
+
+def multiverse(
+    trials: Mapping[str, "TrialData"], plan: Plan, located: Mapping[str, Sequence["SessionFiles"]]
+) -> tuple[list[dict[str, Any]], list[Joint]]:
+    """Estimate every path and test them together.
+
+    Parameters
+    ----------
+    trials, located : mapping of str
+        The trial and its files by fitter.
+    plan : Plan
+
+    Returns
+    -------
+    paths : list of dict
+        Rows of ``multiverse``: the choices, the row of the primary analysis under them, ``inputs`` (digest of the
+        tables it was made from) and the t of the session means that enters the joint test.
+    tests : list of Joint
+    """
+    config = next(iter(trials.values())).config
+    inputs = {name: inputs_of(files) for name, files in located.items()}
+    rows, ready = [], []
+    for path in paths_of(config):
+        result, own = _one(trials[path.fitter], plan, path)
+        made_of = digest_of([inputs[path.fitter], asdict(path)])
+        more = {"path": len(rows) + 1, "model": result.model, "estimand": result.estimand or path.estimand}
+        rows.append(asdict(result) | asdict(path) | more | {"inputs": made_of})
+        ready += [own] if own is not None else []
+    return rows, _joint(plan, ready, len(rows))
+
+
+def inputs_of(located: Sequence["SessionFiles"]) -> str:
+    """Digest of the tables of the fits of all sessions."""
+    paths: Iterator[Path] = (p for item in located for ending in (FIT, FIT_QUALITY) for p in item.paths[ending])
+    return digest_of({path.name: checksum(path) for path in paths})
+
+
+def chosen_blocks(trial: "TrialData", path: Choices) -> "TrialData":
+    """Exclude the blocks that a path leaves out, and no others."""
+    blocks = trial.blocks
+    kinds = {
+        "doubtful": blocks["fit_status"] == "doubtful",
+        "warned": blocks["warned"] & ~blocks["excluded"],
+        "excluded": blocks["excluded"],
+    }
+    gone = np.zeros(len(blocks), bool)
+    for kind, mask in kinds.items():
+        gone |= mask.to_numpy(bool) & (getattr(path, kind) == "left out")
+    group = trial.config["group"] | {"estimand": path.estimand}
+    return replace(trial, blocks=blocks.assign(excluded=gone), config=trial.config | {"group": group})
+
+
+def _one(trial: "TrialData", plan: Plan, path: Choices) -> tuple[Result, Assigned | None]:
+    """Estimate one path; what cannot be done is a row that says why."""
+    numerator = plan.outcome.partition("/")[0]
+    own = replace(plan, outcome=f"{numerator}/{path.denominator}" if path.denominator else numerator)
+    contrast = plan.contrasts[0]
+    ready: list[Assigned] = []
+
+    def make() -> list[Result]:
+        rows = prepare(chosen_blocks(trial, path), own.outcome, summary=path.summary)
+        row = session_test(own, rows, contrast) if path.summary == "huber" else primary_row(own, rows, contrast, "")
+        ready.append(assigned(own, rows, contrast))
+        return [complete_row(replace(row, analysis="multiverse"), rows, own)]
+
+    (row,) = estimated(make, Result(analysis="multiverse", contrast=contrast.name, outcome=own.outcome))
+    return row, ready[0] if ready and np.isfinite(row.estimate) else None
+
+
+def _joint(plan: Plan, ready: list[Assigned], n_paths: int) -> list[Joint]:
+    """Randomise conditions again, in all paths alike, and see how they come out as a whole."""
+    contrast = plan.contrasts[0].name
+    named = ("median of t over paths", "share of paths with p < 0.05 in the direction of the median")
+    known = {"contrast": contrast, "n_paths": n_paths, "n_estimated": len(ready), "seed": plan.seed}
+    try:
+        if not ready:
+            raise InputError("no path could be estimated")
+        people, labels = _everyone(ready)
+        orders, exact = permutation.assignments(labels, plan.draws, plan.seed)
+        place = {name: k for k, name in enumerate(people)}
+        found = []
+        for own in ready:
+            members = [place[name] for name in dict.fromkeys(own.participant)]
+            found.append(permutation.drawn_t(
+                own.y, own.fixed, labels, own.participant, own.levels, own.treated, orders, members
+            ))  # fmt: skip
+    except InputError as error:
+        return [Joint(statistic=name, **known, remark=f"not tested: {error}") for name in named]
+    observed, drawn, df = zip(*found, strict=True)
+    test = permutation.joint_test(observed, np.column_stack(drawn), df, exact)
+    how = f"all {len(orders)} assignments" if exact else f"{len(orders)} random assignments"
+    values = ((test.median_t, test.median_p), (test.share, test.share_p))
+    return [Joint(statistic=s, value=v, p=p, draws=how, **known) for s, (v, p) in zip(named, values, strict=True)]
+
+
+def _everyone(ready: list[Assigned]) -> tuple[list[str], np.ndarray]:
+    """Participants of any path, and their conditions in order of visit; both are the same in every path."""
+    labels: dict[str, tuple] = {}
+    for own in ready:
+        for name, row in zip(dict.fromkeys(own.participant), own.labels, strict=True):
+            if labels.setdefault(name, tuple(row)) != tuple(row):
+                raise InputError(f"{name} has other visits in other paths")
+    people = sorted(labels)
+    return people, np.array([labels[name] for name in people], dtype=object)

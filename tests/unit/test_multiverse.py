@@ -1,0 +1,165 @@
+"""The multiverse: joint test against naive sums and under the null, and the group stage of a trial with 64 paths."""
+
+import json
+from types import SimpleNamespace
+
+import fitted_trial
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from mrsflow.errors import InputError
+from mrsflow.files import read_table
+from mrsflow.models import permutation
+from mrsflow.reporting import figures_multiverse
+from mrsflow.statistics import group, multiverse
+from mrsflow.study import config
+
+N, PATHS = 14, 3
+LEVELS = ("a", "b")
+
+
+def assigned_t(draws: int, effect: float = 0.0) -> tuple[np.ndarray, np.ndarray, int]:
+    """t of every path as observed and for drawn assignments, of a crossover with noise that paths share."""
+    rng = np.random.default_rng(8)
+    labels = np.array([LEVELS, LEVELS[::-1]] * (N // 2))
+    shared = rng.normal(size=(N, 2)) + effect * (labels == "b")
+    visit = np.tile([0.0, 1.0], N)[:, np.newaxis]
+    people = np.repeat(np.arange(N), 2)
+    orders, _ = permutation.assignments(labels, draws, 1)
+    values = (shared + 0.5 * rng.normal(size=(PATHS, N, 2))).reshape(PATHS, -1)
+    found = [permutation.drawn_t(y, visit, labels, people, LEVELS, "b", orders) for y in values]
+    observed, t, df = zip(*found, strict=True)
+    return np.array(observed), np.column_stack(t), df[0]
+
+
+def test_the_joint_test_holds_its_level_over_2000_labellings():
+    """Of all 3432 assignments of 14 participants: each of 2000 in the place of the observed one."""
+    _, t, df = assigned_t(4000)
+    assert len(t) == 3432
+    labellings = np.random.default_rng(0).permutation(t)[:2000]
+    p = np.array([permutation.joint_test(own, t, [df] * PATHS, exact=True)[1::2] for own in labellings])
+    assert ((p < 0.05).mean(axis=0) > 0.03).all()
+    assert ((p < 0.05).mean(axis=0) < 0.065).all()
+
+
+def test_an_effect_in_all_paths_is_found():
+    observed, t, df = assigned_t(999, effect=2.0)
+    found = permutation.joint_test(observed, t, [df] * PATHS, exact=False)
+    assert found.median_p < 0.01
+    assert found.share_p < 0.01
+    assert found.share == 1.0
+
+
+def test_statistics_are_those_of_naive_counts():
+    observed, drawn = np.array([-3.0, -2.5, 0.1]), np.array([[2.6, 2.7, 2.8], [0.1, 0.2, 0.3], [-4.0, -0.1, -3.0]])
+    found = permutation.joint_test(observed, drawn, [10, 10, 10], exact=False)
+    assert found.median_t == -2.5
+    assert found.median_p == pytest.approx((1 + 2) / 4)  # 2.7 and 3.0
+    assert found.share == pytest.approx(2 / 3)
+    assert found.share_p == pytest.approx((1 + 2) / 4)  # all three; two, with the larger mean of abs(t)
+
+
+def test_a_participant_without_values_in_a_path_keeps_the_labels_of_the_others():
+    """The same draws as for the smaller trial alone, whose labels are those of the members."""
+    rng = np.random.default_rng(4)
+    labels = np.array([LEVELS, LEVELS[::-1]] * 3)
+    y, visit = rng.normal(size=(6, 2)), np.tile([0.0, 1.0], 6)[:, np.newaxis]
+    members = np.array([0, 1, 3, 4])
+    orders = np.array([[1, 0, 2, 3, 5, 4], [0, 1, 2, 3, 4, 5]])
+    _, t, _ = permutation.drawn_t(
+        y[members].ravel(), visit[:8], labels, np.repeat(members, 2), LEVELS, "b", orders, members
+    )
+    for order, found in zip(orders, t, strict=True):
+        sign = np.where(labels[order[members]][:, 0] == "a", 1, -1)  # b - a of each is y2 - y1 for order ab
+        d = (y[members][:, 1] - y[members][:, 0]) * sign
+        x = np.column_stack([np.ones(4), sign])
+        beta, rss = np.linalg.lstsq(x, d, rcond=None)[:2]
+        se = np.sqrt(rss[0] / 2 * np.linalg.inv(x.T @ x)[0, 0])
+        assert found == pytest.approx(beta[0] / se)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A trial of two fitters, the second of which finds 1.1 times of every ratio; some blocks are doubtful."""
+    declared = {
+        "fitter": ["mrsflow", "lcmodel"], "denominator": ["tNAA", "tCr"], "doubtful": ["kept", "left out"],
+        "warned": ["kept", "left out"], "excluded": ["left out", "kept"], "summary": ["mean", "huber"],
+    }  # fmt: skip
+    settings = {"draws": 199, "mood_scale": None, "multiverse": declared, "secondary": []}
+    made = fitted_trial.write(tmp_path_factory.mktemp("trial"), n=8, group=settings)
+    content = yaml.safe_load(made.config.read_text()) | {"fit": {"fitter": ["mrsflow", "lcmodel"]}}
+    made.config.write_text(yaml.safe_dump(content))
+    for k, record in enumerate(sorted((made.output / "status" / "fit").glob("*.json"))):
+        known = json.loads(record.read_text())
+        for name in list(known["outputs"]):
+            table = pd.read_csv(made.output / name, sep="\t", dtype=str)
+            if "constraints" in table and k % 3 == 0:
+                table.loc[2, "status"] = "doubtful"
+                table.loc[3, "snr"] = "12"  # warned
+                table.to_csv(made.output / name, sep="\t", index=False, na_rep="n/a")
+            for ratio in {"per_tnaa", "per_tcr"} & set(table):
+                table[ratio] = 1.1 * table[ratio].astype(float)
+            path = made.output / name.replace("desc-blocks", "desc-lcmodel")
+            table.to_csv(path, sep="\t", index=False, na_rep="n/a")
+            known["outputs"][str(path.relative_to(made.output))] = "0"
+        record.write_text(json.dumps(known))
+    group.run(config.load(str(made.config)))
+    return made
+
+
+def test_every_combination_is_a_row_that_names_its_inputs(made):
+    table = read_table(made.output / "group" / "multiverse.tsv")
+    assert len(table) == 64
+    assert table["inputs"].nunique() == 64
+    assert not table.duplicated(["fitter", "denominator", "doubtful", "warned", "excluded", "summary"]).any()
+    own = table.iloc[0]
+    primary = read_table(made.output / "group" / "contrasts.tsv").iloc[0]
+    assert (own["estimate"], own["p"]) == pytest.approx((primary["estimate"], primary["p"]), rel=1e-9)
+    ours, theirs = (table[table["fitter"] == name]["estimate"].to_numpy() for name in ("mrsflow", "lcmodel"))
+    np.testing.assert_allclose(theirs, 1.1 * ours, rtol=1e-5)
+    without = table[(table["doubtful"] == "left out") & (table["fitter"] == "mrsflow")].iloc[0]
+    sensitivity = read_table(made.output / "group" / "sensitivity.tsv").set_index("analysis")
+    assert without["estimate"] == pytest.approx(sensitivity.loc["without doubtful fits", "estimate"], rel=1e-9)
+    assert without["n_blocks"] < own["n_blocks"]
+
+
+def test_all_paths_are_tested_together(made):
+    tests = read_table(made.output / "group" / "multiverse_test.tsv")
+    assert tests["n_paths"].tolist() == tests["n_estimated"].tolist() == [64, 64]
+    assert ((tests["p"] > 0) & (tests["p"] <= 1)).all()
+    assert tests["draws"].str.contains("70 assignments").all()  # all of 8 participants in two sequences
+
+
+def test_a_choice_that_the_study_does_not_have_is_named(made):
+    content = yaml.safe_load(made.config.read_text())
+    content["group"]["multiverse"] = {"fitter": ["fsl_mrs"], "denominator": ["NAA"]}
+    faults = []
+    config.checked(content, "config", faults)
+    assert any("group.multiverse.fitter has 'fsl_mrs', which is not among mrsflow, lcmodel" in said for said in faults)
+    assert any("group.multiverse.denominator has 'NAA'" in said for said in faults)
+    content["group"]["multiverse"] = {"doubtful": ["left_out"]}
+    with pytest.raises(InputError, match="left_out"):
+        config.checked(content)
+
+
+def test_the_figure_shows_paths_in_order_and_the_choices_along_which_they_differ(made):
+    tables = {name: read_table(made.output / "group" / f"{name}.tsv") for name in ("multiverse", "multiverse_test")}
+    above, below = figures_multiverse.multiverse(SimpleNamespace(tables=tables)).axes
+    drawn = np.sort(np.concatenate([line.get_ydata() for line in above.lines if line.get_marker() == "o"]))
+    np.testing.assert_allclose(drawn, np.sort(tables["multiverse"]["percent_of_baseline"]))
+    named = [label.get_text() for label in below.get_yticklabels()]
+    assert named[:4] == ["fitter: mrsflow", "fitter: lcmodel", "denominator: tNAA", "denominator: tCr"]
+    assert not any(name.startswith("estimand") for name in named)
+    order = tables["multiverse"].sort_values("percent_of_baseline", kind="stable")["fitter"].to_numpy()
+    np.testing.assert_array_equal(below.lines[0].get_xdata(), np.flatnonzero(order == "mrsflow"))
+    assert "joint tests" in above.get_title()
+    assert figures_multiverse.multiverse(SimpleNamespace(tables={})) is None
+
+
+def test_an_axis_that_is_left_out_takes_the_choice_of_the_study(made):
+    settings = config.load(str(made.config))
+    settings["group"]["multiverse"] = {"warned": ["kept", "left out"]}
+    assert [path.warned for path in multiverse.paths_of(settings)] == ["kept", "left out"]
+    assert {path.fitter for path in multiverse.paths_of(settings)} == {"mrsflow"}

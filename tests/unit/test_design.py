@@ -94,8 +94,8 @@ def test_an_event_without_a_table_is_time_zero_and_runs_share_their_events(tmp_p
         rows = f"onset\tduration\ttrial_type\n{300 - start}\t2400\tinfusion\n{10.0}\tn/a\tcue\n"
         (tmp_path / f"{name}_events.tsv").write_text(rows)
     table = events_of(sorted(tmp_path.iterdir()), "infusion")
-    assert table["trial_type"].tolist() == ["cue", "infusion", "cue"]
-    np.testing.assert_allclose(table["onset_s"], [-290, 0, 610])
+    assert table["trial_type"].tolist() == ["start", "cue", "infusion", "cue"]
+    np.testing.assert_allclose(table["onset_s"], [-300, -290, 0, 610])
 
 
 def test_values_of_a_file_go_by_block_or_by_time(tmp_path):

@@ -170,5 +170,6 @@ def test_a_course_that_does_not_fit_says_so_and_the_free_course_has_its_outcomes
 
 def test_an_event_that_a_session_does_not_have_is_named(blocks):
     fit = {"model": "dynamic", "regressors": {"dose": {"kind": "block", "event": "dose"}}}
-    with pytest.raises(InputError, match=r"fit\.regressors\.dose: sub-1_ses-1 has no event 'dose'; it has infusion"):
+    said = r"fit\.regressors\.dose: sub-1_ses-1 has no event 'dose'; it has infusion, start"
+    with pytest.raises(InputError, match=said):
         fitted_terms(blocks, fit)

@@ -7,6 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from mrsflow.errors import InputError
+from mrsflow.fitting.course import lack_of_fit
 from mrsflow.fitting.pharmacokinetics import PUBLISHED, Dose, concentration, mean_concentration, through_samples
 
 INFUSION = [Dose(0.0, 40.0, 35.0)]
@@ -85,6 +86,19 @@ def test_two_samples_tell_the_clearance_alone():
     found = through_samples(usual, INFUSION, [60.0, 180.0], concentration(truth, INFUSION, [60.0, 180.0]))
     assert found.volume_l == usual.volume_l
     assert found.clearance_l_per_min == pytest.approx(truth.clearance_l_per_min, rel=1e-4)
+
+
+def test_wrong_constants_are_seen_as_lack_of_fit():
+    """Glx rises by 10 % at the peak with the concentration of one set; blocks are wrong by 1.5 %."""
+    onset, length, p = np.arange(-10.0, 70.0, 8.0), np.full(10, 8.0), {}
+    courses = {name: mean_concentration(known.of(70.0), INFUSION, onset, length) for name, known in PUBLISHED.items()}
+    truth = 1 + 0.1 * courses["domino1984"] / courses["domino1984"].max()
+    for name, values in courses.items():
+        design, seen = np.column_stack([np.ones(10), values]), np.random.default_rng(4)
+        found = [lack_of_fit(truth + 0.015 * seen.normal(size=10), 0.015**2 * np.eye(10), design).p for _ in range(40)]
+        p[name] = np.mean(np.array(found) < 0.05)
+    assert p["domino1984"] < 0.2
+    assert p["clements1981"] > 0.8
 
 
 @pytest.mark.parametrize(

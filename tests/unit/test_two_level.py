@@ -73,6 +73,34 @@ def test_correlated_errors_count_as_a_whole():
     np.testing.assert_allclose(found.beta, expected, rtol=1e-8)
 
 
+def test_one_stage_with_all_blocks_says_the_same():
+    """All blocks in one likelihood, each session with a level of its own, and the responses with their errors."""
+    rng, n, shape = np.random.default_rng(9), 10, np.array([0.0, 0.0, 0.6, 0.9, 1.0])
+    terms, inside = np.column_stack([np.ones(5), shape]), []
+    x, response, groups = crossover(n, np.zeros(2 * n), 0.02, 0.015, seed=5, effect=0.03)
+    for k in range(2 * n):
+        root = 0.02 * rng.normal(size=(5, 7))
+        blocks = terms @ [1.3 + 0.1 * rng.normal(), response[k]] + root @ rng.normal(size=7)
+        inside.append((blocks, root @ root.T))
+    firsts = [np.linalg.inv(terms.T @ np.linalg.solve(c, terms)) for _, c in inside]
+    found = [f @ terms.T @ np.linalg.solve(c, y) for f, (y, c) in zip(firsts, inside, strict=True)]
+    fit = two_level.fit(x, np.array(found)[:, 1], np.array([f[1, 1] for f in firsts]), groups)
+    assert fit.residual_variance == 1  # or the blocks below would need the factor too
+    between = fit.variances[0] * (groups["participant"][:, np.newaxis] == groups["participant"])
+    between = between + fit.variances[1] * np.eye(2 * n)
+    v, all_x = np.kron(between, np.outer(shape, shape)), np.zeros((10 * n, 2 * n + 3))
+    for k, (_, c) in enumerate(inside):
+        own = slice(5 * k, 5 * k + 5)
+        v[own, own] += c
+        all_x[own, k] = 1.0
+        all_x[own, 2 * n :] = np.outer(shape, x[k])
+    y, inverse = np.concatenate([blocks for blocks, _ in inside]), np.linalg.inv(v)
+    covariance = np.linalg.inv(all_x.T @ inverse @ all_x)
+    beta = covariance @ all_x.T @ inverse @ y
+    np.testing.assert_allclose(fit.beta, beta[2 * n :], rtol=1e-6)
+    np.testing.assert_allclose(fit.covariance, covariance[2 * n :, 2 * n :], rtol=1e-6)
+
+
 def test_the_null_is_rejected_as_often_as_said():
     p = []
     for seed in range(300):

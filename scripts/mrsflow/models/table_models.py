@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mrsflow.errors import InputError
 from mrsflow.models import formula as formulas
-from mrsflow.models import mixed, reml
+from mrsflow.models import mixed, reml, two_level
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,6 +106,7 @@ def fit_table(
     references: dict[str, str] | None = None,
     weights: str | None = None,
     aliased: Literal["refuse", "leave out"] = "refuse",
+    errors: str | None = None,
 ) -> Model:
     """Fit a mixed model to a table.
 
@@ -120,6 +121,9 @@ def fit_table(
         Column of relative precisions.
     aliased : "refuse" or "leave out"
         What becomes of effects that are combinations of those before them (lme4 leaves them out).
+    errors : str, optional
+        Column of known variances of the rows' errors (`mrsflow.models.two_level`), of what the last random intercept is
+        of.
 
     Raises
     ------
@@ -133,6 +137,9 @@ def fit_table(
     if aliased == "leave out":
         design = design.keep(reml.independent(design.x))
     used = table.iloc[design.rows]
+    if errors is not None:
+        known = used[errors].to_numpy(float)
+        return Model(formula, two_level.fit(design.x, design.y, known, design.groups, design.names), design, used)
     precision = None if weights is None else used[weights].to_numpy(float)
     fit = mixed.fit(design.x, design.y, design.groups, design.names, precision)
     return Model(formula, fit, design, used)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsflow import files
-from mrsflow.statistics import clinical_course, multiplicity, supplement
+from mrsflow.statistics import clinical_course, multiplicity, supplement, term_outcomes
 from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Plan, formula, terms_of
 from mrsflow.study import covariates, quality_rules
@@ -63,6 +63,8 @@ def model_in_words(plan: Plan, rows: Rows) -> list[str]:
     else:
         terms = terms_of(plan, rows)
         text = [f"{formula(plan, rows)}; outcome: {value} of a block; restricted maximum likelihood, Kenward-Roger"]
+    if rows.known and plan.design != "parallel":
+        text.append("the variance of the error of each session's value is known from its fit, beside those between")
     if rows.sessions["visit"].nunique() > 1 and plan.visits:
         text.append("each visit is shown beside, Holm over the visits")
     if plan.carried:
@@ -99,7 +101,7 @@ def _families(
     """Give the primary contrasts, the clinical outcome, the secondary ones and the moderators."""
     group = trial.config["group"]
     mood = f"{group['mood_scale']} {group['mood_followup']} - {group['mood_baseline']}" if scored else None
-    secondary = [name for name in dict.fromkeys(group["secondary"]) if name != plan.outcome]
+    secondary = [name for name in dict.fromkeys(term_outcomes.secondary_of(group)) if name != plan.outcome]
     return names, mood, secondary, group["moderators"]
 
 

@@ -12,7 +12,7 @@ from mrsflow.errors import InputError
 from mrsflow.models import permutation, session_models
 from mrsflow.models.mixed import DfMethod, independent
 from mrsflow.models.table_models import Model, fit_table
-from mrsflow.statistics import design_checks
+from mrsflow.statistics import design_checks, term_outcomes
 from mrsflow.statistics.outcomes import by_participant
 from mrsflow.statistics.plan import Contrast, Plan, formula, references, replicated, terms_of
 from mrsflow.statistics.results import Result, complete_row, estimated, joined, model_row, session_row
@@ -36,7 +36,21 @@ def primary_model(
     """
     design_checks.check_comparison(plan, rows.sessions)
     design_checks.check_carried(plan, rows.sessions)
-    return fit_table(rows.blocks, formula(plan, rows, extra, session), references(plan, rows.blocks), weights)
+    text, levels = formula(plan, rows, extra, session), references(plan, rows.blocks)
+    if not rows.known:
+        return fit_table(rows.blocks, text, levels, weights)
+    if weights is not None:
+        raise InputError("the primary analysis weighs sessions by their errors already")
+    slope = float(rows.change or rows.adjusts)
+    for _ in range(term_outcomes.ROUNDS):
+        model = fit_table(
+            rows.blocks.assign(error=term_outcomes.errors_about(rows, slope)), text, levels, errors="error"
+        )
+        names = [name for name in ("bl_dev", "bl_mean") if name in model.fit.names]
+        if rows.change or not names:
+            break
+        slope = float(model.fit.beta[model.fit.names.index(names[0])])
+    return model
 
 
 def with_sizes(plan: Plan, rows: "Rows", contrast: Contrast, row: Result) -> Result:
@@ -67,9 +81,9 @@ def primary_row(
         if rows.sessions.duplicated("participant").any():
             return by_condition(plan, rows, contrast, analysis, extra)
         return session_test(plan, rows, contrast, analysis=analysis, extra=extra)
-    if plan.design == "single_arm" and not rows.change:
+    if plan.design == "single_arm" and not rows.change and not rows.known:
         raise InputError("there is no usable baseline, and a single arm is its change from it; name blocks.baseline")
-    if not rows.blocks.duplicated("participant").any():  # one value each: nothing is random
+    if not rows.known and not rows.blocks.duplicated("participant").any():  # one value each: nothing is random
         return session_test(plan, rows, contrast, analysis=analysis, extra=extra)
     model = primary_model(plan, rows, extra)
     return model_row(model, contrast.difference(model), analysis, contrast.name, remark=_at_zero(model))
@@ -144,7 +158,7 @@ def compare(plan: Plan, rows: "Rows", contrast: Contrast, all_analyses: bool = T
     def mixed(
         analysis: str, method: DfMethod = "kenward-roger", remark: str = "", session: bool = True
     ) -> list[Result]:
-        if not rows.blocks.duplicated("participant").any():
+        if not rows.known and not rows.blocks.duplicated("participant").any():
             return []
         model = primary_model(plan, rows, session=session)
         return [model_row(model, contrast.difference(model), analysis, contrast.name, method, remark=remark)]
@@ -158,8 +172,10 @@ def compare(plan: Plan, rows: "Rows", contrast: Contrast, all_analyses: bool = T
     found = estimated(primary, Result(analysis="primary", contrast=contrast.name))
     if all_analyses:
         if plan.design == "parallel":
-            remark = "assumes the same variance in every condition"
-            found += also(mixed, "equal variances", "kenward-roger", remark)
+            analysis, remark = "equal variances", "assumes the same variance in every condition"
+            if rows.known:
+                analysis, remark = "two-level", f"sessions weighed by the errors of their fits; {remark}"
+            found += also(mixed, analysis, "kenward-roger", remark)
             if plan.visits and rows.sessions.duplicated("participant").any():
                 found += also(classical, "participant means")
         else:
@@ -167,7 +183,7 @@ def compare(plan: Plan, rows: "Rows", contrast: Contrast, all_analyses: bool = T
             found += also(classical, "pair means")
         if contrast.weights:
             found += also(lambda _: [rerandomised(plan, rows, contrast)], "re-randomisation")
-        if plan.design == "crossover":
+        if plan.design == "crossover" and not rows.known:
             remark = "not a valid test where visits differ: participants' sessions are not told apart"
             found += also(mixed, "blocks treated as independent", "satterthwaite", remark, False)
         failed = Result(analysis="baseline by arm", contrast=contrast.name, estimand="baseline")
@@ -228,7 +244,7 @@ def baseline_row(plan: Plan, rows: "Rows", contrast: Contrast) -> list[Result]:
         row = session_test(plan, rows, contrast, y="bl", analysis="baseline by arm")
     else:
         blocks = sessions.assign(outcome=sessions["bl"], block="baseline", phase="baseline", onset_s=0.0)
-        own = replace(rows, blocks=blocks, sessions=sessions, adjusts=False, change=False)
+        own = replace(rows, blocks=blocks, sessions=sessions, adjusts=False, change=False, known=False)
         row = primary_row(plan, own, contrast, "baseline by arm")
     return [replace(row, estimand="baseline", remark="difference of the baselines, not of the response")]
 

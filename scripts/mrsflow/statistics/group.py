@@ -30,6 +30,7 @@ from mrsflow.statistics import (
     outcomes,
     participant_flow,
     supplement,
+    term_outcomes,
     timecourse,
     visits,
 )
@@ -40,6 +41,7 @@ from mrsflow.statistics.results import Attenuation, Result, complete_row, counts
 from mrsflow.study import cohort, covariates, layout, masking, quality_rules
 from mrsflow.study.config import fitters_of
 from mrsflow.study.estimand import in_words, phase_by_visit
+from mrsflow.study.regressors import FREE, split_outcome
 from mrsflow.study.study import Study, read_study
 from mrsflow.study.trial import TrialData, conditions_of, planned
 
@@ -132,6 +134,11 @@ def load(config: dict[str, Any], study: Study, located: list[cohort.SessionFiles
     blocks = blocks.assign(
         warned=index.isin(by.size().index), excluded=index.isin(reasons.index), reason=reasons.reindex(index).to_numpy()
     ).reset_index(drop=True)
+    if term := split_outcome(config["group"]["outcome"])[1]:
+        blocks = term_outcomes.blocks_of(config, located, blocks, outcome_names(config))
+        blocks = phase_by_visit(blocks, config["study"]["baseline_visits"])
+        if term in FREE:  # a change from the baseline already
+            config = config | {"group": config["group"] | {"estimand": "total"}}
     return TrialData(config, sessions, blocks, conditions_of(config)), verdicts
 
 
@@ -153,7 +160,7 @@ def design_of(config: dict[str, Any], study: Study, located: list[cohort.Session
 
 def blocks_of(config: dict[str, Any], located: list[cohort.SessionFiles]) -> pd.DataFrame:
     """One row per block with the outcomes of the configuration."""
-    wanted = outcome_names(config)
+    wanted = list(dict.fromkeys(split_outcome(name)[0] for name in outcome_names(config)))
     metabolites = {part for name in wanted for part in name.split("/")} - {"water"}
     columns = ("block", "phase", "onset_s", "duration_s", "spectrum", "metabolite", *cohort.MEASURES)
     fits = cohort.read_tables(located, layout.FIT, columns, metabolites)
@@ -163,6 +170,8 @@ def blocks_of(config: dict[str, Any], located: list[cohort.SessionFiles]) -> pd.
 def outcome_names(config: dict[str, Any]) -> list[str]:
     """Every outcome that the tables have: the primary one, its other denominators, the secondary ones."""
     group = config["group"]
+    if split_outcome(group["outcome"])[1]:
+        return term_outcomes.names_of(group)
     numerator, _, denominator = group["outcome"].partition("/")
     names = [group["outcome"], *(f"{numerator}/{d}" for d in group["other_denominators"]), *group["secondary"]]
     return list(dict.fromkeys([*names, *([denominator] if denominator not in ("", "water") else [])]))
@@ -197,7 +206,7 @@ def describe(
             everyone, rows, clinical.scores_before(config, everyone.sessions)
         ),
         "loss_by_condition": participant_flow.loss_by_condition(
-            everyone, plan, verdicts, len(config["blocks"]["bins"])
+            everyone, plan, verdicts, rows.n_planned or len(config["blocks"]["bins"])
         ),
         "reliability": pd.DataFrame(timecourse.reliability_rows(everyone, known)),
         "session_changes": outcomes.change_table(rows, clinical.mood_change(config, everyone.sessions)),
@@ -245,7 +254,7 @@ def analyse(
         sensitivity += sensitivity_set.sensitivity_rows(everyone, plan, rows, group["other_denominators"], refitted)
         sensitivity += carry_over.carry_over_rows(plan, rows)
     sensitivity += supplement.supplementary_rows(everyone, plan, rows, found[0])
-    found += secondary_rows(everyone, plan, group["secondary"])
+    found += secondary_rows(everyone, plan, term_outcomes.secondary_of(group))
     found += moderators.moderator_rows(plan, rows, group["moderators"])
     tables: Tables = {}
     attenuated = clinical.attenuation_rows(plan, rows, plan.outcome, group["control"])
@@ -280,7 +289,7 @@ def primary_rows(plan: Plan, rows: Rows, all_blocks: pd.DataFrame) -> tuple[list
     family = multiplicity.primary_family([own[0] for own in made])
     found = [row for first, own in zip(family, made, strict=True) for row in (first, *own[1:])]
     found += [row for contrast in plan.contrasts for row in visits.visit_rows(plan, rows, contrast)]
-    if plan.design != "crossover":
+    if plan.design != "crossover" or rows.known:
         return found, family
     failed = Result(analysis="blocks treated as independent (condition x time)", contrast=plan.contrasts[0].name)
     more = estimated(lambda: [contrasts.participant_only_time(plan, all_blocks)], failed)

@@ -47,6 +47,9 @@ class Rows:
         Whether models adjust for the baseline.
     estimand : str
         Name of what is estimated.
+    known : bool
+        Whether the values are terms of fits with errors that are known: then `blocks` have ``sd``, ``error_r`` (the
+        correlation with the error of the baseline) and ``bl_sd``.
     """
 
     blocks: "pd.DataFrame"
@@ -58,6 +61,12 @@ class Rows:
     adjusts: bool = True
     estimand: str = ""
     warnings: tuple[str, ...] = ()
+    known: bool = False
+
+    @property
+    def n_planned(self) -> int:
+        """Values that a session is to have where they are terms of its fit; 0 where they are blocks."""
+        return (1 + self.has_baseline) * self.known
 
     @property
     def notes(self) -> list[str]:
@@ -98,7 +107,8 @@ def prepare(trial: "TrialData", outcome: str, summary: Summary = "mean", exclude
         raise InputError(f"the outcome {outcome} is not in the fits (or n/a throughout); choose another group.outcome")
     every, estimand = trial.blocks, trial.estimand
     usable = every[outcome].notna() & (excluded | ~every["excluded"])
-    used = every[usable].rename(columns={outcome: "outcome", f"{outcome} sd": "sd"})
+    used = every[usable].rename(columns={outcome: "outcome", f"{outcome} sd": "sd", f"{outcome} r": "error_r"})
+    known = "error_r" in used
     keys = ["participant", "session"]
     if "dose_s" in trial.sessions:
         rest = baseline_rows(estimand, used, trial.sessions.set_index("key")["dose_s"])
@@ -119,6 +129,8 @@ def prepare(trial: "TrialData", outcome: str, summary: Summary = "mean", exclude
     sessions["change"] = sessions["y"] - sessions["bl"]
     carried = [c for c in sessions.columns if c not in {*used.columns, "y", "change"}]
     blocks = used[late].merge(sessions[[*keys, *carried]], on=keys).reset_index(drop=True)
+    if known:
+        blocks = blocks.merge(used[rest].groupby(keys)["sd"].mean().rename("bl_sd").reset_index(), on=keys, how="left")
     if estimand.change and len(bl):
         blocks["outcome"] = blocks["outcome"] - blocks["bl"]
     own = sessions
@@ -128,7 +140,7 @@ def prepare(trial: "TrialData", outcome: str, summary: Summary = "mean", exclude
     return Rows(
         blocks, sessions, int((every["phase"] != "baseline").sum() - len(blocks)), float(base), left_out,
         estimand.change and len(bl) > 0, estimand.adjusted and len(bl) > 0, TITLES[estimand.kind],
-        tuple(estimand.notes),
+        tuple(estimand.notes), known,
     )  # fmt: skip
 
 

@@ -167,7 +167,7 @@ def terms_of(plan: Plan, rows: "Rows", extra: Iterable[str] = (), session: bool 
     if session and plan.design == "crossover" and replicated(blocks):
         terms.append("(1|participant:condition)")
     keys = ["participant", "session"]
-    if session and several_sessions(blocks) and blocks.duplicated(keys).any():
+    if session and several_sessions(blocks) and (rows.known or blocks.duplicated(keys).any()):
         terms.append("(1|participant:session)")
     return terms
 

@@ -194,7 +194,7 @@ def model_row(
     **more: Any,
 ) -> Result:
     """Make the row of a test in a mixed model, with further cells."""
-    fit = model.fit
+    fit, table = model.fit, model.table
     sd = dict(zip(fit.groups, np.sqrt(fit.variances), strict=True))
     return Result(
         analysis=analysis,
@@ -202,7 +202,7 @@ def model_row(
         terms=model.terms,
         columns=model.columns,
         contrast=contrast,
-        **counts(model.table),
+        **counts(table),
         n_missing=model.design.n_dropped,
         random=" + ".join(f"(1|{name})" for name in fit.groups),
         df_method=method,
@@ -210,7 +210,7 @@ def model_row(
         converged=bool(fit.converged),
         sd_participant=sd.get("participant", np.nan),
         sd_session=sd.get("participant:session", np.nan),
-        sd_residual=float(np.sqrt(fit.residual_variance)),
+        sd_residual=float(np.sqrt(fit.residual_variance * (table["error"].mean() if "error" in table else 1.0))),
         **numbers(model.test(weights, method)),
         **more,
     )

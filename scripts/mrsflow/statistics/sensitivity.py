@@ -14,6 +14,7 @@ from mrsflow.statistics.contrasts import primary_model, primary_row, session_tes
 from mrsflow.statistics.outcomes import Rows, add_baseline, prepare
 from mrsflow.statistics.plan import Contrast, Plan
 from mrsflow.statistics.results import Result, complete_row, estimated, joined, model_row
+from mrsflow.study.regressors import split_outcome
 
 if TYPE_CHECKING:
     from mrsflow.study.trial import TrialData
@@ -34,8 +35,9 @@ def sensitivity_rows(
     `refitted`, the same trial by fitters beside the first.
     """
     contrast = plan.contrasts[0]
-    numerator = plan.outcome.partition("/")[0]
-    other = [f"{numerator}/{d}" for d in denominators if f"{numerator}/{d}" != plan.outcome]
+    ratio, term = split_outcome(plan.outcome)
+    numerator, suffix = ratio.partition("/")[0], f": {term}" * bool(term)
+    other = {d: f"{numerator}/{d}{suffix}" for d in denominators if f"{numerator}/{d}" != ratio}
 
     def refit(excluded: bool = False, warned: bool = True, outcome: str = plan.outcome) -> tuple[Rows, list[Result]]:
         own = trial if warned else trial.leave_out(trial.blocks["warned"])
@@ -54,7 +56,7 @@ def sensitivity_rows(
         "QC-passed only": lambda: refit(warned=False),
         "without doubtful fits": lambda: _without_doubtful(trial, plan, rows, contrast),
         "linewidth-matched" if matched else "linewidth as covariate": lambda: _linewidth(matched, plan, rows, contrast),
-        **{f"denominator {n.partition('/')[2]}": lambda n=n: refit(outcome=n) for n in other},
+        **{f"denominator {d}": lambda n=n: refit(outcome=n) for d, n in other.items()},
         **{f"fitter {n}": lambda t=t: _refit(plan, prepare(t, plan.outcome), contrast) for n, t in refitted.items()},
         **(crossed if plan.design == "crossover" else {"HC3 standard error": one(_hc3)}),
         "change score": one(_change),
@@ -67,7 +69,7 @@ def sensitivity_rows(
         "with site": one(_with_factor, "site"),
         "with vendor": one(_with_factor, "vendor"),
     }
-    named = {f"denominator {n.partition('/')[2]}": n for n in other}
+    named = {f"denominator {d}": n for d, n in other.items()}
     found = []
     for analysis, make in set_up.items():
         found += _named(analysis, replace(plan, outcome=named.get(analysis, plan.outcome)), contrast, make)
@@ -184,7 +186,7 @@ def _log(plan: Plan, rows: Rows, contrast: Contrast) -> tuple[Rows, list[Result]
     blocks = rows.blocks.drop(columns=covariates).assign(outcome=logs).merge(sessions[[*keys, *covariates]], on=keys)
     if rows.change:
         blocks["outcome"] -= blocks["bl"]
-    own = replace(rows, blocks=blocks, sessions=sessions, baseline=1.0)
+    own = replace(rows, blocks=blocks, sessions=sessions, baseline=1.0, known=False)
     row = _refit(plan, own, contrast)[1][0]
     response = "log(outcome)" if row.response == "outcome" else f"{row.response} of logarithms"
     remark = joined("estimate is a difference of logarithms", row.remark)
@@ -221,7 +223,7 @@ def _without_each(
     plan: Plan, rows: Rows, contrast: Contrast, names: list[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Estimate and p of the primary analysis without each participant; mixed models all at once."""
-    if plan.design == "parallel" or not rows.blocks.duplicated("participant").any():
+    if plan.design == "parallel" or rows.known or not rows.blocks.duplicated("participant").any():
         found = []
         for name in names:
             sessions = rows.sessions[rows.sessions["participant"] != name].reset_index(drop=True)

@@ -12,7 +12,16 @@ import numpy as np
 from mrsflow import files, result_tables
 from mrsflow.errors import InputError
 from mrsflow.study import layout, records
-from mrsflow.study.layout import BLOCK_QUALITY, FIT, FIT_QUALITY, SESSION_QUALITY, SIDECAR, STAGES, SessionKey
+from mrsflow.study.layout import (
+    BLOCK_QUALITY,
+    FIT,
+    FIT_QUALITY,
+    FIT_TERMS,
+    SESSION_QUALITY,
+    SIDECAR,
+    STAGES,
+    SessionKey,
+)
 from mrsflow.study.study import NO_SPECTRA
 
 if TYPE_CHECKING:
@@ -24,6 +33,13 @@ BATCH = 500  # sessions parsed together
 KINDS = {"text": "str", "flag": "str", "whole": "float64", "number": "float64"}
 COLUMN_OF = {"tCr": "per_tcr", "tNAA": "per_tnaa", "water": "molar_mM"}
 SD_OF = {"tCr": "per_tcr_sd", "tNAA": "per_tnaa_sd", "water": "molar_sd"}
+TERM_COLUMNS = {
+    "": ("estimate", "sd", "correlation"),
+    "tCr": ("per_tcr", "per_tcr_sd", "per_tcr_correlation"),
+    "tNAA": ("per_tnaa", "per_tnaa_sd", "per_tnaa_correlation"),
+    "water": ("molar_mM", "molar_sd", "molar_correlation"),
+}
+"""Columns of a term by denominator: its value, SD, and the correlation of its error with that of the level."""
 MEASURES = ("amplitude", "sd", "sd_percent", *COLUMN_OF.values(), *SD_OF.values())
 
 
@@ -117,7 +133,10 @@ def locate(output: Path, keys: list[str], fitter: str | None = None) -> list[Ses
     found = []
     for key in keys:
         paths: dict[str, list[Path]] = {}
-        for stage, endings in (("fit", (FIT, FIT_QUALITY)), ("preprocess", (BLOCK_QUALITY, SESSION_QUALITY, SIDECAR))):
+        for stage, endings in (
+            ("fit", (FIT, FIT_QUALITY, FIT_TERMS)),
+            ("preprocess", (BLOCK_QUALITY, SESSION_QUALITY, SIDECAR)),
+        ):
             try:
                 outputs = records.outputs_of(output, stage, key)
             except records.Skipped as error:
@@ -125,7 +144,7 @@ def locate(output: Path, keys: list[str], fitter: str | None = None) -> list[Ses
             for ending in endings:
                 named = layout.of_fitter(ending, fitter) if stage == "fit" else ending
                 paths[ending] = [p for p in outputs if p.name.endswith(named)]
-                if not paths[ending] and ending != SIDECAR:
+                if not paths[ending] and ending not in (SIDECAR, FIT_TERMS):
                     raise InputError(f"{key}: stage {stage} left no {named}; run it again")
         found.append(SessionFiles(key, paths))
     return found

@@ -11,6 +11,7 @@ from typing import Any
 
 from mrsflow.errors import InputError
 from mrsflow.files import workflow_folder
+from mrsflow.study import regressors
 
 SCHEMAS = workflow_folder() / "config/schemas"
 MACROMOLECULES = ("default", "none", "measured", "cohort", None)
@@ -195,6 +196,7 @@ def _own_faults(content: dict[str, Any], faulty: set[str]) -> Iterator[str]:
         (_question_faults, {"study", "group", "blocks"}),
         (_outcome_faults, {"group", "fit", "protocols"}),
         (_multiverse_faults, {"group", "fit"}),
+        (regressors.term_faults, {"group", "fit", "blocks"}),
     ):
         if not sections & faulty:
             yield from check_of(content)
@@ -237,8 +239,6 @@ def _range_faults(content: dict[str, Any]) -> Iterator[str]:
 
 
 def _course_faults(content: dict[str, Any]) -> Iterator[str]:
-    from mrsflow.study import regressors
-
     yield from regressors.faults(content["fit"], bool(content["inputs"]["bids"]))
 
 
@@ -344,7 +344,7 @@ def _outcome_faults(content: dict[str, Any]) -> Iterator[str]:
     asked = [("group.outcome", group["outcome"]), *(("group.secondary", name) for name in group["secondary"])]
     asked += [("group.other_denominators", f"/{name}") for name in group["other_denominators"]]
     for key, outcome in asked:
-        numerator, _, denominator = outcome.partition("/")
+        numerator, _, denominator = regressors.split_outcome(outcome)[0].partition("/")
         parts = [numerator] * (not outcome.startswith("/")) + [denominator] * (denominator not in ("", "water"))
         for name in parts:
             if name not in known and not name.startswith(("MM", "Lip")):

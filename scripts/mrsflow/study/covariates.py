@@ -18,7 +18,7 @@ RESERVED = {
         "key", "line", "condition", "block", "phase", "time", "outcome", "sd", "y", "bl", "bl_dev", "bl_mean",
         "change", "spectrum", "onset_s", "duration_s", "linewidth_hz", "snr", "fit_status", "fit_reason", "excluded",
         "warned", "reason", "dose_s", "crlb_weight", "lost", "value", "glx", "glx_within", "glx_between",
-        "score_before", "score_after",
+        "score_before", "score_after", "bl_sd", "error", "error_r",
     ), "is a name that the models use"),
 }  # fmt: skip
 """Names that a covariate or moderator cannot have, and why."""

@@ -25,8 +25,54 @@ POSSIBLE: dict[str, tuple[str, ...]] = {
     "pharmacokinetic": (*OF_EVENTS, "dose_mg_per_kg", "dose_mg", "weight", "samples", "ke0_per_min"),
 }
 """Further keys that each may have."""
+FREE = ("auc", "peak", "time_to_peak")
+"""Terms that are read from blocks with free amplitudes."""
 GIVEN_EVENTS = ("infusion", "dose", "start")
 """Events that the tables of a study without an events table give."""
+
+
+def split_outcome(outcome: str) -> tuple[str, str]:
+    """Split an outcome into metabolite or ratio, and the term that it is of, empty where it is of blocks.
+
+    >>> split_outcome("Glx/tNAA: infusion"), split_outcome("Glx/tNAA")
+    (('Glx/tNAA', 'infusion'), ('Glx/tNAA', ''))
+    """
+    ratio, _, term = outcome.partition(":")
+    return ratio.strip(), term.strip()
+
+
+def terms_of(fit: dict[str, Any]) -> list[str]:
+    """Terms that the fit of a session has by its section of the configuration."""
+    if fit["model"] != "dynamic":
+        return list(FREE)
+    found = []
+    for name, own in (fit["regressors"] or {fit["time_model"]: {}}).items():
+        degree = own.get("degree") or 1
+        found += [name] if degree == 1 else [f"{name} {order}" for order in range(1, degree + 1)]
+    return [*found, *FREE]
+
+
+def term_faults(content: dict[str, Any]) -> Iterator[str]:
+    """Find outcomes of terms that the fits will not have."""
+    group, known = content["group"], terms_of(content["fit"])
+    primary = split_outcome(group["outcome"])[1]
+    if ":" in group["outcome"] and not primary:
+        yield f"group.outcome is {group['outcome']!r}; name a term behind the colon ({', '.join(known)})"
+    named = [("group.outcome", group["outcome"]), *(("group.secondary", name) for name in group["secondary"])]
+    for key, outcome in named:
+        ratio, term = split_outcome(outcome)
+        denominator = ratio.partition("/")[2]
+        if term and term not in known:
+            dynamic = "" if content["fit"]["model"] == "dynamic" else "; regressors need fit.model dynamic"
+            yield f"{key}: {outcome!r} names the term {term!r}; the fits have {', '.join(known)}{dynamic}"
+        elif term in FREE and not content["blocks"]["baseline"]:
+            yield f"{key}: {outcome!r} is of a course from its baseline, and blocks.baseline is empty; name its bins"
+        elif term and denominator not in ("", "tCr", "tNAA", "water"):
+            yield f"{key}: terms are per tCr, tNAA or water, or amplitudes, not per {denominator}; choose one of these"
+        elif term in FREE and key == "group.outcome" and group["estimand"] not in ("auto", "total"):
+            yield f"group.estimand is {group['estimand']!r}, and {outcome!r} is a change already; set it to auto"
+        elif term and not primary:
+            yield f"{key}: {outcome!r} is of a term and group.outcome is not; name a term there too"
 
 
 def faults(fit: dict[str, Any], bids: bool) -> Iterator[str]:

@@ -65,7 +65,7 @@ def missing(sessions: "pd.DataFrame", participants: "pd.DataFrame", fit: dict[st
 
 
 def events_of(tables: Iterable[Path], event: str) -> "pd.DataFrame":
-    """Events of a session from time 0 of its blocks, those of all runs together.
+    """Events of a session from time 0 of its blocks, those of all runs together, and ``start``, the first excitation.
 
     Parameters
     ----------
@@ -81,10 +81,11 @@ def events_of(tables: Iterable[Path], event: str) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    tables, parts = list(tables), []
+    tables, parts, starts = list(tables), [], []
     for path in tables:
         table = read_table(path, result_tables.labels("events"))
         zero = event_onset(table, event, len(tables) == 1, path.name)
+        starts.append(-zero)
         own = pd.DataFrame({"onset_s": pd.to_numeric(table["onset"], errors="coerce") - zero})
         own["duration_s"] = pd.to_numeric(table.get("duration", np.nan), errors="coerce")
         own["trial_type"] = table["trial_type"].astype(str)
@@ -92,6 +93,8 @@ def events_of(tables: Iterable[Path], event: str) -> "pd.DataFrame":
             line = int(np.flatnonzero(own["onset_s"].isna())[0]) + 2
             raise InputError(f"{path.name}, line {line}: onset is not a number; correct it")
         parts.append(own)
+    if starts and not any((part["trial_type"] == "start").any() for part in parts):
+        parts.append(pd.DataFrame({"onset_s": [min(starts)], "duration_s": [np.nan], "trial_type": ["start"]}))
     found = pd.concat(parts) if parts else pd.DataFrame(columns=["onset_s", "duration_s", "trial_type"])
     found = found.sort_values(["trial_type", "onset_s"], kind="stable", ignore_index=True)
     again = (found["onset_s"].diff() < SAME_EVENT_S) & (found["trial_type"] == found["trial_type"].shift())

@@ -7,6 +7,7 @@ import numpy as np
 
 from mrsflow.study import covariates, masking
 from mrsflow.study.estimand import Estimand, dose_seconds, estimand_of
+from mrsflow.study.regressors import split_outcome
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +76,7 @@ class TrialData:
     @property
     def denominator(self) -> str:
         """Name of the denominator of the primary outcome, empty where it is an amplitude."""
-        return self.outcome.partition("/")[2]
+        return split_outcome(self.outcome)[0].partition("/")[2]
 
     @property
     def estimand(self) -> Estimand:

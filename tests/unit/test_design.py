@@ -10,6 +10,7 @@ from small_config import single_arm
 
 from mrsflow.errors import InputError
 from mrsflow.fitting import design
+from mrsflow.fitting.pharmacokinetics import PUBLISHED, Dose, mean_concentration
 from mrsflow.study import config
 from mrsflow.study.session_facts import Facts, events_of, row_of, rows_of_session
 
@@ -154,6 +155,16 @@ def test_what_a_regressor_lacks_is_named(own, found, said):
 def test_a_configuration_of_courses_that_cannot_be_is_refused(fit, said):
     with pytest.raises(InputError, match=said):
         config.checked(single_arm() | {"fit": fit})
+
+
+def test_a_drug_goes_by_its_infusion_and_says_where_its_constants_are_from():
+    own = settings(kind="pharmacokinetic", constants="clements1981", dose_mg="mg", weight="kg", duration_s=2400)
+    found = made(own, facts(row={"kg": "50", "mg": "25"}))
+    model, dose = PUBLISHED["clements1981"].of(50.0), [Dose(0.0, 40.0, 25.0)]
+    np.testing.assert_allclose(found.courses["x"], mean_concentration(model, dose, ONSET / 60, LENGTH / 60))
+    assert "doi:10.1093/bja/53.1.27, clearance 19.1 ml/min/kg" in found.notes[0]
+    per_kg = settings(kind="pharmacokinetic", constants="clements1981", dose_mg_per_kg=0.5, duration_s=2400)
+    np.testing.assert_allclose(made(per_kg, facts()).courses["x"], found.courses["x"])
 
 
 def test_a_fitted_time_constant_moves_its_regressor_alone():

@@ -116,6 +116,7 @@ def test_design_gives_sessions_in_order_of_onset():
         ({"onset_s": ["x", 0, 0]}, "d.tsv, line 2: onset_s is 'x'; a number is needed"),
         ({"rise": [0.0, np.nan, 1.0]}, "d.tsv, line 3: rise is empty; a number is needed"),
         ({"rise": ["0", "0,5", "1"]}, "d.tsv, line 3: rise is '0,5'; a number is needed"),
+        ({"constant": [0.0, 1.0, 2.0]}, "'constant' is one that the tables of results have; rename it"),
         ({"reason": ["a", "b", "c"]}, "'reason' is one that the tables of results have; rename it"),
         ({"session": ["a", None, "b"]}, "'session' must hold a label"),
     ],

@@ -29,7 +29,7 @@ class LackOfFit(NamedTuple):
     Attributes
     ----------
     p : float
-        NaN where there are no more blocks than coefficients.
+        NaN where there are no more blocks than coefficients, or the errors have no covariance of full rank.
     chi2, df : float
         Sum of squares of the residual in units of its errors.
     block : int
@@ -66,7 +66,10 @@ def lack_of_fit(values: ArrayLike, covariance: ArrayLike, design: ArrayLike, see
     b, k = usable.size, np.linalg.matrix_rank(design[usable]) if usable.size else 0
     if b <= k:
         return LackOfFit(np.nan, np.nan, 0, -1, np.nan)
-    lower = np.linalg.cholesky(covariance[np.ix_(usable, usable)])
+    try:
+        lower = np.linalg.cholesky(covariance[np.ix_(usable, usable)])
+    except np.linalg.LinAlgError:  # a signal that the spectra do not tell from others
+        return LackOfFit(np.nan, np.nan, 0, -1, np.nan)
     left, _, _ = np.linalg.svd(np.linalg.solve(lower, design[usable]))
     outside = left[:, k:]
     slow = np.cos(np.pi * np.outer(np.arange(b) + 0.5, np.arange(1, b)) / b)
@@ -270,7 +273,7 @@ def outcomes(
     values = np.where(usable, course, 0.0)
     drawn = np.tile(values, (PEAK_DRAWS, 1))
     noise = np.random.default_rng(seed).multivariate_normal(
-        np.zeros(known.size), covariance[np.ix_(known, known)], PEAK_DRAWS, method="eigh"
+        np.zeros(known.size), covariance[np.ix_(known, known)], PEAK_DRAWS, check_valid="ignore", method="eigh"
     )
     drawn[:, known] += noise
     found = {}

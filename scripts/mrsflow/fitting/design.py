@@ -43,6 +43,8 @@ class Design:
         Its time constant (s): where the search begins, or what was found.
     at : callable
         From a time constant (s) to the course of that regressor.
+    notes : tuple of str
+        Where the constants of regressors are from.
     """
 
     onset_s: NDArray[np.floating]
@@ -51,6 +53,7 @@ class Design:
     rising: str = ""
     rise_s: float = np.nan
     at: Callable[[float], NDArray] | None = None
+    notes: tuple[str, ...] = ()
 
     def with_rise(self, rise_s: float) -> "Design":
         """Take another time constant for the regressor that rises."""
@@ -94,7 +97,8 @@ def design(settings: dict[str, dict[str, Any]], event: str, onset_s: ArrayLike, 
         if own["kind"] == "column":
             course = _given(own, onset, duration, facts, names, where)
         elif own["kind"] == "pharmacokinetic":
-            course = _drug(own, event, onset, duration, facts, where)
+            course, note = _drug(own, event, onset, duration, facts, where)
+            found = replace(found, notes=(*found.notes, f"{name}: {note}"))
         else:
             spans = _spans(own, event, facts, where)
             course = of_events(own, spans, onset, duration)
@@ -277,8 +281,10 @@ def _numbers(table: "pd.DataFrame", column: str, where: str) -> NDArray[np.float
     return values
 
 
-def _drug(own: dict[str, Any], event: str, onset: NDArray, duration: NDArray, facts: Facts, where: str) -> NDArray:
-    """Mean concentration (mg/l) over each spectrum."""
+def _drug(
+    own: dict[str, Any], event: str, onset: NDArray, duration: NDArray, facts: Facts, where: str
+) -> tuple[NDArray[np.floating], str]:
+    """Mean concentration (mg/l) over each spectrum, and where its constants are from."""
     spans = _spans(own, event, facts, where) / 60
     per_kg = own["dose_mg"] is None
     weight = 1.0 if per_kg else _of_row(own["weight"], facts, f"{where}.weight", "kg")  # volumes are per kg
@@ -302,7 +308,8 @@ def _drug(own: dict[str, Any], event: str, onset: NDArray, duration: NDArray, fa
             )
         except InputError as error:
             raise InputError(f"{where}: {own['samples']}, {facts.key}: {error}") from None
-    return pharmacokinetics.mean_concentration(model, doses, onset / 60, duration / 60)
+    note = f"{model.source}, clearance {1e3 * model.clearance_l_per_min / weight:.3g} ml/min/kg"
+    return pharmacokinetics.mean_concentration(model, doses, onset / 60, duration / 60), note
 
 
 def _of_row(column: str, facts: Facts, where: str, unit: str) -> float:

@@ -173,7 +173,7 @@ def read_design(table: Any, source: str, n_spectra: int) -> Listed:
             value = table[name].iloc[line - 2]
             found = "empty" if value != value else repr(str(value))
             raise InputError(f"{source}, line {line}: {name} is {found}; a number is needed")
-    if taken := [name for name in text if name in TAKEN]:
+    if taken := [name for name in more if name in (TAKEN if name in text else ("constant",))]:
         raise InputError(f"{source}: column {taken[0]!r} is one that the tables of results have; rename it")
     index = table["spectrum"].to_numpy()
     for line, spectrum in enumerate(index, start=2):

@@ -167,8 +167,8 @@ def through_samples(
 ) -> Compartments:
     """Constants of a person by measured plasma samples: least squares of the logarithms.
 
-    Clearance is estimated; from `SAMPLES_OF_VOLUME` samples on all volumes too, by one factor. What else the published
-    constants say of distribution is kept.
+    Clearance is estimated; from `SAMPLES_OF_VOLUME` samples on all volumes too, by one factor, unless the samples
+    cannot tell it. What else the published constants say of distribution is kept.
 
     Parameters
     ----------
@@ -201,11 +201,13 @@ def through_samples(
     def residual(logs: NDArray) -> NDArray:
         return np.log(concentration(of(logs), doses, minutes)) - np.log(measured)
 
-    n = 2 if minutes.size >= SAMPLES_OF_VOLUME else 1
     limit = np.log(FARTHEST)
-    logs = least_squares(residual, np.zeros(n), bounds=(-limit, limit), x_scale=0.3).x
-    if np.any(np.abs(logs) > 0.999 * limit):
-        ratio = float(np.exp(np.mean(-residual(np.zeros(n)))))
+    for n in (2, 1) if minutes.size >= SAMPLES_OF_VOLUME else (1,):
+        logs = least_squares(residual, np.zeros(n), bounds=(-limit, limit), x_scale=0.3).x
+        if np.all(np.abs(logs) < 0.999 * limit):
+            break
+    else:
+        ratio = float(np.exp(np.mean(-residual(np.zeros(1)))))
         raise InputError(
             f"the plasma samples are {ratio:.3g} times what the dose and published constants give, and no clearance "
             f"within {FARTHEST:g} times the published one explains them; see that they are in ng/ml, after the drug "

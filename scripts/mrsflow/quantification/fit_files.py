@@ -89,6 +89,8 @@ def fit_by_hand(
             results.append((label, indices, _with_source(result, basis_set)))
         except fitters.fit.FitError as error:
             problems.update(dict.fromkeys(indices, str(error)))
+        except InputError as error:
+            raise InputError(f"{design or spectra}, session {label}: {error}") from None
     if not results:
         raise InputError(f"{spectra}: no spectrum could be fitted; the first: {next(iter(problems.values()))}")
     tables = [fit_tables.amplitudes(result, indices, scaling) for _, indices, result in results]
@@ -221,6 +223,8 @@ def _fit_one_file(
         design = _design(config, described, facts)
         options = tuple(config["constant"]), tuple(config["free"]), config["follow"]
         found = fit_courses.fitted(programs[first], request, design, *options)
+        with_notes = "; ".join([found.result.constraints, *design.notes])
+        found = replace(found, result=replace(found.result, constraints=with_notes))
     else:
         result = programs[first](request)
         found = Courses(result, result)

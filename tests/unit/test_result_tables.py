@@ -29,6 +29,7 @@ def test_every_file_of_the_layout_is_described():
         "constants", "session_quality", "voxel_quality",
     ]  # fmt: skip
     listed = {*layout.GROUP_ALWAYS, *layout.GROUP_COMPARING, *layout.GROUP_SCORES, *layout.GROUP_MOOD}
+    listed |= {*layout.GROUP_MULTIVERSE, "fitters"}
     assert {name for name, table in result_tables.tables().items() if table.file.startswith("group/")} == listed
     assert {result_tables.name_of(f"group/{name}.tsv") for name in listed} == listed
 

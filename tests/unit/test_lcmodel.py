@@ -214,6 +214,16 @@ def test_a_killed_program_is_a_fault_of_the_machine(program, tmp_path):
         fitters.make("lcmodel")(a_request())
 
 
+def test_a_file_that_is_no_program_is_said_and_a_relative_path_is_found(program, tmp_path, monkeypatch):
+    program(RECORDED.read_text(encoding="latin-1"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LCMODEL_EXEC", "./lcmodel")
+    assert fit_tables.verdict(fitters.make("lcmodel")(a_request(1)), 0)[0] == "ok"
+    (tmp_path / "lcmodel").write_bytes(b"\x7fELF of another machine")
+    with pytest.raises(InputError, match="no program for this machine"):
+        fitters.make("lcmodel")(a_request(1))
+
+
 def test_without_the_program_the_message_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("LCMODEL_EXEC", str(tmp_path / "away"))
     with pytest.raises(InputError, match=r"away.*LCMODEL_EXEC, or take lcmodel out of"):

@@ -37,7 +37,7 @@ def made_config(output: Path, frozen: bool = True, name: str = "Made-up trial") 
             "output": str(output),
             "protocols": {"press": PRESS},
             "blocks": {"bins": bins, "baseline": ["baseline"]},
-            "group": {"moderators": ["sex"], "draws": 199},
+            "group": {"moderators": ["sex"], "draws": 199, "multiverse": {"denominator": ["tNAA", "tCr"]}},
         }
     )
 

@@ -5,6 +5,7 @@ the basis set that the project's own fit would get, and keeps its defaults, base
 that `control` says.
 """
 
+import errno
 import re
 import subprocess
 from dataclasses import dataclass, replace
@@ -84,6 +85,10 @@ class LCModelFitter:
             interface.run()
         except subprocess.TimeoutExpired:
             return f"LCModel did not end within {interface.time_limit:.0f} s"
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            return f"{self._program} is no program for this machine; give that of LCModel in LCMODEL_EXEC"
         coord = folder / f"{stem}.coord"
         if not coord.exists():
             return "LCModel wrote no .coord file"

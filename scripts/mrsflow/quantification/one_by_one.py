@@ -50,7 +50,7 @@ def program(name: str) -> str:
     known = PROGRAMS[name]
     named = os.environ.get(known.variable, known.command)
     if found := shutil.which(Path(named).expanduser()):
-        return str(found)
+        return str(Path(found).absolute())  # it runs in another folder
     raise InputError(
         f"fit.fitter names {name} and no program {named!r} is found; install {known.title} and give its path in the "
         f"environment variable {known.variable}, or take {name} out of fit.fitter (mrsflow needs no other program)"

@@ -41,7 +41,7 @@ def multiverse(trial: "TrialResults") -> "Figure | None":
         made = (table[axis] == choice).to_numpy()
         below.plot(x[made], np.full(made.sum(), at), "|", color=INK, markersize=5)
     below.set(
-        yticks=range(len(varied)), ylim=(len(varied) - 0.4, -0.6), xlim=above.get_xlim(),
+        xticks=[], yticks=range(len(varied)), ylim=(len(varied) - 0.4, -0.6), xlim=above.get_xlim(),
         xlabel=f"{len(table)} paths in the order of their estimates",
     )  # fmt: skip
     below.set_yticklabels([plain(f"{axis}: {choice}") for axis, choice in varied])

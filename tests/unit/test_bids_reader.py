@@ -466,7 +466,8 @@ def test_sessions_without_spectra_are_those_that_were_not_acquired(tmp_path):
     made.start(tmp_path)
     for session, name in (("1", "svs"), ("2", "mrsref")):
         stem = tmp_path / f"sub-01/ses-{session}/mrs/sub-01_ses-{session}_{name}.nii.gz"
-        made.write_scan(stem, made.water() if name == "mrsref" else made.spectra(60), SIDECAR)
+        averages = {"NumberOfTransients": 16} if name == "mrsref" else {}  # averaged, which the spectra are not
+        made.write_scan(stem, made.water() if name == "mrsref" else made.spectra(60), SIDECAR | averages)
     made.write_t1w(tmp_path / "sub-01/ses-3/anat/sub-01_ses-3_T1w.nii.gz")  # of no session of spectroscopy
     study = sound(tmp_path)
     assert (study.keys, study.without_spectra) == (["sub-01_ses-1", "sub-01_ses-2"], ["sub-01_ses-2"])

@@ -95,6 +95,22 @@ def test_a_spar_file_that_contradicts_itself_is_refused(spar, lines, said):
         spar(**lines)
 
 
+@pytest.mark.parametrize(("lines", "said"), [
+    ({"phase_encoding_enable": '"yes"', "nr_phase_encoding_profiles": 16}, "is spectroscopic imaging .*; name another"),
+    ({"synthesizer_frequency": 0}, "synthesizer_frequency is 0; give it with --set SpectrometerFrequency=VALUE"),
+    ({"sample_frequency": 0}, "sample_frequency is 0; give it with --set SpectralWidth=VALUE"),
+    ({"echo_time": 0}, "echo_time is 0; give it with --set EchoTime=VALUE"),
+])  # fmt: skip
+def test_numbers_that_cannot_be_zero_and_imaging_are_refused_by_name(spar, lines, said):
+    with pytest.raises(InputError, match=said):
+        spar(**lines)
+
+
+def test_a_single_voxel_that_was_phase_encoded_once_is_one(spar):
+    """As two real files of the reference data have it; and a voxel without a side has no known place."""
+    assert stated(spar(phase_encoding_enable='"yes"', nr_phase_encoding_profiles=1, ap_size=0)) == EXPECTED
+
+
 def test_a_time_stated_twice_is_refused(spar):
     with pytest.raises(InputError, match="states echo_time twice"):
         spar(lambda text: text + "echo_time : 144\n")

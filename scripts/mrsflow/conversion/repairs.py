@@ -86,16 +86,17 @@ def _with_given(stated: Mapping[str, str], keys: Iterable[str], given: Mapping[s
 
 
 def _refuse_missing(path: Path, stated: Mapping[str, str], keys: Iterable[str]) -> None:
-    """Refuse a header without a number that is needed, and say how it is given."""
+    """Refuse a header without a number that is needed, other than 0 unless it is an offset, and say how it is given."""
     for key in keys:
-        if not _number(stated.get(key)):
+        if not _number(stated.get(key)) or (float(stated[key]) == 0 and not key.startswith("offset")):
             name = (
                 SETTABLE[key][0]
                 if key in SETTABLE
                 else dict.fromkeys(("sample_frequency", "sw"), "SpectralWidth").get(key)
             )
             remedy = f"give it with --set {name}=VALUE" if name else "export the scan again"
-            raise InputError(f"{path}: {key} is missing or not a number; {remedy}")
+            found = "0" if _number(stated.get(key)) else "missing or not a number"
+            raise InputError(f"{path}: {key} is {found}; {remedy}")
 
 
 def _number(text: str | None) -> bool:
@@ -158,8 +159,13 @@ def repaired_spar(path: Path, given: Mapping[str, Any], notes: list[str]) -> str
         step = float(stated["dim1_step"])
         if step > 0:
             _refuse_contradiction(path, "sample_frequency", "dim1_step", (float(stated["sample_frequency"]), 1 / step))
+    encoded = stated.get("phase_encoding_enable", "").lower() == "yes"
+    profiles = stated.get("nr_phase_encoding_profiles", stated["rows"])  # 1 in single-voxel files that say yes
+    if encoded and _number(profiles) and float(profiles) > 1:
+        raise InputError(f"{path}: is spectroscopic imaging (phase_encoding_enable); {ONE_VOXEL}")
     placed = stated.get("volume_selection_enable", "").lower() == "yes"
-    if not placed or not all(_number(stated.get(key)) for key in _SPAR_PLACE):
+    placed = placed and all(_number(stated.get(key)) for key in _SPAR_PLACE)
+    if not placed or any(float(stated[key]) == 0 for key in _SPAR_PLACE if key.endswith("_size")):
         notes.append("SPAR without size and place of the voxel: they are unknown")
         placed = False
     if not _number(stated.get("spectrum_inversion_time")):

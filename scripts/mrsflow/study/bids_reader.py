@@ -506,9 +506,11 @@ def _reference_rows(
         try:
             row["protocol"] = _protocol(path, row, protocols)
         except InputError:
-            if main is None or _differences(facts, protocols[main["protocol"]], main["protocol"]):
+            names = list(protocols) if main is None else [main["protocol"]]
+            fitting = [name for name in names if not _differences(facts, protocols[name], name)]
+            if not fitting:
                 raise  # water has its times from a protocol of its own where it has others
-            row["protocol"] = main["protocol"]
+            row["protocol"] = fitting[0]
         labels = {entity: main[entity] for entity in layout.SERIES} if main else {}
         rows.append({**row, **labels, "acq": _use(path)})
     for use in {row["acq"] for row in rows}:

@@ -223,7 +223,7 @@ def in_words(config: dict[str, Any], estimand: Estimand, contrast: str) -> dict[
         "none": "",
     }[estimand.placement]  # fmt: skip
     if estimand.visits:
-        where = f"at {visits_in_words(estimand.visits)} ({where or 'after a dose'})"
+        where = visits_in_words(estimand.visits) + f" ({where or 'after a dose'})"
     if estimand.change:
         variable = f"change of {outcome} from the baseline {where}"
     elif estimand.adjusted and estimand.placement != "none":

@@ -76,6 +76,7 @@ CASES = {
     "crossover of three": Scenario(n=9, weights=(0.0, -1.0, 1.0), **SHORT),
     "factorial": Scenario(n=9, weights=INTERACTION, control=(2, 3), **SHORT),
     "carried over": Scenario(n=12, weights=(-1.0, 1.0, 0.0), carry_over=True, **SHORT),
+    "incomplete": Scenario(design="incomplete", n=13, weights=(-1.0, 1.0, 0.0), **SHORT),
     "replicate": Scenario(design="replicate", n=8, sd_response_condition=0.03, **SHORT),
     "parallel": Scenario(design="parallel", n=15, weights=(-1.0, 0.0, 1.0), **SHORT),
     "single arm": Scenario(design="single_arm", n=8, **MEAN, **SHORT),
@@ -125,7 +126,7 @@ def trial_of(scenario, made, i):
                 "onset_s": 60.0 * (b - s.n_baseline), "duration_s": 60.0, "excluded": False, "Glx/tNAA sd": 0.02,
                 "Glx/tNAA": made.y[i, p, v, b],
             })  # fmt: skip
-    design = {"replicate": "crossover"}.get(s.design, s.design.removeprefix("visits_"))
+    design = dict.fromkeys(("incomplete", "replicate"), "crossover").get(s.design, s.design.removeprefix("visits_"))
     group = {"estimand": s.estimand, "carry_over": s.carry_over, "moderators": ["half"]}
     if not s.single:
         weights = {c: w for c, w in zip(names, s.weights, strict=True) if w}

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Design = Literal["crossover", "replicate", "parallel", "single_arm", "visits_parallel", "visits_single_arm"]
+Design = Literal[
+    "crossover", "incomplete", "replicate", "parallel", "single_arm", "visits_parallel", "visits_single_arm"
+]
 Estimand = Literal["adjusted_level", "response", "total"]
 BATCH = 250  # trials fitted together
 
@@ -19,9 +22,9 @@ class Scenario:
     Attributes
     ----------
     design : str
-        crossover (two orders of two conditions, else Williams squares), replicate (each order, then the same
-        backwards), parallel, single_arm; visits_parallel and visits_single_arm have visits before and after treatment,
-        one value each.
+        crossover (two orders of two conditions, else Williams squares), incomplete (two visits, every pair of the
+        conditions in both orders), replicate (each order of a crossover, then the same backwards), parallel,
+        single_arm; visits_parallel and visits_single_arm have visits before and after treatment, one value each.
     n : int
         Participants in total, dealt to the orders or arms in turn.
     weights : tuple of float
@@ -103,7 +106,7 @@ class Scenario:
     @property
     def within(self) -> bool:
         """Whether conditions are compared within participants."""
-        return self.design in ("crossover", "replicate")
+        return self.design in ("crossover", "incomplete", "replicate")
 
     @property
     def orders(self) -> tuple[tuple[int, ...], ...]:
@@ -111,6 +114,8 @@ class Scenario:
         if not self.within:
             visits = sum(self.visits) if self.over_visits else 1
             return tuple((c,) * visits for c in range(1 if self.single else len(self.weights)))
+        if self.design == "incomplete":
+            return tuple(permutations(range(len(self.weights)), 2))
         found = williams(len(self.weights))
         return found if self.design == "crossover" else tuple(own + own[::-1] for own in found)
 

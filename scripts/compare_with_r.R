@@ -94,7 +94,7 @@ scores <- function(adjust = covariates) {  # change of a score from before to af
   s$value <- s$score_after - s$bl
   for (column in c("value", adjust)) s <- s[!is.na(s[[column]]), ]
   s <- with_baseline(s)
-  list(blocks = transform(s, block = "session"), sessions = s, adjusts = several(s$bl))
+  list(blocks = transform(s, block = "session"), sessions = s, adjusts = several(s$bl), scores = TRUE)
 }
 
 several <- function(x) length(unique(x)) > 1
@@ -217,6 +217,7 @@ apart <- function(r, weights) {
 }
 primary <- function(r, weights, ddf = "Kenward-Roger", extra = covariates) {
   s <- r$sessions
+  if (q$design == "single_arm" && isTRUE(r$scores)) return(of_people(s, weights, character(0)))
   if (q$design == "parallel" && any(duplicated(s$participant))) return(apart(r, weights))
   if (q$design == "parallel" || !any(duplicated(r$blocks$participant))) return(of_people(s, weights, adjusting(r, extra)))
   model <- of_blocks(r, extra = extra)

@@ -23,7 +23,7 @@ def main(config: str, out: Path) -> None:
     from mrsflow.errors import InputError
     from mrsflow.files import write_table
     from mrsflow.models import compare_r
-    from mrsflow.statistics import group
+    from mrsflow.statistics import clinical, group
     from mrsflow.statistics.plan import plan_of
     from mrsflow.study.config import load
 
@@ -36,6 +36,7 @@ def main(config: str, out: Path) -> None:
     carried = result_tables.read(folder / "sensitivity.tsv").query("analysis.str.contains('carry-over')")
     shown = [*result_tables.read(folder / "contrasts.tsv").to_dict("records"), *carried.to_dict("records")]
     contrasts = {contrast.name: contrast.of for contrast in plan_of(settings).contrasts}
+    contrasts |= {clinical.FOLLOWED: {}} if settings["study"]["design"] == "single_arm" else {}
     found = compare_r.answers(settings, trial.estimand.kind, contrasts, trial.sessions, trial.blocks, shown)
     rows = pd.DataFrame(compare_r.differences(shown, found))
     write_table(rows, out)

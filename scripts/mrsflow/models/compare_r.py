@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,7 @@ def answers(
         Checked configuration.
     estimand : "response", "total" or "adjusted_level"
     contrasts : mapping
-        Name, and weights of the conditions (none in a single arm); the primary one first.
+        Name, and weights of the conditions (none in a single arm).
     sessions, blocks : DataFrame
         Of the trial, see `mrsflow.study.trial.TrialData`; covariates have their type.
     shown : iterable of dict
@@ -133,18 +133,17 @@ def _question(
     rest = list(bins) if study["baseline_visits"] else config["blocks"]["baseline"]
     weights = {name: {of_condition[c]: w for c, w in own.items()} for name, own in contrasts.items()}
     known = {name: {"weights": own} for name, own in weights.items()}
-    first, own_weights = next(iter(weights.items()))
     for visit in sorted({int(v) for v in sessions["visit"]}):
         known |= {f"{name} at visit {visit}": {"weights": w, "visit": visit} for name, w in weights.items()}
     reference = study["conditions"][0]
     known |= {f"after {c} - after {reference}": {"after": code} for c, code in of_condition.items()}
-    for column, code in names.items():
-        moderated = {"weights": own_weights, "moderator": code}
+    for (name, of), (column, code) in product(weights.items(), names.items()):
+        moderated = {"weights": of, "moderator": code}
         for part in ("", "within participants, ", "between participants, "):
-            known[f"{first} x {column} ({part}per unit)"] = moderated | {"part": part.partition(" ")[0]}
-        known |= {f"{first} in {column} {v}": moderated | {"level": a} for v, a in factors.get(column, {}).items()}
+            known[f"{name} x {column} ({part}per unit)"] = moderated | {"part": part.partition(" ")[0]}
+        known |= {f"{name} in {column} {v}": moderated | {"level": a} for v, a in factors.get(column, {}).items()}
         for (high, a), (low, b) in permutations(factors.get(column, {}).items(), 2):
-            known[f"{first} x {column} ({high} - {low})"] = moderated | {"level": a, "reference": b}
+            known[f"{name} x {column} ({high} - {low})"] = moderated | {"level": a, "reference": b}
     question = {
         "design": study["design"], "estimand": estimand, "conditions": [of_condition[c] for c in study["conditions"]],
         "baseline_visits": list(study["baseline_visits"]), "baseline_ends_s": [60 * bins[name][1] for name in rest],
@@ -186,6 +185,7 @@ def differences(shown: Iterable[Row], found: Iterable[Row | None]) -> list[Row]:
     rows = []
     for row, theirs in zip(shown, found, strict=True):
         named = {name: row[name] for name in ("analysis", "outcome", "contrast")}
+        named |= {"quantity": None, "page": np.nan, "r": np.nan, "difference": np.nan, "remark": ""}
         if theirs is None or "reason" in theirs:
             why = "not estimated on the page" if not np.isfinite(row["estimate"]) else "not fitted in R"
             rows.append(named | {"remark": why if theirs is None else f"R could not: {theirs['reason']}"})

@@ -33,7 +33,8 @@ def main(config: str, out: Path) -> None:
     folder = Path(settings["output"]) / "group"
     located, _, study = group.find(settings)
     trial, _ = group.load(settings, study, located)
-    carried = result_tables.read(folder / "sensitivity.tsv").query("analysis.str.contains('carry-over')")
+    beside = result_tables.read(folder / "sensitivity.tsv")
+    carried = beside[beside["analysis"].isin(compare_r.CARRIED)]
     shown = [*result_tables.read(folder / "contrasts.tsv").to_dict("records"), *carried.to_dict("records")]
     contrasts = {contrast.name: contrast.of for contrast in plan_of(settings).contrasts}
     contrasts |= {clinical.FOLLOWED: {}} if settings["study"]["design"] == "single_arm" else {}

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 SCRIPT = files.workflow_folder() / "scripts/compare_with_r.R"
 QUANTITIES = ("estimate", "se", "df", "t", "p")
+CARRIED = {"adjusted for carry-over": "other_carry", "without carry-over": "other_carry", "carry-over": "carried"}
+"""Analyses of the table of sensitivity that R is asked for."""
 KINDS = {
     "primary": "primary", "secondary": "primary", "visit": "primary", "primary (Satterthwaite)": "satterthwaite",
     "pair means": "pairs", "participant means": "pairs", "equal variances": "equal", "baseline by arm": "baseline",
     "blocks treated as independent": "unrelated", "condition x phase, all blocks": "phases",
     "blocks treated as independent (condition x time)": "independent", "moderator": "moderator",
-    "subgroup": "moderator", "adjusted for carry-over": "other_carry", "without carry-over": "other_carry",
-    "carry-over": "carried",
+    "subgroup": "moderator", **CARRIED,
 }  # fmt: skip
 """Analyses of the outcome that R is asked for."""
 OF_MOOD = {

@@ -70,6 +70,8 @@ def look_at_outputs():
             ]
             for path in gone:
                 PREVIOUS[path] = next(reversed(PREVIOUS), None)
+        if lacks_scans(batch):
+            FORCED.add(table_of("convert").format(batch=batch))
         for stage, table in tables.items():
             if is_to_be_done_again(stage, table):
                 FORCED.add(str(table))
@@ -84,6 +86,19 @@ def is_to_be_done_again(stage, table):
     failed = [key for key in records.sessions_in(table, "failed") if key not in waiting]
     return any(all(map(is_there, raw_of(key))) for key in waiting) or any(
         records.is_to_be_tried_again(OUTPUT, stage, key) for key in failed
+    )
+
+
+def lacks_scans(batch):
+    """Whether scans that wait for preprocessing lack a session whose raw files were away and are now there."""
+    folder = Path(LEFT.format(batch=batch))
+    if KEEP_SCANS or not folder.is_dir():
+        return False
+    converted = records.sessions_in(Path(table_of("convert").format(batch=batch)), "ok")
+    return any(
+        not layout.scans_folder(folder, key).is_dir()
+        and all(map(is_there, raw_of(key)))
+        for key in converted
     )
 
 
@@ -288,8 +303,9 @@ if workflow.is_main_process:
 
 
 def sweep_scans():
-    """Remove converted scans that a killed run left and no job needs; Snakemake does so while it runs alone."""
-    if KEEP_SCANS or workflow.storage_settings.notemp:
+    """Remove converted scans that a killed run left and no job needs; Snakemake removes those of its own run alone."""
+    others = not workflow.execution_settings.lock  # may be at work here: --nolock
+    if KEEP_SCANS or workflow.storage_settings.notemp or others:
         return
     needed = {
         str(path)

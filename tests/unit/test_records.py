@@ -297,6 +297,10 @@ def test_a_folder_left_for_the_next_stage_is_made_again_and_what_was_made_of_it_
     assert sessions_in(stage.output / "second.tsv", "ok", records.OUTDATED) == ["a"]
     assert done == ["first", "second", "first"]
     (stage.output / "second.txt").unlink()
+    with pytest.raises(InputError, match="second: a: its converted scans were not kept"):
+        run("second", takes=folder)
+    assert read_record(stage.output, "second", "a")["status"] == "ok"
+    records.record_path(stage.output, "second", "a").unlink()
     assert run("second", takes=folder)["reason"] == records.NOT_LEFT
     assert is_to_be_tried_again(stage.output, "second", "a")
 

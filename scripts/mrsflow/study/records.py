@@ -336,7 +336,7 @@ def _do_session(
         if known and stands:
             logger.info("%s: what %s left of %s is not there; what was made of it stands", stage, item.after, item.key)
             return {**known, "unchecked": OUTDATED}
-        raise NotLeft(NOT_LEFT)
+        raise InputsAway(NOT_LEFT) if known and known["status"] == "ok" else NotLeft(NOT_LEFT)
     logger.info("%s: %s", stage, item.key)
     state = state_of(_watched(item, output))
     account = _account(output, do(item))

@@ -50,9 +50,9 @@ def main(config: str, sessions: list[str], status: Path) -> None:
 
     def events(key: str) -> list[Path]:
         """Events tables of a session, where regressors are made of them."""
-        if not settings["fit"]["regressors"]:
-            return []
-        return [path for path in records.outputs_of(output, "convert", key) if path.name.endswith("_events.tsv")]
+        record = records.read_record(output, "convert", key) or {"outputs": {}}
+        used = record["outputs"] if settings["fit"]["regressors"] else ()
+        return [output / name for name in used if name.endswith("_events.tsv")]
 
     def fit(item: records.Work) -> list[Path]:
         if not bases(item.key):
@@ -66,7 +66,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
         return fit_session_files(item.key, written, *own)
 
     def work_of(key: str) -> records.Work:
-        given = regressors.files_of(settings["fit"])
+        given = [*regressors.files_of(settings["fit"]), *events(key)]
         inputs = [*bases(key).values(), *means(key), *(tissue(key) or []), *given]
         own = {
             "macromolecules": source(key),

@@ -122,6 +122,17 @@ def test_methods_name_the_model_as_the_tables_do(config):
     assert "change ~ 1." in plain and "Kenward" not in plain
 
 
+def test_methods_say_what_amplitudes_follow_and_what_a_term_knows(config):
+    fit = config["fit"] | {"model": "dynamic", "constant": ["NAA"]}
+    own = config | {"fit": fit, "group": config["group"] | {"outcome": "Glx/tNAA: infusion"}}
+    said = methods.methods_text(own, [SIDECAR], PRIMARY)
+    text = " ".join(t for t, _ in said)
+    assert "dynamic model. Amplitudes followed infusion (course; rise min 10); NAA did not change. The outcome" in text
+    assert "The error of each session's value was known from its fit" in said[-1][0]
+    plain = " ".join(t for t, _ in methods.methods_text(config, [SIDECAR], PRIMARY))
+    assert "Amplitudes followed" not in plain and "was known from its fit" not in plain
+
+
 def test_every_cited_reference_has_bibtex_with_a_doi(config):
     keys = re.findall(r"@article\{(\w+)", methods.BIB.read_text(encoding="utf-8"))
     bibtex, listed = methods.references([*keys, keys[0]])

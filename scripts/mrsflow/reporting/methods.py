@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mrsflow import __version__
-from mrsflow.study import quality_rules
+from mrsflow.study import quality_rules, regressors
 from mrsflow.study.config import fitters_of, macromolecules_of
 
 BIB = Path(__file__).parent / "templates" / "references.bib"
@@ -300,6 +300,7 @@ def methods_text(
     compared = f"The same blocks were fitted by {' and '.join(others)} with the same basis set. " if others else ""
     sources = {"lcmodel": "provencher1993", "fsl_mrs": "clarke2021"}
     cited = [sources[name] for name in fitters_of(config) if name in sources]
+    courses = f"{regressors.in_words(config['fit'])} ".lstrip()
     paragraphs = [
         (
             f"Data were processed with mrsflow {__version__}, a Snakemake workflow. Scanner files were converted to "
@@ -315,7 +316,7 @@ def methods_text(
         ),
         (
             f"Each block was fitted between {low:g} and {high:g} ppm as a linear combination of basis signals "
-            f"({kinds}) by {first}, {config['fit']['model']} model. {compared}"
+            f"({kinds}) by {first}, {config['fit']['model']} model. {courses}{compared}"
             f"The outcome is {config['group']['outcome']}; standard deviations of amounts "
             f"{'count noise, nuisance parameters and soft constraints' if own else 'are Cramér–Rao bounds'}. "
             "Terms and quality measures follow the consensus definitions, and reporting follows MRSinMRS.",
@@ -330,6 +331,8 @@ def methods_text(
         how = FITTED.get(primary["df_method"], "")
         keys = ["kenward1997"] * mixed
         text = f"The primary analysis was {primary['model']}{how}."
+        if mixed and regressors.split_outcome(config["group"]["outcome"])[1]:
+            text += " The error of each session's value was known from its fit, beside variances between sessions."
         if config["study"]["design"] == "crossover":
             text += " Intervals in figures of courses leave out differences between participants."
             keys.append("morey2008")

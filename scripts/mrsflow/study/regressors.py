@@ -52,6 +52,27 @@ def terms_of(fit: dict[str, Any]) -> list[str]:
     return [*found, *FREE]
 
 
+def in_words(fit: dict[str, Any]) -> str:
+    """Say what amplitudes of a dynamic fit follow, empty of another.
+
+    >>> in_words({"model": "dynamic", "regressors": {"task": {"kind": "block", "event": "pain", "degree": None}},
+    ...           "constant": ["NAA"], "free": [], "follow": {"Glu": ["task"]}})
+    'Amplitudes followed task (block; event pain); NAA did not change; Glu followed task alone.'
+    """
+    if fit["model"] != "dynamic":
+        return ""
+    named = fit["regressors"] or {fit["time_model"]: {"kind": "course", "rise_min": fit["rise_min"]}}
+    courses = []
+    for name, own in named.items():
+        said = [f"{key.replace('_', ' ')} {value}" for key, value in own.items() if value not in (None, False)]
+        courses.append(f"{name} ({'; '.join([own['kind'], *said[1:]])})")
+    parts = [f"Amplitudes followed {' and '.join(courses)}"]
+    kinds = (("constant", "did not change"), ("free", "had an amplitude in each block"))
+    parts += [f"{', '.join(fit[key])} {what}" for key, what in kinds if fit[key]]
+    parts += [f"{name} followed {' and '.join(models)} alone" for name, models in fit["follow"].items()]
+    return "; ".join(parts) + "."
+
+
 def term_faults(content: dict[str, Any]) -> Iterator[str]:
     """Find outcomes of terms that the fits will not have."""
     group, known = content["group"], terms_of(content["fit"])

@@ -77,7 +77,7 @@ def test_one_stage_with_all_blocks_says_the_same():
     """All blocks in one likelihood, each session with a level of its own, and the responses with their errors."""
     rng, n, shape = np.random.default_rng(9), 10, np.array([0.0, 0.0, 0.6, 0.9, 1.0])
     terms, inside = np.column_stack([np.ones(5), shape]), []
-    x, response, groups = crossover(n, np.zeros(2 * n), 0.02, 0.015, seed=5, effect=0.03)
+    x, response, groups = crossover(n, np.zeros(2 * n), 0.2, 0.15, seed=5, effect=0.1)
     for k in range(2 * n):
         root = 0.02 * rng.normal(size=(5, 7))
         blocks = terms @ [1.3 + 0.1 * rng.normal(), response[k]] + root @ rng.normal(size=7)

@@ -24,6 +24,8 @@ from mrsflow.errors import InputError
 from mrsflow.files import digest_of, is_there
 from mrsflow.study import config as study_config
 from mrsflow.study import layout, records, regressors, session_facts
+from mrsflow.study.lacking import lacking
+from mrsflow.study.lacking import lines as lines_of_lacking
 from mrsflow.study.study import before_jobs, table_paths
 
 if not workflow.overwrite_configfiles:
@@ -109,7 +111,15 @@ if workflow.is_main_process or STUDY is None:
     # listed on the terminal, and there alone, as lines hold full paths; a raw file that is missing costs its session,
     # not the others, unless this is a dry run
     lost = lost_files(STUDY)
-    for line in [*faults, *lost]:
+    known = []  # of a study without faults, what will not be there
+    if is_dry_run() and STUDY is not None and not faults:
+        without = (
+            [key for key in STUDY.keys if maps_of(key, STUDY, config) is None]
+            if TISSUE
+            else []
+        )
+        known = lines_of_lacking(lacking(STUDY, config, without), len(STUDY.sessions))
+    for line in [*faults, *lost, *known]:
         print(line, file=sys.stderr)
     if faults or (lost and (is_dry_run() or config["on_error"] == "stop")):
         raise WorkflowError(

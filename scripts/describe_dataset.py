@@ -8,17 +8,20 @@ from mrsflow.run import run
 def main(config: str) -> None:
     """Write the dataset descriptions, participants, sessions and phenotype tables, and the voxels' overlap.
 
-    Until the analysis is frozen the tables hold codes in place of the arms.
+    A table says what sessions lack and will therefore not have. Until the analysis is frozen the tables hold codes in
+    place of the arms.
 
     Parameters
     ----------
     config : str
         Configuration: a YAML file, or JSON text.
     """
+    from mrsflow import result_tables
     from mrsflow.conversion import bids, voxels
-    from mrsflow.study import masking, records
+    from mrsflow.study import layout, masking, records
     from mrsflow.study.config import fitters_of, load
-    from mrsflow.study.study import read_study
+    from mrsflow.study.lacking import lacking
+    from mrsflow.study.study import has_maps, read_study
 
     settings = load(config)
     study = masking.mask_study(read_study(settings), settings)
@@ -33,6 +36,14 @@ def main(config: str) -> None:
                 f"describe_dataset: of the {name} these stay inside: {', '.join(columns)} (convert.keep lets them out)"
             )
     written += voxels.write_overlap(study, output, settings["convert"]["minimum_voxel_dice"])
+    without_maps = []
+    if has_maps(settings):
+        from mrsflow.quantification.tissue_files import maps_of
+
+        without_maps = [key for key in study.keys if maps_of(key, study, settings) is None]
+    table = lacking(study, settings, without_maps)
+    path = layout.derivatives(output) / layout.SESSION_INPUTS
+    written += result_tables.write(table, path, described=True)
     records.record_step(output, "describe_dataset", written)
 
 

@@ -22,11 +22,11 @@ def test_the_guide_is_made_from_the_descriptions(root):
 
 
 def test_every_file_of_the_layout_is_described():
-    names = [*layout.SESSION_TABLES, layout.SESSION_QUALITY, layout.VOXEL_QUALITY]
+    names = [*layout.SESSION_TABLES, layout.SESSION_QUALITY, layout.VOXEL_QUALITY, layout.SESSION_INPUTS]
     found = [result_tables.name_of(f"a/sub-1_ses-1_{name}") for name in names]
     assert found == [
         "convert_quality", "blocks_quality", "transients_quality", "tissue", "fit", "fit_quality", "fit_terms",
-        "constants", "session_quality", "voxel_quality",
+        "constants", "session_quality", "voxel_quality", "session_inputs",
     ]  # fmt: skip
     listed = {*layout.GROUP_ALWAYS, *layout.GROUP_COMPARING, *layout.GROUP_SCORES, *layout.GROUP_MOOD}
     listed |= {*layout.GROUP_MULTIVERSE, "fitters"}

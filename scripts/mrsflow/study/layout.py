@@ -25,6 +25,7 @@ CONSTANTS = "desc-blocks_constants.tsv"
 FITS = (FIT, FIT_QUALITY, FIT_TERMS, FIT_CURVES, FIT_FILES, CONSTANTS)
 """What a fit writes: in the names of further fitters, ``blocks`` is the fitter (`of_fitter`)."""
 VOXEL_QUALITY = "desc-voxel_quality.tsv"
+SESSION_INPUTS = "desc-session_inputs.tsv"
 TISSUE = "desc-tissue.tsv"
 SESSION_TABLES = (
     CONVERT_QUALITY, BLOCK_QUALITY, TRANSIENT_QUALITY, TISSUE, FIT, FIT_QUALITY, FIT_TERMS, CONSTANTS,

@@ -101,11 +101,14 @@ TISSUE = STUDY is not None and (
     bool(config["inputs"]["tissue"])
     or bool(STUDY.samples["role"].isin(layout.MAPS).any())
 )
-if TISSUE:
+MAPS = STUDY is not None and bool(config["inputs"]["maps"])
+if TISSUE or MAPS:
+    from mrsflow.quantification import map_files
     from mrsflow.quantification.tissue_files import faults_of_maps, maps_of
 
     if workflow.is_main_process:
         faults += faults_of_maps(STUDY, config)
+        faults += map_files.faults_of_maps(STUDY, config)
 
 if workflow.is_main_process or STUDY is None:
     # listed on the terminal, and there alone, as lines hold full paths; a raw file that is missing costs its session,
@@ -132,7 +135,7 @@ OUTPUT = config["output"]
 ATTENTION = f"{OUTPUT}/status/attention.txt"  # what the last step found
 STAGES = (
     *layout.STAGES,
-    *(["measure_tissue"] if TISSUE else []),
+    *(["measure_tissue"] if TISSUE or MAPS else []),
     "report_sessions",
 )
 CONDA = any(
@@ -307,15 +310,18 @@ def state_of_raw(key):
 
 def state_of_maps(wildcards):
     """State of the maps of tissue of a job's sessions, so that new ones are seen."""
-    found = [maps_of(key, STUDY, config) for key in sessions_of(wildcards)]
-    return records.state_of(
-        path for maps in found if maps for path in maps.paths.values()
-    )
+    found = []
+    for key in sessions_of(wildcards):
+        maps = maps_of(key, STUDY, config)
+        found += maps.paths.values() if maps else ()
+        found += map_files.files_of(key, config["inputs"]["maps"])
+    return records.state_of(found)
 
 
 def tissue_of_batch(wildcards):
-    """Table of the tissue of a job's sessions, where the study names maps."""
-    return table_of("measure_tissue").format(batch=wildcards.batch) if TISSUE else []
+    """Table of what the voxels of a job's sessions hold, where the study names maps."""
+    named = TISSUE or MAPS
+    return table_of("measure_tissue").format(batch=wildcards.batch) if named else []
 
 
 def files_of_protocol(wildcards):

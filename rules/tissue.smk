@@ -1,6 +1,6 @@
-"""Tissue in the voxels, where the study names maps of it."""
+"""Tissue and other maps in the voxels, where the study names any."""
 
-if TISSUE:
+if TISSUE or MAPS:
 
     rule measure_tissue:
         input:

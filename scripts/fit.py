@@ -46,7 +46,8 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     def tissue(key: str) -> list[Path] | None:
         """Tables of what its voxels hold; None where the study has no maps of tissue."""
         record = records.read_record(output, "measure_tissue", key) or {"outputs": {}}
-        return [output / name for name in record["outputs"]] if measured_tissue else None
+        named = [output / name for name in record["outputs"] if name.endswith(layout.TISSUE)]
+        return named if measured_tissue else None
 
     def events(key: str) -> list[Path]:
         """Events tables of a session, where regressors are made of them."""

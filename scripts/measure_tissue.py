@@ -6,7 +6,7 @@ from mrsflow.run import run
 
 
 def main(config: str, sessions: list[str], status: Path) -> None:
-    """Measure grey matter, white matter and CSF in the voxels of sessions, from maps that the study names.
+    """Measure the tissue in the voxels of sessions, and look up other maps that the study names.
 
     Parameters
     ----------
@@ -17,21 +17,26 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     status : Path
         Table to write: what happened to each session.
     """
-    from mrsflow.quantification import tissue_files
+    from mrsflow.quantification import map_files, tissue_files
     from mrsflow.study import records
     from mrsflow.study.config import load
-    from mrsflow.study.study import read_study
+    from mrsflow.study.study import has_maps, read_study
 
     settings = load(config)
     study = read_study(settings, sessions)
     output = Path(settings["output"])
     rows = study.samples.groupby("key")
+    others, of_tissue = settings["inputs"]["maps"], has_maps(settings)
     maps = {key: tissue_files.maps_of(key, study, settings) for key in sessions}
     images = {key: next((raw[0] for raw in own.loc[own["role"] == "T1w", "raw"]), None) for key, own in rows}
 
     def measure(item: records.Work) -> list[Path]:
         converted, key = records.outputs_of(output, "convert", item.key), item.key
-        return tissue_files.measure_session(key, converted, maps[key], images[key], item.settings["protocols"], output)
+        written = map_files.measure_session(key, converted, others, output) if others else []
+        if of_tissue:
+            own = (maps[key], images[key], item.settings["protocols"])
+            written += tissue_files.measure_session(key, converted, *own, output)
+        return written
 
     def work_of(key: str) -> records.Work:
         own, found = rows.get_group(key), maps[key]
@@ -39,7 +44,8 @@ def main(config: str, sessions: list[str], status: Path) -> None:
         inputs = [*(found.paths.values() if found else ()), *([images[key]] if images[key] else ())]
         said = {"program": found.program, "of_session": found.of_session} if found else {}
         protocols = {name: settings["protocols"][name] for name in names}
-        return records.Work(key, inputs, {"maps": said, "protocols": protocols}, after="convert")
+        counted = {"maps": said, "of_tissue": of_tissue, "protocols": protocols, "others": others}
+        return records.Work(key, [*inputs, *map_files.files_of(key, others)], counted, after="convert")
 
     work = [work_of(key) for key in sessions]
     stop = settings["on_error"] == "stop"

@@ -62,6 +62,14 @@ def test_maps_that_other_sessions_have():
     assert list(table["participant"]) == ["02"] and table["lacks"].iloc[0] == "maps of tissue"
 
 
+def test_files_of_maps(tmp_path):
+    config = asked()
+    config["inputs"]["maps"] = {"bp": {"file": str(tmp_path / "PARTICIPANT.nii"), "to_space": None}}
+    (tmp_path / "01.nii").touch()
+    table = lacking(study_of([EVERY, EVERY]), config)
+    assert list(table["participant"]) == ["02"] and "map bp" in table["lacks"].iloc[0]
+
+
 def test_many_sessions_are_one_line():
     said = lines(lacking(study_of([("svs", "T1w")] * 5 + [EVERY]), asked()), 6)
     assert len(said) == 1

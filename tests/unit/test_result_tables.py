@@ -25,8 +25,8 @@ def test_every_file_of_the_layout_is_described():
     names = [*layout.SESSION_TABLES, layout.SESSION_QUALITY, layout.VOXEL_QUALITY, layout.SESSION_INPUTS]
     found = [result_tables.name_of(f"a/sub-1_ses-1_{name}") for name in names]
     assert found == [
-        "convert_quality", "blocks_quality", "transients_quality", "tissue", "fit", "fit_quality", "fit_terms",
-        "constants", "session_quality", "voxel_quality", "session_inputs",
+        "convert_quality", "blocks_quality", "transients_quality", "tissue", "voxel_maps", "fit", "fit_quality",
+        "fit_terms", "constants", "session_quality", "voxel_quality", "session_inputs",
     ]  # fmt: skip
     listed = {*layout.GROUP_ALWAYS, *layout.GROUP_COMPARING, *layout.GROUP_SCORES, *layout.GROUP_MOOD}
     listed |= {*layout.GROUP_MULTIVERSE, "fitters"}

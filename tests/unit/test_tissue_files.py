@@ -122,17 +122,18 @@ def test_contrast_of_the_image_is_looked_at(tmp_path, means, status):
     assert ("is no T1-weighted image" in str(row["message"])) == (status == "warn")
 
 
-def study_of(rows):
+def study_of(rows, sessions=2):
     table = pd.DataFrame(
         [{"key": "sub-01_ses-1", "line": f"samples.tsv, line {n}", **row} for n, row in enumerate(rows, 2)]
     )
-    return Study(table, pd.DataFrame(), pd.DataFrame())
+    return Study(table, pd.DataFrame(), pd.DataFrame({"participant": ["01"] * sessions}))
 
 
 @pytest.mark.parametrize(
     ("roles", "said"),
     [
         (["GM", "WM"], "line 2: is a map of GM, and the session has no row of role CSF"),
+        (["GM", "WM", "CSF", "WM"], "line 5: is a second map of WM"),
         (["tissue", "GM", "WM", "CSF"], "labels (role tissue) and maps"),
     ],
 )
@@ -156,3 +157,13 @@ def test_rows_come_before_folders_and_the_first_folder_holds(tmp_path):
     rows += [{"role": role, "raw": [tmp_path / f"{role}.nii"]} for role in HELD]
     found = tissue_files.maps_of("sub-01_ses-1", study_of(rows), config)
     assert found.program == "samples table" and found.paths["CSF"].name == "CSF.nii"
+
+
+@pytest.mark.parametrize(("sessions", "own"), [(1, True), (2, False)])
+def test_maps_of_a_participant_are_those_of_the_only_session(tmp_path, sessions, own):
+    for name in HELD:
+        (tmp_path / "sub-01" / "anat").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sub-01" / "anat" / f"sub-01_label-{name}_probseg.nii.gz").touch()
+    study = study_of([{"role": "svs", "raw": [tmp_path / "x"]}], sessions)
+    found = tissue_files.maps_of("sub-01_ses-1", study, {"inputs": {"tissue": [str(tmp_path)]}})
+    assert bool(found.of_session) is own

@@ -104,7 +104,7 @@ def constants(result: FitResult, scaling: Scaling) -> "pd.DataFrame":
     """
     quantities = {name: uncertainty.weights_of(result.names, name) for name in result.names}
     quantities |= uncertainty.totals(result.names)
-    mean = np.nanmean(result.amplitudes, axis=0)
+    mean = np.ma.masked_invalid(result.amplitudes).mean(axis=0).filled(np.nan)
     used = {name: (weights * scaling.molar(result.names)) @ mean for name, weights in quantities.items()}
     rows = []
     for other in scaling.alternatives():

@@ -1,6 +1,6 @@
 """Tissue in the voxels of a session: maps that a study names in, a table out."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,8 @@ def maps_of(key: str, study: "Study", config: dict[str, Any]) -> Maps | None:
     session = layout.SessionKey.of(key)
     for folder in config["inputs"]["tissue"]:
         if found := derivatives.find(Path(folder), session.participant_id, session.session_id):
-            return found
+            alone = bool((study.sessions["participant"] == session.participant).sum() == 1)
+            return replace(found, of_session=found.of_session or alone)
     return None
 
 
@@ -59,6 +60,9 @@ def _given(rows: list[dict[str, Any]]) -> Maps:
     for row in rows:
         if len(row["raw"]) > 1:
             raise InputError(f"{row['line']}: names {len(row['raw'])} files, and a map is one")
+    if len(paths) < len(rows):
+        twice = next(row for n, row in enumerate(rows) if row["role"] in [other["role"] for other in rows[:n]])
+        raise InputError(f"{twice['line']}: is a second map of {twice['role']} of the session; keep one")
     if "tissue" in paths:
         if len(paths) > 1:
             raise InputError(f"{first}: the session has labels (role tissue) and maps (GM, WM, CSF); keep one kind")

@@ -124,6 +124,19 @@ def contrasts(trial: "TrialResults") -> "Figure | None":
     return figure
 
 
+def denominator(trial: "TrialResults") -> "Figure | None":
+    """Draw the changes of numerator, denominator and ratio side by side: which part of the ratio moved."""
+    table = trial.tables.get("denominator")
+    if table is None or table["change_percent"].isna().all():
+        return None
+    names = table["quantity"] + " (" + table["part"] + ")"
+    values = table[["ci_low", "ci_high", "p"]].assign(estimate=table["change_percent"], name=names)
+    figure, axes = new_figure(24 + 8 * len(table))
+    contrast = plain(table["contrast"].iloc[0])
+    draw_forest(axes, values, f"Change from baseline, {contrast} (% of the session's baseline)", 0)
+    return figure
+
+
 def attenuation(trial: "TrialResults") -> "Figure | None":
     """Draw the fraction of the response that the treatment took away, with Fieller's interval or that it has none."""
     table = trial.tables.get("attenuation")

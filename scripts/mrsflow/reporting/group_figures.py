@@ -61,6 +61,8 @@ PICTURES = (
     Picture("contrasts", figures_tests.contrasts, True, NO_TABLE),
     Picture("attenuation", figures_tests.attenuation, True, NO_TABLE),
     Picture("paired_change", figures_course.paired_change, True, NO_BASELINE),
+    Picture("denominator", figures_tests.denominator, True,
+            "There is no audit of the denominator; table denominator says why."),
     Picture("components", figures_tests.components, True, NO_TABLE),
     Picture("time_course", figures_course.time_course),
     Picture("controls", figures_course.controls),

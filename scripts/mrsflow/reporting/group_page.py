@@ -103,6 +103,7 @@ def write(config: dict[str, Any]) -> Path:
         "families": families,
         "graph": graph,
         "headline": _headline(headline, bool(trial.estimand.visits)),
+        "audit": _audit(trial),
         "results": [(title, _results(trial.tables.get(name), name)) for title, name in RESULTS],
         "by_sequence": _blank(_shown(trial, "flow_by_sequence")),
         "characteristics": _blank(_shown(trial, "baseline_by_sequence")),
@@ -123,6 +124,12 @@ def write(config: dict[str, Any]) -> Path:
     write_table(pd.DataFrame(checklist).fillna({"value": methods.MISSING}), folder / "mrsinmrs.tsv")
     write_text(render("group.html.j2", context), folder / "index.html")
     return folder / "index.html"
+
+
+def _audit(trial: "TrialResults") -> str:
+    """Sentence that says which part of the ratio moved; empty where arms are masked or there is no denominator."""
+    table = trial.tables.get("denominator")
+    return "" if table is None or table.empty else str(table["finding"].iloc[0])
 
 
 def _lead(trial: "TrialResults") -> str:

@@ -20,6 +20,7 @@ from mrsflow.statistics import (
     clinical_course,
     consort,
     contrasts,
+    denominator,
     design_checks,
     evidence,
     mediation,
@@ -152,15 +153,28 @@ def design_of(config: dict[str, Any], study: Study, located: list[cohort.Session
     if "vendor" not in sessions and (vendors := cohort.vendors(located)):
         sessions["vendor"] = sessions["key"].map(vendors)
         sessions = covariates.typed(config, sessions)
+    sessions = with_voxels(config, sessions)
     for column in config["group"]["adjust_for"]:
         if column not in sessions:
             raise InputError(f"group.adjust_for: {column!r} is in no table and no scan says it; take it out")
     return sessions
 
 
+def with_voxels(config: dict[str, Any], sessions: pd.DataFrame) -> pd.DataFrame:
+    """Sessions with what was measured in their voxels, of the columns that the models take."""
+    asked = set(covariates.names_of(config)) & {*config["inputs"]["maps"], *covariates.FRACTIONS} - set(sessions)
+    if not asked:
+        return sessions
+    held = cohort.in_voxels(Path(config["output"]), list(sessions["key"]))
+    columns = {name: sessions["key"].map(held[name]) if name in held else np.nan for name in sorted(asked)}
+    return covariates.typed(config, sessions.assign(**columns))
+
+
 def blocks_of(config: dict[str, Any], located: list[cohort.SessionFiles]) -> pd.DataFrame:
     """One row per block with the outcomes of the configuration."""
-    wanted = list(dict.fromkeys(split_outcome(name)[0] for name in outcome_names(config)))
+    names = [split_outcome(name)[0] for name in outcome_names(config)]
+    numerator = names[0].partition("/")[0]  # by itself, for the audit of the denominator
+    wanted = list(dict.fromkeys([*names, numerator]))
     metabolites = {part for name in wanted for part in name.split("/")} - {"water"}
     columns = ("block", "phase", "onset_s", "duration_s", "spectrum", "metabolite", *cohort.MEASURES)
     fits = cohort.read_tables(located, layout.FIT, columns, metabolites)
@@ -269,6 +283,7 @@ def analyse(
     tables["contrasts"] = as_table(found, "contrasts")
     tables["sensitivity"] = as_table(sensitivity, "sensitivity")
     tables["attenuation"] = result_tables.from_rows(attenuated, "attenuation")
+    tables["denominator"] = result_tables.from_rows(denominator.audit_rows(everyone, plan), "denominator")
     tests = [r for c in plan.contrasts for r in timecourse.course_tests(plan, rows, c)]
     tables["time_tests"] = result_tables.from_rows(tests, "time_tests").drop_duplicates(ignore_index=True)
     return tables

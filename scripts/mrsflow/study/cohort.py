@@ -12,6 +12,7 @@ import numpy as np
 from mrsflow import files, result_tables
 from mrsflow.errors import InputError
 from mrsflow.study import layout, records
+from mrsflow.study.covariates import FRACTIONS
 from mrsflow.study.layout import (
     BLOCK_QUALITY,
     FIT,
@@ -20,6 +21,7 @@ from mrsflow.study.layout import (
     SESSION_QUALITY,
     SIDECAR,
     STAGES,
+    VOXEL_MAPS,
     SessionKey,
 )
 from mrsflow.study.study import NO_SPECTRA
@@ -241,6 +243,28 @@ def vendors(sessions: list[SessionFiles]) -> dict[str, str]:
             if isinstance(name, str):
                 found[item.key] = name
     return found
+
+
+def in_voxels(output: Path, keys: list[str]) -> "pd.DataFrame":
+    """Read what the voxels of sessions hold: the means of their scans, a row per session that has a value of any.
+
+    Returns
+    -------
+    DataFrame
+        By ``key``: GM, WM and CSF where tissue was measured, and a column for each map.
+    """
+    import pandas as pd
+
+    found: dict[str, dict[str, float]] = {}
+    for key in keys:
+        record = records.read_record(output, "measure_tissue", key) or {"outputs": {}}
+        for name in record["outputs"]:
+            table = result_tables.read(output / name)
+            known = table[table["status"] != "fail"]
+            of_maps = name.endswith(VOXEL_MAPS)
+            means = known.groupby("map")["mean"].mean() if of_maps else known[list(FRACTIONS)].mean()
+            found.setdefault(key, {}).update(means.dropna())
+    return pd.DataFrame.from_dict(found, orient="index", dtype=float)
 
 
 def long_text(sessions: list[SessionFiles], design: dict[str, tuple[str, str]]) -> Iterator[str]:

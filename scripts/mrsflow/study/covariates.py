@@ -1,6 +1,6 @@
 """Covariates of the models: columns of the tables with a type, known before any job."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,8 @@ RESERVED = {
 """Names that a covariate or moderator cannot have, and why."""
 FROM_SCANS = ("vendor",)
 """Columns that the scans give where the tables have none."""
+FRACTIONS = ("GM", "WM", "CSF")
+"""Columns that sessions have where their tissue was measured."""
 ANSWERS = {**dict.fromkeys(("yes", "true", "1"), True), **dict.fromkeys(("no", "false", "0"), False)}
 """How columns of yes and no may say it, in any case."""
 
@@ -45,7 +47,17 @@ def names_of(config: dict[str, Any]) -> dict[str, str]:
     return found | dict.fromkeys(group.get("adjust_for", ()), "group.adjust_for")
 
 
-def faults(config: dict[str, Any], sessions: "pd.DataFrame", participants: "pd.DataFrame") -> list[str]:
+def from_voxels(config: dict[str, Any], tissue: bool) -> list[str]:
+    """Columns that are measured in the voxels: the maps of the configuration, and fractions where there is `tissue`."""
+    return [*config["inputs"]["maps"], *(FRACTIONS if tissue else ())]
+
+
+def faults(
+    config: dict[str, Any],
+    sessions: "pd.DataFrame",
+    participants: "pd.DataFrame",
+    measured: Collection[str] = (),
+) -> list[str]:
     """Find covariates and moderators that no model could take.
 
     Parameters
@@ -53,6 +65,8 @@ def faults(config: dict[str, Any], sessions: "pd.DataFrame", participants: "pd.D
     config : dict
     sessions, participants : DataFrame
         As `mrsflow.study.study.examine` gives them.
+    measured : collection of str
+        Columns that sessions will have from their voxels: see `from_voxels`.
 
     Returns
     -------
@@ -60,14 +74,18 @@ def faults(config: dict[str, Any], sessions: "pd.DataFrame", participants: "pd.D
         A line each: the key, the column and what to change.
     """
     every = joined(sessions, participants)
-    found = []
+    found = [
+        f"inputs.maps: {name!r} {RESERVED.get(name, 'is a column of the tables already')}; give the map another name"
+        for name in config.get("inputs", {}).get("maps", ())
+        if name in RESERVED or name in every or name in FRACTIONS
+    ]
     asked = names_of(config) | dict.fromkeys(config.get("group", {}).get("leave_out", ()), "group.leave_out")
     for column, key in asked.items():
         if column in RESERVED:
             found.append(f"{key}: {column!r} {RESERVED[column]}; rename the column, or take it out of {key}")
         elif any(sign in column for sign in "`:"):
             found.append(f"{key}: {column!r} has a backtick or colon in its name; rename the column")
-        elif column not in every and column not in FROM_SCANS:
+        elif column not in every and column not in FROM_SCANS and column not in measured:
             names = ", ".join(c for c in every.columns if c not in RESERVED)
             found.append(f"{key}: there is no column {column!r} in the tables; they have {names or 'no further ones'}")
     if found:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mrsflow import result_tables
-from mrsflow.study import covariates
+from mrsflow.study import covariates, layout
 from mrsflow.study.layout import SessionKey
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ def _found(study: "Study", config: dict[str, Any], without_maps: set[str]) -> It
                 yield key, said
         if key in without_maps:
             yield key, ("maps of tissue", "amounts by water, as other sessions have measured tissue")
+        for name, entry in config["inputs"]["maps"].items():
+            files = [layout.place_of(entry[part], key) for part in ("file", "to_space") if entry[part]]
+            if not all(path.is_file() for path in files):
+                yield key, (f"a file of the map {name}", f"a value of {name} and the models that take it")
     for column, without in _columns(study, config).items():
         every = covariates.joined(study.sessions, study.participants)
         gaps = every[column].isna() if column in every else every["key"].notna()

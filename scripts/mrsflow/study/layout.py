@@ -26,9 +26,9 @@ FITS = (FIT, FIT_QUALITY, FIT_TERMS, FIT_CURVES, FIT_FILES, CONSTANTS)
 """What a fit writes: in the names of further fitters, ``blocks`` is the fitter (`of_fitter`)."""
 VOXEL_QUALITY = "desc-voxel_quality.tsv"
 SESSION_INPUTS = "desc-session_inputs.tsv"
-TISSUE = "desc-tissue.tsv"
+TISSUE, VOXEL_MAPS = "desc-tissue.tsv", "desc-voxel_maps.tsv"
 SESSION_TABLES = (
-    CONVERT_QUALITY, BLOCK_QUALITY, TRANSIENT_QUALITY, TISSUE, FIT, FIT_QUALITY, FIT_TERMS, CONSTANTS,
+    CONVERT_QUALITY, BLOCK_QUALITY, TRANSIENT_QUALITY, TISSUE, VOXEL_MAPS, FIT, FIT_QUALITY, FIT_TERMS, CONSTANTS,
 )  # fmt: skip
 MAPS = ("GM", "WM", "CSF", "tissue")
 """Roles of maps of tissue: probabilities of three, or labels of all."""
@@ -68,6 +68,16 @@ class SessionKey(NamedTuple):
         """Read the session that a key, or the name of a file, begins with."""
         participant, session = (part.partition("-")[2] for part in text.split("_")[:2])
         return cls(participant, session)
+
+
+def place_of(pattern: str, key: str) -> Path:
+    """File of a session by a pattern, in which PARTICIPANT and SESSION stand for its codes.
+
+    >>> str(place_of("pet/sub-PARTICIPANT_bp.nii", "sub-01_ses-2"))
+    'pet/sub-01_bp.nii'
+    """
+    session = SessionKey.of(key)
+    return Path(pattern.replace("PARTICIPANT", session.participant).replace("SESSION", session.session))
 
 
 def keys_of(table: "pd.DataFrame") -> "pd.Series":
@@ -167,7 +177,7 @@ def stage_of_derivative(name: str) -> str:
     """
     if name.endswith(CONVERT_QUALITY):
         return "convert"
-    if name.endswith(TISSUE):
+    if name.endswith((TISSUE, VOXEL_MAPS)):
         return "measure_tissue"
     return "fit" if of_first_fitter(name).endswith(FITS) else "preprocess"
 
@@ -181,7 +191,7 @@ GROUP_ALWAYS = (
     "blocks_long", "blocks_wide", "exclusions", "flow", "flow_by_sequence", "baseline_by_sequence", "loss_by_condition",
     "reliability", "session_changes", "time_course",
 )  # fmt: skip
-GROUP_COMPARING = ("contrasts", "sensitivity", "attenuation", "time_tests")
+GROUP_COMPARING = ("contrasts", "sensitivity", "attenuation", "denominator", "time_tests")
 """Tables that compare arms; while arms are masked there are none."""
 GROUP_MULTIVERSE = ("multiverse", "multiverse_test")
 """Tables of a study that declares choices (group.multiverse), where arms are compared."""
@@ -216,6 +226,7 @@ FIGURES = {
     "contrasts": "Contrasts of all outcomes, and in subgroups",
     "attenuation": "Attenuation of the response",
     "paired_change": "Change of each participant",
+    "denominator": "Which part of the ratio moved",
     "components": "Variance components of the primary model",
     "time_course": "Primary outcome over time",
     "controls": "Denominator, linewidth and SNR over time",

@@ -89,7 +89,9 @@ def examine(config: dict[str, Any], keys: Collection[str] | None = None) -> tupl
     validation.across(study.samples, study.participants, study.sessions, config, wrong, faults)
     if keys is None:
         faults += validation.mean_of_nothing(study.samples, config["protocols"])
-        faults += covariates.faults(config, study.sessions, study.participants)
+        tissue = bool(config["inputs"]["tissue"]) or study.samples["role"].isin(layout.MAPS).any()
+        measured = covariates.from_voxels(config, tissue)
+        faults += covariates.faults(config, study.sessions, study.participants, measured)
     root = Path() if config["inputs"]["bids"] else Path(config["inputs"]["samples"]).parent
     raw = [[root / part for part in str(text).split(" | ")] for text in study.samples["raw"]]
     return replace(study, samples=study.samples.assign(raw=raw)), faults

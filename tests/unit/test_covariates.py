@@ -1,5 +1,7 @@
 """Covariates: typed, in every model that should adjust, refused before any job where no model could take them."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -215,3 +217,24 @@ def test_a_moderator_that_is_adjusted_for_and_one_of_a_single_arm():
     row = moderators.moderator_rows(plan, rows, ["sex"])[0]
     change = rows.sessions.groupby("sex", observed=True)["change"].mean()
     assert row.estimate == pytest.approx(change["M"] - change["F"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([1.0, 1.2, 0.8, 1.1, 0.9, 1.05], ""),
+        ([1.0, 1.001, 0.999, 1.0, 1.001, 0.999], "cannot carry a slope"),
+        ([1.0, 1.0, 1.0, 1.0, 1.0, 3.0], "cannot carry a slope"),
+    ],
+)
+def test_a_map_that_is_one_for_all_says_what_its_slope_rests_on(values, said):
+    """Two sessions each; spread and leverage (diagonal of the hat matrix of a straight line) by their definitions."""
+    people = pd.Series([str(n) for n in range(6)] * 2)
+    x = np.column_stack([np.ones(6), values])
+    leverage = np.diag(x @ np.linalg.inv(x.T @ x) @ x.T).max()
+    words = rf"SD {100 * np.std(values, ddof=1) / np.mean(values):.1f} % .*leverage of a person {leverage:.2f}"
+    if said:
+        with pytest.raises(InputError, match=f"{words}; that {said}"):
+            moderators.placement(pd.Series(values * 2), people)
+    else:
+        assert re.search(words, moderators.placement(pd.Series(values * 2), people))

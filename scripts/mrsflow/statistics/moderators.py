@@ -61,6 +61,7 @@ def _rows_of(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[Re
     design_checks.check_comparison(plan, rows.sessions)
     design_checks.check_moderator(plan, rows.sessions, column)
     values = rows.sessions[column]
+    placed = placement(values, rows.sessions["participant"]) if column in plan.shared_maps else ""
     changes = (rows.sessions.groupby("participant")[column].nunique() > 1).any()
     own = _categorical if is_factor(values) else _session_level if changes else _numeric
     one = plan.design == "parallel" or not rows.blocks.duplicated("participant").any()
@@ -69,9 +70,35 @@ def _rows_of(plan: Plan, rows: Rows, contrast: Contrast, column: str) -> list[Re
     lost = len(whole.blocks) - len(rows.blocks)
     equal = "assumes the same variance in every condition" if plan.design == "parallel" and own != _of_people else ""
     return [
-        replace(row, n_missing=lost + row.n_missing, remark=joined(row.remark, equal))
+        replace(row, n_missing=lost + row.n_missing, remark=joined(row.remark, equal, placed))
         for row in own(plan, rows, contrast, column, values)
     ]
+
+
+LEAST_SPREAD, MOST_OF_ONE = 0.02, 0.5
+"""Of a map that is one for all: spread between people, as part of the mean, that it needs to carry a slope, and the
+part of the sum of squares that a single person may have."""
+
+
+def placement(values: "pd.Series", participants: "pd.Series") -> str:
+    """Say what the slope on a map that is one for all rests on: where the voxels of people lie.
+
+    Raises
+    ------
+    InputError
+        People hardly differ, or one of them decides the slope.
+    """
+    own = values.groupby(participants).mean().to_numpy(float)
+    away = (own - own.mean()) ** 2
+    spread = float(own.std(ddof=1) / abs(own.mean())) if len(own) > 1 and own.mean() else 0.0
+    part = float((away / away.sum()).max()) if away.sum() > 0 else 1.0
+    said = (
+        "the map is one for all, so that people differ by where their voxels lie alone: SD "
+        f"{100 * spread:.1f} % of the mean, largest leverage of a person {1 / len(own) + part:.2f}"
+    )
+    if spread < LEAST_SPREAD or part > MOST_OF_ONE:
+        raise InputError(f"{said}; that cannot carry a slope")
+    return said
 
 
 def _where(rows: Rows, column: str) -> Rows:

@@ -82,6 +82,8 @@ class Plan:
         Visits before treatment, with which the others are compared; none where the baseline lies within the session.
     level : float
         Of intervals.
+    shared_maps : tuple of str
+        Maps in the voxels that are one for all: people differ by where their voxels lie alone.
     """
 
     design: str
@@ -95,6 +97,7 @@ class Plan:
     replicates: bool = False
     carry_over: bool = False
     level: float = 0.95
+    shared_maps: tuple[str, ...] = ()
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -123,6 +126,7 @@ def plan_of(config: dict[str, Any]) -> Plan:
         study["replicates"],
         group["carry_over"],
         group["level"],
+        tuple(name for name, own in config["inputs"]["maps"].items() if "PARTICIPANT" not in own["file"]),
     )
 
 

@@ -383,6 +383,40 @@ def test_a_dry_run_fails_where_files_are_away_and_nothing_else_is_wrong(tmp_path
     assert [name in done.stderr for name in ("t1.nii.gz: no such", "3.dat: no such")] == [True, True]
 
 
+def test_a_dry_run_says_what_sessions_lack_and_will_not_have(tmp_path):
+    untimed = {"sessions": re.sub(r"\t(infusion_start|10:00:00)", "", TABLES["sessions"])}
+    content = write(tmp_path, {"blocks.event": "start"}, untimed)
+    (tmp_path / "bp01.nii").touch()
+    content["inputs"] |= {"maps": {"bp": {"file": str(tmp_path / "bpPARTICIPANT.nii")}}}
+    said = planned(tmp_path, content).stderr
+    assert "3 of 3 sessions lack a water reference (role mrsref) (sub-01_ses-1, sub-01_ses-2, sub-02_ses-1): " in said
+    assert "1 of 3 sessions lack a file of the map bp (sub-02_ses-1): without a value of bp" in said
+    assert "Traceback" not in said
+
+
+WATER = ("02\t1\tsvs", "01\t1\tmrsref\ta\tx/1w.dat\tn/a\t30\n02\t1\tsvs")
+
+
+@pytest.mark.parametrize(
+    ("name", "mhz", "said"),
+    [
+        ("osprey", 63.87, ["which holds at 3 T, and protocols.a is of 1.5 T; .*there is spant"]),
+        ("fsl", 63.87, ["which holds at 3 and 7 T, and protocols.a is of 1.5 T"]),
+        ("osprey", 297.2, ["which holds at 3 T, and protocols.a is of 7 T; .*there is fsl, spant"]),
+        ("spant", 400.2, ["and protocols.a is of 9.4 T; .*leave the key out, and use ratios"]),
+        ("spant", 63.87, []),
+        ("osprey", 123.2, []),
+    ],
+)
+def test_constants_that_do_not_hold_at_the_field_are_a_fault_where_they_are_named(tmp_path, name, mhz, said):
+    field = {"protocols.a.spectrometer_frequency_mhz": mhz}
+    rows = edited("samples", WATER)
+    found = faults_of(tmp_path, field | {"fit.constants": name}, rows)
+    assert len(found) == len(said) and all(re.search(*pair) for pair in zip(said, found, strict=True))
+    assert faults_of(tmp_path, field, rows) == []
+    assert faults_of(tmp_path, field | {"fit.constants": name}) == []
+
+
 @pytest.mark.slow
 def test_a_large_study_has_its_raw_files_looked_at_by_a_first_job(tmp_path):
     """Of 510 sessions one has no raw file, and two have files that do not say when they began."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mrsflow.anatomy.tissue import TISSUES
 from mrsflow.errors import InputError
+from mrsflow.files import is_there
 
 PROGRAMS = {
     "fMRIPrep": {name: rf"(?!.*_space-).*_label-{name}_probseg\.nii(\.gz)?" for name in TISSUES},
@@ -57,7 +58,7 @@ def find(folder: Path, participant_id: str, session_id: str) -> Maps | None:
     InputError
         There is no such folder, a map is missing beside others, or there are two of a kind.
     """
-    if not folder.is_dir():
+    if not is_there(folder) or not folder.is_dir():
         raise InputError(f"{folder}: no such folder (inputs.tissue); correct it, or take it out of the list")
     key = f"{participant_id}_{session_id}"
     places = [folder / participant_id / session_id, folder / key, *_longitudinal(folder).get(key, ())]
@@ -99,7 +100,21 @@ def _programs(files: list[Path], named: str) -> Iterator[tuple[str, dict[str, Pa
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+    """Files of a folder; none where there is no such folder.
+
+    Raises
+    ------
+    InputError
+        It is closed to us.
+    """
+    try:
+        return [path for path in folder.iterdir() if path.is_file()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be read ({error.strerror}); open it, or take it out of inputs.tissue"
+        ) from None
 
 
 @cache

@@ -9,7 +9,7 @@ import numpy as np
 from mrsflow import result_tables
 from mrsflow.anatomy import images, voxel_maps
 from mrsflow.errors import InputError
-from mrsflow.files import read_json
+from mrsflow.files import is_there, read_json
 from mrsflow.study import layout
 from mrsflow.study.layout import SessionKey
 
@@ -32,7 +32,7 @@ def faults_of_maps(study: "Study", config: dict[str, Any]) -> list[str]:
     for name, own in config["inputs"]["maps"].items():
         for what in ("file", "to_space"):
             places = [layout.place_of(own[what], key) for key in study.keys] if own[what] else []
-            if places and not any(path.is_file() for path in places):
+            if places and not any(map(is_there, places)):
                 found.append(
                     f"inputs.maps.{name}.{what}: no session has such a file (looked for {places[0]}); correct it, or "
                     "take the map out"

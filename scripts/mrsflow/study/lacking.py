@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mrsflow import result_tables
+from mrsflow.files import is_there
 from mrsflow.study import covariates, layout
 from mrsflow.study.layout import SessionKey
 
@@ -60,7 +61,7 @@ def _found(study: "Study", config: dict[str, Any], without_maps: set[str]) -> It
             yield key, ("maps of tissue", "amounts by water, as other sessions have measured tissue")
         for name, entry in config["inputs"]["maps"].items():
             files = [layout.place_of(entry[part], key) for part in ("file", "to_space") if entry[part]]
-            if not all(path.is_file() for path in files):
+            if not all(map(is_there, files)):
                 yield key, (f"a file of the map {name}", f"a value of {name} and the models that take it")
     for column, without in _columns(study, config).items():
         every = covariates.joined(study.sessions, study.participants)

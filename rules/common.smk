@@ -104,11 +104,18 @@ TISSUE = STUDY is not None and (
 MAPS = STUDY is not None and bool(config["inputs"]["maps"])
 if TISSUE or MAPS:
     from mrsflow.quantification import map_files
-    from mrsflow.quantification.tissue_files import faults_of_maps, maps_of
+    from mrsflow.quantification.tissue_files import faults_of_maps, maps_of_sessions
 
     if workflow.is_main_process:
         faults += faults_of_maps(STUDY, config)
         faults += map_files.faults_of_maps(STUDY, config)
+
+
+@cache
+def maps_of_study():
+    """Maps of tissue of each session, None where it has none; what is wrong with them is a fault."""
+    return maps_of_sessions(STUDY.keys, STUDY, config, [])
+
 
 if workflow.is_main_process or STUDY is None:
     # listed on the terminal, and there alone, as lines hold full paths; a raw file that is missing costs its session,
@@ -116,11 +123,8 @@ if workflow.is_main_process or STUDY is None:
     lost = lost_files(STUDY)
     known = []  # of a study without faults, what will not be there
     if is_dry_run() and STUDY is not None and not faults:
-        without = (
-            [key for key in STUDY.keys if maps_of(key, STUDY, config) is None]
-            if TISSUE
-            else []
-        )
+        found = maps_of_study() if TISSUE else {}
+        without = [key for key, maps in found.items() if maps is None]
         known = lines_of_lacking(lacking(STUDY, config, without), len(STUDY.sessions))
     for line in [*faults, *lost, *known]:
         print(line, file=sys.stderr)
@@ -312,7 +316,7 @@ def state_of_maps(wildcards):
     """State of the maps of tissue of a job's sessions, so that new ones are seen."""
     found = []
     for key in sessions_of(wildcards):
-        maps = maps_of(key, STUDY, config)
+        maps = maps_of_study()[key]
         found += maps.paths.values() if maps else ()
         found += map_files.files_of(key, config["inputs"]["maps"])
     return records.state_of(found)

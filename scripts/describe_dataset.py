@@ -38,9 +38,10 @@ def main(config: str) -> None:
     written += voxels.write_overlap(study, output, settings["convert"]["minimum_voxel_dice"])
     without_maps = []
     if has_maps(settings):
-        from mrsflow.quantification.tissue_files import maps_of
+        from mrsflow.quantification.tissue_files import maps_of_sessions
 
-        without_maps = [key for key in study.keys if maps_of(key, study, settings) is None]
+        found = maps_of_sessions(study.keys, study, settings)
+        without_maps = [key for key, maps in found.items() if maps is None]
     table = lacking(study, settings, without_maps)
     path = layout.derivatives(output) / layout.SESSION_INPUTS
     written += result_tables.write(table, path, described=True)

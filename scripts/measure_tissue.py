@@ -27,7 +27,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     output = Path(settings["output"])
     rows = study.samples.groupby("key")
     others, of_tissue = settings["inputs"]["maps"], has_maps(settings)
-    maps = {key: tissue_files.maps_of(key, study, settings) for key in sessions}
+    maps = tissue_files.maps_of_sessions(sessions, study, settings)
     images = {key: next((raw[0] for raw in own.loc[own["role"] == "T1w", "raw"]), None) for key, own in rows}
 
     def measure(item: records.Work) -> list[Path]:

@@ -129,6 +129,10 @@ def study_of(rows, sessions=2):
     return Study(table, pd.DataFrame(), pd.DataFrame({"participant": ["01"] * sessions}))
 
 
+def maps_of(study, config):
+    return tissue_files.maps_of_sessions(["sub-01_ses-1"], study, config)["sub-01_ses-1"]
+
+
 @pytest.mark.parametrize(
     ("roles", "said"),
     [
@@ -143,7 +147,7 @@ def test_rows_that_do_not_go_together_are_faults_before_any_job(tmp_path, roles,
     (fault,) = tissue_files.faults_of_maps(study, config)
     assert said in fault
     with pytest.raises(InputError):
-        tissue_files.maps_of("sub-01_ses-1", study, config)
+        maps_of(study, config)
 
 
 def test_rows_come_before_folders_and_the_first_folder_holds(tmp_path):
@@ -153,9 +157,9 @@ def test_rows_come_before_folders_and_the_first_folder_holds(tmp_path):
             (tmp_path / folder / "sub-01" / "ses-1" / f"c{n}{folder}.nii").touch()
     config = {"inputs": {"tissue": [str(tmp_path / "a"), str(tmp_path / "b")]}}
     rows = [{"role": "svs", "raw": [tmp_path / "x"]}]
-    assert tissue_files.maps_of("sub-01_ses-1", study_of(rows), config).paths["GM"].name == "c1a.nii"
+    assert maps_of(study_of(rows), config).paths["GM"].name == "c1a.nii"
     rows += [{"role": role, "raw": [tmp_path / f"{role}.nii"]} for role in HELD]
-    found = tissue_files.maps_of("sub-01_ses-1", study_of(rows), config)
+    found = maps_of(study_of(rows), config)
     assert found.program == "samples table" and found.paths["CSF"].name == "CSF.nii"
 
 
@@ -165,5 +169,5 @@ def test_maps_of_a_participant_are_those_of_the_only_session(tmp_path, sessions,
         (tmp_path / "sub-01" / "anat").mkdir(parents=True, exist_ok=True)
         (tmp_path / "sub-01" / "anat" / f"sub-01_label-{name}_probseg.nii.gz").touch()
     study = study_of([{"role": "svs", "raw": [tmp_path / "x"]}], sessions)
-    found = tissue_files.maps_of("sub-01_ses-1", study, {"inputs": {"tissue": [str(tmp_path)]}})
+    found = maps_of(study, {"inputs": {"tissue": [str(tmp_path)]}})
     assert bool(found.of_session) is own

@@ -1,5 +1,6 @@
 """Tissue in the voxels of a session: maps that a study names in, a table out."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,31 +27,52 @@ COVERED, OTHER, PURE = 0.98, 0.1, 0.95
 
 def faults_of_maps(study: "Study", config: dict[str, Any]) -> list[str]:
     """Find what is wrong with the maps of a study, before any job; a session without maps is no fault."""
-    found = []
-    for key in study.keys:
-        try:
-            maps_of(key, study, config)
-        except InputError as error:
-            found.append(str(error))
+    found: list[str] = []
+    maps_of_sessions(study.keys, study, config, found)
     return list(dict.fromkeys(found))
 
 
-def maps_of(key: str, study: "Study", config: dict[str, Any]) -> Maps | None:
-    """Find the maps of a session: its rows of the samples table, else the first folder of ``inputs.tissue`` with any.
+def maps_of_sessions(
+    keys: Collection[str], study: "Study", config: dict[str, Any], faults: list[str] | None = None
+) -> dict[str, Maps | None]:
+    """Find the maps of sessions: rows of the samples table, else the first folder of ``inputs.tissue`` with any.
+
+    Parameters
+    ----------
+    keys : collection of str
+        ``sub-X_ses-Y``.
+    study : Study
+    config : dict
+    faults : list of str, optional
+        Gets what is wrong with a session, which then has no maps, instead of an error.
 
     Raises
     ------
     InputError
         Rows of some of the three maps alone, or `derivatives.find` refuses a folder.
     """
-    rows = study.samples[(study.samples["key"] == key) & study.samples["role"].isin(layout.MAPS)]
-    if not rows.empty:
-        return _given(rows.to_dict("records"))
+    given: dict[str, list[dict[str, Any]]] = {}
+    for row in study.samples[study.samples["role"].isin(layout.MAPS)].to_dict("records"):
+        given.setdefault(row["key"], []).append(row)
+    sessions = study.sessions["participant"].value_counts().to_dict()
+    found: dict[str, Maps | None] = {}
+    for key in keys:
+        try:
+            found[key] = _given(given[key]) if key in given else _in_folders(key, config, sessions)
+        except InputError as error:
+            if faults is None:
+                raise
+            faults.append(str(error))
+            found[key] = None
+    return found
+
+
+def _in_folders(key: str, config: dict[str, Any], sessions: dict[str, int]) -> Maps | None:
+    """Give the maps of a session in the folders of other programs; `sessions` is how many each participant has."""
     session = layout.SessionKey.of(key)
     for folder in config["inputs"]["tissue"]:
         if found := derivatives.find(Path(folder), session.participant_id, session.session_id):
-            alone = bool((study.sessions["participant"] == session.participant).sum() == 1)
-            return replace(found, of_session=found.of_session or alone)
+            return replace(found, of_session=found.of_session or sessions.get(session.participant) == 1)
     return None
 
 

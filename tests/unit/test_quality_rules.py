@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mrsflow.errors import InputError
-from mrsflow.study import quality_rules
+from mrsflow.study import config, quality_rules, ratings
 
 RULES = [
     {"level": "block", "metric": "linewidth_ppm", "worse": "above", "warn": 0.08, "exclude": 0.12},
@@ -98,6 +98,65 @@ def test_every_exclusion_is_a_row():
         ("02", "b", "n_transients", "exclude"),
     }
     assert list(table) == ["participant", "session", "block", "level", "metric", "value", "limit", "action", "reason"]
+
+
+def test_ratings_by_eye_join_the_rules():
+    blocks = pd.DataFrame({"participant": ["01", "01", "02", "03"], "session": "1", "block": ["a", "b", "a", "a"]})
+    blocks = blocks.assign(linewidth_ppm=0.05, snr=50)
+    sessions = pd.DataFrame({"participant": ["01", "02", "03"], "session": "1", "drift_hz": 1.0})
+    rated = pd.DataFrame(
+        {
+            "participant": ["01", "02", "03"],
+            "session": "1",
+            "rating": ["bad", "doubtful", "good"],
+            "note": ["moved", None, "x"],
+        }
+    )
+    table = quality_rules.exclusions(blocks, sessions, RULES, rated)
+    assert table[["participant", "block", "metric", "action", "reason"]].to_numpy().tolist() == [
+        ["01", "a", "rating", "exclude", "rated bad: moved"],
+        ["01", "b", "rating", "exclude", "rated bad: moved"],
+        ["02", "a", "rating", "warn", "rated doubtful"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("01\t1\tgood\tn/a\n02\t1\t\tn/a", []),
+        ("01\t1\tBad\tn/a", ["line 2: rating 'Bad' is none of good, doubtful, bad"]),
+        ("01\t1\tbad\t=1+1", ["line 2: note begins with '='"]),
+        ("01\t1\tbad\tx\n01\t1\tgood\tx", ["line 3: rates sub-01_ses-1 again"]),
+        ("01\t\tbad\tx\n02\t1\tno\tx", ["line 2: participant or session is empty", "line 3: rating 'no'"]),
+        ("07\t1\tbad\tx", ["line 2: sub-07_ses-1 has no scans in this study"]),
+    ],
+)
+def test_a_table_of_ratings_is_checked_before_any_job(tmp_path, rows, said):
+    path = tmp_path / "ratings.tsv"
+    path.write_text(f"participant\tsession\trating\tnote\n{rows}\n")
+    found = ratings.faults(path, ["sub-01_ses-1", "sub-02_ses-1"])
+    assert len(found) == len(said) and all(words in line for words, line in zip(said, found, strict=True)), found
+    assert all(str(path) in line for line in found)
+
+
+def test_a_study_without_ratings_has_nothing_wrong_and_a_missing_table_is_said(tmp_path):
+    assert ratings.faults(None, []) == []
+    assert "cannot be read" in ratings.faults(tmp_path / "none.tsv", [])[0]
+    (tmp_path / "short.tsv").write_text("participant\tsession\n01\t1\n")
+    assert "column 'rating' is missing" in ratings.faults(tmp_path / "short.tsv", [])[0]
+
+
+def test_default_limits_pass_usual_sessions_and_find_those_made_bad():
+    """Sessions like those of the simulated trial, and one beyond each limit that a person would send back."""
+    rules = config.default("quality.rules")
+    usual = {"block": {"linewidth_ppm": 0.06, "snr": 44, "rejected_fraction": 0.03, "residual_water_after_ratio": 0.1,
+                       "fit_status": "ok"}, "session": {"drift_hz": 18.0, "drift_after_hz": 0.4}}  # fmt: skip
+    bad = {"linewidth_ppm": 0.14, "snr": 8, "rejected_fraction": 0.5, "residual_water_after_ratio": 8, "drift_hz": 60}
+    bad |= {"drift_after_hz": 6, "fit_status": "doubtful"}
+    for level, values in usual.items():
+        assert quality_rules.judge(rules, level, values) == []
+        for metric in values:
+            assert quality_rules.judge(rules, level, values | {metric: bad[metric]}), metric
 
 
 def test_nothing_to_object_to_is_an_empty_table_with_its_columns():

@@ -10,6 +10,7 @@ from made_results import write_study
 
 from mrsflow.files import read_table
 from mrsflow.reporting import group_figures, group_page, group_read, session_page
+from mrsflow.study import ratings
 
 pytestmark = pytest.mark.browser
 HOSTILE = "<script>window.hit = 1</script><b>$x_1$</b>"
@@ -170,6 +171,41 @@ def test_sessions_can_be_searched_and_filtered(browser, report):
         page.get_by_label("only with a problem").uncheck()
         page.fill("#find", "sub-003")
         assert page.locator(rows).count() == 2
+
+
+def test_sessions_are_sorted_rated_and_their_ratings_downloaded(browser, report, tmp_path):
+    with Opened(browser, report / "index.html") as opened:
+        page = opened.page
+        keys = lambda: page.locator("#session-table tbody th").all_inner_texts()  # noqa: E731
+        column = page.locator("#session-table thead th").all_inner_texts().index("SNR")
+        numbers = lambda: page.locator(f"#session-table tbody td:nth-child({column + 1})").all_inner_texts()  # noqa: E731
+        first = keys()
+        for order in ("ascending", "descending"):
+            page.locator("#session-table th button", has_text="SNR").press("Enter")
+            assert page.locator(f"th[aria-sort={order}]").inner_text() == "SNR"
+            found = [float(text) for text in numbers() if re.fullmatch(r"[\d.]+", text)]
+            assert found == sorted(found, reverse=order == "descending") and len(found) > 5
+        page.locator("#session-table th button", has_text="Session").click()
+        assert keys() == sorted(first)
+        verdicts = page.locator("#verdict option").all_inner_texts()
+        page.locator("#verdict").select_option(verdicts[1])
+        shown = page.locator("#session-table tbody tr:visible")
+        assert 0 < shown.count() < 12
+        assert set(page.locator("#session-table tbody tr:visible td:nth-child(2)").all_inner_texts()) == {verdicts[1]}
+        page.locator("#verdict").select_option("")
+        page.get_by_label("Rating of sub-002_ses-v1").select_option("bad")
+        page.get_by_label("Note on sub-002_ses-v1").fill("=she\tmoved")
+        page.get_by_label("Rating of sub-003_ses-v2").select_option("doubtful")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download ratings").click()
+        assert download.value.suggested_filename == "ratings.tsv"
+        download.value.save_as(tmp_path / "ratings.tsv")
+        assert opened.problems == []
+    table = ratings.read(tmp_path / "ratings.tsv")
+    assert table[["key", "rating"]].to_numpy().tolist() == [
+        ["sub-002_ses-v1", "bad"], ["sub-003_ses-v2", "doubtful"]
+    ]  # fmt: skip
+    assert table["note"].iloc[0] == "she moved"
 
 
 def test_everything_is_there_in_print(browser, report):

@@ -20,7 +20,7 @@ from mrsflow.reporting.session_page import number
 from mrsflow.statistics import analysis_plan, supplement
 from mrsflow.statistics.clinical import has_scores
 from mrsflow.statistics.plan import plan_of
-from mrsflow.study import layout, masking
+from mrsflow.study import layout, masking, ratings
 from mrsflow.study.estimand import before_words
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ TOGETHER = {
 }
 """Columns that the page makes of several."""
 
-SESSION_COLUMNS = ("Session", "Convert", "Preprocess", "Fit", "Blocks used", "SNR", "Linewidth (Hz)")
+SESSION_COLUMNS = ("Session", "Verdict", "Convert", "Preprocess", "Fit", "Blocks used", "SNR", "Linewidth (Hz)")
 
 
 def write(config: dict[str, Any]) -> Path:
@@ -113,6 +113,7 @@ def write(config: dict[str, Any]) -> Path:
         "multiverse": _shown(trial, "multiverse_test"),
         "session_columns": SESSION_COLUMNS,
         "sessions": _sessions(trial, folder),
+        "ratings": tuple(ratings.ACTIONS),
         "methods": paragraphs,
         "numbers": numbers,
         "references": references,
@@ -178,6 +179,8 @@ def _sessions(trial: "TrialResults", folder: Path) -> list[dict[str, Any]]:
     blocks = trial.blocks.assign(key=layout.keys_of(trial.blocks))
     groups = dict(iter(blocks.groupby("key")))
     states = trial.status.set_index(["session", "stage"])
+    given = trial.config["quality"]["ratings"]
+    rated = {} if given is None else {row.key: row for row in ratings.read(given).itertuples()}
     rows = []
     for key in trial.keys:
         own = groups.get(key, blocks.iloc[:0])
@@ -190,6 +193,8 @@ def _sessions(trial: "TrialResults", folder: Path) -> list[dict[str, Any]]:
         reasons += [f"{row.block}: {row.reason}" for row in own[gone].itertuples()]
         doubtful = own[~gone & (own["fit_status"] == "doubtful")]
         reasons += [f"{row.block}: fit doubtful: {row.fit_reason}" for row in doubtful.itertuples()]
+        warned = own[~gone & own["warned"] & (own["fit_status"] != "doubtful") & own["reason"].fillna("").ne("")]
+        reasons += [f"{row.block}: {row.reason}" for row in warned.itertuples()]
         remarked = own[~gone & (own["fit_status"] == "ok") & own["fit_reason"].fillna("").ne("")]
         reasons += [f"{row.block}: {row.fit_reason}" for row in remarked.itertuples()]
         used = own[~gone]
@@ -198,12 +203,30 @@ def _sessions(trial: "TrialResults", folder: Path) -> list[dict[str, Any]]:
             {
                 "key": key,
                 "href": f"{key}.html" if (folder / f"{key}.html").is_file() else None,
-                "cells": [*(s["status"] for s in status), f"{len(used)} of {len(trial.block_names)}", *values],
+                "cells": [
+                    _verdict(failed, own, gone),
+                    *(s["status"] for s in status),
+                    f"{len(used)} of {len(trial.block_names)}",
+                    *values,
+                ],
+                "rating": rated[key].rating if key in rated else "",
+                "note": rated[key].note if key in rated and isinstance(rated[key].note, str) else "",
                 "problem": "; ".join(reasons),
                 "failed": failed,
             }
         )
     return rows
+
+
+def _verdict(failed: bool, blocks: pd.DataFrame, gone: pd.Series) -> str:
+    """Say what became of a session in one word or two."""
+    if failed:
+        return "failed"
+    if gone.any():
+        return "excluded" if gone.all() else "in part excluded"
+    if (blocks["fit_status"] == "doubtful").any():
+        return "doubtful"
+    return "warned" if blocks["warned"].any() else "good"
 
 
 def _tables(output: Path) -> list[dict[str, str]]:

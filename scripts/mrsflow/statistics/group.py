@@ -39,7 +39,7 @@ from mrsflow.statistics import sensitivity as sensitivity_set
 from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Plan, plan_of
 from mrsflow.statistics.results import Attenuation, Result, complete_row, counts, estimated, model_row
-from mrsflow.study import cohort, covariates, layout, masking, quality_rules
+from mrsflow.study import cohort, covariates, layout, masking, quality_rules, ratings
 from mrsflow.study.config import fitters_of
 from mrsflow.study.estimand import in_words, phase_by_visit
 from mrsflow.study.regressors import FREE, split_outcome
@@ -198,7 +198,9 @@ def judged(config: dict[str, Any], located: list[cohort.SessionFiles], fitted: p
     columns = dict.fromkeys(("participant", "session", "block", "n_transients", "reason", *metrics))
     blocks = cohort.read_tables(located, layout.BLOCK_QUALITY, tuple(columns))
     blocks = blocks.merge(fitted, on=["key", "block"], how="left")
-    return quality_rules.exclusions(blocks, cohort.session_values(located), rules)
+    given = config["quality"]["ratings"]
+    rated = None if given is None else ratings.read(given)
+    return quality_rules.exclusions(blocks, cohort.session_values(located), rules, rated)
 
 
 def describe(

@@ -6,6 +6,7 @@ They are decided from the quality tables alone, before any model of the group se
 from typing import Any
 
 from mrsflow.errors import InputError
+from mrsflow.study.ratings import ACTIONS
 
 FIT_STATUS = ("ok", "doubtful", "failed")
 """Verdicts on the fit of a block; what has failed has no amplitudes."""
@@ -97,7 +98,17 @@ def judge_block(rules: list[dict[str, Any]], block: dict[str, Any]) -> list[dict
     return [{**row, "metric": "n_transients", "value": value, "action": "exclude", "reason": reason}]
 
 
-def exclusions(block_quality: Any, session_quality: Any, rules: list[dict[str, Any]]) -> Any:
+def _rated(row: Any) -> list[dict[str, Any]]:
+    """Verdict of a rating by eye, none where a session was not rated or is good."""
+    action = None if row is None else ACTIONS[row.rating]
+    if action is None:
+        return []
+    note = f": {row.note}" if isinstance(row.note, str) else ""
+    values = {"level": "session", "metric": "rating", "value": float("nan"), "limit": float("nan")}
+    return [{**values, "action": action, "reason": f"rated {row.rating}{note}"}]
+
+
+def exclusions(block_quality: Any, session_quality: Any, rules: list[dict[str, Any]], ratings: Any = None) -> Any:
     """List what the rules warn of and exclude, with the reason.
 
     Parameters
@@ -109,6 +120,8 @@ def exclusions(block_quality: Any, session_quality: Any, rules: list[dict[str, A
         A row per session: participant, session and the scalars of ``desc-session_quality.json``.
     rules : list of dict
         ``quality.rules`` of the configuration.
+    ratings : DataFrame, optional
+        Of sessions by eye, see `ratings.read`.
 
     Returns
     -------
@@ -121,11 +134,14 @@ def exclusions(block_quality: Any, session_quality: Any, rules: list[dict[str, A
     by_session: dict[Any, list[dict[str, Any]]] = {}
     for block in block_quality.to_dict("records"):
         by_session.setdefault((block["participant"], block["session"]), []).append(block)
+    rated = {} if ratings is None else {(r.participant, r.session): r for r in ratings.itertuples()}
     rows = []
     for session in session_quality.to_dict("records"):
         own = {"participant": session["participant"], "session": session["session"]}
         blocks = by_session.get((own["participant"], own["session"]), [])
-        for verdict in judge(rules, "session", session):
+        found = judge(rules, "session", session)
+        found += _rated(rated.get((session["participant"], session["session"])))
+        for verdict in found:
             rows += [{**own, "block": block["block"], **verdict} for block in blocks]
         for block in blocks:
             rows += [{**own, "block": block["block"], **verdict} for verdict in judge_block(rules, block)]

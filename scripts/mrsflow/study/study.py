@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsflow.errors import InputError
-from mrsflow.study import bids_tables, covariates, layout, session_facts, tables, validation
+from mrsflow.study import bids_tables, covariates, layout, ratings, session_facts, tables, validation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,6 +124,7 @@ def before_jobs(config: dict[str, Any], asked: dict[str, Any]) -> tuple[Study | 
         )
     faults += session_facts.missing(study.sessions, study.participants, config["fit"])
     where = validation.place_of(config["inputs"], "sessions")
+    faults += ratings.faults(config["quality"]["ratings"], study.keys)
     faults += validation.missing_followups(config["group"], study.sessions, where)
     fit = asked.get("fit")
     if isinstance(fit, dict) and fit.get("constants") == config["fit"]["constants"]:

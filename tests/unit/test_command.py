@@ -3,6 +3,7 @@
 import re
 import shutil
 import tomllib
+from pathlib import Path
 
 import made_datasets as made
 import pandas as pd
@@ -132,6 +133,9 @@ def test_snakemake_gets_what_the_command_does_not_know(tmp_path, monkeypatch):
     run("run", "-c3", "--until", "fit", "-k")
     run("run", "-n", "--profile", "slurm")
     run("run")
+    run("run", "--profile", "cluster-generic")
+    submit = given[3][given[3].index("--cluster-generic-submit-cmd") + 1]
+    assert Path(submit.split(" {rule}")[0]).is_file() and "{threads}" in submit
     assert given[0] == ["--cores", "3", "--until", "fit", "-k"]
     assert given[1][0] == "--workflow-profile" and given[1][1].endswith("profiles/slurm") and given[1][2:] == ["-n"]
     assert given[2] == ["--cores", "all"]

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -202,10 +203,23 @@ def _resources(cores: str | None, profile: str | None) -> list[str]:
     """Options of Snakemake for cores and profile; a profile says itself how many jobs it runs."""
     own = [] if profile is None else ["--profile", profile]
     if profile in _profiles():
-        own = ["--workflow-profile", str(workflow_folder() / "profiles" / profile)]
+        folder = workflow_folder() / "profiles" / profile
+        own = ["--workflow-profile", str(folder), *_commands(folder)]
     if cores is None and profile in (None, "default"):
         cores = "all"
     return [*own, *([] if cores is None else ["--cores", cores])]
+
+
+def _commands(folder: Path) -> list[str]:
+    """Options that name scripts of a profile by their place, as a study lies elsewhere."""
+    from mrsflow.study.config import read
+
+    found = []
+    for key, value in read(folder / "config.yaml").items():
+        script, _, rest = str(value).partition(" ")
+        if script.startswith("profiles/"):
+            found += [f"--{key}", f"{shlex.quote(str(folder.parents[1] / script))} {rest}".rstrip()]
+    return found
 
 
 def _refuse_unreadable_config(rest: list[str]) -> None:

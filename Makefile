@@ -29,8 +29,11 @@ demo: env  ## simulate a trial as raw scanner files and analyse it (PARTICIPANTS
 	@$(BIN)/python scripts/summarise_demo.py --demo demo
 
 .PHONY: docs
-docs: env  ## write docs/tables.md from the descriptions of the tables
+docs: env  ## write the pages that are made from the code, and the site (build/site; opens from disk)
 	@PYTHONPATH=scripts $(BIN)/python -m mrsflow.result_tables > docs/tables.md
+	@for page in configuration quality; do PYTHONPATH=scripts $(BIN)/python -m mrsflow.command.reference $$page > docs/$$page.md; done
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 .PHONY: test
 test: lint  ## what continuous integration runs: linters, fast tests, dry and small real runs

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mrsflow import result_tables
 from mrsflow.files import read_json, write_table, write_text
-from mrsflow.reporting import methods
+from mrsflow.reporting import methods, provenance
 from mrsflow.reporting.figures import minus, p_value
 from mrsflow.reporting.group_figures import read_index
 from mrsflow.reporting.group_read import load, sidecars_of
@@ -59,6 +59,9 @@ TOGETHER = {
     "interval": result_tables.Column("text", "Limits in one column", title="Interval"),
 }
 """Columns that the page makes of several."""
+
+GIVEN = ("dataset_description.json", "participants.tsv")
+"""Files of the dataset that hold what the tables of the study gave and may go out."""
 
 SESSION_COLUMNS = ("Session", "Verdict", "Convert", "Preprocess", "Fit", "Blocks used", "SNR", "Linewidth (Hz)")
 
@@ -119,8 +122,11 @@ def write(config: dict[str, Any]) -> Path:
         "references": references,
         "checklist": checklist,
         "tables": _tables(output),
+        "provenance": provenance.facts(),
+        "given": [name for name in GIVEN if (output / "bids" / name).is_file()],
     }
     write_text(bibtex, folder / "references.bib")
+    write_text(provenance.configuration(config), folder / "configuration.yaml")
     write_text(_markdown(paragraphs, graph, references, numbers), folder / "methods.md")
     write_table(pd.DataFrame(checklist).fillna({"value": methods.MISSING}), folder / "mrsinmrs.tsv")
     write_text(render("group.html.j2", context), folder / "index.html")

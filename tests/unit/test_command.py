@@ -139,6 +139,8 @@ def test_snakemake_gets_what_the_command_does_not_know(tmp_path, monkeypatch):
     assert given[0] == ["--cores", "3", "--until", "fit", "-k"]
     assert given[1][0] == "--workflow-profile" and given[1][1].endswith("profiles/slurm") and given[1][2:] == ["-n"]
     assert given[2] == ["--cores", "all"]
+    run("run", "-c")
+    assert given[4] == ["--cores", "all"]
 
 
 def test_the_report_is_named_once_it_is_there(tmp_path, monkeypatch, capsys):
@@ -241,6 +243,24 @@ def test_edited_scans_and_damaged_files_are_told_apart(shared, tmp_path):
     assert (cut.role, edited.role) == (None, "svs") and cut.remarks
     assert edited.header["sequence"] is None and any("is edited" in remark for remark in edited.remarks)
     assert (edited.header["echo_time_ms"], edited.participant, edited.session) == (68, "01", "01")
+
+
+def test_a_link_upwards_and_a_closed_folder_end_no_scan(shared, tmp_path, monkeypatch):
+    shutil.copytree(shared / "data/siemens-dicom-xa60-phantom", tmp_path / "01/scan")
+    (tmp_path / "01/up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "01/gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "02").mkdir()
+    usual = Path.iterdir
+
+    def closed(path):
+        if path.name == "02":
+            raise PermissionError(13, "Permission denied", str(path))
+        return usual(path)
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    found = scan.look(tmp_path)
+    assert [(one.raw[0].name, one.role) for one in found] == [("scan", "svs"), ("02", None)]
+    assert "cannot be read (Permission denied)" in found[1].remarks[0]
 
 
 def test_a_folder_of_water_alone_says_so(shared, tmp_path):

@@ -78,7 +78,8 @@ def check(arguments: list[str]) -> int:
 def run(arguments: list[str]) -> int:
     """Run the study, or go on where it stopped."""
     parser = _parser("run", run, "All other options are Snakemake's, such as --configfile FILE, -n or --until fit.")
-    parser.add_argument("-c", "--cores", "-j", "--jobs", dest="cores", help="cores to use at most (default: all)")
+    parser.add_argument("-c", "--cores", "-j", "--jobs", dest="cores", nargs="?", const="all",
+                        help="cores to use at most (default: all)")  # fmt: skip
     parser.add_argument("--profile", help=f"{', '.join(_profiles())}; or any of Snakemake's")
     options, rest = parser.parse_known_args(arguments)
     _refuse_unreadable_config(rest)

@@ -115,7 +115,11 @@ def candidates(folder: Path) -> Iterator[list[Path]]:
     ----------
     folder : Path
     """
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    try:
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError:  # closed to us, which is said of it like of a file
+        yield [folder]
+        return
     names = {path.name for path in entries}
     if {"fid", "procpar"} <= names or ("method" in names and names & {"fid", "rawdata.job0"}):
         yield [folder]
@@ -137,7 +141,8 @@ def candidates(folder: Path) -> Iterator[list[Path]]:
                 continue
         yield [path]
     for path in entries:
-        if path.is_dir() and path.name not in ("derivatives", "sourcedata", "code"):
+        inside = path.is_dir() and path.name not in ("derivatives", "sourcedata", "code")
+        if inside and not folder.resolve().is_relative_to(path.resolve()):  # a link upwards would have no end
             yield from candidates(path)
 
 

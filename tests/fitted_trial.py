@@ -114,7 +114,14 @@ def write_session(output: Path, key: str, glx: np.ndarray, metabolites: tuple[st
     table(folder / f"{key}_desc-blocks_quality.tsv", (
         *block, "snr", "snr_definition", "linewidth_hz", "linewidth_ppm", "rejected_fraction",
         "residual_water_after_ratio", "lipid_ratio", "shift_sd_hz", "phase_sd_deg"), quality)  # fmt: skip
-    session_quality = {"n_coils": 8, "coil_weights": [1, 2], "drift_hz": 2.0, "drift_after_hz": 0.3, "snr": 50.0}
+    session_quality = {
+        "n_coils": 8,
+        "coil_weights": [1, 2],
+        "drift_hz": 2.0,
+        "drift_after_hz": 0.3,
+        "snr": 50.0,
+        "lipid_ratio": 0.4,
+    }
     (folder / f"{key}_desc-session_quality.json").write_text(json.dumps(session_quality))
     vendor = "GE" if ord(participant[-1]) % 2 else "Siemens"
     (folder / f"{key}_desc-blocks_svs.json").write_text(json.dumps({"Manufacturer": vendor}))

@@ -149,10 +149,18 @@ def test_a_study_without_ratings_has_nothing_wrong_and_a_missing_table_is_said(t
 def test_default_limits_pass_usual_sessions_and_find_those_made_bad():
     """Sessions like those of the simulated trial, and one beyond each limit that a person would send back."""
     rules = config.default("quality.rules")
-    usual = {"block": {"linewidth_ppm": 0.06, "snr": 44, "rejected_fraction": 0.03, "residual_water_after_ratio": 0.1,
-                       "fit_status": "ok"}, "session": {"drift_hz": 18.0, "drift_after_hz": 0.4}}  # fmt: skip
+    usual = {
+        "block": {
+            "linewidth_ppm": 0.06,
+            "snr": 44,
+            "rejected_fraction": 0.03,
+            "residual_water_after_ratio": 0.1,
+            "fit_status": "ok",
+        },
+        "session": {"drift_hz": 18.0, "drift_after_hz": 0.4, "lipid_ratio": 0.58},
+    }
     bad = {"linewidth_ppm": 0.14, "snr": 8, "rejected_fraction": 0.5, "residual_water_after_ratio": 8, "drift_hz": 60}
-    bad |= {"drift_after_hz": 6, "fit_status": "doubtful"}
+    bad |= {"lipid_ratio": 0.69, "drift_after_hz": 6, "fit_status": "doubtful"}
     for level, values in usual.items():
         assert quality_rules.judge(rules, level, values) == []
         for metric in values:

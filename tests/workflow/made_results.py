@@ -186,7 +186,14 @@ def _write_quality(stem: Path, head: pd.DataFrame, fitted: pd.DataFrame, rng: np
         }
     )
     write_table(transients, Path(f"{stem}_desc-transients_quality.tsv"))
-    session = {"n_coils": 8, "drift_hz": 7.3, "drift_after_hz": 0.4, "snr": 140.0, "linewidth_hz": 6.6}
+    session = {
+        "n_coils": 8,
+        "drift_hz": 7.3,
+        "drift_after_hz": 0.4,
+        "lipid_ratio": 0.4,
+        "snr": 140.0,
+        "linewidth_hz": 6.6,
+    }
     write_json(session, Path(f"{stem}_desc-session_quality.json"))
 
 

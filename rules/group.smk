@@ -21,7 +21,9 @@ rule group:
         script=script("group"),
         code=code("group"),
         tables=rows_of_study(),
-        ratings=lambda wildcards: contents_of(*filter(None, [config["quality"]["ratings"]])),
+        ratings=lambda wildcards: contents_of(
+            *filter(None, [config["quality"]["ratings"]])
+        ),
         config=settings(
             "study", "protocols", "blocks", "preprocess", "fit", "quality", "group"
         ),

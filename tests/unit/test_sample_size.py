@@ -105,3 +105,21 @@ def test_a_masked_trial_says_how_many_more_it_needs_and_one_of_two_people_that_i
     assert found[0]["n_needed"] == sample_size.needed(3.0, 0.8, "crossover", 100 * sd, [-1, 1])
     with pytest.raises(InputError, match="2 participants have values of two visits; a blinded variance needs more"):
         sample_size.blinded_sd(sessions[sessions["participant"] < "002"], "change", within=True)
+
+
+def test_a_blinded_variance_over_visits_is_that_of_the_means_of_people_and_a_replicate_has_none():
+    rng = np.random.default_rng(1)
+    level = 1 + 0.1 * rng.normal(size=40)
+    sessions = pd.DataFrame(
+        {"participant": np.repeat([f"{i:02d}" for i in range(40)], 2), "visit": np.tile([2, 3], 40)}
+    )
+    sessions = sessions.assign(baseline=np.repeat(level, 2), change=0.05 * rng.normal(size=80))
+    sessions["infusion"] = sessions["baseline"] + sessions["change"]
+    config = simple_trial.configuration("parallel", ["a", "b"], visits=[1])
+    row = sample_size.rows_of(config, {"b - a": [-1, 1]}, Scenario(estimand="response"), sessions)[0]
+    means = sessions.groupby("participant")["change"].mean()
+    assert row["sd"] == pytest.approx(100 * means.std(ddof=1) / level.mean()) and row["n_so_far"] == 40
+    assert row["design"] == "visits_parallel"
+    twice = simple_trial.configuration("crossover", ["a", "b"], replicates=True)
+    with pytest.raises(InputError, match=r"give power\.components as numbers"):
+        sample_size.rows_of(twice, {"b - a": [-1, 1]}, Scenario(), sessions)

@@ -32,6 +32,13 @@ def test_a_frame_whose_middle_is_the_end_belongs_to_the_next_block():
     assert blocks.assign(times, {"a": [-1, 0], "b": [0, 1]}).tolist() == [0, 1, 1, 1]
 
 
+@pytest.mark.parametrize("bins", [{"a": [0, 1], "b": [1, 2]}, {"b": [1, 2], "a": [0, 1]}])
+def test_a_frame_whose_middle_is_the_end_of_the_last_block_is_in_none_whatever_their_order(bins):
+    times = blocks.frames(5, 30.0, 1, 0.0, [-15, 15, 45, 75, 105])  # middles at 0, 30, 60, 90 and 120 s
+    found = [list(bins)[b] if b >= 0 else None for b in blocks.assign(times, bins)]
+    assert found == ["a", "a", "b", "b", None]
+
+
 def test_averaged_frames_last_as_long_as_their_excitations():
     times = blocks.frames(3, 2.0, 64, event_onset=100.0)
     np.testing.assert_allclose(times.onset_s, [-100, 28, 156])

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 from small_config import single_arm
 
@@ -14,7 +15,7 @@ from mrsflow.conversion import checks, convert, excitations, frames, vendors, vo
 from mrsflow.conversion.vendors import Converted
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
-from mrsflow.raw_files.formats import detect
+from mrsflow.raw_files.formats import Raw, detect
 from mrsflow.simulation import rawfiles
 from mrsflow.study import config
 from mrsflow.study.study import read_study
@@ -106,6 +107,14 @@ def test_most_frames_elsewhere_contradict_and_one_is_a_pause():
     assert notes == ["a pause of 152 s before frame 4, by the times in the file"]
     with pytest.raises(InputError, match="frame 4 begins 5 s after the one before, which takes 16 s"):
         frames.placed(Converted(series().with_onsets([0, 16, 32, 37, 53, 69])), 8, "protocols.p", notes)
+
+
+def test_more_than_half_of_the_gaps_decide():
+    notes: list[str] = []
+    frames.placed(Converted(series().with_onsets([0, 32, 64, 80, 96, 112])), 8, "protocols.p", notes)
+    assert len(notes) == 2
+    with pytest.raises(InputError, match="frames begin 32 s apart, and 8 excitations of 2 s take 16 s"):
+        frames.placed(Converted(series().with_onsets([0, 32, 64, 96, 112, 128])), 8, "protocols.p", notes)
 
 
 def test_times_of_each_frame_in_the_header_place_the_frames():
@@ -205,6 +214,23 @@ def test_averages_of_other_formats(tmp_path, shared):
     }
     for path, expected in stated.items():
         assert vendors.convert([path]).excitations == expected, path
+
+
+@pytest.mark.parametrize(
+    ("kind", "averages", "expected"),
+    [("philips_dcm", 1, ()), ("philips_dcm", 8, (8,)), ("uih", 1, (1,)), ("dicom", 0, ()), ("dicom", 0.5, ())],
+)
+def test_one_average_in_a_philips_dicom_file_says_nothing_as_sums_of_many_have_it_too(
+    tmp_path, kind, averages, expected
+):
+    made = pydicom.Dataset()
+    made.file_meta = pydicom.dataset.FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4.2"
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = "1.2.3"
+    made.NumberOfAverages = str(averages)
+    made.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    assert excitations.stated(Raw(kind, [tmp_path / "a.dcm"]), 1) == expected
 
 
 @pytest.mark.parametrize(

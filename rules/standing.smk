@@ -28,7 +28,8 @@ def missing_outputs(wildcards):
     if not workflow.is_main_process:
         return []
     if "--delete-all-output" in sys.argv:
-        return [path for stage in STAGES for path in outputs_of_sessions(stage)]
+        of_sessions = [path for stage in STAGES for path in outputs_of_sessions(stage)]
+        return of_sessions + UNDECLARED
     look()
     workflow.dag.forcefiles.update(FORCED)
     return list(PREVIOUS)
@@ -40,6 +41,34 @@ def outputs_of_sessions(stage):
         if record := records.read_record(OUTPUT, stage, key):
             yield from (f"{OUTPUT}/{name}" for name in record["outputs"])
             yield str(records.record_path(OUTPUT, stage, key))
+
+
+def undeclared_outputs():
+    """Files that steps over the whole study wrote and no rule declares, and their records; unmasking outlives them."""
+    declared = {path for step in STEPS for path in getattr(rules, step).output}
+    kept = (f"{OUTPUT}/group/unmasking.json", f"{OUTPUT}/sap/")
+    for step in STEPS:
+        if record := records.read_record(OUTPUT, step, "study"):
+            paths = [f"{OUTPUT}/{name}" for name in record["outputs"]]
+            paths.append(str(records.record_path(OUTPUT, step, "study")))
+            yield from (
+                path
+                for path in paths
+                if path not in declared and not path.startswith(kept)
+            )
+
+
+UNDECLARED = list(undeclared_outputs()) if "--delete-all-output" in sys.argv else []
+
+if UNDECLARED:
+
+    rule step_file:
+        output:
+            "{path}",
+        wildcard_constraints:
+            path="|".join(map(re.escape, UNDECLARED)),
+        shell:
+            "false"
 
 
 @cache

@@ -322,6 +322,18 @@ def test_the_page_of_a_session_as_a_target_makes_what_it_needs(batched):
     assert batched.done() == sorted([f"{s} {key}" for s in STAGES for key in mates] + ["simulate_basis"])
 
 
+def test_delete_all_output_takes_what_no_rule_declares_too(tmp_path):
+    project = Project(tmp_path / "p", sessions=2, batch_size=2)
+    script = project.folder / "scripts/report.py"
+    more = 'written = [output / "report/index.html", output / "report/methods.md", output / "bids/README.md"]'
+    script.write_text(script.read_text().replace('written = [output / "report/index.html"]', more))
+    assert project.snakemake().returncode == 0
+    assert (project.folder / "results/report/methods.md").is_file()
+    result = project.snakemake("--delete-all-output")
+    assert result.returncode == 0, result.stderr
+    assert outputs(project) == {}
+
+
 def test_what_snakemake_is_asked_to_force_is_done_and_what_it_deletes_is_gone(whole, expected):
     assert whole.snakemake("--forcerun", "fit").returncode == 0
     lines = whole.done()

@@ -107,6 +107,7 @@ def test_tables_of_sessions_have_one_dictionary_for_all_that_the_validator_passe
     assert {path.with_suffix("").name for path in own} == {
         "desc-convert_quality", "desc-blocks_quality", "desc-transients_quality", "desc-blocks_mrsfit",
         "desc-blocks_fitquality", "desc-blocks_terms", "desc-blocks_constants", "desc-tissue",
+        "desc-voxel_maps",
     }  # fmt: skip
     ignored = (root / ".bidsignore").read_text().split()
     assert all(any(fnmatch(path.name, pattern) for pattern in ignored) for path in own)

@@ -49,7 +49,7 @@ def program(name: str) -> str:
     """
     known = PROGRAMS[name]
     named = os.environ.get(known.variable, known.command)
-    if found := shutil.which(Path(named).expanduser()):
+    if found := shutil.which(str(Path(named).expanduser()) if named.startswith("~") else named):  # keeps ./
         return str(Path(found).absolute())  # it runs in another folder
     raise InputError(
         f"fit.fitter names {name} and no program {named!r} is found; install {known.title} and give its path in the "

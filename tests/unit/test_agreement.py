@@ -125,6 +125,16 @@ def test_the_group_stage_compares_fitters_and_gives_the_difference_under_each(ma
     assert table.loc["fitter lcmodel", "p"] == pytest.approx(without["p"], rel=1e-4)
 
 
+def test_a_fitter_whose_tables_cannot_be_used_is_a_row_that_says_why(made):
+    made, settings = made
+    (path,) = made.output.rglob("sub-002_ses-1_desc-lcmodel_mrsfit.tsv")
+    path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")  # a block twice
+    group.run(settings)
+    table = read_table(made.output / "group" / "sensitivity.tsv").set_index("analysis")
+    assert "stands twice" in table.loc["fitter lcmodel", "remark"]
+    assert np.isfinite(table.loc["primary", "estimate"])
+
+
 def test_masked_arms_stay_apart_and_fitters_are_compared_all_the_same(made):
     made, settings = made
     masked = settings | {"study": settings["study"] | {"freeze": False}}

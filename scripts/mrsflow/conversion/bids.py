@@ -186,7 +186,9 @@ def describe(
     )
     written = [root / "dataset_description.json", derivative / "dataset_description.json", root / "README.md"]
     written += [derivative / ".bidsignore", *([] if keep_scans else [ignored])]
-    fits = (layout.of_fitter(table, name) for name in others for table in (layout.FIT, layout.FIT_QUALITY))
+    fits = (
+        layout.of_fitter(table, name) for name in others for table in (layout.FIT, layout.FIT_QUALITY, layout.FIT_TERMS)
+    )
     for table in (*layout.SESSION_TABLES, *fits):
         written.append((derivative / table).with_suffix(".json"))  # for every session, as dictionaries are inherited
         write_json(result_tables.dictionary(result_tables.name_of(table)), written[-1])

@@ -254,10 +254,13 @@ def _fit_one_file(
         result_tables.write(table.assign(**head), paths[-1])
     if all(name in described for name in ("onset_s", "duration_s", "phase")):
         spans = (np.array(described[name], float) for name in ("onset_s", "duration_s"))
-        terms = fit_courses.table(stem, found, *spans, np.array(described["phase"]) == "baseline", scaling)
-        if len(terms):
-            paths.append(layout.result(beginning, layout.FIT_TERMS))
-            write_table(terms, paths[-1])
+        at = (*spans, np.array(described["phase"]) == "baseline", scaling)
+        for name, result in results.items():
+            own = found if name is None else Courses(result, result)
+            terms = fit_courses.table(stem, own, *at)
+            if len(terms):
+                paths.append(layout.result(beginning, layout.of_fitter(layout.FIT_TERMS, name)))
+                write_table(terms, paths[-1])
     return paths
 
 
@@ -298,8 +301,9 @@ def _nothing_found(like: FitResult, name: str, reason: str) -> FitResult:
     """Give the result of a program that found nothing in any block, with the signals of one that did."""
     blank = {key: np.full_like(getattr(like, key), np.nan) for key in ("fit", "baseline", "components", "amplitudes")}
     n_blocks, m = like.amplitudes.shape
+    joint = None if like.joint_covariance is None else np.full_like(like.joint_covariance, np.nan)
     return replace(
-        like, **blank, joint_covariance=None, block_covariance=np.full((n_blocks, m, m), np.nan),
+        like, **blank, joint_covariance=joint, block_covariance=np.full((n_blocks, m, m), np.nan),
         quality=[{}] * n_blocks, constraints=f"{name}: nothing was fitted",
         coefficients=blank["amplitudes"].ravel(), terms=(), problems=(reason,) * n_blocks,
         doubts=("",) * n_blocks, files={},

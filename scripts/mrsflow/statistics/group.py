@@ -1,8 +1,9 @@
 """The statistics of a whole study: from the tables of its sessions to the tables of its results."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -88,14 +89,20 @@ def run(config: dict[str, Any], status: list[Path] | None = None) -> dict[str, A
     if others:
         tables["fitters"] = fitter_table(everyone, located, others)
     if config["study"]["freeze"]:
-        refitted = {name: load(config, study, files_of)[0] for name, files_of in others.items()}
+        refitted = {name: _once(config, study, files_of) for name, files_of in others.items()}
         tables |= analyse(everyone, plan, rows, refitted)
         if config["group"]["multiverse"] is not None:
             first = fitters_of(config)[0]
-            tables |= multiverse_tables({first: everyone, **refitted}, plan, {first: located, **others})
+            trials = {first: lambda: everyone, **refitted}
+            tables |= multiverse_tables(everyone, trials, plan, {first: located, **others})
     headline = headline_of(everyone, plan, rows, tables)
     write(folder, tables, headline, everyone, located)
     return headline
+
+
+def _once(config: dict[str, Any], study: Study, located: list[cohort.SessionFiles]) -> Callable[[], TrialData]:
+    """Give what loads a trial when it is first asked for; what it raises is a matter of the row that asks."""
+    return cache(lambda: load(config, study, located)[0])
 
 
 def find(
@@ -245,10 +252,13 @@ def fitter_table(
 
 
 def multiverse_tables(
-    trials: Mapping[str, TrialData], plan: Plan, located: Mapping[str, list[cohort.SessionFiles]]
+    everyone: TrialData,
+    trials: Mapping[str, Callable[[], TrialData]],
+    plan: Plan,
+    located: Mapping[str, list[cohort.SessionFiles]],
 ) -> Tables:
     """Every path of the multiverse, and the tests of all together."""
-    rows, tests = multiverse.multiverse(trials, plan, located)
+    rows, tests = multiverse.multiverse(everyone.config, trials, plan, located)
     paths = result_tables.from_rows(rows, "multiverse")
     counted = dict.fromkeys(("n_participants", "n_sessions", "n_blocks", "n_dropped"), "Int64")
     return {
@@ -258,9 +268,9 @@ def multiverse_tables(
 
 
 def analyse(
-    everyone: TrialData, plan: Plan, rows: Rows, refitted: Mapping[str, TrialData] = MappingProxyType({})
+    everyone: TrialData, plan: Plan, rows: Rows, refitted: Mapping[str, Callable[[], TrialData]] = MappingProxyType({})
 ) -> Tables:
-    """Tables that compare conditions; `refitted`: the trial by each fitter beside the first."""
+    """Tables that compare conditions; `refitted` read the trial by each fitter beside the first."""
     config, group = everyone.config, everyone.config["group"]
     usable = everyone.blocks[everyone.blocks[plan.outcome].notna() & ~everyone.blocks["excluded"]]
     all_blocks = usable.rename(columns={plan.outcome: "outcome"}).reset_index(drop=True)

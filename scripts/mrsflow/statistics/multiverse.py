@@ -1,6 +1,6 @@
 """Every combination of the choices that a study declares: an estimate of each, and one test of all together."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -16,7 +16,8 @@ from mrsflow.statistics.outcomes import prepare
 from mrsflow.statistics.plan import Plan
 from mrsflow.statistics.results import Result, complete_row, estimated
 from mrsflow.study.config import fitters_of
-from mrsflow.study.layout import FIT, FIT_QUALITY
+from mrsflow.study.layout import FIT, FIT_QUALITY, FIT_TERMS
+from mrsflow.study.regressors import split_outcome
 
 if TYPE_CHECKING:
     from mrsflow.study.cohort import SessionFiles
@@ -58,7 +59,7 @@ def paths_of(config: dict[str, Any]) -> list[Choices]:
     """Every combination of the declared choices; of an axis that is not declared the study's own choice."""
     asked = config["group"]["multiverse"]
     own = {
-        "fitter": fitters_of(config)[0], "denominator": config["group"]["outcome"].partition("/")[2],
+        "fitter": fitters_of(config)[0], "denominator": split_outcome(config["group"]["outcome"])[0].partition("/")[2],
         "doubtful": "kept", "warned": "kept", "excluded": "left out", "summary": "mean",
         "estimand": config["group"]["estimand"],
     }  # fmt: skip
@@ -66,14 +67,18 @@ def paths_of(config: dict[str, Any]) -> list[Choices]:
 
 
 def multiverse(
-    trials: Mapping[str, "TrialData"], plan: Plan, located: Mapping[str, Sequence["SessionFiles"]]
+    config: dict[str, Any],
+    trials: Mapping[str, Callable[[], "TrialData"]],
+    plan: Plan,
+    located: Mapping[str, Sequence["SessionFiles"]],
 ) -> tuple[list[dict[str, Any]], list[Joint]]:
     """Estimate every path and test them together.
 
     Parameters
     ----------
+    config : dict
     trials, located : mapping of str
-        The trial and its files by fitter.
+        What reads the trial, and its files, by fitter.
     plan : Plan
 
     Returns
@@ -83,7 +88,6 @@ def multiverse(
         tables it was made from) and the t of the session means that enters the joint test.
     tests : list of Joint
     """
-    config = next(iter(trials.values())).config
     inputs = {name: inputs_of(files) for name, files in located.items()}
     rows, ready = [], []
     for path in paths_of(config):
@@ -97,7 +101,9 @@ def multiverse(
 
 def inputs_of(located: Sequence["SessionFiles"]) -> str:
     """Digest of the tables of the fits of all sessions."""
-    paths: Iterator[Path] = (p for item in located for ending in (FIT, FIT_QUALITY) for p in item.paths[ending])
+    paths: Iterator[Path] = (
+        p for item in located for ending in (FIT, FIT_QUALITY, FIT_TERMS) for p in item.paths[ending]
+    )
     return digest_of({path.name: checksum(path) for path in paths})
 
 
@@ -116,15 +122,17 @@ def chosen_blocks(trial: "TrialData", path: Choices) -> "TrialData":
     return replace(trial, blocks=blocks.assign(excluded=gone), config=trial.config | {"group": group})
 
 
-def _one(trial: "TrialData", plan: Plan, path: Choices) -> tuple[Result, Assigned | None]:
+def _one(read: Callable[[], "TrialData"], plan: Plan, path: Choices) -> tuple[Result, Assigned | None]:
     """Estimate one path; what cannot be done is a row that says why."""
-    numerator = plan.outcome.partition("/")[0]
-    own = replace(plan, outcome=f"{numerator}/{path.denominator}" if path.denominator else numerator)
+    ratio, term = split_outcome(plan.outcome)
+    numerator, suffix = ratio.partition("/")[0], f": {term}" * bool(term)
+    below = f"/{path.denominator}" if path.denominator else ""
+    own = replace(plan, outcome=f"{numerator}{below}{suffix}")
     contrast = plan.contrasts[0]
     ready: list[Assigned] = []
 
     def make() -> list[Result]:
-        rows = prepare(chosen_blocks(trial, path), own.outcome, summary=path.summary)
+        rows = prepare(chosen_blocks(read(), path), own.outcome, summary=path.summary)
         row = session_test(own, rows, contrast) if path.summary == "huber" else primary_row(own, rows, contrast, "")
         ready.append(assigned(own, rows, contrast))
         return [complete_row(replace(row, analysis="multiverse"), rows, own)]

@@ -27,12 +27,12 @@ def sensitivity_rows(
     plan: Plan,
     rows: Rows,
     denominators: list[str],
-    refitted: Mapping[str, "TrialData"] = MappingProxyType({}),
+    refitted: Mapping[str, Callable[[], "TrialData"]] = MappingProxyType({}),
 ) -> list[Result]:
     """Make the sensitivity set of the primary contrast; what cannot be done is a row that says why.
 
     It has the row of the other estimands too: change score, adjusted level, unadjusted level; and one for each of
-    `refitted`, the same trial by fitters beside the first.
+    `refitted`, which read the same trial by fitters beside the first.
     """
     contrast = plan.contrasts[0]
     ratio, term = split_outcome(plan.outcome)
@@ -57,7 +57,7 @@ def sensitivity_rows(
         "without doubtful fits": lambda: _without_doubtful(trial, plan, rows, contrast),
         "linewidth-matched" if matched else "linewidth as covariate": lambda: _linewidth(matched, plan, rows, contrast),
         **{f"denominator {d}": lambda n=n: refit(outcome=n) for d, n in other.items()},
-        **{f"fitter {n}": lambda t=t: _refit(plan, prepare(t, plan.outcome), contrast) for n, t in refitted.items()},
+        **{f"fitter {n}": lambda t=t: _refit(plan, prepare(t(), plan.outcome), contrast) for n, t in refitted.items()},
         **(crossed if plan.design == "crossover" else {"HC3 standard error": one(_hc3)}),
         "change score": one(_change),
         "adjusted level": lambda: _other(trial, plan, contrast, "adjusted_level"),

@@ -320,8 +320,10 @@ def _question_faults(content: dict[str, Any]) -> Iterator[str]:
 
 def _multiverse_faults(content: dict[str, Any]) -> Iterator[str]:
     """Find choices of the multiverse that the study does not have."""
+    from mrsflow.study.regressors import split_outcome
+
     group, asked = content["group"], content["group"]["multiverse"] or {}
-    own = group["outcome"].partition("/")[2]
+    own = split_outcome(group["outcome"])[0].partition("/")[2]
     known = {"fitter": fitters_of(content), "denominator": [own, *group["other_denominators"]]}
     where = {"fitter": "fit.fitter", "denominator": "group.other_denominators"}
     for axis, choices in known.items():

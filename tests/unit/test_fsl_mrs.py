@@ -162,6 +162,7 @@ def session(tmp_path_factory):
     folder = tmp_path_factory.mktemp("session")
     write_basis(a_basis(), folder / "set.BASIS")
     header = {"SpectrometerFrequency": [MHZ], "ResonantNucleus": ["1H"], "EchoTime": 0.03, "dim_5": "DIM_DYN"}
+    header["dim_5_header"] = {"onset_s": [-480.0, 0.0], "duration_s": [480.0, 480.0], "phase": ["baseline", "infusion"]}
     nifti_mrs.write(Scan(a_session(), ("DIM_DYN",), DWELL, header), folder / f"sub-1_ses-1_{layout.BLOCKS}")
     return folder
 
@@ -181,7 +182,7 @@ def test_a_list_fits_every_block_with_all_and_the_first_keeps_the_names(program,
     assert {name: both[name].read_bytes() for name in alone if name.endswith("tsv")} == {
         name: content for name, content in alone.items() if name.endswith("tsv")
     }
-    further = {"mrsfit.tsv", "fitquality.tsv", "mrsfit.npz", "mrsfit.zip"}
+    further = {"mrsfit.tsv", "fitquality.tsv", "mrsfit.npz", "mrsfit.zip", "terms.tsv"}
     assert set(both) - set(alone) == {f"desc-fslmrs_{ending}" for ending in further}
     turned = fitted(session, ["fsl_mrs", "mrsflow"])
     assert turned["desc-blocks_mrsfit.tsv"].read_bytes() == both["desc-fslmrs_mrsfit.tsv"].read_bytes()
@@ -197,6 +198,8 @@ def test_what_a_further_fitter_cannot_fit_has_failed_for_it_alone(program, sessi
     assert quality["reason"].str.contains("FSL-MRS ended with status 1: no").all()
     assert read_table(found["desc-fslmrs_mrsfit.tsv"])["amplitude"].isna().all()
     assert (read_table(found["desc-blocks_fitquality.tsv"])["status"] != "failed").all()
+    assert read_table(found["desc-fslmrs_terms.tsv"]).empty
+    assert read_table(found["desc-blocks_terms.tsv"])["estimate"].notna().any()
     with pytest.raises(InputError, match="FSL-MRS gave no result"):
         fitted(session, ["fsl_mrs", "mrsflow"])
 

@@ -258,7 +258,7 @@ def _fit_one_file(
         for name, result in results.items():
             own = found if name is None else Courses(result, result)
             terms = fit_courses.table(stem, own, *at)
-            if len(terms):
+            if len(terms) or name is not None:  # one that found nothing in a session is used for the others
                 paths.append(layout.result(beginning, layout.of_fitter(layout.FIT_TERMS, name)))
                 write_table(terms, paths[-1])
     return paths

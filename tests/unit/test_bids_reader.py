@@ -704,3 +704,16 @@ def test_one_of_the_sequences_goes_from_end_to_end(edited, tmp_path, acq, echo_t
     assert list(found) == ["sub-01_ses-1", "sub-02_ses-1"]
     for table in found.values():  # frames of 2 s, all or every second of them
         assert (table["n_transients"] + table["n_rejected"]).tolist() == [30 if frames == "all" else 15] * 2
+
+
+def test_a_dataset_named_by_its_whole_path_leaves_none_in_the_outputs(tmp_path):
+    """As a BIDS App names it, in a folder with a space; the image is left out, which the table of checks says."""
+    root = made.pain(tmp_path / "da ta", people=1, frames=8)
+    content = made.configuration(root)
+    content["inputs"] = {"bids": str(root), "select": {"task": "pain"}}
+    content["convert"] = {"t1w": "leave_out"}
+    config = study_config.checked(content)
+    quality = convert_session("sub-01_ses-1", read_study(config), config, tmp_path / "out")[0]
+    text = quality.read_text()
+    assert "convert.t1w is leave_out" in text and "T1w.nii.gz" in text
+    assert str(tmp_path) not in text and not re.search(r"(?<![\w.)])/\w+/", text)

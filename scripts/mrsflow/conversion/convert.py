@@ -258,7 +258,8 @@ def _anatomy_of(
             if fault_of_machine(error, output):
                 raise
             note = plain_paths(error).removeprefix(name)
-        notes.append(checks.Check("T1w", row["raw"][0].name, "", status, f"{row['line']}: {name}{note}"))
+        said = plain_paths(f"{row['line']}: {name}{note}")
+        notes.append(checks.Check("T1w", row["raw"][0].name, "", status, said))
     return image, notes
 
 

@@ -1,10 +1,14 @@
 """Files of a fit by hand: a simulated session in, tables out."""
 
 import re
+import runpy
+import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from small_config import single_arm
 
 from mrsflow import nifti_mrs
@@ -12,7 +16,7 @@ from mrsflow.axes import time_axis
 from mrsflow.basis_sets import basis_formats, sequences
 from mrsflow.basis_sets.basis_formats import write_basis
 from mrsflow.errors import InputError
-from mrsflow.files import read_table
+from mrsflow.files import read_table, write_json
 from mrsflow.nifti_mrs import Scan
 from mrsflow.quantification import quantify
 from mrsflow.quantification.fit_files import fit_by_hand, fit_session_files
@@ -173,3 +177,43 @@ def test_an_event_that_a_session_does_not_have_is_named(blocks):
     said = r"fit\.regressors\.dose: sub-1_ses-1 has no event 'dose'; it has infusion, start"
     with pytest.raises(InputError, match=said):
         fitted_terms(blocks, fit)
+
+
+def test_a_session_whose_events_changed_is_fitted_again(blocks, tmp_path):
+    """By the stage's script: what stands is kept, a shorter infusion in the events table is seen."""
+    key, output = "sub-1_ses-1", tmp_path / "results"
+    mrs, bids = (output / part / "sub-1/ses-1/mrs" for part in ("derivatives/mrsflow", "bids"))
+    for folder in (mrs, bids, output / "basis"):
+        folder.mkdir(parents=True)
+    shutil.copy(blocks / "basis.BASIS", output / "basis/p.BASIS")
+    scan, events = mrs / f"{key}_task-k_desc-blocks_svs.nii.gz", bids / f"{key}_task-k_events.tsv"
+    shutil.copy(blocks / f"{key}_desc-blocks_svs.nii.gz", scan)
+    events.write_text(EVENTS)
+    for stage, path in (("convert", events), ("preprocess", scan)):
+        record = {"session": key, "stage": stage, "status": "ok", "reason": ""}
+        write_json(record | {"outputs": {str(path.relative_to(output)): "0"}}, output / f"status/{stage}/{key}.json")
+    tables = {
+        "samples": "participant\tsession\trole\ttask\tprotocol\traw\n1\t1\tsvs\tk\tp\tx.dat\n",
+        "participants": "participant\n1\n",
+        "sessions": "participant\tsession\tvisit\tarm\tinfusion_start\n1\t1\t1\ta\t10:00:00\n",
+    }
+    for name, text in tables.items():
+        (tmp_path / f"{name}.tsv").write_text(text)
+    content = single_arm() | {"inputs": {name: str(tmp_path / f"{name}.tsv") for name in tables}, "output": str(output)}
+    content["blocks"] = {"bins": {f"b{k}": [5 * k - 10, 5 * k - 5] for k in range(8)}, "baseline": ["b0", "b1"]}
+    content["fit"] = {"model": "dynamic", "regressors": {"task": {"kind": "block"}}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+
+    def fitted():
+        stage = runpy.run_path(str(Path(__file__).parents[2] / "scripts/fit.py"))
+        stage["main"](str(tmp_path / "config.yaml"), [key], tmp_path / "status.tsv")
+        assert "ok" in (tmp_path / "status.tsv").read_text()
+        path = mrs / f"{key}_task-k_desc-blocks_terms.tsv"
+        return read_table(path).set_index(["metabolite", "term"]).loc[
+            ("Glu", "task"), "estimate"
+        ], path.stat().st_mtime_ns
+
+    first, made = fitted()
+    assert fitted() == (first, made)
+    events.write_text(EVENTS.replace("1200", "600"))
+    assert fitted()[0] != first

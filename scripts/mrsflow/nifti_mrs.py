@@ -21,7 +21,7 @@ ONSET_MEANING = "Start of the frame's first excitation (s)"
 UNLOCALISED_MM = 1000.0
 """Side of a voxel from which on it is none: files without a place have one of 10 m."""
 SINGLE = ("EchoTime", "RepetitionTime", "InversionTime", "MixingTime", "SpectralWidth")
-"""Keys of one value, which some tools write as a list of it."""
+"""Keys of one value, which some tools write as a list of it, or of as many equal ones as there are frames."""
 SPACING_TOLERANCE = 0.05
 """Part of the expected time between frames by which that of their stamps may differ: ticks of the clock, jitter."""
 
@@ -210,6 +210,15 @@ def _values(entry: Any, size: int) -> list[Any]:
     return list(value)
 
 
+def lone(value: Any) -> Any:
+    """Value of a list of equal ones; anything else as it is.
+
+    >>> lone([4, 4]), lone([2, 4]), lone(0.03)
+    (4, [2, 4], 0.03)
+    """
+    return value[0] if isinstance(value, list) and value and all(item == value[0] for item in value) else value
+
+
 def as_standard(header: Any, shape: tuple[int, ...]) -> dict[str, Any]:
     """Header in the forms that are used here, from any that files have: lists where they belong, tags in capitals.
 
@@ -235,9 +244,7 @@ def as_standard(header: Any, shape: tuple[int, ...]) -> dict[str, Any]:
         value = made.get(key)
         if isinstance(value, int | float | str) and value:
             made[key] = [value]
-    for key in SINGLE:
-        if isinstance(made.get(key), list) and len(made[key]) == 1:
-            made[key] = made[key][0]
+    made |= {key: lone(made[key]) for key in SINGLE if key in made}
     for key in [key for key in made if _is_dim_key(key)]:
         number, _, suffix = key[4:].partition("_")
         if not suffix:

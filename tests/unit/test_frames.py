@@ -275,6 +275,40 @@ def test_transients_that_frames_cannot_share_are_said(tmp_path, transients, decl
     )
 
 
+@pytest.mark.parametrize(("key", "value"), [
+    ("NumberOfTransients", "48"), ("NumberOfTransients", -48), ("ExcitationsPerFrame", 2.5), ("ExcitationsPerFrame", 0),
+    ("EchoTime", "30 ms"), ("RepetitionTime", [2, 4]),
+])  # fmt: skip
+def test_what_is_no_number_in_a_sidecar_is_named(tmp_path, key, value):
+    nifti_mrs.write(series(), tmp_path / "b.nii.gz")
+    (tmp_path / "b.json").write_text(json.dumps({key: value, "MyKey": None}))
+    with pytest.raises(InputError, match=f"b.json: {key} is .*; one positive (whole )?number is needed, correct it"):
+        vendors.convert([tmp_path / "b.nii.gz"])
+    (tmp_path / "b.json").write_text(
+        json.dumps({"EchoTime": [0.03], "RepetitionTime": None, "NumberOfTransients": [48]})
+    )
+    assert vendors.convert([tmp_path / "b.nii.gz"]).excitations == (8,)
+
+
+@pytest.mark.parametrize("value", [[2.0], [2.0] * 6])
+def test_a_list_of_one_value_is_that_value(tmp_path, value):
+    scan = series()
+    nifti_mrs.write(replace(scan, header={**scan.header, "RepetitionTime": value}), tmp_path / "a.nii.gz")
+    assert vendors.convert([tmp_path / "a.nii.gz"]).scan.header["RepetitionTime"] == 2.0
+
+
+def test_frames_that_are_tagged_as_coils_are_not_combined():
+    """NIfTI-MRS calls dimension 5 coils where a tool does not say; coils differ in phase."""
+    scan = series()
+    coils = scan.with_data(scan.fid, ("DIM_COIL",))
+    protocol = {**PROTOCOL, "coils": "any"}
+    said = checks.failure(checks.check_scan(coils, "svs", protocol, "p"))
+    assert "what is tagged as coils looks like frames" in said and "protocols.p.coils to uncombined" in said
+    assert checks.failure(checks.check_scan(coils, "svs", {**protocol, "coils": "uncombined"}, "p")) is None
+    phases = np.exp(1j * np.arange(6))[:, np.newaxis]
+    assert checks.failure(checks.check_scan(replace(coils, fid=scan.fid * phases), "svs", protocol, "p")) is None
+
+
 @pytest.mark.parametrize(("stated", "spacing"), [(None, 32.0), (16.0, 16.0), (32.0, 32.0)])
 def test_frames_of_one_editing_condition_are_as_far_apart_as_the_file_says_or_alternate(stated, spacing):
     scan = series()

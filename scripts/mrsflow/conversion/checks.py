@@ -442,6 +442,12 @@ def _check_dimensions(scan: Scan, role: str, protocol: dict[str, Any], key: str)
     elif n_coils > 1 and scan.size("DIM_DYN") > 1 and alike(scan, "DIM_COIL") > 0.9 > 2 * alike(scan, "DIM_DYN"):
         status = "fail"
         message = "what is tagged as coils looks like frames and the reverse; correct the tags in the NIfTI-MRS file"
+    elif n_coils > 1 and scan.size("DIM_DYN") == 1 and declared == "any" and alike(scan, "DIM_COIL") > 0.9:
+        status = "fail"
+        message = (
+            "what is tagged as coils looks like frames, as all have one phase and shape; correct the tag in the "
+            f"NIfTI-MRS file (DIM_DYN), or set {key}.coils to uncombined if these are coils"
+        )
     elif n_frames not in (None, scan.size("DIM_DYN")):
         message = (
             f"was the scan stopped early? set {key}.frames, null to accept any number, or give this scan a protocol "

@@ -74,4 +74,4 @@ def uneven(raw: Raw, n_frames: int) -> int | None:
 def _in_sidecar(path: Path) -> tuple[Any, Any]:
     sidecar = nifti_mrs.sidecar_of(path)
     content = read_json(sidecar) if sidecar.is_file() else {}
-    return content.get("ExcitationsPerFrame"), content.get("NumberOfTransients")
+    return nifti_mrs.lone(content.get("ExcitationsPerFrame")), nifti_mrs.lone(content.get("NumberOfTransients"))

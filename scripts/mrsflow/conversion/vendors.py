@@ -218,6 +218,7 @@ def _read_nifti(path: Path, given: Mapping[str, Any], notes: list[str]) -> Scan:
     content = read_json(sidecar) if sidecar.is_file() else {}
     if not isinstance(content, dict):
         raise InputError(f"{sidecar}: is no JSON object of keys and values; correct it, or take it away")
+    content = _with_numbers(content, sidecar)
     for key in ("EchoTime", "RepetitionTime", "MixingTime", "SpectralWidth"):
         values = [v for v in (stated.get(key), scan.header.get(key), content.get(key)) if isinstance(v, int | float)]
         settled = {"SpectralWidth": "DwellTime"}.get(key, key) in given
@@ -232,6 +233,24 @@ def _read_nifti(path: Path, given: Mapping[str, Any], notes: list[str]) -> Scan:
         scan = scan if onsets is None else scan.with_onsets(onsets)
     lacking = {k: content[k] for k in ("EchoTime", "RepetitionTime", "MixingTime", "Manufacturer") if k in content}
     return replace(scan, header={**lacking, **scan.header})
+
+
+def _with_numbers(content: dict[str, Any], sidecar: Path) -> dict[str, Any]:
+    """Sidecar whose times and counts are numbers: equal ones of a list as one, without null; others are refused."""
+    made = {key: value for key, value in content.items() if value is not None}
+    for key, whole in {"EchoTime": 0, "RepetitionTime": 0, "SpectralWidth": 0, "NumberOfTransients": 1,
+                       "ExcitationsPerFrame": 1}.items():  # fmt: skip
+        if key not in made:
+            continue
+        value = nifti_mrs.lone(made[key])
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < np.inf
+        if not number or (whole and value != int(value)):
+            raise InputError(
+                f"{sidecar}: {key} is {made[key]!r}; one positive {'whole ' * whole}number is needed, correct it "
+                "there, or take it out"
+            )
+        made[key] = value
+    return made
 
 
 def _timed(scan: Scan, notes: list[str]) -> Scan:

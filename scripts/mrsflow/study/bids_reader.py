@@ -377,6 +377,11 @@ def _excitations(sidecar: Sidecar, header: nifti_mrs.Header) -> float | None:
     """Excitations in each frame: as stated, else the transients over the frames where that comes out even."""
     stated = sidecar.number("ExcitationsPerFrame")
     transients = sidecar.number("NumberOfTransients")
+    if stated is not None and stated != int(stated):
+        raise InputError(
+            f"{sidecar.where('ExcitationsPerFrame')}: ExcitationsPerFrame is {stated:g}; one positive whole number is "
+            "needed, correct it there"
+        )
     if stated is not None or transients is None or header.frames is None:
         return stated
     share = transients / header.frames

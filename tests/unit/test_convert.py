@@ -99,7 +99,8 @@ def test_the_events_are_those_of_the_sessions_table(trial):
 
 def tables(trial: Path) -> dict:
     names = ("samples", "participants", "sessions")
-    return {name: str(trial / f"demo/config/{name}.tsv") for name in names} | {"bids": None, "select": {}}
+    unset = {"bids": None, "select": {}, "tissue": [], "maps": {}}
+    return {name: str(trial / f"demo/config/{name}.tsv") for name in names} | unset
 
 
 def errors_of_validator(root: Path) -> list[dict]:

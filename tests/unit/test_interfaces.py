@@ -115,7 +115,7 @@ def test_interfaces_have_every_setting_as_the_configuration_describes_it():
     for name, value in (("align_ppm", (1.8, 3.4, 5.0)), ("minimum_transients", "many"), ("remove_water", "no")):
         with pytest.raises(TraitError, match=name):
             setattr(inputs, name, value)
-    with pytest.raises(TraitError, match="'fsl' or 'challenge'"):
+    with pytest.raises(TraitError, match="'fsl' or 'osprey' or 'spant' or 'challenge'"):
         FitBlocks().inputs.constants = "mine"
 
 

@@ -70,7 +70,7 @@ def test_every_row_of_contrasts_tells_what_it_used(trial):
     assert (done.loc[done["analysis"] == "baseline by arm", "n_blocks"] == 48).all()
     assert (done.loc[~changes & ~every, "n_blocks"] == 48 * 5).all()
     found = read(trial, "sensitivity").set_index("analysis")
-    assert list(found.loc["period 1 only", ["n_participants", "n_sessions", "n_blocks"]]) == [24, 24, 120]
+    assert list(found.loc["visit 1 only", ["n_participants", "n_sessions", "n_blocks"]]) == [24, 24, 120]
     assert list(found.loc["carry-over", ["n_participants", "n_sessions", "n_blocks"]]) == [24, 48, 240]
 
 
@@ -91,7 +91,7 @@ def test_sensitivity_has_one_row_for_each_analysis(trial):
     assert found["analysis"].is_unique
     wanted = {
         "primary", "pair means", "re-randomisation", "blocks treated as independent", "all blocks", "QC-passed only",
-        "denominator tCr", "denominator water", "complete pairs", "change score", "period 1 only", "carry-over",
+        "denominator tCr", "denominator water", "complete pairs", "change score", "visit 1 only", "carry-over",
         "adjusted for carry-over",
         "Huber summary", "log scale", "CRLB-weighted", "leave one participant out", "with site", "with vendor",
         "linewidth as covariate",
@@ -104,7 +104,7 @@ def test_period_1_and_change_score_by_hand(trial):
     first = means[means["visit"] == 1]
     x = np.column_stack([first["arm"] == "naltrexone", np.ones(24), first["bl"]]).astype(float)
     known = sm.OLS(first["y"].to_numpy(), x).fit()
-    row = row_of(trial, "period 1 only", "sensitivity")
+    row = row_of(trial, "visit 1 only", "sensitivity")
     se, _ = by_group(x, first["y"].to_numpy(), first["arm"].to_numpy(), np.array([1.0, 0, 0]))
     np.testing.assert_allclose([row["estimate"], row["se"]], [known.params[0], se], rtol=1e-6)
     change = means.assign(change=means["y"] - means["bl"]).pivot(index="participant", columns="visit", values="change")

@@ -78,7 +78,7 @@ def write_session(folder, basis, number, inversion=True, mm=True):
         "mrsref": (line(4.65, 50000), 2, 1.0, {}),
     }
     if mm:
-        nulled = MM * true_mm(0.2) + line(3.92, 4.0) + line(2.01, -2.0)
+        nulled = MM * true_mm(0.2) + line(3.92, 4.0) + line(2.008, -2.0)
         scans["mm"] = (nulled, 32, 1.0, {"InversionTime": 0.7} if inversion else {})
     rows = []
     for role, (fid, frames, noise, more) in scans.items():

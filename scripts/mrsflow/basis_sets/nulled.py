@@ -14,7 +14,7 @@ from scipy.optimize import least_squares, nnls
 from mrsflow import axes, water
 from mrsflow.basis_sets import broad_lines
 from mrsflow.basis_sets.basis import Basis
-from mrsflow.constants import GAUSSIAN
+from mrsflow.constants import GAUSSIAN, REFERENCE_PPM
 from mrsflow.errors import InputError
 
 WINDOW_PPM = (0.3, 4.3)
@@ -24,7 +24,9 @@ LINES = {
 }  # fmt: skip
 """Where lines are looked for: near those of the consensus on macromolecules, with two at 2.0 ppm (Cudalbu et al. 2021,
 doi:10.1002/nbm.4393)."""
-RESIDUAL = {"Cr CH2": 3.92, "tCr CH3": 3.03, "tCho": 3.21, "tNAA": 2.01}
+RESIDUAL = {
+    "Cr CH2": 3.92, "tCr CH3": REFERENCE_PPM["Cr"], "tCho": REFERENCE_PPM["Cho"], "tNAA": REFERENCE_PPM["NAA"],
+}  # fmt: skip
 """Singlets that inversion may leave, of either sign (ppm)."""
 POSITION_SD, WIDTH_PPM, WIDTH_SD = 0.03, 0.16, 0.25
 SHIM_PPM, SHIM_SD = 0.05, 0.6

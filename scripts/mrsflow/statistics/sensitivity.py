@@ -48,7 +48,7 @@ def sensitivity_rows(
 
     crossed: dict[str, Callable[[], tuple[Rows, list[Result]]]] = {
         "complete pairs": lambda: _refit(plan, _complete(plan, rows), contrast),
-        "period 1 only": one(_first_visit),
+        "visit 1 only": one(_first_visit),
     }
     matched = trial.config.get("preprocess", {}).get("match_linewidth", False)
     set_up = {

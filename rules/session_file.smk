@@ -1,4 +1,4 @@
-"""A file of one session by itself: one that is gone, is damaged or was asked for."""
+"""Files by themselves: of a session, gone, damaged or asked for; of a step over the study, declared by no other rule."""
 
 
 rule session_file:
@@ -36,3 +36,14 @@ rule session_file:
     shell:
         "python {params.script:q} --config {params.config:q} --sessions {params.key:q}"
         " --status {params.table:q} {params.scans:q} --log {log:q}"
+
+
+if UNDECLARED:
+
+    rule step_file:
+        output:
+            "{path}",
+        wildcard_constraints:
+            path="|".join(map(re.escape, UNDECLARED)),
+        shell:
+            "false"

@@ -60,16 +60,6 @@ def undeclared_outputs():
 
 UNDECLARED = list(undeclared_outputs()) if "--delete-all-output" in sys.argv else []
 
-if UNDECLARED:
-
-    rule step_file:
-        output:
-            "{path}",
-        wildcard_constraints:
-            path="|".join(map(re.escape, UNDECLARED)),
-        shell:
-            "false"
-
 
 @cache
 def look():

@@ -93,15 +93,7 @@ def fit_by_hand(
             raise InputError(f"{design or spectra}, session {label}: {error}") from None
     if not results:
         raise InputError(f"{spectra}: no spectrum could be fitted; the first: {next(iter(problems.values()))}")
-    tables = [fit_tables.amplitudes(result, indices, scaling) for _, indices, result in results]
-    judged = [fit_tables.quality(result, indices, scaling) for _, indices, result in results]
-    tables += [_nothing(index, tables[0]) for index in problems]
-    judged.append(pd.DataFrame({"spectrum": list(problems), "status": "failed", "reason": list(problems.values())}))
-    status = pd.concat([table.dropna(axis=1, how="all") for table in judged if len(table)], ignore_index=True)
-    table = pd.concat([table.dropna(axis=1, how="all") for table in tables], ignore_index=True)
-    table = table.reindex(columns=fit_tables.amplitude_columns()).sort_values("spectrum", kind="stable")
-    status = status.reindex(columns=fit_tables.quality_columns()).sort_values("spectrum", kind="stable")
-    table = fit_tables.judged(table, status)
+    table, status = _tables(results, problems, scaling)
     if design is not None:
         label_of = {index: label for label, indices in sessions.items() for index in indices}
         for rows in (table, status):
@@ -109,17 +101,41 @@ def fit_by_hand(
             for place, (name, values) in enumerate(labels.items(), start=2):
                 rows.insert(place, name, values[rows["spectrum"].to_numpy(int)])
     if model == "dynamic":
-        terms_table = pd.concat(terms_tables, ignore_index=True)
-        for name, values in labels.items():  # of sessions, where all their spectra agree
-            own = {label: set(values[indices]) for label, indices in sessions.items()}
-            if all(len(found) == 1 for found in own.values()):
-                terms_table.insert(1, name, terms_table["session"].map({label: min(v) for label, v in own.items()}))
-        write_table(terms_table, _beside(out, "terms"))
+        terms = _with_labels(pd.concat(terms_tables, ignore_index=True), labels, sessions)
+        write_table(terms, _beside(out, "terms"))
     write_table(status, _beside(out, "quality"))
     write_table(table, out)
     fitted = [indices for _, indices, _ in results]
     curves = fit_tables.arrays([result for _, _, result in results], fitted)
     return {**curves, "spectra": np.sort(np.concatenate(fitted))}
+
+
+def _tables(
+    results: list[tuple[str, list[int], FitResult]], problems: dict[int, str], scaling: Scaling | None
+) -> tuple[Any, Any]:
+    """Tables of amplitudes and of quality, in the order of the spectra; those with a problem have its reason alone."""
+    import pandas as pd
+
+    tables = [fit_tables.amplitudes(result, indices, scaling) for _, indices, result in results]
+    judged = [fit_tables.quality(result, indices, scaling) for _, indices, result in results]
+    tables += [_nothing(index, tables[0]) for index in problems]
+    judged.append(pd.DataFrame({"spectrum": list(problems), "status": "failed", "reason": list(problems.values())}))
+
+    def whole(parts: list[Any], columns: list[str]) -> Any:
+        found = pd.concat([part.dropna(axis=1, how="all") for part in parts if len(part)], ignore_index=True)
+        return found.reindex(columns=columns).sort_values("spectrum", kind="stable")
+
+    status = whole(judged, fit_tables.quality_columns())
+    return fit_tables.judged(whole(tables, fit_tables.amplitude_columns()), status), status
+
+
+def _with_labels(terms: Any, labels: dict[str, Any], sessions: dict[str, list[int]]) -> Any:
+    """Put labels of the design beside the session of a term, where all its spectra agree on them."""
+    for name, values in labels.items():
+        own = {label: set(values[indices]) for label, indices in sessions.items()}
+        if all(len(found) == 1 for found in own.values()):
+            terms.insert(1, name, terms["session"].map({label: min(found) for label, found in own.items()}))
+    return terms
 
 
 def _beside(out: Path, what: str) -> Path:

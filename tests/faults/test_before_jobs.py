@@ -152,6 +152,11 @@ def test_a_table_in_the_place_of_another_is_recognised(tmp_path, tables, said):
     assert said in found[0]
 
 
+def test_a_misspelt_column_is_named_and_no_other_table_recognised(tmp_path):
+    found = faults_of(tmp_path, None, edited("samples", ("role", "rolle")))
+    assert re.search(r"column 'role' is missing; it has [^;]*; rename 'rolle' if it is meant$", found[0])
+
+
 def test_a_clock_time_needs_no_leading_zero_and_comes_out_the_same(tmp_path):
     tables = edited("samples", ("09:50:00", "9:50:00")) | edited("sessions", ("10:00:00", "9:27:00"))
     content = write(tmp_path, None, tables)

@@ -1,5 +1,6 @@
 """The tables of a study as they are given: samples, participants and sessions, read as text."""
 
+import difflib
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,13 @@ def read(path: str, name: str, keys: Collection[str] | None = None) -> "pd.DataF
     columns = [column for column in table if column != "line"]
     if missing := [column for column in rules["required"] if column not in columns]:
         found = ", ".join(repr(column) for column in given if column != "line")
-        known = {other: set(usual_names(given, other)) for other in NAMES if other != name}
-        others = [other for other, columns in known.items() if set(schema(other)["required"]) <= columns]
+        known = {other: set(usual_names(given, other)) & set(schema(other)["properties"]) for other in NAMES}
+        fitting = [other for other in NAMES if set(schema(other)["required"]) <= known[other]]
+        others = [other for other in fitting if len(known[other]) > len(known[name])]
         hint = f"; it looks like the {others[0]} table, see inputs.{name} and inputs.{others[0]}" if others else ""
+        strange = [column for column in columns if column not in rules["properties"]]
+        if near := difflib.get_close_matches(missing[0], strange, 1):
+            hint = f"; rename {near[0]!r} if it is meant"
         hint = "; separate cells with tabs or commas, not semicolons" if ";" in found else hint
         raise InputError(f"{path}: column {missing[0]!r} is missing; it has {found}{hint}")
     if table.empty:

@@ -143,6 +143,15 @@ def test_a_recorded_run_is_read_whole():
         assert both == pytest.approx(found["amounts"][one] + found["amounts"][other], rel=0.01)
 
 
+def test_the_mark_of_an_amount_far_from_its_ratio_prior_is_no_part_of_its_name():
+    """LCModel writes a plus sign where the space before the name stands."""
+    text = RECORDED.read_text(encoding="latin-1")
+    plain = lcmodel.read_coord(text)
+    marked = re.sub(r"(\d+%\s+\S+) (NAA|Gln)(\s*\n)", r"\1+\2\3", text)
+    assert marked != text
+    assert lcmodel.read_coord(marked)["amounts"] == plain["amounts"]
+
+
 def test_amounts_of_a_recorded_run_are_those_of_the_simulated_spectrum():
     """Within what its own line model leaves: it was told of 5 Hz lines by nothing but the data."""
     found = lcmodel.read_coord(RECORDED.read_text(encoding="latin-1"))["amounts"]

@@ -219,7 +219,7 @@ def read_coord(text: str) -> "dict[str, Any] | str":
     """
     if fatal := re.search(r"FATAL\s+(\S+)\s+(\d+)", text):
         return f"LCModel stopped: {fatal[1]} {fatal[2]} (section Diagnostics of its manual)"
-    rows = re.findall(rf"^\s*({NUMBER})\s+(\d+)%\s+{NUMBER}\s*(\S+)\s*$", text, flags=re.MULTILINE)
+    rows = re.findall(rf"^\s*({NUMBER})\s+(\d+)%\s+{NUMBER}[ +]?\s*(\S+)\s*$", text, flags=re.MULTILINE)  # + marks
     points = re.search(r"(\d+) points on ppm-axis", text)
     if not rows or points is None:
         return "LCModel's .coord file has no table of concentrations"

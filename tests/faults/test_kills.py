@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,16 +54,20 @@ def assert_as_if_nothing_had_been(folder: Path, expected: dict[str, str]) -> Non
     assert "Nothing to be done" in snakemake(folder).stderr
 
 
-def started(study: Path, folder: Path, moments: int, seconds: float, latest: float) -> Iterator[tuple]:
-    """Start a run in a copy of the study for each moment, and wait until that; the copy goes after it was looked at."""
-    rng = random.Random(moments)
-    for number in range(moments):
-        copy = folder / str(number)
-        shutil.copytree(study, copy)
-        run = start(copy)
-        time.sleep(rng.uniform(0.1, latest) * seconds)
-        yield copy, run, rng
-        shutil.rmtree(copy)
+@pytest.fixture
+def start_until(study, undisturbed, tmp_path):
+    """Give a function that starts a run in a copy of the study and waits until the moment of a seed."""
+
+    def start_and_wait(seed: int, latest: float) -> tuple[Path, subprocess.Popen, random.Random]:
+        rng = random.Random(seed)
+        folder = tmp_path / "study"
+        shutil.copytree(study, folder)
+        run = start(folder)
+        time.sleep(rng.uniform(0.1, latest) * undisturbed[1])
+        return folder, run, rng
+
+    yield start_and_wait
+    shutil.rmtree(tmp_path / "study")
 
 
 def kill_all(run: subprocess.Popen) -> None:
@@ -82,29 +85,28 @@ def kill_a_job(run: subprocess.Popen, rng: random.Random) -> None:
         os.kill(rng.choice(jobs), signal.SIGKILL)
 
 
-def test_kill_9_of_a_job_and_then_of_the_whole_run(study, undisturbed, tmp_path):
-    expected, seconds = undisturbed
-    for folder, run, rng in started(study, tmp_path, 1, seconds, 0.5):
-        kill_a_job(run, rng)
-        time.sleep(rng.uniform(0.1, 0.4) * seconds)
-        kill_all(run)
-        assert snakemake(folder, "--unlock").returncode == 0
-        assert_as_if_nothing_had_been(folder, expected)
+def test_kill_9_of_a_job_and_then_of_the_whole_run(start_until, undisturbed):
+    folder, run, rng = start_until(1, 0.5)
+    kill_a_job(run, rng)
+    time.sleep(rng.uniform(0.1, 0.4) * undisturbed[1])
+    kill_all(run)
+    assert snakemake(folder, "--unlock").returncode == 0
+    assert_as_if_nothing_had_been(folder, undisturbed[0])
 
 
 @pytest.mark.slow
-def test_kill_9_of_the_whole_run_at_20_moments(study, undisturbed, tmp_path):
-    expected, seconds = undisturbed
-    for folder, run, _ in started(study, tmp_path, 20, seconds, 0.95):
-        kill_all(run)
-        assert snakemake(folder, "--unlock").returncode == 0
-        assert_as_if_nothing_had_been(folder, expected)
+@pytest.mark.parametrize("seed", range(20))
+def test_kill_9_of_the_whole_run_at_20_moments(start_until, undisturbed, seed):
+    folder, run, _ = start_until(seed, 0.95)
+    kill_all(run)
+    assert snakemake(folder, "--unlock").returncode == 0
+    assert_as_if_nothing_had_been(folder, undisturbed[0])
 
 
 @pytest.mark.slow
-def test_kill_9_of_a_job_at_20_moments(study, undisturbed, tmp_path):
-    expected, seconds = undisturbed
-    for folder, run, rng in started(study, tmp_path, 20, seconds, 0.8):
-        kill_a_job(run, rng)
-        run.wait()
-        assert_as_if_nothing_had_been(folder, expected)
+@pytest.mark.parametrize("seed", range(20))
+def test_kill_9_of_a_job_at_20_moments(start_until, undisturbed, seed):
+    folder, run, rng = start_until(seed, 0.8)
+    kill_a_job(run, rng)
+    run.wait()
+    assert_as_if_nothing_had_been(folder, undisturbed[0])

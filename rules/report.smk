@@ -69,7 +69,7 @@ rule check_outputs:
         script=script("check_outputs"),
         code=code("check_outputs"),
         attention=ATTENTION,
-        config=settings("study", "protocols", "convert", "group"),
+        config=settings("study", "protocols", "convert", "group", "report"),
     message:
         "Looking through every output"
     shell:

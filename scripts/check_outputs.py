@@ -7,6 +7,7 @@ from mrsflow.run import run
 
 RAW_BYTES = 1_000_000_000
 """Bytes of raw files that are compared with what was read; of a larger study other sessions each time."""
+HARMLESS = "; where it identifies nobody, list its words in report.harmless"
 REPLACED = "run again with --config verify=true"
 
 
@@ -19,6 +20,7 @@ def main(config: str) -> None:
         Configuration: a YAML file, or JSON text.
     """
     from mrsflow.conversion import bids, identity
+    from mrsflow.conversion.identity_search import scan_outputs
     from mrsflow.errors import InputError
     from mrsflow.files import sweep, write_text
     from mrsflow.raw_files.formats import files_of
@@ -46,9 +48,11 @@ def main(config: str) -> None:
     compared, replaced = records.compared_within(output, "convert", raw, RAW_BYTES)
     problems += [f"convert: {key}: raw files were replaced after they were read; {REPLACED}" for key in replaced]
     inside = bids.left_out(study, bids.named_columns(settings))
-    secrets = set().union(*(identity.harvest(file) for files in raw.values() for file in files))
-    secrets |= told_by_study(study, inside, [path for paths in named.values() for path in paths], settings)
-    problems += [f"identity: {name}: {what}" for name, what in identity.scan_outputs(output, secrets)]
+    secrets = told_by_study(study, inside, [path for paths in named.values() for path in paths], settings)
+    read_files = (file for files in raw.values() for file in files)
+    secrets |= identity.harvest_all(read_files, settings["convert"]["keep_header"])
+    found = scan_outputs(output, secrets, settings["report"]["harmless"])
+    problems += [f"identity: {name}: {what}{HARMLESS if what.startswith('a value') else ''}" for name, what in found]
     damaged = records.damaged(output)
     problems += [f"{output / name}: is not as it was written; delete it and run again" for name in damaged]
     for problem in problems:
@@ -76,11 +80,13 @@ def _warns(path: Path) -> bool:
     return any(f"\t{word}\t" in text for word in ("warn", "fail"))
 
 
-def told_by_study(study: Any, inside: dict[str, list[str]], raw: list[Path], settings: dict[str, Any]) -> set[str]:
+def told_by_study(
+    study: Any, inside: dict[str, list[str]], raw: list[Path], settings: dict[str, Any]
+) -> dict[str, str]:
     """Collect what columns that stay inside and folders of raw files say of people; no output may."""
     from mrsflow.conversion import identity
 
-    found: set[str] = set()
+    found: dict[str, str] = {}
     for name, columns in inside.items():
         found |= identity.told_by_tables({column: getattr(study, name)[column].dropna() for column in columns})
     below = Path(settings["inputs"]["samples"]).parent

@@ -3,6 +3,9 @@
 import gzip
 import html
 import json
+import unicodedata
+import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from matplotlib.figure import Figure
 from mrsflow import nifti_mrs
 from mrsflow.anatomy import images
 from mrsflow.conversion import identity
+from mrsflow.conversion.identity_search import scan_outputs
 from mrsflow.nifti_mrs import Scan
 
 REQUIRED = {"SpectrometerFrequency": [127.7], "ResonantNucleus": ["1H"]}
@@ -29,7 +33,7 @@ def text_file(name: str, content: str):
     """Give a writer of a raw file that is text."""
 
     def write(folder: Path) -> Path:
-        (folder / name).write_text(content)
+        (folder / name).write_text(content, encoding="utf-8")
         return folder / name
 
     return write
@@ -40,12 +44,12 @@ def pfile(folder: Path) -> Path:
     return write_raw(folder, replace(HEADER, patient_name=NAME, patient_id=NUMBER))["ge"]
 
 
-def dicom(folder: Path) -> Path:
+def dicom(folder: Path, name: str = NAME) -> Path:
     """DICOM file with a patient."""
     import pydicom
 
     data = pydicom.Dataset()
-    data.PatientName, data.PatientID, data.PatientBirthDate = NAME, NUMBER, BORN
+    data.PatientName, data.PatientID, data.PatientBirthDate = name, NUMBER, BORN
     data.file_meta = pydicom.dataset.FileMetaDataset()
     data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4.2"
@@ -71,6 +75,13 @@ RAW = {
                       f'{{ "{BORN}"  }}\n<ParamString."PatientID"> {{ "{NUMBER}" }}\n'),
     "jmrui": text_file("a.txt", f"jMRUI Data Textfile\nNameOfPatient: {NAME}\n"),
 }  # fmt: skip
+RAW |= {
+    "middle name": text_file("b.SPAR", 'patient_name : "KOWALSKI^ZUZANNA^MARIA"\n'),
+    "two scripts": lambda folder: dicom(folder, "Yamada^Tarou=Kowalska^Zuzanna"),
+    "umlaut": text_file("c.SPAR", 'patient_name : "MÜLLER^JÖRG"\n'),
+    "letters and number": text_file("d.SPAR", 'patient_id : "MRN7654321"\n'),
+    "apostrophe": text_file("e.SPAR", 'patient_name : "O\'BRIEN^SEAN"\n'),
+}
 TABLES = {
     "participants, name": {"name": ["Zuzanna Kowalski"]},
     "participants, birth": {"date_of_birth": ["1961-02-03"]},
@@ -81,7 +92,7 @@ TABLES = {
 }
 
 
-def told_by(source: str, folder: Path) -> set[str]:
+def told_by(source: str, folder: Path) -> dict[str, str]:
     """What the last step knows of a person, from a raw file, a table or a folder's name."""
     if source in RAW:
         return identity.harvest(RAW[source](folder))
@@ -110,6 +121,21 @@ def plant(folder: Path, kind: str, text: str) -> None:
             figure.savefig(path)
     elif kind == "npz":
         np.savez(path, names=np.array([text, "other"]))
+    elif kind == "bytes":
+        np.savez(folder / "out.npz", names=np.array([text.encode()]))
+    elif kind == "records":
+        np.savez(folder / "out.npz", rows=np.array([(1.0, text)], dtype=[("a", float), ("b", "U40")]))
+    elif kind == "xlsx":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("xl/sharedStrings.xml", f"<si><t>{text}</t></si>")
+    elif kind == "page":
+        (folder / "out.html").write_text(f"<p>of {text}, that</p>", encoding="utf-8")
+    elif kind in ("utf-16", "latin-1"):
+        (folder / "out.tsv").write_text(f"of {text}, that", encoding=kind)
+    elif kind == "iTXt":
+        body = b"iTXtAuthor\0\1\0en\0Author\0" + zlib.compress(text.encode())
+        chunk = len(body[4:]).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+        (folder / "out.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
     elif kind == "nii.gz":
         nifti_mrs.write(scan(Note=text), path)
     elif kind == "nii":
@@ -117,7 +143,7 @@ def plant(folder: Path, kind: str, text: str) -> None:
         image.header["descrip"] = text.encode()
         nibabel.save(image, path)
     else:
-        path.write_text(f"of {text}, that\n")
+        path.write_text(f"of\t{text}\t, that\n", encoding="utf-8")
 
 
 FOUND = [
@@ -133,6 +159,20 @@ FOUND = [
     ("participants, number", "MRN:7654321", "yaml"), ("sessions, rater", "Kowalski, Zuzanna", "tsv.gz"),
     ("sessions, date", "19610203", "nii.gz"), ("events, note", "Kowalski Zuzanna", "npz"),
     ("folder", "Zuzanna Kowalski", "log"),
+    ("ge", "Z. Kowalski", "md"), ("dicom", "KowalskiZuzanna", "name"), ("nifti", "zkowalski@example.org", "json"),
+    ("rda", "3. Februar 1961", "html"), ("rda", "19610203101500.000", "tsv"), ("dicom", "3 février 1961", "json"),
+    ("twix", "3 lutego 1961", "txt"), ("dicom", "03-Feb-61", "pdf"), ("dicom", "03021961", "npz"),
+    ("dicom", "3.II.1961", "svg"), ("dicom", "1961年2月3日", "yaml"), ("dicom", "7654321.0", "tsv"),
+    ("dicom", "7,654,321", "md"), ("dicom", "765-4321", "log"), ("ge", "PATIENT7654321", "name"),
+    ("dicom", "0007654321", "tsv.gz"), ("nifti", "Zu<wbr>zanna Kowalski", "page"),
+    ("ge", "Kow\u00adalski Zuzanna", "md"),
+    ("ge", "Zuzanna Kowalski", "xlsx"), ("ge", "Zuzanna Kowalski", "utf-16"), ("ge", "Zuzanna Kowalski", "iTXt"),
+    ("ge", "KOWALSKI\t61\tF\t60\tZUZANNA", "tsv"), ("ge", "Zuzanna Kowalski", "records"),
+    ("ge", "Zuzanna Kowalski", "bytes"), ("rda", "Zuzanna\\x20Kowalski", "yaml"),
+    ("middle name", "Zuzanna Kowalski", "tsv"), ("two scripts", "Kowalska, Z.", "json"),
+    ("umlaut", "Joerg Mueller", "tsv"), ("umlaut", unicodedata.normalize("NFD", "Jörg Müller"), "json"),
+    ("umlaut", "J&ouml;rg M&uuml;ller", "page"), ("umlaut", "Jörg Müller", "latin-1"),
+    ("letters and number", "7654321", "tsv"), ("apostrophe", "Sean OBrien", "svg"),
 ]  # fmt: skip
 
 
@@ -142,13 +182,13 @@ def test_what_a_source_tells_is_found_in_another_form(tmp_path, source, text, ki
     (tmp_path / "out").mkdir()
     secrets = told_by(source, tmp_path / "in")
     plant(tmp_path / "out", kind, text)
-    found = identity.scan_outputs(tmp_path / "out", secrets)
-    assert [what for _, what in found if what.startswith("a value of a raw header")]
+    found = scan_outputs(tmp_path / "out", secrets)
+    assert [what for _, what in found if what.startswith("a value of ")]
     assert not [what for _, what in found if "kowalski" in what.casefold() or NUMBER in what]
     for path in (tmp_path / "out").iterdir():
         path.unlink()
-    plant(tmp_path / "out", kind, "Anna Nowak of 4 March 1972, 1234568")
-    assert identity.scan_outputs(tmp_path / "out", secrets) == []
+    plant(tmp_path / "out", kind, "Anna Nowak of 4 March 1972, 1234568, 7.654321 and version 3.2.61; A. Kowalczyk")
+    assert scan_outputs(tmp_path / "out", secrets) == []
 
 
 @pytest.mark.parametrize("field", ["SequenceName", "TxCoil", "RxCoil", "Note", "PatientName", "ConversionMethod"])

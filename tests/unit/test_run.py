@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from mrsflow.conversion.identity import scan_outputs
+from mrsflow.conversion.identity_search import scan_outputs
 from mrsflow.errors import InputError
 from mrsflow.files import atomic_path
 from mrsflow.run import build_parser, run

@@ -15,6 +15,7 @@ import pytest
 
 from mrsflow import axes
 from mrsflow.conversion import checks, identity, vendors
+from mrsflow.conversion.identity_search import scan_outputs
 from mrsflow.errors import InputError
 
 CHALLENGE = {"SpectrometerFrequency": "123.2", "SpectralWidth": "4000"}
@@ -224,7 +225,7 @@ def test_by_hand_nothing_of_a_person_comes_out(shared, root, tmp_path, path):
     assert not identity.IDENTIFYING & {*header, *sidecar}
     everything = json.dumps([header, sidecar]) + (out.parent / "log.txt").read_text() + done.stdout + done.stderr
     assert not [name for name in IDENTITIES if name.casefold() in everything.casefold()]
-    found = identity.scan_outputs(out.parent, identity.harvest(raw))
+    found = scan_outputs(out.parent, identity.harvest(raw))
     assert not [finding for finding in found if "absolute path" not in finding[1] or finding[0] != "log.txt"]
 
 

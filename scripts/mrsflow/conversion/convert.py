@@ -100,7 +100,7 @@ def convert_by_hand(paths: list[Path], out: Path, given: dict[str, str], keep: l
     names = {stem: converted.scan}
     for use, scan in converted.references.items():
         names[f"{stem}_mrsref" if use == "ecc" else f"{stem}_acq-{use}_mrsref"] = scan
-    secrets = set().union(*(identity.harvest(path) for path in formats.files_of(paths)))
+    secrets = identity.harvest_all(formats.files_of(paths), keep or ())
     cleaned = {name: identity.clean(scan, keep or (), secrets) for name, scan in names.items()}
     written: list[Path] = []
     try:
@@ -496,8 +496,8 @@ def _write_item(
 ) -> list[Path]:
     """Write the sidecar of a scan, and the scan below `place`; gives both."""
     folder = layout.scans_folder(root, key)
-    secrets = set().union(*(identity.harvest(path) for path in formats.files_of(item.row["raw"])))
-    scan, removed = identity.clean(item.scan, config["convert"]["keep_header"], secrets)
+    keep = config["convert"]["keep_header"]
+    scan, removed = identity.clean(item.scan, keep, identity.harvest_all(formats.files_of(item.row["raw"]), keep))
     logger.info("%s: removed header keys %s", item.name, ", ".join(removed))
     protocol = config["protocols"][item.row["protocol"]]
     task = item.row.get("task") or None

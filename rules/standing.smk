@@ -64,7 +64,6 @@ UNDECLARED = list(undeclared_outputs()) if "--delete-all-output" in sys.argv els
 @cache
 def look():
     """Look at all that earlier runs made, once."""
-    refuse_future()
     look_at_outputs()
     look_at_steps()
 
@@ -204,17 +203,26 @@ def refuse_future():
     made = [Path(path) for stage in STAGES for path in tables_of(stage)]
     made += [Path(path) for step in STEPS for path in getattr(rules, step).output]
     made += [Path(f"{OUTPUT}/basis/{name}.BASIS") for name in USED_PROTOCOLS]
-    for path in made:
-        try:
-            dated = path.stat().st_mtime
-        except OSError:
-            continue
-        if dated > time.time() + 1:
-            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(dated))
-            raise WorkflowError(
-                f"{path}: is dated {when}, which is in the future; set the clock of this machine or of its file server "
-                "right, then `touch` the file (nothing was removed)"
-            )
+    ahead = [
+        (path, dated) for path in made if (dated := time_of(path)) > time.time() + 1
+    ]
+    if ahead and "--touch" not in sys.argv and "-t" not in sys.argv:
+        path, dated = ahead[0]
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(dated))
+        more = f" (and {len(ahead) - 1} more)" if ahead[1:] else ""
+        raise WorkflowError(
+            f"{path}: is dated {when}, which is in the future{more}; set the clock of this machine or of its file server "
+            f"right, then give such files the time of now: find {OUTPUT} -newermt now -exec touch {{}} + "
+            "(nothing was removed)"
+        )
+
+
+def time_of(path):
+    """When a file was changed (s); 0 where it is not there."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0
 
 
 def stage_of(path):
@@ -319,6 +327,7 @@ def over_time(log):
 
 if workflow.is_main_process:
     look_at_raw()
+    refuse_future()
 
 
 def sweep_scans():

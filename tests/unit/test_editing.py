@@ -67,7 +67,10 @@ ORDERS = {
 @pytest.mark.parametrize("rule", ["edit off", "edit on"])
 def test_frames_of_a_condition_are_found_in_any_usual_order(tmp_path, order, rule):
     on = ORDERS[order]
-    part, notes = parted(edited(on), tmp_path, use_frames=rule, sequence="other", basis="x.BASIS")
+    header = (
+        {"SequenceName": "*svs_edit"} if order == "by 2" else {}
+    )  # of frames by twos a name tells that they are two
+    part, notes = parted(edited(on, header), tmp_path, use_frames=rule, sequence="other", basis="x.BASIS")
     wanted = np.flatnonzero(on if rule == "edit on" else ~on) + 1
     np.testing.assert_array_equal(part.numbers, wanted)
     assert any("as NAA shows" in note for note in notes)
@@ -82,7 +85,8 @@ def test_halves_of_a_stopped_scan_are_those_that_were_planned(tmp_path, measured
 @pytest.mark.parametrize("order", ORDERS)
 def test_an_edited_scan_that_nobody_called_so_is_refused(order):
     scan = edited(ORDERS[order])
-    with pytest.raises(InputError, match=r"frames with NAA .* are mixed, .*protocols.p.use_frames is 'all'; set it to"):
+    setting = "'2 of each 4 from 3' if neither" if order == "by 2" else "'edit off'"
+    with pytest.raises(InputError, match=rf"frames with NAA .* are mixed, .*use_frames is 'all'; set it to {setting}"):
         editing.refuse_unnoticed(scan, 32, "press", "protocols.p", [])
 
 
@@ -122,10 +126,11 @@ def test_conditions_that_the_header_names_come_before_what_naa_shows(tmp_path, n
 NAMED = {"SequenceName": "%CustomerSeq%\\hermes_svs"}
 
 
-@pytest.mark.parametrize("rule", ["edit off", "edit on", "odd", "even", "first half"])
+@pytest.mark.parametrize("rule", ["edit off", "edit on", "odd", "even", "first half", "2 of each 4 from 3"])
 @pytest.mark.parametrize("header", [NAMED, {"ProtocolName": "HERCULES ACC"}, {"SequenceName": "svs_herc"}])
 def test_of_four_conditions_naa_tells_only_two(tmp_path, header, rule):
-    with pytest.raises(InputError, match=r"four conditions, .*name a NIfTI-MRS file .* \(EditCondition: OFF\)"):
+    ways = r"four conditions, .*'1 of each 4 from K'.*name a NIfTI-MRS file .* \(EditCondition: OFF\)"
+    with pytest.raises(InputError, match=ways):
         parted(edited(ORDERS["by 2"], header), tmp_path, use_frames=rule)
 
 
@@ -143,14 +148,57 @@ def test_a_condition_of_four_has_a_way_in(tmp_path):
     assert len(parted(one, tmp_path, use_frames="edit off")[0].numbers) == 1
     part, _ = parted(edited(ORDERS["second half"], NAMED), tmp_path, use_frames="first 8")
     assert part.numbers.tolist() == list(range(1, 9))
+    part, _ = parted(edited(ORDERS["by 2"], NAMED), tmp_path, use_frames="1 of each 4 from 4")
+    assert part.numbers.tolist() == [4, 8, 12, 16, 20, 24, 28, 32]
 
 
 def test_conditions_by_other_names_are_not_guessed_by_naa(tmp_path):
     names = {"dim_5_header": {"EditCondition": ["A", "B", "C", "D"] * 8}}
     with pytest.raises(InputError, match=r"names 4 conditions \(a, b, c, d\); name those frames OFF"):
         parted(edited(ORDERS["by 2"], names), tmp_path, use_frames="edit off")
-    _, notes = parted(edited(ORDERS["by 2"]), tmp_path, use_frames="edit off")
-    assert "as in HERMES too" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("rule", "taken"),
+    [("2 of each 4 from 3", [3, 4, 7, 8]), ("1 of each 4 from 3", [3, 7]), ("1 of each 4 from 4", [4, 8])],
+)
+def test_frames_by_twos_that_nothing_names_may_be_four_conditions_and_are_asked_for(tmp_path, rule, taken):
+    with pytest.raises(InputError, match=r"'2 of each 4 from 3' if neither .*'1 of each 4 from K', K being 3 or 4"):
+        parted(edited(ORDERS["by 2"]), tmp_path, use_frames="edit off")
+    part, _ = parted(edited(ORDERS["by 2"]), tmp_path, use_frames=rule)
+    assert part.numbers[: len(taken)].tolist() == taken
+
+
+@pytest.mark.parametrize("rule", ["2 of each 4 from 2", "1 of each 4"])
+def test_frames_by_turns_that_hold_no_naa_or_both_conditions_are_refused(tmp_path, rule):
+    with pytest.raises(InputError, match=r"both editing conditions are among them|they are edit-on"):
+        parted(edited(ORDERS["by 2"]), tmp_path, use_frames=rule)
+
+
+@pytest.mark.parametrize("wet", [0, 1])
+def test_conditions_by_turns_whose_water_alternates_too_may_be_four(tmp_path, wet):
+    """As in HERMES, where every second frame with NAA has a pulse near water; the scatter of water alone is no sign."""
+    scan, rng = edited(ORDERS["alternating"]), np.random.default_rng(2)
+    t = axes.time_axis(POINTS, DWELL)
+    for n in range(32):
+        size = (400 if n % 4 == 3 or not wet else 20) * (1 + 0.2 * rng.normal())
+        scan.fid[n] += size * np.exp((2j * np.pi * axes.ppm_to_hz(WATER, FREQUENCY) - 30) * t)
+    if not wet:
+        assert len(parted(scan, tmp_path, use_frames="edit off")[0].numbers) == 16
+        return
+    with pytest.raises(InputError, match=r"'even' if none .*'1 of each 4 from 2' or '1 of each 4 from 4'"):
+        parted(scan, tmp_path, use_frames="edit off")
+    assert parted(scan, tmp_path, use_frames="1 of each 4 from 4")[0].numbers.tolist() == list(range(4, 33, 4))
+    assert len(parted(scan, tmp_path, use_frames="even")[0].numbers) == 16
+
+
+def test_entries_of_a_dimension_of_four_conditions_are_chosen_by_place(tmp_path):
+    flat = edited(ORDERS["by 2"])
+    scan = flat.with_data(flat.fid.reshape(8, 4, POINTS).swapaxes(0, 1), ("DIM_EDIT", "DIM_DYN"))
+    with pytest.raises(InputError, match=r"fits 2 of 4 entries of DIM_EDIT; .*'1 of each 4 from K' for entry K"):
+        parted(scan, tmp_path, use_frames="edit off")
+    part, _ = parted(scan, tmp_path, use_frames="1 of each 4 from 4")
+    np.testing.assert_array_equal(part.scan.fid, flat.fid[3::4].astype(np.complex64))
 
 
 def test_both_conditions_with_a_basis_set_of_their_own_are_said_to_be_mixed():
@@ -232,6 +280,14 @@ def test_rows_of_one_file_and_runs_of_one_series(tmp_path, name):
     found = [line for line in found if "infusion_start" not in line]
     assert len(found) == 1, found
     assert re.search(said, found[0])
+
+
+@pytest.mark.parametrize(("other", "faults"), [("1 of each 4 from 2", 0), ("2 of each 4 from 3", 1)])
+def test_two_rows_of_one_file_take_different_turns(tmp_path, other, faults):
+    rows = [{"protocol": "first"}, {"session": "2", "protocol": "second"}]
+    turns = {"first": PRESS | {"use_frames": "1 of each 4 from 4"}, "second": PRESS | {"use_frames": other}}
+    found = before_jobs(study(tmp_path, rows, edited(np.zeros(32, bool)), **turns), {})[1]
+    assert len(found) == faults
 
 
 def test_the_two_halves_of_a_series_may_be_two_visits(tmp_path):

@@ -222,7 +222,8 @@ def _protocol_of(header: dict[str, Any], mhz: float, n_edit: int) -> tuple[dict[
     if kind is None:
         remarks.append(f"{DECIDE}: no header names the sequence: press, semi_laser, steam or other")
     elif kind == "edited" or n_edit > 1:
-        remarks.append(f"{DECIDE}: {named[2]!r} is edited; sequence press or semi_laser with use_frames 'edit off'")
+        way = checks.way_out("edited", "protocols.NAME", named[2])
+        remarks.append(f"{DECIDE}: {named[2]!r} is edited; sequence press or semi_laser: {way}")
         kind = None
     elif kind not in ("press", "semi_laser", "steam"):
         remarks.append(f"{DECIDE}: {named[2]!r} is {kind}; sequence other, with a basis set file")

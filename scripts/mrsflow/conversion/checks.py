@@ -54,6 +54,9 @@ SEQUENCES = {
 }
 """Names that scanners have for sequences, the first that fits; values of a protocol's key `sequence` among others."""
 
+FOUR_CONDITIONS = r"hermes|herc(ules|(?![a-z]))|isthmus|hbcd"
+"""Names of edited sequences of four conditions, which NAA does not tell apart."""
+
 SPECTRUM_RATIO = 20
 """Power of the strongest 32nd of the points over that of most above which data that begin like most are no FID."""
 
@@ -387,11 +390,13 @@ def declared_as(kind: str, protocol: dict[str, Any]) -> bool:
     return half or declared in (kind, "other")
 
 
-def way_out(kind: str, key: str) -> str:
-    """Say what to change where a header names another kind of sequence than a protocol."""
+def way_out(kind: str, key: str, text: str = "") -> str:
+    """Say what to change where a header names (by `text`) another kind of sequence than a protocol."""
     if kind == "edited":
+        four = re.search(FOUR_CONDITIONS, text, re.IGNORECASE)
+        rule = "'1 of each 4 from K', K the place of the frames without any editing pulse," if four else "'edit off'"
         return (
-            f"set {key}.use_frames to 'edit off' for the frames that a basis set of press or semi_laser fits, or give "
+            f"set {key}.use_frames to {rule} for the frames that a basis set of press or semi_laser fits, or give "
             "this scan a protocol of sequence other with its own basis set file"
         )
     own = "" if kind in ("press", "semi_laser", "steam") else " (sequence other with its own basis set file)"
@@ -408,7 +413,7 @@ def _check_sequence(scan: Scan, protocol: dict[str, Any], key: str) -> list[Chec
     else:
         kind, where, text = named
         agrees = declared_as(kind, protocol)
-        message = f"{where} is {text!r}; {way_out(kind, key)}"
+        message = f"{where} is {text!r}; {way_out(kind, key, text)}"
         status = "pass" if agrees else "warn" if where == "ProtocolName" else "fail"
         rows = [Check("sequence", kind, declared, status, "" if agrees else message)]
     found, expected = scan.header.get("MixingTime"), protocol.get("mixing_time_ms")
@@ -434,7 +439,7 @@ def _check_dimensions(scan: Scan, role: str, protocol: dict[str, Any], key: str)
     elif extra := [d for d in scan.dims if d not in ("DIM_COIL", "DIM_DYN") and scan.size(d) > 1]:
         status = "fail"
         message = (
-            f"set {key}.use_frames to edit off or edit on"
+            f"set {key}.use_frames to edit off or edit on, or to '1 of each {scan.size('DIM_EDIT')} from K' for entry K"
             if extra == ["DIM_EDIT"]
             else f"{' and '.join(extra)} can be neither frames nor coils here, and their order in time is not known; "
             "convert the scan to NIfTI-MRS with DIM_DYN for its frames in the order of time, and name that file"

@@ -9,7 +9,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from mrsflow.conversion.checks import metabolite_side, singlet_heights
+from mrsflow.conversion.checks import FOUR_CONDITIONS, SEQUENCES, metabolite_side, singlet_heights
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
 
@@ -19,8 +19,8 @@ VISIBLE = 5.0
 """Height of creatine over noise at which frames tell their condition."""
 APART = 3.0
 """Times that NAA is higher in one part of the frames than in the other, if nobody said that the scan is edited."""
-FOUR_CONDITIONS = r"hermes|herc(ules|(?![a-z]))|isthmus|hbcd"
-"""Names of sequences whose conditions NAA does not tell apart."""
+UNLIKE = 0.5
+"""Part of residual water by which frames of one condition differ by turns, if they have two editing pulses by turns."""
 
 
 def naa_share(scan: Scan) -> float | None:
@@ -42,8 +42,13 @@ def by_position(rule: str, n_frames: int, planned: int) -> NDArray[np.bool_]:
 
     >>> by_position("first half", 5, 8), by_position("last 2", 5, 5)
     (array([ True,  True,  True,  True, False]), array([False, False, False,  True,  True]))
+    >>> np.flatnonzero(by_position("2 of each 4 from 3", 8, 8)) + 1
+    array([3, 4, 7, 8])
     """
     index = np.arange(n_frames)
+    if turns := turns_of(rule):
+        count, cycle, first = turns
+        return (index + 1 - first) % cycle < count
     kind, _, number = rule.partition(" ")
     if number.isdigit():
         return index < int(number) if kind == "first" else index >= n_frames - int(number)
@@ -56,6 +61,16 @@ def by_position(rule: str, n_frames: int, planned: int) -> NDArray[np.bool_]:
     }[rule]
 
 
+def turns_of(rule: str) -> tuple[int, int, int] | None:
+    """Frames that a rule takes of each cycle, frames of a cycle, and the first that it takes; None of other rules.
+
+    >>> turns_of("1 of each 4 from 2"), turns_of("2 of each 4"), turns_of("odd")
+    ((1, 4, 2), (2, 4, 1), None)
+    """
+    found = re.fullmatch(r"(\d+) of each (\d+)(?: from (\d+))?", rule)
+    return (int(found[1]), int(found[2]), int(found[3] or 1)) if found else None
+
+
 def orders(n_frames: int, planned: int) -> dict[str, tuple[NDArray[np.bool_], str, str]]:
     """Ways in which two conditions follow each other: frames of the first, and what to call those of either."""
     index = np.arange(n_frames)
@@ -65,7 +80,7 @@ def orders(n_frames: int, planned: int) -> dict[str, tuple[NDArray[np.bool_], st
     }
     length = 2
     while length < planned // 2:
-        called = f"first {length} of each {2 * length}", f"last {length} of each {2 * length}"
+        called = f"{length} of each {2 * length} from 1", f"{length} of each {2 * length} from {length + 1}"
         found[f"by {length}"] = (index // length % 2 == 0, *called)
         length *= 2
     return {name: order for name, order in found.items() if order[0].any() and not order[0].all()}
@@ -127,11 +142,11 @@ def refuse_unnoticed(scan: Scan, planned: int, sequence: str, key: str, notes: l
     if apart > APART:
         mixed = f"frames with NAA ({parts['edit off'][1]}) and without it ({parts['edit on'][1]}) are mixed"
         if _names_four(scan):
-            raise InputError(f"{mixed}, and {_FOUR}")
+            raise InputError(f"{mixed}, and {_four(key)}")
         if sequence != "other":
+            setting = f"it to {_two_or_four(parts)}" if _by_twos(scan, parts) else "it to 'edit off'"
             raise InputError(
-                f"{mixed}, as in an edited scan, and {key}.use_frames is 'all'; set it to 'edit off', or leave this "
-                "row out"
+                f"{mixed}, as in an edited scan, and {key}.use_frames is 'all'; set {setting}, or leave this row out"
             )
         notes.append(f"{mixed}, as {key}.use_frames is 'all': its own basis set must be that of both together")
     if sequence == "other":
@@ -187,26 +202,49 @@ def chosen(scan: Scan, rule: str, planned: int, key: str, notes: list[str]) -> t
     return scan.selected("DIM_DYN", frames), np.flatnonzero(frames)
 
 
-_FOUR = (
-    "the header names a sequence of four conditions, of which NAA tells two; name a NIfTI-MRS file of the frames "
-    "without any editing pulse, whose dimension header says so (EditCondition: OFF), with use_frames 'edit off'"
-)
+def _four(key: str) -> str:
+    """Way out of a scan whose header names four conditions."""
+    return (
+        f"the header names a sequence of four conditions, of which NAA tells two; set {key}.use_frames to '1 of each "
+        "4 from K', K the place of the frames without any editing pulse, or name a NIfTI-MRS file of those frames "
+        "whose dimension header says so (EditCondition: OFF), with use_frames 'edit off'"
+    )
+
+
+def _by_twos(scan: Scan, parts: dict[str, tuple[NDArray[np.bool_], str]]) -> bool:
+    """Whether two frames with NAA follow two without, and no header says that it is a sequence of two conditions."""
+    named = any(re.search(SEQUENCES["edited"], text, re.IGNORECASE) for text in _texts(scan))
+    return bool(parts) and " of each 4 " in f"{parts['edit off'][1]} " and not named
+
+
+def _two_or_four(parts: dict[str, tuple[NDArray[np.bool_], str]]) -> str:
+    """Name the settings for frames of which two hold NAA and two do not: of two conditions, or of four."""
+    _, cycle, first = turns_of(parts["edit off"][1])
+    return (
+        f"'{parts['edit off'][1]}' if neither of the two has an editing pulse (MEGA-PRESS measured by twos), or to "
+        f"'1 of each {cycle} from K', K being {first} or {first + 1}, the one without, if the other is edited "
+        "elsewhere (HERMES)"
+    )
+
+
+def _texts(scan: Scan) -> list[str]:
+    return [str(scan.header.get(name) or "") for name in ("SequenceName", "PulseSequenceFile", "ProtocolName")]
 
 
 def _names_four(scan: Scan) -> bool:
     """Whether a header names a sequence of four conditions, and none of them frame by frame."""
-    texts = [str(scan.header.get(name) or "") for name in ("SequenceName", "PulseSequenceFile", "ProtocolName")]
     if {"edit on", "edit off"} & set(_named(scan, "DIM_DYN")):
         return False
-    return any(re.search(FOUR_CONDITIONS, text, re.IGNORECASE) for text in texts)
+    return any(re.search(FOUR_CONDITIONS, text, re.IGNORECASE) for text in _texts(scan))
 
 
 def _refuse_four_conditions(scan: Scan, rule: str, key: str) -> None:
     """Refuse to choose by NAA, or by turns or halves, among the four conditions of HERMES and its like."""
-    counted = rule.partition(" ")[2].isdigit()  # by number: whoever gives it knows the order
+    turns = turns_of(rule)  # by number: whoever gives it knows the order
+    counted = 4 * turns[0] <= turns[1] if turns else rule.partition(" ")[2].isdigit()
     names = set(_named(scan, "DIM_DYN"))
     if not counted and _names_four(scan):
-        raise InputError(f"{key}.use_frames is {rule!r}, and {_FOUR}")
+        raise InputError(f"{key}.use_frames is {rule!r}, and {_four(key)}")
     if rule.startswith("edit") and len(names) > 2 and rule not in names:
         raise InputError(
             f"{key}.use_frames is {rule!r}, and the dimension header names {len(names)} conditions "
@@ -222,12 +260,15 @@ def _of_dimension(scan: Scan, rule: str, key: str) -> tuple[Scan, NDArray[np.int
     seen = [condition(naa_share(part)) for part in parts]
     if rule.startswith("edit"):
         indices = [i for i, name in enumerate(named) if name == rule] or [i for i, c in enumerate(seen) if c == rule]
+    elif turns := turns_of(rule):
+        indices = list(np.flatnonzero(by_position(rule, count, count))) if turns[1] == count else []
     else:
         indices = [{"odd": 0, "first half": 0}.get(rule, count - 1)] if count == 2 else []
     if len(indices) != 1:
         raise InputError(
             f"{key}.use_frames is {rule!r}, which fits {len(indices) or 'none'} of {count} entries of DIM_EDIT; name "
-            "its conditions (EditCondition: ON, OFF) in the dimension header, or name a file of one condition"
+            f"its conditions (EditCondition: ON, OFF) in the dimension header, set it to '1 of each {count} from K' "
+            "for entry K, or name a file of one condition"
         )
     return parts[indices[0]], np.arange(parts[0].size("DIM_DYN"))
 
@@ -250,8 +291,17 @@ def _by_condition(scan: Scan, rule: str, planned: int, key: str, notes: list[str
     parts, _ = parts_of(scan, planned)
     if parts:
         frames, called = parts[rule]
-        four = " (as in HERMES too, where half of these have another editing pulse)" if " 2 of each 4" in called else ""
-        notes.append(f"{rule}: {called} of the frames, as NAA shows{four}")
+        if _by_twos(scan, parts):
+            raise InputError(
+                f"{key}.use_frames is {rule!r}, and of each four frames two hold NAA; set it to {_two_or_four(parts)}"
+            )
+        if rule == "edit off" and _water_by_turns(scan, frames):
+            raise InputError(
+                f"{key}.use_frames is {rule!r}, and every second of the frames with NAA has another residual water, "
+                f"as in HERMES, where it has an editing pulse elsewhere; set it to '{called}' if none of them has "
+                f"one, or to {_by_place(frames)}, whichever are those without"
+            )
+        notes.append(f"{rule}: {called} of the frames, as NAA shows")
         return frames
     share = naa_share(scan)
     if condition(share) == rule:
@@ -268,6 +318,30 @@ def _by_condition(scan: Scan, rule: str, planned: int, key: str, notes: list[str
         "say which by position (odd, even, first half, second half, first N, last N), or all for a file of one "
         "condition"
     )
+
+
+def _water_by_turns(scan: Scan, frames: NDArray[np.bool_]) -> bool:
+    """Whether every second of some frames has another residual water than those between, far beyond their scatter."""
+    chosen = np.moveaxis(scan.fid, scan.dims.index("DIM_DYN"), 0)[frames]
+    if len(chosen) < 8:
+        return False
+    early = chosen[..., : max(scan.n_points // 32, 8)].reshape(len(chosen), -1).astype(complex)
+    turns = early[::2], early[1::2]
+    means = [turn.mean(axis=0) for turn in turns]
+    apart = np.linalg.norm(means[0] - means[1])
+    scatter = np.sqrt(
+        sum(
+            np.mean(np.abs(turn - mean) ** 2, axis=0).sum() / len(turn) for turn, mean in zip(turns, means, strict=True)
+        )
+    )
+    return bool(apart > UNLIKE * max(map(np.linalg.norm, means)) and apart > 5 * scatter)
+
+
+def _by_place(frames: NDArray[np.bool_]) -> str:
+    """Rules for every second of some frames that follow each other by turns."""
+    places = np.flatnonzero(frames) + 1
+    cycle = int(places[2] - places[0])
+    return f"'1 of each {cycle} from {places[0]}' or '1 of each {cycle} from {places[1]}'"
 
 
 def _refuse_mixed(scan: Scan, frames: NDArray[np.bool_], rule: str, planned: int, key: str) -> None:

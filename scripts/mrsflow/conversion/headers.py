@@ -107,7 +107,7 @@ def _sequence(row: dict[str, Any], protocol: dict[str, Any]) -> list[str]:
         if named is not None and not checks.declared_as(named[0], protocol):
             return [
                 f"{row['line']}: {key} in its sidecar is {text!r} where {where}.sequence is {protocol['sequence']}; "
-                f"correct the one that is wrong, {checks.way_out(named[0], where)}, or choose other scans with "
+                f"correct the one that is wrong, {checks.way_out(named[0], where, text)}, or choose other scans with "
                 "inputs.select"
             ]
     return []

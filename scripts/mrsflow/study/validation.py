@@ -268,6 +268,22 @@ DISJOINT = ({"odd", "even"}, {"first half", "second half"}, {"edit off", "edit o
 """Values of a protocol's key use_frames that choose different frames of one file."""
 
 
+def _disjoint(first: str, second: str) -> bool:
+    """Whether two values of use_frames choose different frames of any file.
+
+    >>> _disjoint("odd", "even"), _disjoint("1 of each 4 from 3", "2 of each 4"), _disjoint("odd", "all")
+    (True, True, False)
+    """
+    if {first, second} in DISJOINT:
+        return True
+    turns = [[int(n) for n in re.findall(r"\d+", rule)] for rule in (first, second) if " of each " in rule]
+    if len(turns) < 2:
+        return False
+    whole = range(math.lcm(*(length for _, length, *_ in turns)))
+    chosen = [{n for n in whole if (n + 1 - (rest[0] if rest else 1)) % size < count} for count, size, *rest in turns]
+    return not chosen[0] & chosen[1]
+
+
 def _same_files(samples: "pd.DataFrame", protocols: dict[str, Any]) -> Iterator[str]:
     """Raw files in two rows of one role, unless their protocols choose different frames."""
     seen: dict[tuple[str, str], list[Any]] = {}
@@ -275,8 +291,8 @@ def _same_files(samples: "pd.DataFrame", protocols: dict[str, Any]) -> Iterator[
         name = " | ".join(normpath(part.strip()) for part in row.raw.split("|"))
         others = seen.setdefault((row.role, name), [])
         for other in others:
-            rules = {protocols.get(each.protocol, {}).get("use_frames") for each in (row, other)}
-            if row.role != "mrsref" and rules in DISJOINT:
+            rules = [str(protocols.get(each.protocol, {}).get("use_frames")) for each in (row, other)]
+            if row.role != "mrsref" and _disjoint(*rules):
                 continue
             yield (
                 f"{row.line}: repeats {other.line} (raw {row.raw!r}); remove one, correct the path, or, where the rows "

@@ -123,6 +123,65 @@ def test_conditions_that_the_header_names_come_before_what_naa_shows(tmp_path, n
     np.testing.assert_array_equal(part.numbers, np.flatnonzero(~on) + 1)
 
 
+def converted_row(scan: Scan, folder, apart=None, **keys):
+    """What conversion makes of a row that names the scan, whose file says how far apart its frames began (s)."""
+    path = folder / "a.nii.gz"
+    nifti_mrs.write(scan if apart is None else scan.with_onsets(apart * np.arange(len(scan.fid))), path)
+    row = {"role": "svs", "raw": [path], "protocol": "p", "line": "samples.tsv, line 2"}
+    settings = {"protocols": {"p": protocol(**keys)}, "convert": {"maximum_clock_difference_s": 60}}
+    return convert._convert_row("sub-01_ses-1", row, settings)[0]
+
+
+OFF = np.zeros(8, bool)
+
+
+@pytest.mark.parametrize(("apart", "said"), [
+    (16.0, None), (32.0, "32 s apart, 2 times what one takes"), (64.0, "64 s apart, 4 times what one takes"),
+])  # fmt: skip
+def test_frames_of_one_condition_alone_lie_where_their_times_say(tmp_path, apart, said):
+    """Eight excitations of 2 s a frame, as declared; frames of other conditions may have been between them."""
+    item = converted_row(edited(OFF), tmp_path, apart, use_frames="edit off")
+    assert item.excitations == 8
+    assert item.scan.dimension_header("DIM_DYN")["FrameOnset"] == (apart * np.arange(8)).tolist()
+    assert any(said in note for note in item.notes) if said else len(item.notes) == 1
+
+
+@pytest.mark.parametrize(("apart", "use", "excitations", "said"), [
+    (32.0, "all", 8, "correct protocols.p.excitations_per_frame, .*holds one condition .* use_frames to 'edit off'"),
+    (48.0, "edit off", 8, "frames begin 48 s apart, and 8 excitations of 2 s take 16 s"),
+    (24.0, "edit off", 8, "frames begin 24 s apart, and 8 excitations of 2 s take 16 s"),
+    (32.0, "edit off", None, "set protocols.p.excitations_per_frame to 16, or to 8 if a frame of the other"),
+])  # fmt: skip
+def test_times_that_no_turns_explain_contradict(tmp_path, apart, use, excitations, said):
+    with pytest.raises(InputError, match=said):
+        converted_row(edited(OFF), tmp_path, apart, use_frames=use, excitations_per_frame=excitations)
+
+
+def test_both_conditions_of_a_file_are_not_twice_as_far_apart(tmp_path):
+    """Half the true number of excitations, declared for a file with both conditions."""
+    with pytest.raises(InputError, match="32 s apart, and 8 excitations of 2 s take 16 s"):
+        converted_row(edited(INDEX % 2 == 0), tmp_path, 32.0, use_frames="edit off")
+    item = converted_row(edited(INDEX % 2 == 0), tmp_path, 32.0, use_frames="edit off", excitations_per_frame=16)
+    assert item.scan.dimension_header("DIM_DYN")["FrameOnset"] == (64.0 * np.arange(16) + 32).tolist()
+
+
+def test_frames_of_one_condition_without_times_are_said_to_follow_each_other(tmp_path):
+    assert any("taken to follow" in note for note in converted_row(edited(OFF), tmp_path, use_frames="edit off").notes)
+    both = converted_row(edited(INDEX % 2 == 0), tmp_path, use_frames="edit off")
+    assert not any("taken to follow" in note for note in both.notes)
+
+
+def test_many_pauses_are_said_in_a_few_lines(tmp_path):
+    """Edit-off frames alone of a scan measured by twos, four conditions long: a pause before every second frame."""
+    scan = edited(np.zeros(24, bool))
+    starts = [16.0 * (n // 2 * 4 + n % 2) for n in range(24)]
+    item = converted_row(scan.with_onsets(starts), tmp_path, use_frames="edit off")
+    assert item.scan.dimension_header("DIM_DYN")["FrameOnset"] == starts
+    pauses = [note for note in item.notes if "pause" in note]
+    assert len(pauses) == 6
+    assert pauses[-1] == "and 6 more pauses, of 192 s in all"
+
+
 NAMED = {"SequenceName": "%CustomerSeq%\\hermes_svs"}
 
 

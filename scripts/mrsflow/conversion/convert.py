@@ -405,8 +405,9 @@ def _convert_row(key: str, row: dict[str, Any], config: dict[str, Any]) -> list[
     converted = _with_onsets(converted, row.get("onsets"), notes)
     converted = replace(converted, uneven=row.get("uneven") or converted.uneven)
     excitations = frames.excitations(converted, declared, name)
-    scan = frames.placed(converted, excitations, name, notes)
+    scan = frames.placed(converted, excitations, name, notes, protocol["use_frames"])
     parts = frames.parted(scan, protocol, name, notes, converted.lost)
+    frames.refuse_turns(converted, parts, excitations, {**protocol, "excitations_per_frame": declared}, name, notes)
     frames.remark_on_transients(converted.uneven, parts.planned, excitations, notes)
     if role == "svs" and protocol["use_frames"] == "all":
         editing.refuse_unnoticed(parts.scan, parts.planned, protocol["sequence"], name, notes)

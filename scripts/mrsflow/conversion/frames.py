@@ -14,6 +14,9 @@ from mrsflow.conversion.vendors import Converted
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import SPACING_TOLERANCE, Scan
 
+MOST_PAUSES = 5
+"""Pauses between frames that are remarked on one by one."""
+
 
 def excitations(converted: Converted, declared: int | None, key: str) -> int:
     """Find the excitations that each stored frame averages: those declared, which the file must not contradict.
@@ -75,7 +78,7 @@ def _by_the_clock(scan: Scan) -> int | None:
     return round(count) if round(count) > 0 and abs(count / round(count) - 1) <= SPACING_TOLERANCE else None
 
 
-def placed(converted: Converted, count: int, key: str, notes: list[str]) -> Scan:
+def placed(converted: Converted, count: int, key: str, notes: list[str], rule: str = "all") -> Scan:
     """Write into the dimension header when each frame began, counted from the first excitation of the file (s).
 
     Parameters
@@ -88,6 +91,9 @@ def placed(converted: Converted, count: int, key: str, notes: list[str]) -> Scan
         Of the protocol, for messages.
     notes : list of str
         Pauses are added.
+    rule : str
+        Key ``use_frames`` of the protocol; by ``edit off`` or ``edit on`` a file may hold the frames of one condition
+        alone, with those of the others between them.
 
     Raises
     ------
@@ -113,8 +119,71 @@ def placed(converted: Converted, count: int, key: str, notes: list[str]) -> Scan
         return scan.with_onsets(lead * lengths[0] + turns * (np.cumsum(lengths) - lengths))
     gaps = np.diff(np.asarray(values["FrameOnset"], dtype=float))
     alternate = np.median(gaps / (turns * lengths[:-1])) > 1 - SPACING_TOLERANCE if gaps.size else False
-    _hold_against(gaps, (turns if alternate else 1) * lengths[:-1], count, key, notes)
+    own = (turns if alternate else 1) * lengths[:-1]
+    _hold_against(gaps, own * _conditions_between(gaps, own, rule, notes), count, key, notes)
     return scan
+
+
+def _conditions_between(gaps: NDArray, lengths: NDArray, rule: str, notes: list[str]) -> int:
+    """How many conditions took turns where a file holds the frames of one alone: 2 or 4; 1 where none is between."""
+    if not rule.startswith("edit") or not gaps.size:
+        return 1
+    between = next((n for n in (2, 4) if np.median(np.abs(gaps / (n * lengths) - 1)) <= SPACING_TOLERANCE), 1)
+    if between > 1:
+        notes.append(
+            f"its frames begin {np.median(gaps):g} s apart, {between} times what one takes: those of other editing "
+            "conditions were between them"
+        )
+    return between
+
+
+def refuse_turns(
+    converted: Converted, parts: "Parts", count: int, protocol: dict[str, Any], key: str, notes: list[str]
+) -> None:
+    """Refuse frames of one editing condition whose times leave open what was between them, or contradict the protocol.
+
+    Parameters
+    ----------
+    converted : Converted
+        As the file was read.
+    parts : Parts
+        Its frames as the protocol chose them.
+    count : int
+        Excitations of each frame.
+    protocol : dict
+    key : str
+        Of the protocol, for messages.
+    notes : list of str
+        Frames of one condition that are taken to follow each other are remarked on.
+
+    Raises
+    ------
+    InputError
+        Both conditions are in the file, whose frames are as far apart as those of one alone; or all are of one, and
+        the times alone say how many excitations a frame averages.
+    """
+    onsets = converted.scan.dimension_header("DIM_DYN").get("FrameOnset") or []
+    time = converted.scan.header.get("RepetitionTime")
+    if not protocol["use_frames"].startswith("edit") or not time or "DIM_DYN" not in converted.scan.dims:
+        return
+    alone = parts.planned - converted.lost - len(parts.numbers) < protocol["phase_cycle"]
+    if len(onsets) < 2:
+        if alone and "DIM_EDIT" not in converted.scan.dims:
+            notes.append(
+                "its frames are of one editing condition and taken to follow each other, as the file does not say when "
+                "they began: if those of another condition were between them, give a file that says it (FrameOnset)"
+            )
+        return
+    gap = float(np.median(np.diff(onsets)))
+    if not alone and "DIM_EDIT" not in converted.scan.dims and gap > (1 + SPACING_TOLERANCE) * count * time:
+        raise InputError(_apart(gap, count, time, key))
+    known = converted.excitations or protocol["excitations_per_frame"]
+    if alone and not known and count % 2 == 0:
+        raise InputError(
+            f"all frames are of one editing condition and begin {gap:g} s apart, and nothing says how many excitations "
+            f"each averages; set {key}.excitations_per_frame to {count}, or to {count // 2} if a frame of the other "
+            "condition was measured after each"
+        )
 
 
 def _hold_against(gaps: NDArray, lengths: NDArray, count: int, key: str, notes: list[str]) -> None:
@@ -122,22 +191,33 @@ def _hold_against(gaps: NDArray, lengths: NDArray, count: int, key: str, notes: 
     off = gaps / lengths - 1
     wrong = np.abs(off) > SPACING_TOLERANCE
     if 2 * wrong.sum() > wrong.size:
-        raise InputError(
-            f"by the times in the file frames begin {np.median(gaps):g} s apart, and {count} excitations of "
-            f"{np.median(lengths) / count:g} s take {np.median(lengths):g} s; correct {key}.excitations_per_frame, or "
-            f"{key}.repetition_time_ms (or column repetition_time_ms of the samples table where the header is wrong), "
-            "or the times in the header of the file, which are seconds"
-        )
+        raise InputError(_apart(float(np.median(gaps)), count, float(np.median(lengths)) / count, key))
     if np.any(off < -SPACING_TOLERANCE):
         first = int(np.argmin(off))
         raise InputError(
             f"by the times in the file frame {first + 2} begins {gaps[first]:g} s after the one before, which takes "
             f"{lengths[first]:g} s; convert the raw file again, or leave this row out"
         )
-    for place in np.flatnonzero(wrong):
+    pauses = np.flatnonzero(wrong)
+    for place in pauses[:MOST_PAUSES]:
         notes.append(
             f"a pause of {gaps[place] - lengths[place]:.0f} s before frame {place + 2}, by the times in the file"
         )
+    if len(rest := pauses[MOST_PAUSES:]):
+        notes.append(f"and {len(rest)} more pauses, of {np.sum(gaps[rest] - lengths[rest]):.0f} s in all")
+
+
+def _apart(gap: float, count: int, time: float, key: str) -> str:
+    """Frames that are further apart, or less, than their excitations take."""
+    alone = ""
+    if any(abs(gap / (n * count * time) - 1) <= SPACING_TOLERANCE for n in (2, 4)):
+        alone = ", or, if the file holds one condition of an edited scan alone, use_frames to 'edit off'"
+    return (
+        f"by the times in the file frames begin {gap:g} s apart, and {count} excitations of {time:g} s take "
+        f"{count * time:g} s; correct {key}.excitations_per_frame, or {key}.repetition_time_ms (or column "
+        "repetition_time_ms of the samples table where the header is wrong), or the times in the header of the file, "
+        f"which are seconds{alone}"
+    )
 
 
 @dataclass(frozen=True)

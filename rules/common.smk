@@ -229,6 +229,14 @@ def sessions_of(wildcards):
     return BATCHES[wildcards.batch]
 
 
+def neighbours_of(wildcards):
+    """Options that name the sessions before the first and after the last of a job."""
+    keys, own = STUDY.keys, sessions_of(wildcards)
+    before, after = keys[: keys.index(own[0])], keys[keys.index(own[-1]) + 1 :]
+    given = [["--before", *before[-1:]], ["--after", *after[:1]]]
+    return [word for option in given if len(option) > 1 for word in option]
+
+
 def table_of(stage):
     """Table of what a stage did to the sessions of one job."""
     return f"{OUTPUT}/status/{stage}/batches/{{batch}}.tsv"

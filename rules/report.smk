@@ -22,10 +22,13 @@ rule report_sessions:
             "study", "protocols", "blocks", "preprocess", "fit", "quality", "report"
         ),
         sessions=sessions_of,
+        outcome=config["group"]["outcome"],
+        around=neighbours_of,
     message:
         "Writing the page of {wildcards.batch}"
     shell:
         "MRSFLOW_LAST_TRY={resources.last_try:q} python {params.script:q} --config {params.config:q} --sessions {params.sessions:q}"
+        " --outcome {params.outcome:q} {params.around:q}"
         " --status {output.table:q} --log {log:q}"
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from mrsflow import nifti_mrs
 from mrsflow.errors import InputError
 from mrsflow.files import read_table, write_table
-from mrsflow.reporting import session_page, voxel_picture
+from mrsflow.reporting import session_charts, session_page, voxel_picture
 from mrsflow.reporting.report import render
 
 KEY = "sub-01_ses-1"
@@ -45,8 +45,8 @@ def page_of(study):
 
 def test_packed_curves_come_back_within_half_a_step():
     values = np.random.default_rng(1).normal(0, 100, 500)
-    scale = session_page.scale_for(values)
-    np.testing.assert_allclose(unpack(session_page.pack(values, scale), scale), values, atol=scale / 2)
+    scale = session_charts.scale_for(values)
+    np.testing.assert_allclose(unpack(session_charts.pack(values, scale), scale), values, atol=scale / 2)
     assert np.abs(values).max() == pytest.approx(32767 * scale)
 
 
@@ -74,7 +74,7 @@ def test_transients_of_the_page_mark_the_rejected(study):
 def test_alignment_pictures_have_high_shift_left_and_time_upwards():
     values = np.zeros((5, 8))
     values[4, 7] = 1.0  # last transient, highest shift
-    picture = Image.open(io.BytesIO(base64.b64decode(session_page.grey_picture(values, 1.0))))
+    picture = Image.open(io.BytesIO(base64.b64decode(session_charts.grey_picture(values, 1.0))))
     grey = np.asarray(picture)
     assert grey.shape == (5, 8)
     assert grey[0, 0] == 0 and (np.delete(grey.ravel(), 0) == 255).all()
@@ -125,6 +125,88 @@ def test_page_of_a_session_that_failed_in_the_fit_shows_the_rest(study):
     assert "tNAA is not positive" in html and "there is no fit of this scan" in html
 
 
+def test_a_session_without_a_fit_shows_the_spectra_of_its_blocks(study):
+    output, config = study
+    (folder,) = output.glob("derivatives/mrsflow/sub-*/ses-*/mrs")
+    time = np.arange(1024) / 2000
+    hz = 166 * 2000 / 1024  # on a point
+    line = np.exp(2j * np.pi * hz * time - np.pi * 5 * time)  # 5 Hz wide
+    header = {"SpectrometerFrequency": [123.2], "ResonantNucleus": ["1H"]}
+    path = folder / "sub-01_ses-1_task-ketamine_desc-blocks_svs.nii.gz"
+    scan = nifti_mrs.Scan(np.array([n * line for n in range(1, 7)]), ("DIM_DYN",), 5e-4, header, np.eye(4))
+    nifti_mrs.write(scan, path)
+    record = json.loads((output / "status" / "preprocess" / f"{KEY}.json").read_text())
+    write_record(output, "preprocess", KEY, [*(output / name for name in record["outputs"]), path])
+    write_record(output, "fit", KEY, [], "failed", "tNAA is not positive")
+    html = session_page.write(output, KEY, config).read_text()
+    spectra = data_of(html)[0]["spectra"]
+    assert [block["title"] for block in spectra["blocks"]] == BLOCKS
+    ppm, values = np.array(spectra["ppm"]), unpack(spectra["blocks"][2]["data"], spectra["blocks"][2]["scale"])
+    assert ppm[np.argmax(values)] == pytest.approx(4.65 - hz / 123.2, abs=0.001)
+    assert values.max() == pytest.approx(3 * 2000 / (np.pi * 5), rel=0.02)  # the height of a Lorentzian line
+    assert "There is no fit of this scan; these are its spectra." in html
+
+
+def test_width_of_the_water_reference_is_that_of_its_line(tmp_path):
+    time = np.arange(2048) / 2000
+    fid = np.exp(2j * np.pi * 3.3 * time - np.pi * 7.5 * time + 0.8j)
+    header = {"SpectrometerFrequency": [123.2], "ResonantNucleus": ["1H"]}
+    nifti_mrs.write(nifti_mrs.Scan(np.array([fid, fid]), ("DIM_DYN",), 5e-4, header, np.eye(4)), tmp_path / "w.nii.gz")
+    found = session_charts.water_of(tmp_path / "w.nii.gz")
+    assert found["width_hz"] == pytest.approx(7.5, abs=0.05)
+    curve = unpack(found["water"], found["scale"])
+    assert found["hz"][int(np.argmax(curve))] == 0 and curve.min() > 0
+
+
+def test_correlations_are_those_of_the_covariance_and_leave_out_failed_blocks():
+    covariance = np.array([[4.0, -3.0, 0.0], [-3.0, 9.0, 0.0], [0.0, 0.0, 0.0]])
+    found = session_charts.correlations_of([covariance, np.full((3, 3), np.nan)])
+    np.testing.assert_allclose(found, [[1, -0.5, 0], [-0.5, 1, 0], [0, 0, 0]])
+    assert session_charts.correlations_of(np.full((2, 3, 3), np.nan)) is None
+
+
+def test_the_course_of_the_outcome_comes_first_with_intervals_of_the_fit(study):
+    output, config = study
+    found = data_of(page_of(study))[0]["outcome"]
+    (path,) = output.rglob("*_desc-blocks_mrsfit.tsv")
+    table = read_table(path)
+    own = table[table["metabolite"] == "Glx"]
+    np.testing.assert_allclose(found["value"], own["per_tnaa"], atol=1e-5)
+    np.testing.assert_allclose(found["high"], own["per_tnaa"] + 1.96 * own["per_tnaa_sd"], atol=1e-4)
+    assert found["minutes"] == [-4, 4, 12, 20, 28, 36]
+    html = page_of(study)
+    assert html.index("Glx/tNAA over time") < html.index("Spectra and fits") < html.index("What went in")
+    config["group"]["outcome"] = "Glu/Gln"  # a ratio without a column of its own
+    found = data_of(page_of(study))[0]["outcome"]
+    glu, gln = (table[table["metabolite"] == name]["amplitude"].to_numpy() for name in ("Glu", "Gln"))
+    np.testing.assert_allclose(found["value"], glu / gln, atol=1e-5)
+    assert found["low"] == [None] * 6
+    config["group"]["outcome"] = "Glx/Asc"
+    html = page_of(study)
+    assert data_of(html)[0]["outcome"] is None and "does not have Glx/Asc" in html
+
+
+def test_every_run_of_a_session_is_described(study):
+    output, config = study
+    (first,) = output.glob("bids/sub-*/ses-*/mrs/*_svs.json")
+    second = first.with_name(first.name.replace("_svs", "_run-2_svs"))
+    content = json.loads(first.read_text())
+    second.write_text(json.dumps({**content, "NumberOfTransients": 77}))
+    record = json.loads((output / "status" / "convert" / f"{KEY}.json").read_text())
+    write_record(output, "convert", KEY, [*(output / name for name in record["outputs"]), second])
+    html = session_page.write(output, KEY, config).read_text()
+    rows = re.findall(r'<tr><th scope="row">([^<]*svs)</th>(.*?)</tr>', html)
+    found = {name: re.findall(r">([^<>]+)</td>", cells) for name, cells in rows}
+    assert found["task-ketamine_svs"][:3] == ["30 ms", "2 s", "1440"]
+    assert found["task-ketamine_run-2_svs"][:3] == ["30 ms", "2 s", "77"]
+
+
+def test_pages_lead_to_their_neighbours(study):
+    output, config = study
+    html = session_page.write(output, KEY, config, ("", "sub-02_ses-1")).read_text()
+    assert 'rel="next" href="sub-02_ses-1.html"' in html and 'rel="prev"' not in html
+
+
 def test_text_from_the_data_cannot_end_the_script(study):
     output, config = study
     (path,) = output.rglob("*_desc-transients_quality.tsv")
@@ -140,7 +222,12 @@ def test_number_that_is_not_finite_never_reaches_the_page_as_one():
     with pytest.raises(ValueError, match="not JSON compliant"):
         render(
             "session.html.j2",
-            {**dict.fromkeys(("title", "study", "key", "quality_word"), ""), "stages": [], "scans": [], **context},
+            {
+                **dict.fromkeys(("title", "study", "key", "quality_word", "previous", "next", "outcome", "runs"), ""),
+                "stages": [],
+                "scans": [],
+                **context,
+            },
         )
 
 
@@ -282,7 +369,7 @@ def test_page_shows_the_voxel_or_says_why_not(study, tmp_path, centre, shown):
     known = [p for p in output.rglob("*_svs.json") if "bids" in p.parts]
     write_record(output, "convert", KEY, [*known, *(raw / name for name in files.values())])
     html = session_page.write(output, KEY, config).read_text()
-    assert shown in html.split("Alignment, drift")[0]
+    assert shown in html.split("What went in")[1]
 
 
 def test_voxel_outside_the_image_is_said(tmp_path):

@@ -131,15 +131,72 @@ def test_spectra_run_from_high_to_low_shift_with_the_peak_of_naa_in_place(browse
 
 def test_components_come_and_go(browser, report):
     with Opened(browser, report / PAGES[1]) as opened:
-        page, drawn = opened.page, "path[data-series='Gln']"
+        page, drawn = opened.page, "[data-block] path[data-series='Gln']"
         assert page.locator(drawn).count() == 0
         page.get_by_role("button", name="Glu and Gln").click()
         assert page.locator(drawn).count() == 6
         page.get_by_label("Gln", exact=True).uncheck()
-        assert page.locator(drawn).count() == 0 and page.locator("path[data-series='Glu']").count() == 6
+        assert page.locator(drawn).count() == 0 and page.locator("[data-block] path[data-series='Glu']").count() == 6
         page.get_by_role("button", name="none").click()
-        assert page.locator("path[data-series='Glu']").count() == 0
+        assert page.locator("[data-block] path[data-series='Glu']").count() == 0
         assert opened.problems == []
+
+
+def shown_ticks(page):
+    return [float(text) for text in page.locator("[data-block='1'] .xtick").all_text_contents()]
+
+
+def test_spectra_are_zoomed_by_a_drag_by_numbers_and_back(browser, report):
+    with Opened(browser, report / PAGES[1]) as opened:
+        page, whole = opened.page, shown_ticks(opened.page)
+        points = lambda: page.get_attribute("[data-block='1'] path[data-series=data]", "d").count(",")  # noqa: E731
+        stored = points()
+        box = page.locator("[data-block='0'] svg").bounding_box()
+        page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 100)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 100)
+        page.mouse.up()
+        near = shown_ticks(page)  # all spectra of the scan follow
+        assert max(near) - min(near) < 0.3 * (max(whole) - min(whole))
+        assert float(page.get_by_label("From").first.input_value()) == pytest.approx(2.72, abs=0.05)
+        page.locator("[data-block='0']").dblclick()
+        assert shown_ticks(page) == whole and points() == stored
+        page.get_by_label("From").first.fill("2.1")
+        page.locator("input[data-zoom]").nth(1).fill("1.9")
+        page.locator("input[data-zoom]").nth(1).press("Tab")
+        assert max(shown_ticks(page)) <= 2.1 and min(shown_ticks(page)) >= 1.9
+        page.get_by_role("button", name="whole range").click()
+        assert shown_ticks(page) == whole and opened.problems == []
+
+
+def test_points_between_are_those_of_a_zero_filled_fid(browser, report):
+    n, factor = 1024, 4
+    time = np.arange(n) / 1000
+    fid = np.exp(2j * np.pi * 103.3 * time - np.pi * 5 * time) + 0.4 * np.exp(
+        -2j * np.pi * 41 * time - np.pi * 8 * time
+    )
+    stored, wanted = (np.fft.fftshift(np.fft.fft(fid, size)).real for size in (n, n * factor))
+    with Opened(browser, report / PAGES[1]) as opened:
+        found = np.array(opened.page.evaluate("values => [...filled(values, 4)]", stored.tolist()))
+    inner = slice(16 * factor, -16 * factor)
+    np.testing.assert_allclose(found[inner], wanted[: found.size][inner], atol=0.003 * wanted.max())
+
+
+def test_correlations_and_basis_signals_are_drawn_when_asked_for(browser, report):
+    with Opened(browser, report / PAGES[1]) as opened:
+        page = opened.page
+        page.get_by_text("Correlations of all estimates").click()
+        assert page.locator(".correlation rect").count() == 6 * 5
+        assert page.locator(".pair ol li").count() == 8
+        page.get_by_text("Basis signals").click()
+        assert page.locator(".basis path[data-series]").count() == 6
+        assert opened.problems == []
+
+
+def test_page_of_a_session_prints_on_one_sheet(browser, report):
+    with Opened(browser, report / PAGES[1]) as opened:
+        printed = opened.page.pdf(format="A4")
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
 
 
 def test_rejected_transients_say_why(browser, report):
@@ -155,7 +212,8 @@ def test_rejected_transients_say_why(browser, report):
 def test_table_of_metabolites_changes_its_measure(browser, report):
     with Opened(browser, report / PAGES[1]) as opened:
         visible = "table[data-measure]:visible"
-        assert opened.page.locator(visible).get_attribute("data-measure") == "per_tcr"
+        assert opened.page.locator(visible).get_attribute("data-measure") == "per_tnaa"
+        assert opened.page.locator(f"{visible} tr.primary th").all_inner_texts() == ["Glx"]
         opened.page.locator("select[data-measure]").select_option("sd_percent")
         assert opened.page.locator(visible).count() == 1
         assert opened.page.locator(visible).get_attribute("data-measure") == "sd_percent"

@@ -4,20 +4,19 @@ A page never names the arm of its session, so that quality can be judged blind.
 """
 
 import base64
-import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from mrsflow import result_tables
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, write_text
+from mrsflow.reporting import session_charts
 from mrsflow.reporting.report import render
-from mrsflow.study import layout, quality_rules, records
+from mrsflow.study import cohort, layout, quality_rules, records
 
 MEASURES = {
     "per_tcr": "per_tcr_sd",
@@ -33,7 +32,6 @@ FIT_COLUMNS = (
     "status", "reason", "snr", "linewidth_hz", "shift_hz", "phase_deg", "residual_ratio", "whiteness_p",
 )  # fmt: skip
 """Columns of the quality of a fit that a page shows."""
-SHOWN_PPM = (0.2, 4.2)
 SUMS = ("Glx", "tNAA", "tCr", "tCho")
 
 SIDECAR_FACTS = (
@@ -67,14 +65,20 @@ def sources(output: Path, key: str) -> list[Path]:
     return found + [output / name for record in known if record for name in record["outputs"]]
 
 
-def write(output: Path, key: str, config: dict[str, Any]) -> Path:
-    """Write the page of one session to ``<output>/report/<key>.html`` and return its path."""
+RUN_FACTS = ("Echo time", "Repetition time", "Excitations", "Points", "Spectral width", "Voxel")
+"""Of `SIDECAR_FACTS`, those that the list of scans shows of each."""
+
+
+def write(output: Path, key: str, config: dict[str, Any], around: tuple[str, str] = ("", "")) -> Path:
+    """Write the page of one session to ``<output>/report/<key>.html`` and return its path; `around`: its neighbours."""
     page = output / "report" / f"{key}.html"
-    write_text(render("session.html.j2", page_data(output, key, config, page)), page)
+    write_text(render("session.html.j2", page_data(output, key, config, page, around)), page)
     return page
 
 
-def page_data(output: Path, key: str, config: dict[str, Any], page: Path) -> dict[str, Any]:
+def page_data(
+    output: Path, key: str, config: dict[str, Any], page: Path, around: tuple[str, str] = ("", "")
+) -> dict[str, Any]:
     """Gather what the page of a session shows.
 
     Parameters
@@ -84,9 +88,11 @@ def page_data(output: Path, key: str, config: dict[str, Any], page: Path) -> dic
     key : str
         ``sub-X_ses-Y``.
     config : dict
-        Checked configuration: sections study, quality.
+        Checked configuration: sections study, fit, quality, and the outcome of the group.
     page : Path
         Where the page will stand; links are relative to it.
+    around : (str, str)
+        Sessions before and after it, empty where there is none.
 
     Returns
     -------
@@ -112,6 +118,10 @@ def page_data(output: Path, key: str, config: dict[str, Any], page: Path) -> dic
         "title": f"{key} · {config['study']['name']}",
         "study": config["study"]["name"],
         "key": key,
+        "previous": around[0],
+        "next": around[1],
+        "outcome": config["group"]["outcome"],
+        "runs": _runs([path for path in files if path.name.endswith(("_svs.json", "_mrsref.json"))]),
         "stages": [{**{k: r[k] for k in ("stage", "status")}, "reason": _reason(r)} for r in stages],
         "quality_word": worst,
         "scans": scans,
@@ -148,7 +158,7 @@ def _scans(files: list[Path]) -> dict[str, dict[str, Path]]:
 
 def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path) -> tuple[dict, dict]:
     sidecar = read_json(files["svs.json"]) if "svs.json" in files else {}
-    results = {f"{layout.DESCRIBED}{kind}": path for kind, path in files.items()}
+    results = {f"{layout.DESCRIBED}{kind}".replace(".nii", ".nii.gz"): path for kind, path in files.items()}
     processed, session = (
         read_json(results[known]) if known in results else {} for known in (layout.SIDECAR, layout.SESSION_QUALITY)
     )
@@ -156,7 +166,8 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
     blocks, transients = tables.get(layout.BLOCK_QUALITY), tables.get(layout.TRANSIENT_QUALITY)
     fitted, pictures = tables.get(layout.FIT_QUALITY), results.get(layout.PICTURES)
     titles = [] if fitted is None else _titles(fitted)
-    spectra = spectra_of(results[layout.FIT_CURVES], titles) if layout.FIT_CURVES in results else None
+    spectra = _spectra(results, files, titles, blocks, config)
+    outcome = config["group"]["outcome"]
     scan = {
         "name": name,
         "facts": [*facts_of(sidecar, session, "mrsref.json" in files), *tissue_facts(tables.get(layout.TISSUE))],
@@ -164,9 +175,10 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
         "checks": _checks(tables.get(layout.CONVERT_QUALITY)),
         "alignment": pictures is not None,
         "transients": None if transients is None else _frame_summary(transients, session),
-        "spectra": None if spectra is None else _spectra_controls(spectra, titles),
+        "spectra": None if spectra is None else _spectra_controls(spectra),
+        "water": layout.REFERENCE in results,
         "block_names": [] if fitted is None else _marked(fitted, fitted["block"]),
-        "metabolites": metabolite_tables(tables[layout.FIT]) if layout.FIT in tables else [],
+        "metabolites": metabolite_tables(tables[layout.FIT], outcome) if layout.FIT in tables else [],
         "constants": None if layout.CONSTANTS not in tables else _constants(tables[layout.CONSTANTS]),
         "correlation": None if fitted is None else _correlation(fitted),
         "fit_quality": None if fitted is None else _fit_quality(fitted),
@@ -177,11 +189,38 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
         "files": [{"name": path.name, "href": _relative(path, page)} for _, path in sorted(files.items())],
     }
     chart = {
-        "alignment": None if pictures is None else alignment_of(pictures),
-        "transients": None if transients is None else _courses(transients, blocks),
+        "alignment": None if pictures is None else session_charts.alignment_of(pictures),
+        "transients": None if transients is None else session_charts.courses_of(transients, blocks),
         "spectra": spectra,
+        "outcome": session_charts.outcome_of(tables[layout.FIT], outcome) if layout.FIT in tables else None,
+        "water": session_charts.water_of(results[layout.REFERENCE]) if layout.REFERENCE in results else None,
     }
+    scan["course"] = chart["outcome"] is not None
     return scan, chart
+
+
+def _spectra(
+    results: dict[str, Path], files: dict[str, Path], titles: list[str], blocks: Any, config: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Curves of the fit; where it failed, those of the blocks or of the converted scan, whatever is there."""
+    if layout.FIT_CURVES in results:
+        return session_charts.spectra_of(results[layout.FIT_CURVES], titles)
+    scan = results.get(layout.BLOCKS, files.get("svs.nii"))
+    if scan is None or not scan.is_file():
+        return None
+    made = [] if blocks is None else blocks[blocks["snr"].notna()]["block"]
+    return session_charts.without_fit(scan, [str(name) for name in made], config["fit"]["ppm"])
+
+
+def _runs(sidecars: list[Path]) -> dict[str, Any] | None:
+    """Every converted scan of a session with what tells it from the others."""
+    chosen = [path for path in sidecars if f"_{layout.DESCRIBED}" not in path.name]
+    rows = []
+    for path in chosen:
+        facts = dict(facts_of(read_json(path), {}, False))
+        name = layout.stem(path.with_suffix("")).partition("_")[2].partition("_")[2]
+        rows.append([name, *(facts[label] or "missing" for label in RUN_FACTS)])
+    return {"columns": _columns("Scan", *RUN_FACTS), "rows": rows} if rows else None
 
 
 def _relative(path: Path, page: Path) -> str:
@@ -233,35 +272,6 @@ def _constants(table: Any) -> dict[str, Any]:
     return {"columns": _columns("Constants", "CSF corrected", *names), "rows": rows}
 
 
-def pack(values: ArrayLike, scale: float) -> str:
-    """Base64 of 16-bit little-endian integers that, times `scale`, give `values` back within half a step."""
-    return base64.b64encode(np.rint(np.asarray(values) / scale).astype("<i2").tobytes()).decode()
-
-
-def scale_for(*curves: ArrayLike) -> float:
-    """Step that lets the largest value of all curves just fit into 16 bits."""
-    largest = max(float(np.max(np.abs(curve), initial=0.0)) for curve in curves)
-    return (largest or 1.0) / 32767
-
-
-def spectra_of(path: Path, titles: list[str]) -> dict[str, Any]:
-    """Curves of every block for the charts, ascending in chemical shift."""
-    with np.load(path, allow_pickle=False) as arrays:
-        order = np.argsort(arrays["ppm"])
-        curves = {name: arrays[name][..., order] for name in ("data", "fit", "baseline", "components")}
-        ppm, names = arrays["ppm"][order], [str(name) for name in arrays["names"]]
-    if len(titles) != len(curves["data"]):
-        raise InputError(
-            f"{path.name}: holds {len(curves['data'])} spectra, the table of fit quality {len(titles)} rows"
-        )
-    blocks = []
-    for number, title in enumerate(titles):
-        own = {name: np.nan_to_num(values[number]) for name, values in curves.items()}
-        scale = scale_for(*own.values())
-        blocks.append({"title": title, "scale": scale, **{name: pack(v, scale) for name, v in own.items()}})
-    return {"ppm": np.round(ppm, 4).tolist(), "names": names, "blocks": blocks}
-
-
 def _titles(fitted: Any) -> list[str]:
     spans = [
         f"{row.block} ({row.onset_s / 60:.3g} to {(row.onset_s + row.duration_s) / 60:.3g} min)"
@@ -282,68 +292,21 @@ def _with_fits(blocks: Any, fitted: Any) -> Any:
     return blocks.assign(fit_status=[status.get(name) for name in blocks["block"]])
 
 
-def _spectra_controls(spectra: dict[str, Any], titles: list[str]) -> dict[str, Any]:
+def _spectra_controls(spectra: dict[str, Any]) -> dict[str, Any]:
     main = [n for n, name in enumerate(spectra["names"]) if name in ("Glu", "Gln")]
-    return {"names": spectra["names"], "main": main, "titles": titles}
-
-
-def alignment_of(path: Path) -> dict[str, Any]:
-    """Curves and pictures of the transients before and after alignment, ascending in chemical shift."""
-    with np.load(path, allow_pickle=False) as arrays:
-        found = {name: arrays[name] for name in arrays.files}
-    order = np.argsort(found["ppm"])
-    order = order[(found["ppm"][order] > SHOWN_PPM[0]) & (found["ppm"][order] < SHOWN_PPM[1])]
-    before, after = found["before"][order], found["after"][order]
-    scale = scale_for(before, after)
-    columns = np.argsort(found["image_ppm"])
-    images = [found[name][:, columns] for name in ("image_before", "image_after")]
-    limit = float(np.percentile(images[1], 99.5))
+    titles = [block["title"] for block in spectra["blocks"]]
+    ends = [f"{end:.2f}" for end in (spectra["ppm"][-1], spectra["ppm"][0])]
     return {
-        "ppm": np.round(found["ppm"][order], 4).astype(float).tolist(),
-        "scale": scale,
-        "before": pack(before, scale),
-        "after": pack(after, scale),
-        "image_ppm": [round(float(found["image_ppm"].min()), 4), round(float(found["image_ppm"].max()), 4)],
-        "image_minutes": [round(float(v), 3) for v in found["image_minutes"][[0, -1]]],
-        "image_before": grey_picture(images[0], limit),
-        "image_after": grey_picture(images[1], limit),
-    }
-
-
-def grey_picture(values: NDArray, limit: float) -> str:
-    """Base64 of a PNG: first row at the bottom, last column (high ppm) on the left; 0 is white, `limit` black."""
-    from PIL import Image
-
-    grey = 255 - np.clip(values / (limit or 1.0) * 255, 0, 255)
-    stream = io.BytesIO()
-    Image.fromarray(grey[::-1, ::-1].astype(np.uint8) // 16 * 17).save(stream, "PNG", optimize=True)
-    return base64.b64encode(stream.getvalue()).decode()
-
-
-def _is_rejected(table: Any) -> NDArray[np.bool_]:
-    return table["rejected"].to_numpy(bool)
-
-
-def _listed(values: ArrayLike, digits: int = 4) -> list[float | None]:
-    return [float(round(v, digits)) if np.isfinite(v) else None for v in np.asarray(values, dtype=float)]
-
-
-def _courses(table: Any, blocks: Any) -> dict[str, Any]:
-    amplitude = table["amplitude"].to_numpy(float)
-    spans = [] if blocks is None else zip(blocks["onset_s"], blocks["duration_s"], strict=True)
-    return {
-        "minutes": _listed(table["onset_s"].to_numpy(float) / 60),
-        "shift_hz": _listed(table["shift_hz"]),
-        "phase_deg": _listed(table["phase_deg"], 2),
-        "amplitude": _listed(amplitude / (np.nanmedian(amplitude) or 1.0)),
-        "rejected": _is_rejected(table).tolist(),
-        "reason": table["reason"].fillna("").astype(str).tolist(),
-        "blocks": [[round(float(a) / 60, 4), round(float(a + d) / 60, 4)] for a, d in spans],
+        "names": spectra["names"],
+        "main": main,
+        "titles": titles,
+        "ends": ends,
+        "correlation": spectra["correlation"] is not None,
     }
 
 
 def _frame_summary(table: Any, session: dict[str, Any]) -> dict[str, Any]:
-    rejected = int(_is_rejected(table).sum())
+    rejected = int(session_charts.is_rejected(table).sum())
     text = f"{rejected} of {len(table)} stored frames rejected."
     if "drift_hz" in session and session["drift_hz"] is not None:
         text += f" Drift over the session {session['drift_hz']:.2f} Hz"
@@ -359,13 +322,19 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
-def metabolite_tables(table: Any) -> list[dict[str, Any]]:
-    """One table per measure that has values: a row per metabolite (sums first), a cell per block."""
+def metabolite_tables(table: Any, outcome: str = "") -> list[dict[str, Any]]:
+    """One table per measure that has values: a row per metabolite, a cell per block.
+
+    The measure of the primary outcome comes first, and in it its numerator; then sums.
+    """
+    numerator, _, denominator = outcome.partition("/")
+    first = cohort.COLUMN_OF.get(denominator, "amplitude" if outcome else "")
     names = list(dict.fromkeys(table["metabolite"]))
-    names = [n for n in SUMS if n in names] + [n for n in names if n not in SUMS]
+    order = dict.fromkeys([numerator, *SUMS, *names])
+    names = [name for name in order if name in names]
     blocks = list(dict.fromkeys(table["block"]))
     shown = []
-    for measure, sd in MEASURES.items():
+    for measure, sd in sorted(MEASURES.items(), key=lambda item: item[0] != first):
         if measure not in table or table[measure].isna().all():
             continue
         column = result_tables.tables()["fit"].columns[measure]
@@ -375,7 +344,14 @@ def metabolite_tables(table: Any) -> list[dict[str, Any]]:
             + (f" ± {number(float(row[sd]), digits)}" if sd in row and np.isfinite(row[measure]) else "")
             for row in table.to_dict("records")
         }
-        rows = [{"name": name, "cells": [cells.get((name, block), "n/a") for block in blocks]} for name in names]
+        rows = [
+            {
+                "name": name,
+                "primary": name == numerator and measure == first,
+                "cells": [cells.get((name, block), "n/a") for block in blocks],
+            }
+            for name in names
+        ]
         shown.append({"name": measure, "label": column.title, "rows": rows})
     return shown
 
@@ -424,15 +400,20 @@ def judged(rules: list[dict[str, Any]], blocks: Any, session: dict[str, Any]) ->
     for rule in rules:
         if rule["level"] == "block":
             values = list(blocks[rule["metric"]]) if rule["metric"] in blocks else [None] * len(blocks)
-            cells = [{"value": number(v), "word": verdict(v, rule)} for v in map(_plain, values)]
+            cells = [{"value": _short(v), "word": verdict(v, rule)} for v in map(_plain, values)]
             cells.append({"value": "", "word": ""})
         else:
             value = _plain(session.get(rule["metric"]))
             cells = [{"value": "", "word": ""}] * len(blocks)
-            cells.append({"value": number(value), "word": verdict(value, rule)})
+            cells.append({"value": _short(value), "word": verdict(value, rule)})
         limits = {word: quality_rules.limit_text(rule, word) or "–" for word in ("warn", "exclude")}
         rows.append({"metric": rule["metric"], **limits, "cells": cells})
     return rows
+
+
+def _short(value: float | str | None) -> str:
+    """Write a metric with three digits that count."""
+    return f"{value:.3g}" if isinstance(value, float) and np.isfinite(value) else number(value)
 
 
 def _plain(value: Any) -> float | str | None:

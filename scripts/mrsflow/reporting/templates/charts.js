@@ -26,23 +26,33 @@ function extent(series, pick) {
 
 function widened([low, high]) { return low === high ? [low - 0.5, high + 0.5] : [low, high]; }
 
-// options: series [{x, y, colour, width, dash, points, symbol, names, label}], xlabel, ylabel, title, height, reverse,
-// hideY, image (fills the plot), xlim, ylim, lines [{x, label}], bands [{from, to}], alt
+// y of the points within the limits of x, and one to each side of them
+function within(s, xlim) {
+  const low = Math.min(...xlim), high = Math.max(...xlim);
+  return s.y.filter((_, i) => s.x[i] >= low && s.x[i] <= high);
+}
+
+// options: margin (part of the range of x left free to each side), series [{x, y, low, high, colour, width, dash, points, symbol, names, label}], xlabel, ylabel, title, height,
+// reverse, hideY, image (fills the plot), xlim, ylim, lines [{x, label}], bands [{from, to}], alt; what lies beyond the
+// limits of x is clipped. The drawing knows the value of a place: svg.valueAt(x in px of the screen).
+let clips = 0;
 function chart(holder, options) {
   const width = Math.max(300, holder.clientWidth || 720), height = options.height || 240;
   const left = options.hideY ? 14 : 58, right = 10, top = options.title ? 24 : 10, bottom = 40;
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": options.alt || options.title || "" });
-  const [x0, x1] = options.xlim ? widened(options.xlim) : extent(options.series, s => s.x);
-  let [y0, y1] = options.ylim ? widened(options.ylim) : extent(options.series, s => s.y);
+  let [x0, x1] = options.xlim ? widened(options.xlim) : extent(options.series, s => s.x);
+  if (options.margin) { const pad = options.margin * (x1 - x0); x0 -= pad; x1 += pad; }
+  const seen = s => [...(options.xlim ? within(s, options.xlim) : s.y), ...(s.low || []), ...(s.high || [])];
+  let [y0, y1] = options.ylim ? widened(options.ylim) : extent(options.series, seen);
   if (!options.ylim) { const pad = 0.06 * (y1 - y0); y0 -= pad; y1 += pad; }
   const sx = v => { const f = (v - x0) / (x1 - x0); return left + (options.reverse ? 1 - f : f) * (width - left - right); };
   const sy = v => top + (y1 - v) / (y1 - y0) * (height - top - bottom);
-  const font = { "font-size": 12, "font-family": "system-ui, sans-serif", fill: "#1a1a1a" };
+  const font = { "font-size": 12, "font-family": "system-ui, sans-serif", fill: "var(--ink)" };
   for (const band of options.bands || [])
-    element("rect", { x: Math.min(sx(band.from), sx(band.to)), width: Math.abs(sx(band.to) - sx(band.from)), y: top, height: height - top - bottom, fill: "#eef2f6" }, svg);
+    element("rect", { x: Math.min(sx(band.from), sx(band.to)), width: Math.abs(sx(band.to) - sx(band.from)), y: top, height: height - top - bottom, fill: "var(--band)" }, svg);
   if (options.image) element("image", { href: options.image, x: left, y: top, width: width - left - right, height: height - top - bottom, preserveAspectRatio: "none" }, svg);
   if (options.title) element("text", { x: left, y: 15, ...font, "font-weight": 600 }, svg, options.title);
-  const axis = { stroke: "#1a1a1a", "stroke-width": 1, fill: "none" };
+  const axis = { stroke: "var(--ink)", "stroke-width": 1, fill: "none" };
   element("path", { d: `M${left},${height - bottom}H${width - right}`, ...axis }, svg);
   const xt = ticks(x0, x1, Math.max(3, Math.floor(width / 90)));
   for (const t of xt.at) {
@@ -61,10 +71,21 @@ function chart(holder, options) {
     element("text", { x: 13, y: middle, "text-anchor": "middle", transform: `rotate(-90 13 ${middle})`, class: "ylabel", ...font }, svg, options.ylabel);
   }
   for (const line of options.lines || []) {
-    element("path", { d: `M${sx(line.x)},${top}V${height - bottom}`, stroke: "#6b6b6b", "stroke-dasharray": "4 3" }, svg);
-    if (line.label) element("text", { x: sx(line.x) + 4, y: top + 11, ...font, "font-size": 11, fill: "#595959" }, svg, line.label);
+    element("path", { d: `M${sx(line.x)},${top}V${height - bottom}`, stroke: "var(--soft)", "stroke-dasharray": "4 3" }, svg);
+    if (line.label) element("text", { x: sx(line.x) + 4, y: top + 11, ...font, "font-size": 11, fill: "var(--soft)" }, svg, line.label);
   }
-  for (const s of options.series) s.points ? points(svg, s, sx, sy) : curve(svg, s, sx, sy);
+  const clip = `clip${clips++}`;
+  element("rect", { x: left, y: 0, width: width - left - right, height: height - bottom }, element("clipPath", { id: clip }, svg));
+  const plot = element("g", options.xlim ? { "clip-path": `url(#${clip})` } : {}, svg);
+  for (const s of options.series) {
+    if (s.low) whiskers(plot, s, sx, sy);
+    s.points ? points(plot, s, sx, sy) : curve(plot, s, sx, sy);
+  }
+  svg.valueAt = place => {
+    const box = svg.getBoundingClientRect(), f = ((place - box.left) * width / box.width - left) / (width - left - right);
+    const inside = Math.min(1, Math.max(0, f));
+    return x0 + (options.reverse ? 1 - inside : inside) * (x1 - x0);
+  };
   holder.replaceChildren(svg);
   return svg;
 }
@@ -78,6 +99,15 @@ function curve(svg, s, sx, sy) {
   }
   const made = element("path", { d, fill: "none", stroke: s.colour, "stroke-width": s.width || 1.2, "stroke-linejoin": "round", "data-series": s.label || "" }, svg);
   if (s.dash) made.setAttribute("stroke-dasharray", s.dash);
+}
+
+function whiskers(svg, s, sx, sy) {
+  let d = "";
+  s.x.forEach((x, i) => {
+    if ([s.y[i], s.low[i], s.high[i]].some(v => v === null || !isFinite(v))) return;
+    d += `M${sx(x) - 3},${sy(s.low[i])}h6m-3,0V${sy(s.high[i])}m-3,0h6`;
+  });
+  element("path", { d, fill: "none", stroke: s.colour, "stroke-width": 1.4, "data-series": `${s.label || ""} interval` }, svg);
 }
 
 function points(svg, s, sx, sy) {
@@ -97,6 +127,33 @@ function unpack(text, scale) {
   const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0)), view = new DataView(bytes.buffer), out = new Float64Array(bytes.length / 2);
   for (let i = 0; i < out.length; i++) out[i] = view.getInt16(2 * i, true) * scale;
   return out;
+}
+
+// Points between those of a curve, as zero-filling of its FID gives them: a sinc under a Hann window.
+const REACH = 8;
+function filled(values, factor) {
+  const n = values.length, out = new Float32Array((n - 1) * factor + 1), kernels = [];
+  for (let part = 0; part < factor; part++) {
+    const own = [];
+    for (let k = -REACH + 1; k <= REACH; k++) {
+      const d = part / factor - k;
+      own.push(d === 0 ? 1 : Math.sin(Math.PI * d) / (Math.PI * d) * (0.5 + 0.5 * Math.cos(Math.PI * d / REACH)));
+    }
+    const sum = own.reduce((a, b) => a + b, 0);
+    kernels.push(own.map(v => v / sum));
+  }
+  for (let i = 0; i < out.length; i++) {
+    const at = Math.floor(i / factor), kernel = kernels[i % factor];
+    for (let j = 0; j < 2 * REACH; j++) out[i] += kernel[j] * values[Math.min(n - 1, Math.max(0, at + j - REACH + 1))];
+  }
+  return out;
+}
+
+function between(x, factor) {
+  return Array.from({ length: (x.length - 1) * factor + 1 }, (_, i) => {
+    const at = Math.min(Math.floor(i / factor), x.length - 2), part = i / factor - at;
+    return x[at] + part * (x[at + 1] - x[at]);
+  });
 }
 
 function readData(id) { return JSON.parse(document.getElementById(id).textContent); }

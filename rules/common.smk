@@ -385,6 +385,11 @@ def refuse_unwritable(folder):
     """Stop before any job where the output folder, or the folder to make it in, cannot be written, or no space is left."""
     place = Path(folder).absolute()
     while not is_there(place):
+        if place.is_symlink():
+            raise WorkflowError(
+                f"{folder}: {place} is a link to {os.readlink(place)}, which is not there; is a drive not mounted? bring it "
+                "back, or make that folder"
+            )
         place = place.parent
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise WorkflowError(

@@ -125,6 +125,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder stands where this file goes; move it away", str(path))
         temporary.replace(path)
     except OSError as error:
         error.filename = error.filename or str(path)  # a full disk names no file

@@ -56,6 +56,11 @@ def edited(table, *pairs):
     return {table: text}
 
 
+def test_raw_files_inside_the_output_folder_are_a_fault(tmp_path):
+    (fault,) = faults_of(tmp_path, {"output": str(tmp_path / "x")})
+    assert "line 2: raw files lie in the output folder" in fault and "name another folder in output" in fault
+
+
 def test_the_sound_study_has_no_fault(tmp_path):
     assert faults_of(tmp_path) == []
 

@@ -122,6 +122,41 @@ def test_a_name_that_no_file_system_takes_is_refused(section, key):
         config.checked({**CONFIG, section: {key: name} if key else name})
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "protocols.a.basis",
+        "protocols.a.macromolecules",
+        "quality.ratings",
+        "inputs.sessions",
+        "output",
+    ],
+)
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("~/x", "neither ~ nor . is expanded here"),
+        ("$DATA/x", "neither ~ nor . is expanded here"),
+        ("a/x ", "blanks at its ends"),
+        ("a\nx", "control characters"),
+    ],
+)
+def test_a_path_that_a_shell_would_change_is_refused_wherever_it_stands(key, value, said):
+    with pytest.raises(InputError, match=said):
+        config.checked(changed(key, value))
+
+
+@pytest.mark.parametrize("output", [".", "..", "/", "config", "./config/../config"])
+def test_an_output_folder_that_holds_the_tables_is_refused(output):
+    with pytest.raises(InputError, match=r"in which inputs.samples \(config/samples.tsv\) lies; all in it is taken"):
+        config.checked({**CONFIG, "output": output})
+
+
+def test_an_output_folder_that_is_too_deep_is_refused():
+    with pytest.raises(InputError, match="more than 3000 bytes; choose a shorter one"):
+        config.checked({**CONFIG, "output": "/".join(["folder"] * 500)})
+
+
 def test_text_that_is_no_value_of_the_right_kind_is_no_matter_of_quotes():
     with pytest.raises(InputError) as caught:
         config.checked({**CONFIG, "study": {**CONFIG["study"], "freeze": "perhaps"}})

@@ -472,6 +472,16 @@ def test_a_file_for_the_results_folder(project):
     assert "Traceback" not in result.stderr
 
 
+@SLOW
+def test_a_link_to_nowhere_for_the_results_folder_stops_before_any_job(project):
+    (project.folder / "results").symlink_to(project.folder / "drive")
+    result = project.snakemake()
+    assert result.returncode != 0 and project.done() == []
+    assert "results is a link to" in result.stderr and "is a drive not mounted?" in result.stderr
+    (project.folder / "drive").mkdir()
+    assert project.snakemake().returncode == 0
+
+
 def test_a_second_run_beside_the_first_is_refused_and_harms_nothing(batched, expected):
     run = start(held(batched))
     wait_for_a_record(batched)

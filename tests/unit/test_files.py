@@ -23,6 +23,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_in_the_place_of_a_file_is_named_and_left(tmp_path):
+    (tmp_path / "kept.txt").mkdir()
+    with (
+        pytest.raises(IsADirectoryError, match="move it away") as caught,
+        atomic_path(tmp_path / "kept.txt") as temporary,
+    ):
+        temporary.write_text("new")
+    assert caught.value.filename == str(tmp_path / "kept.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
 def test_table_survives_a_round_trip(tmp_path):
     table = pd.DataFrame({"code": ["01", "02"], "x": [1.5, np.nan], "arm": ["nan", "NA"]})
     write_table(table, tmp_path / "t.tsv")

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -11,7 +10,7 @@ from typing import Any
 
 from mrsflow.errors import InputError
 from mrsflow.files import workflow_folder
-from mrsflow.study import regressors
+from mrsflow.study import given_paths, regressors
 
 SCHEMAS = workflow_folder() / "config/schemas"
 MACROMOLECULES = ("default", "none", "measured", "cohort", None)
@@ -20,10 +19,6 @@ TOTALS = ("tNAA", "tCr", "tCho", "Glx")
 """Sums that the fit reports beside the metabolites of the basis set."""
 WEIGHTS_SUM = 1e-9
 """Rounding that the weights of a contrast may have in their sum."""
-LONGEST_NAME = 255
-"""Bytes of the name of a file or folder on the file systems in use."""
-UNEXPANDED = re.compile(r"^~|\$\w|\$\{")
-"""A home folder or a variable of the shell in a path, which nothing expands here."""
 
 
 @cache
@@ -188,7 +183,7 @@ def _with_stand_ins(content: Any, faulty: list[tuple[Any, ...]]) -> dict[str, An
 def _own_faults(content: dict[str, Any], faulty: set[str]) -> Iterator[str]:
     """Find what is wrong beyond the schema, where the sections that bear on it are not `faulty`."""
     for check_of, sections in (
-        (_path_faults, {"output", "inputs"}),
+        (given_paths.faults, {"output", "inputs"}),
         (_protocol_faults, set()),  # stand-ins have none
         (_range_faults, {"preprocess", "fit"}),
         (_course_faults, {"fit", "inputs"}),
@@ -200,21 +195,6 @@ def _own_faults(content: dict[str, Any], faulty: set[str]) -> Iterator[str]:
     ):
         if not sections & faulty:
             yield from check_of(content)
-
-
-def _path_faults(content: dict[str, Any]) -> Iterator[str]:
-    named = [(f"inputs.{key}", path) for key, value in content["inputs"].items() for path in _listed(value)]
-    for key, path in [("output", content["output"]), *named]:
-        if not isinstance(path, str):
-            continue
-        if UNEXPANDED.search(path):
-            yield f"{key} is {path!r}; neither ~ nor $ is expanded here, write the folder itself"
-        elif max(len(part.encode(errors="replace")) for part in path.split("/")) > LONGEST_NAME:
-            yield f"{key} is {path[:40]!r}...: a file or folder name has at most {LONGEST_NAME} bytes; shorten it"
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _protocol_faults(content: dict[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrsflow.errors import InputError
 from mrsflow.study import bids_tables, covariates, layout, ratings, session_facts, tables, validation
+from mrsflow.study.given_paths import lies_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,6 +115,12 @@ def before_jobs(config: dict[str, Any], asked: dict[str, Any]) -> tuple[Study | 
         faults.append(
             f"{config['inputs']['samples']}: has no row of role svs, so there are no metabolite spectra to analyse; "
             "add them, or correct column role"
+        )
+    inside = [row for row in study.samples.itertuples() if any(lies_in(path, config["output"]) for path in row.raw)]
+    if inside:
+        faults.append(
+            f"{inside[0].line}: raw files lie in the output folder ({config['output']}), all of which is taken for "
+            "results and searched; name another folder in output, or move them"
         )
     event = config["blocks"]["event"]
     times = [*validation.missing_times(study.samples, study.sessions, event, config["inputs"])]

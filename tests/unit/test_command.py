@@ -126,8 +126,8 @@ def test_every_configuration_is_read_before_snakemake_unfolds_it(tmp_path, monke
 
 
 def test_snakemake_gets_what_the_command_does_not_know(tmp_path, monkeypatch):
-    given = []
-    monkeypatch.setattr(cli, "_snakemake", lambda options: given.append(options) or 0)
+    given, said = [], []
+    monkeypatch.setattr(cli, "_snakemake", lambda options, again: given.append(options) or said.append(again) or 0)
     monkeypatch.chdir(tmp_path)
     run("init", ".")
     run("run", "-c3", "--until", "fit", "-k")
@@ -136,11 +136,12 @@ def test_snakemake_gets_what_the_command_does_not_know(tmp_path, monkeypatch):
     run("run", "--profile", "cluster-generic")
     submit = given[3][given[3].index("--cluster-generic-submit-cmd") + 1]
     assert Path(submit.split(" {rule}")[0]).is_file() and "{threads}" in submit
-    assert given[0] == ["--cores", "3", "--until", "fit", "-k"]
+    assert given[0] == ["--cores", "3", "--logger", "mrsflow", "--until", "fit", "-k"]
+    assert said[0] == "mrsflow run -c3 --until fit -k"
     assert given[1][0] == "--workflow-profile" and given[1][1].endswith("profiles/slurm") and given[1][2:] == ["-n"]
-    assert given[2] == ["--cores", "all"]
+    assert given[2] == ["--cores", "all", "--logger", "mrsflow"]
     run("run", "-c")
-    assert given[4] == ["--cores", "all"]
+    assert given[4] == ["--cores", "all", "--logger", "mrsflow"]
 
 
 def test_the_report_is_named_once_it_is_there(tmp_path, monkeypatch, capsys):
@@ -282,7 +283,8 @@ def test_series_below_a_participant_are_visits_only_where_they_are_alike(tmp_pat
 def test_every_folder_of_the_library_is_installed(root):
     packages = set(tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     folders = {path.parent.name for path in (root / "scripts/mrsflow").glob("*/__init__.py")}
-    assert packages == {"mrsflow", "mrsflow.workflow", *(f"mrsflow.{name}" for name in folders)}
+    plugin = f"mrsflow.command.plugins.{next(cli.PLUGINS.iterdir()).name}"
+    assert packages == {"mrsflow", "mrsflow.workflow", plugin, *(f"mrsflow.{name}" for name in folders)}
 
 
 def test_every_error_of_the_command_is_an_input_error(tmp_path):

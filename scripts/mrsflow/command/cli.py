@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -17,6 +18,21 @@ from mrsflow.run import one_line
 
 CONFIG = Path("config/config.yaml")
 LEVELS = ("participant", "group")
+PLUGINS = Path(__file__).parent / "plugins"
+"""Folder of our plugin of Snakemake's logger, which tells progress."""
+LOUD = {
+    "-n",
+    "--dry-run",
+    "--dryrun",
+    "-q",
+    "--quiet",
+    "--verbose",
+    "-p",
+    "--printshellcmds",
+    "--logger",
+    "--debug-dag",
+}
+"""Options of Snakemake with which its own lines are wanted."""
 USAGE = """mrsflow init FOLDER [--design DESIGN] [--scan RAWFOLDER]   begin a study
        mrsflow check [options of Snakemake]                        list all that is wrong; nothing runs
        mrsflow run [-c CORES] [--profile PROFILE] [...]            run it, or go on
@@ -83,7 +99,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--profile", help=f"{', '.join(_profiles())}; or any of Snakemake's")
     options, rest = parser.parse_known_args(arguments)
     _refuse_unreadable_config(rest)
-    return _snakemake([*_resources(options.cores, options.profile), *rest])
+    own = [] if LOUD & {word.partition("=")[0] for word in rest} else ["--logger", "mrsflow"]
+    again = shlex.join(["mrsflow", "run", *arguments])
+    return _snakemake([*_resources(options.cores, options.profile), *own, *rest], again)
 
 
 def report(arguments: list[str]) -> int:
@@ -248,15 +266,28 @@ def _refuse_unreadable_config(rest: list[str]) -> None:
         study_config.read(file)
 
 
-def _snakemake(options: list[str]) -> int:
-    """Run Snakemake with the workflow and wait for it; Ctrl-C is Snakemake's, which stops its jobs."""
+def _snakemake(options: list[str], again: str = "the same command") -> int:
+    """Run Snakemake with the workflow and wait for it; Ctrl-C is Snakemake's, which stops its jobs.
+
+    Parameters
+    ----------
+    options : list of str
+    again : str
+        What to type to go on.
+    """
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow_folder() / "Snakefile"), *options]
     interrupted = []
     before = signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
     try:
-        status = subprocess.run(command).returncode
+        status = subprocess.run(command, env=_with_plugins()).returncode
     finally:
         signal.signal(signal.SIGINT, before)
     if interrupted:
-        print("interrupted; what is finished stays, and the same command goes on", file=sys.stderr)
+        print(f"interrupted; what is finished stays. To go on: {again}", file=sys.stderr)
     return abs(status)
+
+
+def _with_plugins() -> dict[str, str]:
+    """Give the environment in which Snakemake finds our plugin."""
+    path = [str(PLUGINS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path)}

@@ -1,6 +1,8 @@
 """What is wrong with a study is listed before any job, all of it at once, each fault with its way out."""
 
 import copy
+import dataclasses
+import datetime
 import os
 import re
 import shutil
@@ -9,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import made_datasets as made
 import numpy as np
 import pydicom
 import pytest
@@ -70,6 +73,8 @@ RUNS = {
     "01\t1\tsvs\ta\tx/1.dat\t1\t09:50:00\n01\t1\tsvs\ta\tx/2.dat\t2\t10:00:00\n"
 }
 STOPPED = TABLES["sessions"].replace("start", "start\tinfusion_stop").replace("10:00:00", "10:00:00\t10:40:00")
+SCORES = TABLES["sessions"].replace("infusion_start", "infusion_start\tmadrs_pre\tmadrs_day1").replace(
+    "10:00:00\n", "10:00:00\t3\t4\n")  # fmt: skip
 ONE = {
     "infusion_start of one session": ({}, edited("sessions", ("2\t2\tdrug\t10:00:00", "2\t2\tdrug\t")),
                                       "sessions.tsv, line 3: infusion_start is empty, which is time 0"),
@@ -115,6 +120,14 @@ ONE = {
                                      "sessions.tsv, line 2: infusion_stop 09:40:00 is not after infusion_start 10:00"),
     "no spectra at all": ({}, {"samples": TABLES["samples"].replace("svs", "mrsref")},
                           "samples.tsv: has no row of role svs, .*; add them, or correct column role"),
+    "an echo time in seconds": ({}, edited("samples", ("x/1.dat\t09:50:00\t30", "x/1.dat\t09:50:00\t0.03")),
+                                r"line 2: echo_time_ms is 0.03, and protocols.a.echo_time_ms is 30; correct one"),
+    "a score that is no number": ({"group.mood_scale": "madrs"}, {"sessions": SCORES.replace("4\n", "four\n", 1)},
+                                  "sessions.tsv, line 2: madrs_day1 is 'four'; a finite number is needed, or n/a"),
+    "a time of 24 hours": ({}, edited("samples", ("x/1.dat\t09:50:00", "x/1.dat\t24:00:00")),
+                           "line 2: start_time: '24:00:00' is no clock time HH:MM:SS"),
+    "a misspelt event": ({}, edited("sessions", ("infusion_start", "infusion_strat")),
+                         r"has no infusion_start, which .*\(rename 'infusion_strat' if it is meant\)"),
     "arm in capitals": ({}, edited("sessions", ("2\t2\tdrug", "2\t2\tDrug")), "arm 'Drug' .*; did you mean 'drug'"),
 }  # fmt: skip
 
@@ -288,12 +301,67 @@ def test_what_a_file_says_is_remembered_until_it_changes(tmp_path, monkeypatch):
     first = headers.contradictions(study, config, memory)
     assert str(tmp_path) not in memory.read_text()
     looked = []
-    monkeypatch.setattr(headers, "_says_start", lambda paths: looked.append(paths[0].name) or True)
+    said = {"start": headers.UNREAD, "seconds": None}
+    monkeypatch.setattr(headers, "_says", lambda paths: looked.append(paths[0].name) or said)
     assert headers.contradictions(study, config, memory) == first
     assert looked == []
     os.utime(tmp_path / "x/2.SDAT", (1, 1))
     assert headers.contradictions(study, config, memory) == []
     assert looked == ["2.SDAT"]
+
+
+CLOCKS = {  # start in the table, infusion, minutes that the stamps last: what is said; the file's own start is 09:47:12
+    "as it was": (None, "10:00:00", 20, None),
+    "three hours late": (None, "06:40:00", 20, "the start 09:47:12 in its file is 187 min after infusion_start 06:40"),
+    "three hours early": (
+        None,
+        "12:50:00",
+        20,
+        "the start 09:47:12 in its file is 183 min before infusion_start 12:50",
+    ),
+    "early but long": (None, "12:50:00", 190, None),
+    "said once, of the table": ("09:47:12", "06:40:00", 20, "start_time 09:47:12 is 187 min after infusion_start 06"),
+    "just beside the blocks": (None, "09:27:00", 20, None),
+    "another clock": ("11:47:12", "12:00:00", 20, "start_time is 11:47:12, and the raw file says 09:47:12; leave"),
+}
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+def test_clocks_that_cannot_be_true_are_found_in_the_headers_before_any_job(tmp_path, clock):
+    start, infusion, minutes, said = CLOCKS[clock]
+    (tmp_path / "x").mkdir()
+    began = datetime.datetime(2030, 1, 7, 9, 47, 12)
+    frames = 4
+    header = dataclasses.replace(HEADER, start=began, repetition_time=minutes * 60 / frames, excitations_per_frame=1)
+    rawfiles.write_siemens_twix(tmp_path / "x/1.dat", signal(2, frames, 2.008, 100.0, 1), header)
+    samples = "participant\tsession\trole\tprotocol\traw\ttask\tstart_time\n"
+    samples += f"01\t1\tsvs\ta\tx/1.dat\tk\t{start or 'n/a'}\n"
+    sessions = f"participant\tsession\tvisit\tarm\tinfusion_start\n01\t1\t1\tplacebo\t{infusion}\n"
+    content = write(tmp_path, None, {"samples": samples, "sessions": sessions, "participants": "participant\n01\n"})
+    config = study_config.checked(content)
+    study, found = before_jobs(config, content)
+    found += headers.contradictions(study, config)
+    assert len(found) == bool(said), found
+    assert not said or said in found[0]
+
+
+@pytest.mark.parametrize(
+    ("onset", "said"),
+    [(160, None), (11000, "its first excitation is 183 min before infusion"), (-4000, "is 67 min after infusion")],
+)
+def test_an_event_of_a_dataset_hours_away_from_its_frames_is_found_before_any_job(tmp_path, onset, said):
+    made.pain(tmp_path / "data", people=1, frames=8)
+    events = tmp_path / "data/sub-01/mrs/sub-01_task-pain_events.tsv"
+    events.write_text(f"onset\tduration\ttrial_type\n{onset}\t1\tinfusion\n")
+    blocks = {"event": "infusion", "bins": {"before": [-8, 0], "after": [0, 8]}, "baseline": ["before"]}
+    content = made.configuration(
+        tmp_path / "data", inputs={"bids": str(tmp_path / "data"), "select": {"task": "pain"}}, blocks=blocks
+    )
+    config = study_config.checked(content)
+    study, found = before_jobs(config, content)
+    found += headers.contradictions(study, config)
+    assert len(found) == bool(said), found
+    assert not said or said in found[0]
 
 
 def many(folder, sessions):
@@ -459,8 +527,6 @@ def test_a_large_study_has_its_raw_files_looked_at_by_a_first_job(tmp_path):
 
 
 def test_a_dataset_needs_nothing_of_the_checkout(tmp_path):
-    import made_datasets as made
-
     made.pain(tmp_path / "data", people=2, frames=8)
     content = made.configuration(Path("data"), inputs={"bids": "data", "select": {"task": "pain"}})
     done = planned(tmp_path, content)

@@ -80,7 +80,9 @@ def test_scans_come_out_with_their_frames_placed_in_time(trial, key, coils, fram
      "give InversionTime in the header of the file or its sidecar"),
     ("give it with --set ResonantNucleus=1H", "give it in column nucleus of the samples table",
      "give it in the header of the file or its sidecar (ResonantNucleus)"),
-    ("correct column format of the samples table", None, "correct column format of the samples table"),
+    ("copy it again, or correct column format of the samples table", None, "copy it again"),
+    ("--set ResonantNucleus: 'H' is not a nucleus", "in column nucleus of the samples table: 'H' is not a nucleus",
+     "in the header of the file or its sidecar (ResonantNucleus): 'H' is not a nucleus"),
 ])  # fmt: skip
 def test_a_way_out_is_one_of_the_study(message, tables, dataset):
     assert convert.in_study(message, False) == (tables or message)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mrsflow import nifti_mrs, result_tables
 from mrsflow.anatomy import faces, images
-from mrsflow.conversion import bids, checks, editing, frames, identity, vendors
+from mrsflow.conversion import bids, checks, editing, frames, headers, identity, vendors
 from mrsflow.errors import InputError, hide, without_hidden
 from mrsflow.files import checksum, read_table, scratch, write_json, write_table
 from mrsflow.nifti_mrs import Scan
@@ -211,20 +211,23 @@ def in_study(message: str, bids: bool) -> str:
     'give it in column dwell_time_s of the samples table'
     """
     columns = {header: column for column, (header, _) in GIVEN_COLUMNS.items()} | {"SpectralWidth": "dwell_time_s"}
-    headers = {column: header for header, column in columns.items()} | {"dwell_time_s": "SpectralWidth"}
+    keys = {column: header for header, column in columns.items()} | {"dwell_time_s": "SpectralWidth"}
 
     def in_tables(found: re.Match) -> str:
-        names = [columns[key] for key in re.findall(r"(\w+)=", found.group())]
+        names = [columns[key] for key in re.findall(r"(\w+)[=:]", found.group())]
         return f"in column {' and '.join(names)} of the samples table"
 
     def in_dataset(found: re.Match) -> str:
-        names = [headers[name] for name in re.findall(r"\w+", found.group(1)) if name in headers]
+        names = [keys[name] for name in re.findall(r"\w+", found.group(1)) if name in keys]
         if not names:
             return found.group()
         where, said = "in the header of the file or its sidecar", " and ".join(names)
         return f"{where} ({said})" if found.group().startswith("in ") else f"{said} {where}"
 
+    message = re.sub(r"--set (\w+):", lambda found: in_tables(found) + ":", message)
     message = re.sub(r"with --set(?: \w+=\w+)+", in_tables, message)
+    if bids:  # whose scans are all of one format
+        message = re.sub(r",? (?:or )?(?:name its format in|correct) column format of the samples table", "", message)
     return re.sub(r"(?:in )?column (\w+(?: and \w+)*) of the samples table", in_dataset, message) if bids else message
 
 
@@ -462,11 +465,7 @@ def _with_start(
         later = -seconds_between(stated, found)  # an inline reference may or may not be counted
         apart = max(-later, later - converted.lead_s, 0.0)
         if apart > tolerance:
-            raise InputError(
-                f"start_time is {stated}, and the raw file says {found.partition('.')[0]}; leave start_time empty to "
-                f"take that of the file, correct it, or, where the two clocks differ by {apart:.0f} s, set "
-                "convert.maximum_clock_difference_s above that"
-            )
+            raise InputError(headers.other_start(stated, found, apart))
         if apart > REMARKABLE:
             notes.append(f"start_time of the samples table holds, though the raw file's clock differs by {apart:.0f} s")
     if stated or not found:
@@ -539,7 +538,10 @@ def _write_events(
             "give the clock time of the first excitation, as the raw file does not say it"
         )
     if not task:
-        raise InputError(f"{row['line']}: task is empty; BIDS wants a task label where there are events")
+        raise InputError(
+            f"{row['line']}: task is empty, and the sessions table gives clock times of events, "
+            "which BIDS keeps in a table named by a task; give such a label in column task"
+        )
     present = {k: v for k, v in session.items() if isinstance(v, str)}
     bids.write_events(bids.events(present, row["start_time"]), path)
     return [path]

@@ -225,6 +225,8 @@ def across(
             [f"{row.line}: participant {row.participant!r} has visit {row.visit} twice" for row in again.itertuples()]
         )
         faults += shortened([*_design(sessions, study)])
+    if not twice and not config["inputs"]["bids"]:
+        faults += shortened([*_unlike_protocol(samples, config["protocols"], wrong)])
     if not twice:
         faults += _several_series(samples)
         faults += shortened([*_unlike_runs(samples, config["protocols"])])
@@ -441,6 +443,28 @@ def _unlike_runs(samples: "pd.DataFrame", protocols: dict[str, Any]) -> Iterator
                 )
 
 
+AS_IN_PROTOCOL = {
+    "echo_time_ms": 0.1,
+    "repetition_time_ms": 0.1,
+    "mixing_time_ms": 0.1,
+    "spectrometer_frequency_mhz": 0.0,
+}
+"""Columns of the samples table that a protocol states too, with the least difference; or a hundredth (see `checks`)."""
+
+
+def _unlike_protocol(samples: "pd.DataFrame", protocols: dict[str, Any], wrong: Collection[str]) -> Iterator[str]:
+    """Values of the samples table that contradict those of their protocol, as one in another unit does."""
+    known = samples[samples["protocol"].isin(list(protocols))]
+    for column in (name for name in AS_IN_PROTOCOL if name in samples and f"samples.{name}" not in wrong):
+        for row in known[known[column].notna()].to_dict("records"):
+            stated = protocols[row["protocol"]].get(column)
+            if stated and abs(row[column] - stated) > max(0.01 * stated, AS_IN_PROTOCOL[column]):
+                yield (
+                    f"{row['line']}: {column} is {row[column]:g}, and protocols.{row['protocol']}.{column} is "
+                    f"{stated:g}; correct one of them, or give this scan a protocol of its own"
+                )
+
+
 def _spread(many: list[str]) -> bool:
     return len({said.split(" ", 1)[0] for said in many}) > 1
 
@@ -474,7 +498,9 @@ def missing_scores(group: dict[str, Any], sessions: "pd.DataFrame", where: str) 
     there = f"it has {', '.join(scores)}" if scores else f"it has no scores {scale}_..."
     for key in ("mood_baseline", "mood_followup") if scale is not None else ():
         column = f"{scale}_{group[key]}"
-        if column not in sessions:
+        if column in sessions:
+            yield from _no_numbers(sessions, column)
+        else:
             yield (
                 f"group.{key}: there is no column {column!r} in {where}, {there}; give the scores, correct "
                 f"group.mood_scale or group.{key}, or set group.mood_scale to null"
@@ -543,9 +569,13 @@ def missing_times(
     given = sessions[column].notna() if column in sessions else sessions["key"].isna()
     scanned = sessions["key"].isin(spectra["key"])
     if scanned.any() and not given[scanned].any():
+        from difflib import get_close_matches
+
+        near = get_close_matches(column, [name for name in sessions if name != column], 1, 0.8)
         yield (
             f"{inputs['sessions']}: has no {column}, which is time 0 of the blocks (blocks.event: {event}); give "
-            f"column {column} (HH:MM:SS), or choose another blocks.event"
+            f"column {column} (HH:MM:SS){f' (rename {near[0]!r} if it is meant)' if near else ''}, or choose another "
+            "blocks.event"
         )
         return
     for row in sessions[scanned & ~given].itertuples():
@@ -559,6 +589,10 @@ LONGEST_SCAN = 240.0
 """Minutes that no run lasts; clock times further from each other than that are of two sessions, or of two clocks."""
 
 
+BESIDE = 45.0
+"""Minutes beside the blocks that a clock error exceeds, as one of an hour or more does."""
+
+
 def contradicting_times(samples: "pd.DataFrame", sessions: "pd.DataFrame", blocks: dict[str, Any]) -> Iterator[str]:
     """Infusions that stop before they start, and scans hours away from every block, by clock times of tables."""
     for row in sessions.to_dict("records"):
@@ -568,24 +602,48 @@ def contradicting_times(samples: "pd.DataFrame", sessions: "pd.DataFrame", block
     column = EVENT_COLUMNS.get(blocks["event"])
     if column not in sessions or "start_time" not in samples:
         return
-    first, last = (edge(part[i] for part in blocks["bins"].values()) for i, edge in enumerate((min, max)))
     visits = sessions.drop_duplicates("key").set_index("key")[[column, "line"]]
     for key, runs in samples[samples["role"] == "svs"].groupby("key", sort=False):
         event = visits[column].get(key)
         if not _is_time(event) or not all(map(_is_time, runs["start_time"])):
             continue
         after = [seconds_between(event, start) / 60 for start in runs["start_time"]]
-        if all(minutes - LONGEST_SCAN >= last or minutes + LONGEST_SCAN <= first for minutes in after):
-            found = f"{abs(after[0]):.0f} min {'after' if after[0] > 0 else 'before'}"
-            yield (
-                f"{runs['line'].iloc[0]}: start_time {runs['start_time'].iloc[0]} is {found} {column} {event} "
-                f"({visits['line'][key]}), so that no frame lies in a block (blocks.bins: {first:g} to {last:g} min); "
-                "correct one of the clock times, or blocks.bins"
-            )
+        if out_of_blocks(after, [LONGEST_SCAN] * len(after), blocks):
+            start = f"start_time {runs['start_time'].iloc[0]}"
+            yield no_frame(runs["line"].iloc[0], start, after[0], f"{column} {event} ({visits['line'][key]})", blocks)
+
+
+def out_of_blocks(after: list[float], lasting: list[float], blocks: dict[str, Any]) -> bool:
+    """Whether runs that begin some minutes after time 0, and last at most some minutes, are far from every block.
+
+    A session just beside its blocks is no error of a clock; preprocessing says of it that it has no frame in them.
+
+    >>> out_of_blocks([180.0], [48.0], {"bins": {"all": [-20, 60]}})
+    True
+    """
+    first, last = _edges(blocks)
+    return all(
+        begin >= last + BESIDE or begin + long + BESIDE <= first for begin, long in zip(after, lasting, strict=True)
+    )
+
+
+def no_frame(line: str, start: str, after: float, event: str, blocks: dict[str, Any]) -> str:
+    """Fault of a session all of whose runs lie out of the blocks."""
+    first, last = _edges(blocks)
+    return (
+        f"{line}: {start} is {abs(after):.0f} min {'after' if after > 0 else 'before'} {event}, so that no frame lies "
+        f"in a block (blocks.bins: {first:g} to {last:g} min); correct one of the times or blocks.bins, or take the "
+        "scans of this session out"
+    )
+
+
+def _edges(blocks: dict[str, Any]) -> tuple[float, float]:
+    """Where the blocks begin and end (min)."""
+    return min(part[0] for part in blocks["bins"].values()), max(part[1] for part in blocks["bins"].values())
 
 
 def _is_time(text: Any) -> bool:
-    return isinstance(text, str) and re.fullmatch(r"\d\d:[0-5]\d:[0-5]\d(\.\d+)?", text) is not None
+    return isinstance(text, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?", text) is not None
 
 
 def _starts(spectra: "pd.DataFrame") -> Iterator[str]:

@@ -375,6 +375,31 @@ def test_runs_of_one_series_lie_in_one_voxel(tmp_path, apart, fits):
         converted(settings, tmp_path, "sub-01_ses-1")
 
 
+WATERS = {  # sides (mm), moved by (mm): what is said
+    "the same voxel": ((20, 20, 20), 0.0, None),
+    "moved a little": ((20, 20, 20), 5.0, None),
+    "another voxel": ((20, 20, 20), 95.0, r"line 3: its voxel overlaps that of the spectra in .*line 2 by 0.00 \(Dice"),
+    "a larger one": ((25, 25, 25), 0.0, r"line 3: its voxel has 15.6 ml and that of the spectra in .*line 2 8 ml"),
+    "place unknown": ((10_000, 10_000, 10_000), 95.0, None),
+}
+
+
+@pytest.mark.parametrize("water", WATERS)
+def test_water_was_measured_in_the_voxel_of_its_spectra(tmp_path, water):
+    sides, apart, said = WATERS[water]
+    settings = study(tmp_path, [{"raw": "a.nii.gz"}, {"role": "mrsref", "raw": "w.nii.gz"}])
+    spectra = nifti_mrs.read(tmp_path / "a.nii.gz")
+    affine = np.diag([*sides, 1.0])
+    affine[:3, 3] = spectra.affine[:3, 3] + [apart, 0, 0]
+    fid = np.stack([line(WATER, 4.65, n) for n in range(6)])
+    nifti_mrs.write(replace(spectra, fid=fid, affine=affine), tmp_path / "w.nii.gz")
+    if said is None:
+        assert len(converted(settings, tmp_path, "sub-01_ses-1")) == 5
+        return
+    with pytest.raises(InputError, match=said):
+        converted(settings, tmp_path, "sub-01_ses-1")
+
+
 def test_a_copy_of_a_scan_is_no_second_run(tmp_path):
     settings = study(tmp_path, [{"run": "1", "raw": "a.nii.gz"}, {"run": "2", "raw": "copy.nii.gz"}])
     with pytest.raises(InputError, match=r"line 3: 6 of its 6 frames are those of .*line 2"):
@@ -389,6 +414,16 @@ def test_a_copy_of_a_scan_is_no_second_visit(tmp_path, second, same):
         voxels.refuse_same_scan(read_study(settings), tmp_path / "out")
         return
     with pytest.raises(InputError, match="line 3: 6 of the 6 frames of sub-01_ses-2_svs are those of sub-01_ses-1_svs"):
+        voxels.refuse_same_scan(read_study(settings), tmp_path / "out")
+
+
+def test_one_scan_in_two_formats_is_no_second_visit(shared, tmp_path):
+    folder = shared / "data/siemens-dicom-rda-svs30-anat"
+    rows = [{"raw": str(folder / "SVS_30.rda")}, {"session": "2", "raw": str(folder / "SVS_30.IMA")}]
+    settings = study(tmp_path, rows)
+    settings["protocols"]["p"] |= {"spectrometer_frequency_mhz": 123.23, "excitations_per_frame": None}
+    converted(settings, tmp_path, "sub-01_ses-1", "sub-01_ses-2")
+    with pytest.raises(InputError, match="line 3: 1 of the 1 frames of sub-01_ses-2_svs are those of sub-01_ses-1_svs"):
         voxels.refuse_same_scan(read_study(settings), tmp_path / "out")
 
 

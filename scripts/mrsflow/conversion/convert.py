@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mrsflow import nifti_mrs, result_tables
 from mrsflow.anatomy import faces, images
-from mrsflow.conversion import bids, checks, editing, frames, headers, identity, vendors
+from mrsflow.conversion import bids, checks, editing, frames, headers, identity, vendors, voxels
 from mrsflow.errors import InputError, hide, without_hidden
 from mrsflow.files import checksum, read_table, scratch, write_json, write_table
 from mrsflow.nifti_mrs import Scan
@@ -304,6 +304,12 @@ def _check_items(key: str, items: list[Item], config: dict[str, Any], output: Pa
         if problem := checks.failure(found):
             raise InputError(f"{item.row['line']}: {problem}")
     _refuse_unlike_runs(items, config["convert"]["minimum_voxel_dice"])
+    for item in items:
+        own = _reference_of(item, items)
+        for water in (other for other in items if other.name == own):
+            voxels.refuse_water_elsewhere(
+                water.row["line"], water.scan, item.row["line"], item.scan, config["convert"]["minimum_voxel_dice"]
+            )
     return path
 
 

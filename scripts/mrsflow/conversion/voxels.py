@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrsflow import result_tables
-from mrsflow.conversion.checks import voxel_dice
+from mrsflow.conversion.checks import voxel_dice, voxel_size
 from mrsflow.errors import InputError
 from mrsflow.files import read_json
+from mrsflow.nifti_mrs import Scan
 from mrsflow.study import layout
 from mrsflow.study.layout import SessionKey
 
@@ -37,6 +38,45 @@ def refuse_same_scan(study: "Study", output: Path) -> None:
                     "rows (in a dataset, its files), so that no scan counts twice"
                 )
             seen |= dict.fromkeys(frames, path)
+
+
+SAME_VOLUME = 0.1
+"""Part by which the volumes of a voxel and of its water may differ; amounts by water are off by as much."""
+
+
+def refuse_water_elsewhere(line: str, water: Scan, spectra_line: str, spectra: Scan, minimum: float) -> None:
+    """Refuse a water reference that was not measured in the voxel of its spectra.
+
+    Parameters
+    ----------
+    line, spectra_line : str
+        Rows of either scan, for messages.
+    water, spectra : Scan
+        Whose voxels may be unknown.
+    minimum : float
+        Dice overlap that they need.
+
+    Raises
+    ------
+    InputError
+        The voxels overlap less than `minimum`, or differ in volume.
+    """
+    sizes = [voxel_size(scan) for scan in (water, spectra)]
+    if any(size is None for size in sizes):
+        return
+    dice = voxel_dice(spectra.affine, water.affine)
+    volumes = [float(np.prod(size)) * 1e-3 for size in sizes]
+    way = "name the water of that voxel, or leave this one out (molar amounts are then not given)"
+    if dice < minimum:
+        raise InputError(
+            f"{line}: its voxel overlaps that of the spectra in {spectra_line} by {dice:.2f} (Dice); {way}, or set "
+            "convert.minimum_voxel_dice lower where it was moved on purpose"
+        )
+    if abs(volumes[0] / volumes[1] - 1) > SAME_VOLUME:
+        raise InputError(
+            f"{line}: its voxel has {volumes[0]:.3g} ml and that of the spectra in {spectra_line} {volumes[1]:.3g} ml, "
+            f"by which amounts would be off; {way}"
+        )
 
 
 def write_overlap(study: "Study", output: Path, minimum: float) -> list[Path]:

@@ -16,7 +16,7 @@ from mrsflow.files import atomic_path, read_json
 
 EXTENSION_CODE = 44
 FORMAT_NAME = "mrs_v0_9"
-ONE_VOXEL = "single-voxel data are needed; name another scan, or leave this row out"
+ONE_VOXEL = "single-voxel data are needed; name another scan, or leave this scan out"
 ONSET_MEANING = "Start of the frame's first excitation (s)"
 UNLOCALISED_MM = 1000.0
 """Side of a voxel from which on it is none: files without a place have one of 10 m."""
@@ -79,7 +79,10 @@ class Scan:
         """
         extra = [d for d in self.dims if d not in dims and self.size(d) > 1]
         if extra:
-            raise InputError(f"the scan has dimension {', '.join(extra)}, which is not understood here")
+            raise InputError(
+                f"the scan has dimension {', '.join(extra)}, which is not understood here; "
+                "convert it to NIfTI-MRS with DIM_DYN for its frames"
+            )
         kept = [d for d in dims if d in self.dims]
         dropped = [i for i, d in enumerate(self.dims) if d not in dims]
         array = np.squeeze(self.fid, axis=tuple(dropped)) if dropped else self.fid
@@ -295,7 +298,7 @@ def read(path: Path | str, given: Mapping[str, Any] | None = None) -> Scan:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file; correct the path")
     try:
         image = nibabel.load(path)
         data = np.asarray(image.dataobj)
@@ -309,7 +312,7 @@ def read(path: Path | str, given: Mapping[str, Any] | None = None) -> Scan:
     if data.ndim < 4 or data.shape[:3] != (1, 1, 1):
         raise InputError(f"{path}: holds an array of shape {data.shape}, not (1, 1, 1, points, ...); {ONE_VOXEL}")
     if not np.iscomplexobj(data):
-        raise InputError(f"{path}: holds {data.dtype} values; complex FIDs are needed")
+        raise InputError(f"{path}: holds {data.dtype} values; complex FIDs are needed; convert the raw file again")
     for key, kind in (("SpectrometerFrequency", int | float), ("ResonantNucleus", str)):
         if given and key in given:
             header[key] = [given[key]]
@@ -391,7 +394,9 @@ def _header(image: Any, path: Path) -> Any:
         try:
             return json.loads(texts[0] if isinstance(texts[0], str) else bytes(texts[0]).rstrip(b"\0").decode())
         except ValueError as error:
-            raise InputError(f"the NIfTI-MRS header extension is not valid JSON ({error})") from error
+            raise InputError(
+                f"the NIfTI-MRS header extension is not valid JSON ({error}); convert the scan again"
+            ) from error
     if sidecar_of(path).is_file():
         return read_json(sidecar_of(path))
     raise InputError(

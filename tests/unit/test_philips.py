@@ -102,7 +102,7 @@ def test_a_file_of_the_private_kind_holds_dynamics_and_no_long_fid(tmp_path, pha
 def test_imaging_is_refused_by_its_name(tmp_path, phantom, key, value):
     setattr(phantom, key, value)
     phantom.save_as(tmp_path / "a.dcm")
-    with pytest.raises(InputError, match=r"a.dcm: is spectroscopic imaging; .*; name another scan, or leave this row"):
+    with pytest.raises(InputError, match=r"a.dcm: is spectroscopic imaging; .*; name another scan, or leave this scan"):
         vendors.convert([tmp_path / "a.dcm"])
 
 

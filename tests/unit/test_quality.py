@@ -35,7 +35,7 @@ def test_noise_range_is_named_and_lies_in_the_spectrum():
 
 
 def test_a_spectrum_without_room_for_noise_is_refused():
-    with pytest.raises(InputError, match="wider spectral width"):
+    with pytest.raises(InputError, match="no range without signal for the noise; leave this scan out"):
         quality.noise(line(2.0, 5), 2e-3, FREQUENCY)
 
 

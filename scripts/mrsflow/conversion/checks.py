@@ -133,7 +133,7 @@ def refuse_implausible(scan: Scan, name: str, field: float | None = None) -> Non
         )
     if scan.n_points < 64:
         raise InputError(
-            f"{name}: an FID of {scan.n_points} points is too short; name a scan of spectroscopy, or leave this row out"
+            f"{name}: an FID of {scan.n_points} points is too short; name another scan, or leave this one out"
         )
     if not np.all(np.isfinite(scan.fid)):
         raise InputError(f"{name}: the signal holds NaN or infinite values; copy the raw file again")
@@ -144,7 +144,7 @@ def refuse_implausible(scan: Scan, name: str, field: float | None = None) -> Non
     if max(parts) > SPECTRUM_RATIO * usual and max(parts[:2]) < 3 * usual:
         raise InputError(
             f"{name}: has no signal at its start, where an FID is strongest; is it a spectrum? export the signal in "
-            "the time domain, or leave this row out"
+            "the time domain, or leave this scan out"
         )
 
 
@@ -478,14 +478,14 @@ def check_frames(scan: Scan, numbers: NDArray[np.integer] | None = None) -> list
     filled = np.any(frames, axis=1)
     lost = numbers[~filled]
     message = (
-        f"frames {_listed(lost)} hold only zeros with signal after them; export the scan again, or leave this row out"
+        f"frames {_listed(lost)} hold only zeros with signal after them; export the scan again, or leave this scan out"
         if lost.size
         else ""
     )
     rows = [Check("empty_frames", str(lost.size), "0", "fail" if lost.size else "pass", message)]
     copies = int(filled.sum()) - len({frame.tobytes() for frame in frames[filled]})
     message = (
-        f"{copies} frames repeat another one exactly; export the scan again, or leave this row out" if copies else ""
+        f"{copies} frames repeat another one exactly; export the scan again, or leave this scan out" if copies else ""
     )
     return [*rows, Check("duplicated_frames", str(copies), "0", "fail" if copies else "pass", message)]
 
@@ -522,7 +522,7 @@ def _check_frames(
     undecayed = remains > 0.95 and line_power(scan)[1].max() > 100
     message = (
         "the signal does not decay as an FID does; was it blanked, or is it a spectrum? export the scan again, in the "
-        "time domain, or leave this row out"
+        "time domain, or leave this scan out"
         if undecayed
         else ""
     )
@@ -544,7 +544,9 @@ def _check_sense(scan: Scan, role: str, key: str) -> Check:
     """Check that a metabolite scan has its lines right of water, and that a reference is water and nothing else."""
     if role == "mrsref":
         good = looks_like_water(scan)
-        message = "" if good else "metabolites stand out; is the role of this row svs, or was the wrong file named?"
+        message = (
+            "" if good else "metabolites stand out; give the row role svs (in a dataset suffix svs), or name the water"
+        )
         return Check("reference", "water" if good else "other signals", "water", "pass" if good else "fail", message)
     if role == "svs" and looks_nulled(scan):
         message = (

@@ -146,7 +146,7 @@ def refuse_unnoticed(scan: Scan, planned: int, sequence: str, key: str, notes: l
         if sequence != "other":
             setting = f"it to {_two_or_four(parts)}" if _by_twos(scan, parts) else "it to 'edit off'"
             raise InputError(
-                f"{mixed}, as in an edited scan, and {key}.use_frames is 'all'; set {setting}, or leave this row out"
+                f"{mixed}, as in an edited scan, and {key}.use_frames is 'all'; set {setting}, or leave this scan out"
             )
         notes.append(f"{mixed}, as {key}.use_frames is 'all': its own basis set must be that of both together")
     if sequence == "other":
@@ -155,7 +155,7 @@ def refuse_unnoticed(scan: Scan, planned: int, sequence: str, key: str, notes: l
     if condition(share) == "edit on" and metabolite_side(scan) > 0:
         notes.append(
             f"NAA is {share:.2g} of creatine, as in frames with an editing pulse (edit-on), of which PRESS, sLASER and "
-            "STEAM basis sets know nothing: look at the spectrum, and leave this row out if the scan is edited"
+            "STEAM basis sets know nothing: look at the spectrum, and leave this scan out if the scan is edited"
         )
 
 
@@ -197,7 +197,7 @@ def chosen(scan: Scan, rule: str, planned: int, key: str, notes: list[str]) -> t
         _refuse_mixed(scan, frames, rule, planned, key)
     if not frames.any():
         raise InputError(
-            f"{key}.use_frames is {rule!r}, which leaves nothing of {n_frames} frames; correct it, or leave the row out"
+            f"{key}.use_frames is {rule!r}, which leaves nothing of {n_frames} frames; correct it, or leave it out"
         )
     return scan.selected("DIM_DYN", frames), np.flatnonzero(frames)
 
@@ -310,7 +310,7 @@ def _by_condition(scan: Scan, rule: str, planned: int, key: str, notes: list[str
     if condition(share) is not None:
         raise InputError(
             f"{key}.use_frames is {rule!r}, and all frames are {condition(share)}: NAA is {share:.2g} of creatine; "
-            "name the file of the other condition, or leave this row out"
+            "name the file of the other condition, or leave this scan out"
         )
     found = "creatine does not stand out" if share is None else f"NAA is {share:.2g} of creatine in all frames"
     raise InputError(

@@ -196,7 +196,7 @@ def _hold_against(gaps: NDArray, lengths: NDArray, count: int, key: str, notes: 
         first = int(np.argmin(off))
         raise InputError(
             f"by the times in the file frame {first + 2} begins {gaps[first]:g} s after the one before, which takes "
-            f"{lengths[first]:g} s; convert the raw file again, or leave this row out"
+            f"{lengths[first]:g} s; convert the raw file again, or leave this scan out"
         )
     pauses = np.flatnonzero(wrong)
     for place in pauses[:MOST_PAUSES]:

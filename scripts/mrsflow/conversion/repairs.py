@@ -400,7 +400,10 @@ def _repair_rda(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
 def _repair_varian(scan: Scan, raw: Raw, notes: list[str]) -> Scan:
     """Echo and mixing time are parameters te and tm (s); spec2nii takes a pulse length for the echo time."""
     if len(scan.dims) > 1:
-        raise InputError(f"{raw.files[0]}: Varian data with several receivers and several frames cannot be told apart")
+        raise InputError(
+            f"{raw.files[0]}: Varian data with several receivers and several frames cannot be told apart; "
+            "convert it to NIfTI-MRS by other means and name that file"
+        )
     stated = _procpar_values(raw.files[1])
     names = {"te": "EchoTime", "tr": "RepetitionTime", "tm": "MixingTime"}
     header = {k: v for k, v in scan.header.items() if k not in names.values()}

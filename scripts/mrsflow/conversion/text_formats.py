@@ -219,10 +219,13 @@ def _read_columns(path: Path, given: Mapping[str, Any], notes: list[str]) -> dic
     try:
         table = np.loadtxt(lines, ndmin=2, delimiter="," if "," in lines[0] else None)
     except (ValueError, IndexError):
-        raise InputError(f"{path}: is not a table of numbers with as many columns in every line") from None
+        raise InputError(
+            f"{path}: is not a table of numbers with as many columns in every line; export it again, or "
+            "name the right file"
+        ) from None
     if table.shape[1] not in (2, 4) or not np.all(np.isfinite(table)):
         raise InputError(
-            f"{path}: has {table.shape[1]} columns; two are needed (real, imaginary), or four with those of the "
+            f"{path}: has {table.shape[1]} columns; export it with two (real, imaginary), or four with those of the "
             "water reference, all finite"
         )
     parts = np.split(table, table.shape[1] // 2, axis=1)

@@ -167,7 +167,7 @@ def parse_given(given: Mapping[str, str]) -> dict[str, Any]:
             raise InputError(f"--set {key}: is not understood; keys are {', '.join(GIVEN)}")
         if key == "ResonantNucleus":
             if not re.fullmatch(r"\d{1,3}[A-Z][a-z]?", str(text)):
-                raise InputError(f"--set ResonantNucleus: {text!r} is not a nucleus such as 1H")
+                raise InputError(f"--set ResonantNucleus: {text!r} is not a nucleus such as 1H; correct it")
             values[key] = str(text)
             continue
         try:
@@ -175,7 +175,7 @@ def parse_given(given: Mapping[str, str]) -> dict[str, Any]:
         except ValueError:
             number = np.nan
         if not (np.isfinite(number) and number >= 0) or (number == 0 and not key.endswith("ionTime")):
-            raise InputError(f"--set {key}: {text!r} is not a positive number ({GIVEN[key]})")
+            raise InputError(f"--set {key}: {text!r} is not a positive number ({GIVEN[key]}); correct it")
         values[key] = number
     if "SpectralWidth" in values:
         dwell = 1 / values.pop("SpectralWidth")
@@ -302,7 +302,9 @@ def _run_spec2nii(raw: Raw, folder: Path, values: dict[str, Any], named: Path) -
         _call_spec2nii(_prepare(raw, folder, values, notes), raw, folder, named)
     files = sorted((folder / "out").glob("*.nii.gz"))
     if not files:
-        raise InputError(f"{named}: spec2nii found no spectroscopy data in it ({raw.format})")
+        raise InputError(
+            f"{named}: spec2nii found no spectroscopy data in it; name the right file, or leave this scan out"
+        )
     try:
         return {path.name.removesuffix(".nii.gz").removeprefix("scan"): _read_output(path) for path in files}, notes
     except InputError as error:
@@ -339,7 +341,9 @@ def _read_output(path: Path) -> Scan:
         size = " x ".join(map(str, data.shape[:3]))
         raise InputError(f"{path.parent}: is spectroscopic imaging ({size} voxels); {ONE_VOXEL}")
     if image.header.get_xyzt_units() != ("mm", "sec"):
-        raise InputError(f"{path.parent}: converted without units of space and time")
+        raise InputError(
+            f"{path.parent}: converted without units; convert it by other means and name the NIfTI-MRS file"
+        )
     fid = np.moveaxis(data[0, 0, 0], 0, -1)
     dims = tuple(header.get(f"dim_{n}", f"DIM_USER_{n - 5}") for n in range(5, 5 + fid.ndim - 1))
     scan = Scan(fid, dims, float(image.header["pixdim"][4]), header, image.affine)
@@ -368,7 +372,7 @@ def _reason(raw: Raw, stderr: str) -> str:
         return f"the twix file is incomplete or holds no image scans (spec2nii: {name}); export it again"
     return (
         f"spec2nii 0.8.15 cannot read it as {raw.format} ({name}); it may be damaged or of an unknown variant: copy it "
-        "again, correct column format, or convert it by other means and name the NIfTI-MRS file"
+        "again, correct column format of the samples table, or convert it by other means and name the NIfTI-MRS file"
     )
 
 

@@ -389,7 +389,9 @@ def register(
     """
     weights = np.ones(len(fids)) if weights is None else np.asarray(weights, dtype=float)
     if empty := np.flatnonzero(~np.any(fids, axis=-1)).tolist():
-        raise InputError(f"transient {empty[0]} (counted from 0) holds only zeros; convert it again or leave it out")
+        raise InputError(
+            f"transient {empty[0]} (counted from 0) holds only zeros; export the scan again, or leave it out"
+        )
     good = np.ones(len(fids), dtype=bool)
     shift, phase = coarse(fids, start, limits, max_shift_hz)
     for number in range(rounds):

@@ -66,7 +66,7 @@ def noise_covariance(fids: NDArray[np.complexfloating]) -> NDArray[np.complexflo
     if freedom < 4 * n_coils:
         raise InputError(
             f"{freedom} noise samples are too few for the noise covariance of {n_coils} coils; "
-            "longer FIDs or more transients are needed"
+            "name a file whose coils the scanner combined, or leave this scan out"
         )
     samples = (tail - tail.mean(axis=-1, keepdims=True)).reshape(n_coils, -1).astype(np.complex128)
     covariance = samples @ samples.conj().T / freedom
@@ -74,7 +74,7 @@ def noise_covariance(fids: NDArray[np.complexfloating]) -> NDArray[np.complexflo
     if not np.all(power > 1e-12 * power.max()):
         silent = ", ".join(str(i) for i in np.flatnonzero(~(power > 1e-12 * power.max())))
         raise InputError(
-            f"coil {silent} (counted from 0) recorded no noise at all; remove it or convert the file again"
+            f"coil {silent} (counted from 0) recorded no noise at all; export the scan without it, or combined"
         )
     return covariance
 
@@ -126,7 +126,7 @@ def combine(fids: NDArray[np.complexfloating], weights: Weights) -> NDArray[np.c
     if len(fids) != len(weights.weights):
         raise InputError(
             f"the scan has {len(fids)} coils and its weights are for {len(weights.weights)}; "
-            "reference and metabolite scan must be stored with the same coils"
+            "export both with the same coils, or leave the reference out"
         )
     return np.tensordot(weights.weights, fids, axes=1)
 

@@ -178,7 +178,7 @@ def in_time(runs: list[Run]) -> list[Run]:
         if run.scan.size("DIM_EDIT") > 1:
             raise InputError(
                 f"the scan is edited (DIM_EDIT of length {run.scan.size('DIM_EDIT')}) and its sub-spectra cannot be "
-                "averaged together; convert one of them alone, e.g. edit-off"
+                "averaged together; set use_frames of its protocol to 'edit off'"
             )
     for run in runs[1:]:
         for name, one, other, tolerance in (
@@ -303,7 +303,7 @@ def aligned(session: Session, settings: Settings) -> Session:
         raise InputError(
             "no tNAA, tCr and tCho stand out of the noise of the frames (matched filter "
             f"{strength:.1f}, {align.LEAST_STRENGTH:g} needed), so they cannot be aligned; "
-            "check the scan, or average more excitations per frame"
+            "look at the scan: is it the right file? If it is, leave it out"
         )
     found = align.register(session.fids, start, limits, limit, session.times.excitations)
     dry = align.without_water(session.fids, found, dwell_time, frequency)
@@ -311,7 +311,9 @@ def aligned(session: Session, settings: Settings) -> Session:
     linewidth = referencing.fit_singlets(found.template, dwell_time, frequency).linewidth_hz
     reasons = align.corrupted(found, linewidth, settings.phase_cycle)
     if not np.any(reasons == ""):
-        raise InputError("every frame of the session was rejected; the scan holds no stable signal")
+        raise InputError(
+            "every frame of the session was rejected; the scan holds no stable signal; look at it, and leave it out"
+        )
     fids = align.apply(session.fids, found.shift_hz, found.phase_rad, dwell_time)
     details = (
         f"robust spectral registration of all {len(fids)} frames of the session to their mean, "
@@ -341,7 +343,7 @@ def averaged(session: Session, settings: Settings) -> Session:
     if not made:
         raise InputError(
             f"no block has {settings.minimum_transients} good excitations (blocks.minimum_transients); "
-            f"the fullest has {max(used)}"
+            f"the fullest has {max(used)}; set it lower, or leave this session out"
         )
     fids = align.without_fitted_noise(session.fids, session.registration)
     mean = blocks.average(fids, times.excitations, session.good)

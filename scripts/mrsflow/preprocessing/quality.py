@@ -36,7 +36,7 @@ def noise(fid: NDArray[np.complexfloating], dwell_time: float, spectrometer_freq
             return float(np.sqrt(np.sum(left**2) / (left.size - 2 * len(parts)))), f"{named} ppm"
     raise InputError(
         f"the spectrum covers {axis.min():.1f} to {axis.max():.1f} ppm and has no range without signal for the noise; "
-        "a wider spectral width is needed"
+        "leave this scan out"
     )
 
 

@@ -87,7 +87,7 @@ def fit_singlets(
     if abs(found.x[0] + coarse) > limit or amplitudes[0] <= 0 or not explained > LEAST_EXPLAINED:
         raise InputError(
             f"no tNAA, tCr and tCho singlets within {max_shift_ppm} ppm of their chemical shifts; check that the file "
-            "holds brain metabolites and is neither mirrored nor of another nucleus"
+            "holds brain metabolites and is neither mirrored nor of another nucleus, or leave this scan out"
         )
     shift, lorentzian, gaussian, phase = found.x
     names = list(LINES)
@@ -112,7 +112,7 @@ class _Model:
         if min(part.size for part in parts) < 8:
             raise InputError(
                 "the spectrum has too few points around tNAA, tCr and tCho: its resolution is "
-                f"{1 / dwell_time / n_points:.1f} Hz; a longer FID is needed"
+                f"{1 / dwell_time / n_points:.1f} Hz; leave this scan out"
             )
         self.bins = np.concatenate(parts)
         smooth = np.zeros((self.bins.size, 2 * len(parts)))

@@ -63,7 +63,7 @@ def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], 
         return written or _water_alone(converted, folder)
     cycles = {protocol["phase_cycle"] for protocol in config["protocols"].values()}
     if len(cycles) > 1:
-        raise InputError(f"{key}: its protocols differ in phase_cycle; one session needs one phase cycle")
+        raise InputError(f"{key}: its protocols differ in phase_cycle; give them the same one")
     settings = settings_of(config, cycles.pop() if cycles else 1)
     for stem in dict.fromkeys(layout.session_stem(path) for path in scans):
         own = [path for path in scans if layout.session_stem(path) == stem]
@@ -177,7 +177,7 @@ def read_runs(scans: list[Path], event: str) -> list[Run]:
     for path in scans:
         sidecar = read_json(layout.sidecar(path))
         for name, where in (
-            ("RepetitionTime", "repetition_time_ms of the samples table"),
+            ("RepetitionTime", "it in the header of the file, or column repetition_time_ms of the samples table"),
             ("ExcitationsPerFrame", "excitations_per_frame of the protocol"),
         ):
             if not isinstance(sidecar.get(name), int | float) or sidecar[name] <= 0:

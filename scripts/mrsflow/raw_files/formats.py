@@ -70,16 +70,16 @@ def refuse_unreadable(path: Path) -> None:
         if path.is_dir():
             next(path.iterdir(), None)
         elif not path.exists():
-            raise InputError(f"{path}: no such file or folder")
+            raise InputError(f"{path}: no such file or folder; put it there, or correct the path")
         elif not path.is_file():
-            raise InputError(f"{path}: is neither a file nor a folder")
+            raise InputError(f"{path}: is neither a file nor a folder; name the raw file")
         elif path.stat().st_size == 0:
             raise InputError(f"{path}: is empty; copy it from the scanner again")
         else:
             with path.open("rb") as file:
                 file.read(1)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); make it readable, or copy it again") from error
 
 
 def head_of(path: Path, size: int = 4096) -> bytes:
@@ -146,7 +146,9 @@ def _partner(path: Path, suffix: str) -> Path:
     chosen = exact if len(exact) == 1 else near
     if len(chosen) != 1:
         many = f"{len(chosen)} files" if chosen else "no file"
-        raise InputError(f"{path}: {many} beside it with the ending {suffix} (in any case); exactly one is needed")
+        raise InputError(
+            f"{path}: {many} beside it with the ending {suffix} (in any case); exactly one is needed: put it there"
+        )
     refuse_unreadable(chosen[0])
     return chosen[0]
 
@@ -156,7 +158,7 @@ def _bruker(path: Path) -> Raw:
         raise InputError(f"{path}: is a processed Bruker spectrum; name the fid or rawdata.job0 of the scan instead")
     needed = [path.parent / name for name in ("acqp", "method")]
     if missing := [p.name for p in needed if not p.is_file()]:
-        raise InputError(f"{path}: a Bruker scan needs {' and '.join(missing)} beside it")
+        raise InputError(f"{path}: a Bruker scan needs {' and '.join(missing)} beside it; copy the whole folder")
     return Raw("bruker", [path, *needed])
 
 
@@ -188,7 +190,10 @@ def _dicom_series(files: list[Path], named: Path) -> Raw:
     formats = {"siemens": "dicom", "philips": "philips_dcm", "uih": "uih", "united": "uih"}
     known = [name for prefix, name in formats.items() if maker.startswith(prefix)]
     if not known:
-        raise InputError(f"{named}: DICOM files whose Manufacturer is not Siemens, Philips or UIH cannot be read")
+        raise InputError(
+            f"{named}: DICOM files whose Manufacturer is not Siemens, Philips or UIH cannot be read; "
+            "convert them to NIfTI-MRS by other means and name that file"
+        )
     numbers = [int(n) for header in headers.values() if (n := header.get("InstanceNumber")) is not None]
     notes = (
         [f"{len(series)} series UIDs in one scan: series number, protocol and voxel agree"] if len(series) > 1 else []

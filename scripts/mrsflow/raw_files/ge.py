@@ -62,7 +62,7 @@ def convert_old(path: Path, folder: Path) -> None:
             image.save(folder / f"scan{suffix}.nii.gz")
     except Exception as error:
         raise InputError(
-            f"{path}: the old GE P-file cannot be read ({type(error).__name__}); is it complete?"
+            f"{path}: the old GE P-file cannot be read ({type(error).__name__}); copy it from the scanner again"
         ) from error
 
 

@@ -184,7 +184,7 @@ class Sidecar:
         value = self.values.get(key, ([], None))[0]
         texts = value if isinstance(value, list) else [value]
         if not all(isinstance(text, str) for text in texts):
-            raise InputError(f"{self.where(key)}: {key} is {value!r}; text is needed")
+            raise InputError(f"{self.where(key)}: {key} is {value!r}; text is needed, correct it there")
         return texts
 
 

@@ -99,7 +99,7 @@ def _table(path: Path, needed: str) -> "pd.DataFrame":
     table = read_table(path, text_columns=True, line_numbers=True)
     if needed not in table:
         found = ", ".join(map(repr, (c for c in table if c != "line")))
-        raise InputError(f"{path}: column {needed!r} is missing; it has {found}")
+        raise InputError(f"{path}: column {needed!r} is missing; it has {found}: add it, or rename one")
     table["line"] = [f"{path}, line {line}" for line in table["line"]]
     return table
 
@@ -156,7 +156,7 @@ def _sessions(root: Path, people: set[str] | None) -> "pd.DataFrame":
 
 def _named(rows: "pd.DataFrame", path: Path) -> "pd.DataFrame":
     if "session_id" not in rows:
-        raise InputError(f"{path}: column 'session_id' is missing; it names the session of each row")
+        raise InputError(f"{path}: column 'session_id' is missing; it names the session of each row: add it")
     rows["session"] = rows.pop("session_id").str.removeprefix("ses-")
     return rows.assign(key=layout.keys_of(rows))
 

@@ -381,6 +381,19 @@ def basis_of_batch(wildcards):
     return sorted(f"{OUTPUT}/basis/{protocol}.BASIS" for protocol in used)
 
 
+FOLDERS = (
+    "basis",
+    "benchmarks",
+    "bids",
+    "derivatives",
+    "figures",
+    "group",
+    "logs",
+    "report",
+    "status",
+)
+
+
 def refuse_unwritable(folder):
     """Stop before any job where the output folder, or the folder to make it in, cannot be written, or no space is left."""
     place = Path(folder).absolute()
@@ -391,6 +404,11 @@ def refuse_unwritable(folder):
                 "back, or make that folder"
             )
         place = place.parent
+    for name in FOLDERS:
+        if is_there(Path(folder, name)) and not Path(folder, name).is_dir():
+            raise WorkflowError(
+                f"{folder}/{name}: is a file where a folder goes; move it away"
+            )
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise WorkflowError(
             f"{folder}: cannot be written (output in the configuration)"

@@ -470,6 +470,13 @@ def test_a_file_for_the_results_folder(project):
     assert result.returncode != 0
     assert "results: cannot be written" in result.stderr
     assert "Traceback" not in result.stderr
+    (project.folder / "results").unlink()
+    (project.folder / "results").mkdir()
+    (project.folder / "results/logs").write_text("not a folder")
+    result = project.snakemake()
+    assert result.returncode != 0
+    assert "results/logs: is a file where a folder goes; move it away" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @SLOW

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -163,13 +164,16 @@ def test_a_row_put_before_others_changes_nothing_that_their_conversion_depends_o
 def test_no_fictional_identity_is_left_and_a_planted_one_is_found(trial):
     done = script("check_outputs", trial, "--config", "demo/config/config.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (trial / "demo/results/status/complete.txt").is_file()
+    said = (trial / "demo/results/status/complete.txt").read_text()
+    assert re.match(r"\d+ sessions finished, \d+ with warnings of a check", said)
+    assert "no identity found in any output: looked for " in said
     planted = trial / "demo/results/report.html"
     planted.write_text("<b>fictional person01</b>")
     done = script("check_outputs", trial, "--config", "demo/config/config.yaml")
     planted.unlink()
     assert done.returncode == 1
-    assert "identity: report.html: a value of a raw header in its text" in done.stdout
+    found = "identity: report.html: a value of a raw header (PatientName) in its text; where it identifies nobody, list"
+    assert found in done.stdout
     assert "person01" not in done.stdout.casefold()
     assert not (trial / "demo/results/status/complete.txt").exists()
 

@@ -107,11 +107,18 @@ def test_a_failing_session_stops_neither_the_others_nor_the_report(tmp_path, bat
     done = project.done()
     assert [line for line in done if " " in line] == all_stages(KEYS[0], KEYS[3])
     assert "report" in done
-    assert project.snakemake().returncode != 0  # still not whole
+    again = project.snakemake()
+    assert again.returncode != 0  # still not whole
     assert project.done() == ["check_outputs"]
+    assert "2 failed in an earlier run, and nothing that bears on them has changed:" in again.stderr
+    assert "2 failed; mend" not in again.stderr
+    assert again.stderr.splitlines().count("convert: sub-00001_ses-2: 1.txt: is bad") == 1
+    assert "2 of 4 sessions fitted; report: results/report/index.html" in again.stderr
     project.raw(1).write_text("mended")
     project.raw(2).write_text("found")
-    assert project.snakemake().returncode == 0
+    last = project.snakemake()
+    assert last.returncode == 0
+    assert "4 of 4 sessions fitted; report: results/report/index.html" in last.stderr and "failed" not in last.stderr
     assert [line for line in project.done() if " " in line] == all_stages(KEYS[1], KEYS[2])
 
 

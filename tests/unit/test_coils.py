@@ -118,6 +118,19 @@ def test_a_silent_coil_is_named(rng):
         coils.noise_covariance(fids)
 
 
+def test_coils_that_repeat_others_are_refused(rng):
+    fids = noise_of(rng, covariance_of(rng), 4)
+    fids[2] = 0.5j * fids[1]
+    with pytest.raises(InputError, match="the noise of 6 coils is that of 5, as some repeat others; export"):
+        coils.noise_covariance(fids)
+
+
+def test_zeros_that_fill_up_the_fids_are_no_noise(rng):
+    fids = noise_of(rng, covariance_of(rng), 4)
+    filled = np.concatenate([fids, np.zeros_like(fids)], axis=-1)
+    np.testing.assert_allclose(coils.noise_covariance(filled), coils.noise_covariance(fids), rtol=1e-12)
+
+
 def test_too_few_noise_samples_are_refused(rng):
     with pytest.raises(InputError, match="too few"):
         coils.noise_covariance(noise_of(rng, covariance_of(rng), 1, n_points=32))

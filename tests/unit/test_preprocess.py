@@ -150,6 +150,23 @@ def test_without_reference_coils_are_combined_by_the_metabolites(session):
     assert abs(np.vdot(found.weights.sensitivities, truth)) > 0.999
 
 
+def test_a_coil_that_recorded_nothing_is_left_out(session):
+    """As if there were no such coil, and the steps say it; the water has it too."""
+    run = as_run(session)
+    heard = np.array([True, True, False, True])
+    silenced = [scan.with_data(scan.fid.copy(), scan.dims) for scan in (run.scan, run.reference)]
+    for scan in silenced:
+        scan.fid[2] = 0
+    without = [scan.selected("DIM_COIL", heard) for scan in silenced]
+    found, wanted = (
+        preprocess.combined([replace(run, scan=scan, reference=water)], SETTINGS) for scan, water in (silenced, without)
+    )
+    np.testing.assert_array_equal(found.fids, wanted.fids)
+    np.testing.assert_array_equal(found.reference.fid, wanted.reference.fid)
+    assert found.reference_scales
+    assert found.steps[0][1] == wanted.steps[0][1] + "; 1 more recorded nothing"
+
+
 def test_combined_single_average_passes_through():
     fid = simulated(disturbances=replace(DISTURBED, snr=500, drift_hz=0)).combined().mean(axis=0)
     one = preprocess.Run(as_scan(fid), blocks.frames(1, TR, 48, 96.0))
@@ -202,7 +219,7 @@ def test_settings_that_leave_nothing_are_refused(session, settings, words):
 
 def test_edited_data_are_refused(session):
     scan = as_scan(np.stack([session.combined()] * 2), "DIM_EDIT", "DIM_DYN")
-    with pytest.raises(InputError, match=r"edited \(DIM_EDIT of length 2\).*edit-off"):
+    with pytest.raises(InputError, match=r"edited \(DIM_EDIT of length 2\).*set use_frames .*'edit off'"):
         preprocess.process([preprocess.Run(scan, blocks.frames(144, TR, 1, 96.0))], SETTINGS)
 
 

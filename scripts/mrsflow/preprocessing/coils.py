@@ -53,15 +53,17 @@ def noise_covariance(fids: NDArray[np.complexfloating]) -> NDArray[np.complexflo
     Returns
     -------
     (n_coils, n_coils) complex
-        Per time point; each transient's own mean is taken out first (receiver offset).
+        Per time point; each transient's own mean is taken out first (receiver offset). Zeros that fill up every FID
+        are no part of it.
 
     Raises
     ------
     InputError
-        Fewer noise samples than needed, or a coil that recorded nothing.
+        Fewer noise samples than needed, a coil that recorded nothing, or coils whose noise is that of others.
     """
-    n_coils, n_transients, n_points = fids.shape
-    tail = fids[..., n_points - int(NOISE_TAIL * n_points) :]
+    n_coils, n_transients, _ = fids.shape
+    n_points = fids.shape[-1] - int(np.argmax(np.any(fids, axis=(0, 1))[::-1]))
+    tail = fids[..., n_points - int(NOISE_TAIL * n_points) : n_points]
     freedom = n_transients * (tail.shape[-1] - 1)
     if freedom < 4 * n_coils:
         raise InputError(
@@ -75,6 +77,12 @@ def noise_covariance(fids: NDArray[np.complexfloating]) -> NDArray[np.complexflo
         silent = ", ".join(str(i) for i in np.flatnonzero(~(power > 1e-12 * power.max())))
         raise InputError(
             f"coil {silent} (counted from 0) recorded no noise at all; export the scan without it, or combined"
+        )
+    independent = int(np.linalg.matrix_rank(covariance / np.sqrt(np.outer(power, power)), tol=1e-9, hermitian=True))
+    if independent < n_coils:
+        raise InputError(
+            f"the noise of {n_coils} coils is that of {independent}, as some repeat others; export the scan with the "
+            "coils combined, or with each coil once"
         )
     return covariance
 

@@ -202,6 +202,7 @@ def in_time(runs: list[Run]) -> list[Run]:
 
 def combined(runs: list[Run], settings: Settings) -> Session:
     """Join runs in time, combine coils, and average the water reference."""
+    runs, silent = _heard(runs)
     scan = runs[0].scan
     arrays = [run.scan.ordered("DIM_COIL", "DIM_DYN") for run in runs]
     fids = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
@@ -214,12 +215,27 @@ def combined(runs: list[Run], settings: Settings) -> Session:
     if n_coils > 1:
         weights, source = _weights(fids, references, scan, settings)
         details = f"noise-decorrelated SVD (WSVD) of {n_coils} coils, sensitivities from {source}, once per session"
+        details += f"; {silent} more recorded nothing" if silent else ""
         session = session.step("RF coil combination", details, fids=coils.combine(fids, weights), weights=weights)
     if not references:
         return session
     same_scale = all(scan.size("DIM_COIL") == n_coils for scan in references)
     reference = combined_reference(references, session.weights)
     return replace(session, reference=reference, reference_scales=same_scale)
+
+
+def _heard(runs: list[Run]) -> tuple[list[Run], int]:
+    """Leave out the coils that recorded nothing in any run, and say how many they are."""
+    n_coils = runs[0].scan.size("DIM_COIL")
+    heard = np.array([[np.any(coil) for coil in run.scan.ordered("DIM_COIL", "DIM_DYN")] for run in runs]).any(axis=0)
+    silent = n_coils - int(heard.sum())
+    if silent in (0, n_coils):
+        return runs, 0
+
+    def left(scan: Scan | None) -> Scan | None:
+        return scan if scan is None or scan.size("DIM_COIL") != n_coils else scan.selected("DIM_COIL", heard)
+
+    return [replace(run, scan=left(run.scan), reference=left(run.reference)) for run in runs], silent
 
 
 def _weights(

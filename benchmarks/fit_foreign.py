@@ -1,14 +1,15 @@
 """Figures of the fit on signals that are not its own: vendor basis sets, measured macromolecules, scans in vivo.
 
-The parts of ``fit_truth.py`` that read ``reference/foreign`` and, through `fit_in_vivo`, ``real`` and ``bold`` of the
-shared data; their READMEs say how these were made. Every figure stands beside its limit and, where that is missed, the
-word SHORT.
+The parts of ``fit_truth.py`` that read ``reference/foreign`` and, through `fit_in_vivo` and `fit_twins`, ``real`` and
+``bold`` of the shared data; their READMEs say how these were made. Every figure stands beside its limit and, where that
+is missed, the word SHORT.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 
 import fit_in_vivo
+import fit_twins
 import numpy as np
 import pandas as pd
 from foreign_sets import (
@@ -347,6 +348,7 @@ PARTS: dict[str, Callable[[Options], None]] = {
     "wrong": part_wrong,
     "bold": fit_in_vivo.part_bold,
     "real": fit_in_vivo.part_real,
+    "twins": fit_twins.part_twins,
     "cost": part_cost,
     "invariance": part_invariance,
 }

@@ -131,7 +131,7 @@ def part_real(options: Options) -> None:
     peers = peers[peers["program"].str.startswith("LCModel")]
     agreeing = 0
     for scan in scans.itertuples():
-        fids, model = _real(scan, options)
+        fids, model = spectra_and_model(scan, options)
         design = pd.read_csv(REAL / f"{scan.scan}_design.tsv", sep="\t")
         clock = Clock()
         results = [clock.fit(fid, model) for fid in fids]
@@ -156,7 +156,7 @@ def part_real(options: Options) -> None:
     print(f"  where the truth is known (levels) LCModel's own median error is, in %: {known}")
 
 
-def _real(scan: tuple, options: Options) -> tuple[NDArray, Model]:
+def spectra_and_model(scan: tuple, options: Options) -> tuple[NDArray, Model]:
     """Spectra of a scan and the model with the basis that is asked for."""
     read = nifti_mrs.read(REAL / f"{scan.scan}_svs.nii.gz")
     fids = read.ordered("DIM_DYN")

@@ -257,6 +257,16 @@ def looks_like_water(scan: Scan) -> bool:
     return water > 100 and (water > WATER_RATIO * max(right, left) or max(right, left) < 10)
 
 
+def turns_of(rule: str) -> tuple[int, int, int] | None:
+    """Frames that a rule takes of each cycle, frames of a cycle, and the first that it takes; None of other rules.
+
+    >>> turns_of("1 of each 4 from 2"), turns_of("2 of each 4"), turns_of("odd")
+    ((1, 4, 2), (2, 4, 1), None)
+    """
+    found = re.fullmatch(r"(\d+) of each (\d+)(?: from (\d+))?", rule)
+    return (int(found[1]), int(found[2]), int(found[3] or 1)) if found else None
+
+
 def water_frames(rule: str, n_frames: int) -> NDArray[np.bool_] | None:
     """Frames that a protocol declares as unsuppressed water, None where it leaves that to the header.
 
@@ -265,8 +275,12 @@ def water_frames(rule: str, n_frames: int) -> NDArray[np.bool_] | None:
     """
     if rule in ("header", "none"):
         return None
+    index = np.arange(n_frames)
+    if turns := turns_of(rule):
+        count, cycle, first = turns
+        return (index + 1 - first) % cycle < count
     kind, number, *start = rule.replace(" from", "").split()
-    count, index = int(number), np.arange(n_frames)
+    count = int(number)
     first = int(start[0]) if start else 1
     return {
         "first": index < count,
@@ -280,11 +294,16 @@ def water_rule(numbers: NDArray[np.integer], n_frames: int) -> str | None:
 
     >>> water_rule(np.array([5, 10]), 10), water_rule(np.array([1, 2]), 10), water_rule(np.array([3, 4, 9]), 10)
     ('every 5 from 5', 'first 2', None)
+    >>> water_rule(np.array([3, 4, 13, 14]), 20)
+    '2 of each 10 from 3'
     """
     count, first = len(numbers), int(numbers[0])
     rules = [f"first {count}", f"last {count}"]
     if count > 1:
         rules.append(f"every {int(numbers[1]) - first} from {first}")
+    together = int(np.argmax(np.append(np.diff(numbers), 2) > 1)) + 1
+    if 1 < together < count:
+        rules.append(f"{together} of each {int(numbers[together]) - first} from {first}")
     for rule in rules:
         if np.array_equal(np.flatnonzero(water_frames(rule, n_frames)) + 1, numbers):
             return rule
@@ -515,7 +534,11 @@ def _check_frames(
             "last",
         )  # took its part of the water already
         rule = None if by_place else water_rule(odd, int(numbers[-1]))
-        to = f" to {rule!r}" if rule else " to the frames that are (first N, last N, every N from K)"
+        to = (
+            f" to {rule!r}"
+            if rule
+            else " (first N, last N, every N from K, M of each N from K), or name a file without them"
+        )
         message = f"frames {_listed(odd)} of the file look like unsuppressed water; set {key}.water_frames{to}"
     rows.append(Check("water_frames", str(odd.size), "0", "fail" if odd.size else "pass", message))
     remains = growth(scan)

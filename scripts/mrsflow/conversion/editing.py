@@ -9,7 +9,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from mrsflow.conversion.checks import FOUR_CONDITIONS, SEQUENCES, metabolite_side, singlet_heights
+from mrsflow.conversion.checks import FOUR_CONDITIONS, SEQUENCES, metabolite_side, singlet_heights, turns_of
 from mrsflow.errors import InputError
 from mrsflow.nifti_mrs import Scan
 
@@ -59,16 +59,6 @@ def by_position(rule: str, n_frames: int, planned: int) -> NDArray[np.bool_]:
         "first half": index < planned // 2,
         "second half": index >= planned // 2,
     }[rule]
-
-
-def turns_of(rule: str) -> tuple[int, int, int] | None:
-    """Frames that a rule takes of each cycle, frames of a cycle, and the first that it takes; None of other rules.
-
-    >>> turns_of("1 of each 4 from 2"), turns_of("2 of each 4"), turns_of("odd")
-    ((1, 4, 2), (2, 4, 1), None)
-    """
-    found = re.fullmatch(r"(\d+) of each (\d+)(?: from (\d+))?", rule)
-    return (int(found[1]), int(found[2]), int(found[3] or 1)) if found else None
 
 
 def orders(n_frames: int, planned: int) -> dict[str, tuple[NDArray[np.bool_], str, str]]:

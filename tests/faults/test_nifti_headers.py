@@ -22,7 +22,8 @@ PROTOCOL = {
     "nucleus": "1H", "coils": "any", "phase_cycle": 1, "water_frames": "header", "use_frames": "all", "frames": None,
     "voxel_volume_ml": None, "spectral_width_hz": None,
 }  # fmt: skip
-KEYS = ("EchoTime", "RepetitionTime", "InversionTime", "EditCondition", "MyOwnKey")
+KEYS = ("EchoTime", "RepetitionTime", "InversionTime", "EditCondition", "FrameOnset", "MyOwnKey")
+RULES = st.sampled_from(["all", "all", "edit off", "odd", "1 of each 2 from 2", "first 1"])
 NUMBER = st.one_of(st.floats(0.01, 5.0), st.integers(0, 5))
 ENTRY = st.one_of(NUMBER, st.sampled_from(["ON", "OFF", ""]), st.none())
 
@@ -87,15 +88,17 @@ def write(path, sizes, header, n_points=96):
     nibabel.save(image, path)
 
 
-def through_the_door(folder, sizes, header) -> None:
-    """Convert and check a file, and read what conversion writes of it."""
+def through_the_door(folder, sizes, header, rule) -> None:
+    """Convert and check a file of which a rule chooses frames, and read what conversion writes of it."""
     write(folder / "a.nii.gz", sizes, header)
     try:
         converted = vendors.convert([folder / "a.nii.gz"])
         notes: list[str] = []
         count = frames.excitations(converted, None, "protocols.p")
-        scan = frames.placed(Converted(converted.scan), count, "protocols.p", notes)
-        part = frames.parted(scan, PROTOCOL, "protocols.p", notes)
+        protocol = {**PROTOCOL, "use_frames": rule, "excitations_per_frame": None}
+        scan = frames.placed(Converted(converted.scan), count, "protocols.p", notes, rule)
+        part = frames.parted(scan, protocol, "protocols.p", notes)
+        frames.refuse_turns(converted, part, count, protocol, "protocols.p", notes)
         found = checks.check_scan(part.scan, "svs", PROTOCOL, "p", part.numbers)
     except InputError as error:
         message = str(error)
@@ -116,16 +119,16 @@ COMMON = {"deadline": None, "derandomize": True, "suppress_health_check": [Healt
 
 
 @settings(max_examples=150, **COMMON)
-@given(headers())
-def test_headers_of_the_standard(tmp_path, made):
-    through_the_door(tmp_path, *made)
+@given(headers(), RULES)
+def test_headers_of_the_standard(tmp_path, made, rule):
+    through_the_door(tmp_path, *made, rule)
 
 
 @pytest.mark.slow
 @settings(max_examples=2000, **COMMON)
-@given(headers())
-def test_two_thousand_headers_of_the_standard(tmp_path, made):
-    through_the_door(tmp_path, *made)
+@given(headers(), RULES)
+def test_two_thousand_headers_of_the_standard(tmp_path, made, rule):
+    through_the_door(tmp_path, *made, rule)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -23,7 +24,7 @@ from mrsflow.basis_sets.presets import refuse_unknown_timing
 from mrsflow.errors import InputError
 from mrsflow.files import digest_of, is_there
 from mrsflow.study import config as study_config
-from mrsflow.study import layout, records, regressors, session_facts
+from mrsflow.study import layout, records, regressors, session_facts, variants
 from mrsflow.study.lacking import lacking
 from mrsflow.study.lacking import lines as lines_of_lacking
 from mrsflow.study.study import before_jobs, table_paths
@@ -137,11 +138,18 @@ logging.raiseExceptions = False  # where the disk of Snakemake's log is full, th
 VERIFY = config.pop("verify")  # of this run alone: no parameter of any job
 OUTPUT = config["output"]
 ATTENTION = f"{OUTPUT}/status/attention.txt"  # what the last step found
+VARIANTS = {
+    name: variants.applied(config, chosen)
+    for name, chosen in variants.variants_of(config).items()
+}
+PREPROCESSED = {variants.preprocessing_of(name): own for name, own in VARIANTS.items()}
+PREPROCESSED.pop("", None)
 STAGES = (
     *layout.STAGES,
     *(["measure_tissue"] if TISSUE or MAPS else []),
     "report_sessions",
 )
+STAGES_OF_VARIANTS = variants.stages_of(config)
 CONDA = any(
     method.name == "CONDA" for method in workflow.deployment_settings.deployment_method
 )
@@ -198,10 +206,15 @@ def settings(*sections):
 
     It is given by a function, as Snakemake takes braces in the text of a parameter for wildcards.
     """
-    text = json.dumps(
-        {name: config[name] for name in ("inputs", "output", "on_error", *sections)}
-    )
+    text = settings_of(config, *sections)
     return lambda wildcards: text
+
+
+def settings_of(chosen, *sections):
+    """The same of a configuration with other choices."""
+    return json.dumps(
+        {name: chosen[name] for name in ("inputs", "output", "on_error", *sections)}
+    )
 
 
 def in_batches(keys, size):
@@ -222,6 +235,10 @@ USED_PROTOCOLS = sorted(set(STUDY.samples.query("role == 'svs'")["protocol"]))
 wildcard_constraints:
     batch="|".join(BATCHES) if len(BATCHES) < 100 else r"[A-Za-z0-9_-]+",
     protocol="|".join(map(str, config["protocols"])),
+    prepared="|".join(map(re.escape, PREPROCESSED)) or "-",
+    variant="|".join(map(re.escape, VARIANTS)) or "-",
+    source="|".join(sorted({variants.basis_of(name) for name in VARIANTS} - {""}))
+    or "-",
 
 
 def sessions_of(wildcards):
@@ -336,9 +353,9 @@ def tissue_of_batch(wildcards):
     return table_of("measure_tissue").format(batch=wildcards.batch) if named else []
 
 
-def files_of_protocol(wildcards):
+def files_of_protocol(wildcards, chosen=config):
     """Digest of the files that a protocol names: basis set or pulse, and measured macromolecules."""
-    protocol = config["protocols"][wildcards.protocol]
+    protocol = chosen["protocols"][wildcards.protocol]
     source = study_config.macromolecules_of(protocol)
     named = {
         "basis": protocol["basis"],
@@ -353,7 +370,7 @@ def files_of_protocol(wildcards):
     return contents_of(*filter(None, named.values()))
 
 
-def mean_macromolecules_of_batch(wildcards):
+def mean_macromolecules_of_batch(wildcards, chosen=config):
     """Mean macromolecules that the sessions of a job take, by protocol."""
     used = set()
     for key in sessions_of(wildcards):
@@ -363,22 +380,70 @@ def mean_macromolecules_of_batch(wildcards):
             row["protocol"]
             for row in rows
             if row["role"] == "svs"
-            and study_config.needs_mean(config["protocols"][row["protocol"]], own)
+            and study_config.needs_mean(chosen["protocols"][row["protocol"]], own)
         }
     return sorted(
         f"{OUTPUT}/basis/{protocol}_macromolecules.nii.gz" for protocol in used
     )
 
 
-def basis_of_batch(wildcards):
-    """Basis sets of the protocols of a job's metabolite scans."""
+def basis_of_batch(wildcards, source=""):
+    """Basis sets of the protocols of a job's metabolite scans, with other macromolecules where a source is given."""
     used = {
         row["protocol"]
         for key in sessions_of(wildcards)
         for row in rows_of_sessions()[key]
         if row["role"] == "svs"
     }
-    return sorted(f"{OUTPUT}/basis/{protocol}.BASIS" for protocol in used)
+    below = f"{OUTPUT}/basis/{source}/" if source else f"{OUTPUT}/basis/"
+    return sorted(f"{below}{protocol}.BASIS" for protocol in used)
+
+
+def tables_of_variants(wildcards):
+    """The tables of the fits of all variants, for all jobs."""
+    return expand(
+        f"{OUTPUT}/status/fit_{{variant}}/batches/{{batch}}.tsv",
+        variant=VARIANTS,
+        batch=BATCHES,
+    )
+
+
+def prepared_of_variant(wildcards):
+    """The table of the preprocessing that the fit of a variant takes."""
+    stage = variants.stage_of("preprocess", wildcards.variant)
+    return table_of(stage).format(batch=wildcards.batch)
+
+
+def with_source(source):
+    """The configuration of a variant with these macromolecules."""
+    return next(
+        own for name, own in VARIANTS.items() if variants.basis_of(name) == source
+    )
+
+
+def cpu_time_of(stage):
+    """CPU time (s) that the jobs of a stage took, None where one is not known."""
+    spent = 0.0
+    for batch in BATCHES:
+        try:
+            lines = Path(f"{OUTPUT}/benchmarks/{stage}/{batch}.tsv").read_text()
+            names, values = (line.split("\t") for line in lines.splitlines()[:2])
+            spent += float(dict(zip(names, values))["cpu_time"])
+        except (OSError, ValueError, KeyError):
+            return None
+    return spent
+
+
+def tell_cost_of_variants():
+    """Say what the multiverse costs, unless all of it stands."""
+    done = VARIANTS and all(Path(path).is_file() for path in tables_of_variants(None))
+    if config["group"]["multiverse"] is not None and not done:
+        spent = {stage: cpu_time_of(stage) for stage in ("preprocess", "fit")}
+        print(variants.cost(config, len(STUDY.keys), spent), file=sys.stderr)
+
+
+if workflow.is_main_process:
+    tell_cost_of_variants()
 
 
 FOLDERS = (

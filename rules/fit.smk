@@ -25,8 +25,9 @@ rule fit:
         regressors=lambda wildcards: contents_of(*regressors.files_of(config["fit"])),
         rows=rows_of_regressors,
         sessions=sessions_of,
+        variant=[],
     message:
         "Fitting {wildcards.batch}"
     shell:
         "MRSFLOW_LAST_TRY={resources.last_try:q} python {params.script:q} --config {params.config:q} --sessions {params.sessions:q}"
-        " --status {output.table:q} --log {log:q}"
+        " --status {output.table:q} {params.variant:q} --log {log:q}"

@@ -6,6 +6,7 @@ from mrsflow.study import layout
 rule group:
     input:
         fits=tables_of("fit"),
+        variants=tables_of_variants,
         described=rules.describe_dataset.output,  # refuses a scan under two names
     output:
         [f"{OUTPUT}/group/{name}" for name in layout.group_files(config)],

@@ -22,8 +22,9 @@ rule preprocess:
         config=settings("study", "protocols", "blocks", "preprocess"),
         sessions=sessions_of,
         scans=scans_option,
+        variant=[],
     message:
         "Preprocessing {wildcards.batch}"
     shell:
         "MRSFLOW_LAST_TRY={resources.last_try:q} python {params.script:q} --config {params.config:q} --sessions {params.sessions:q}"
-        " --status {output.table:q} {params.scans:q} --log {log:q}"
+        " --status {output.table:q} {params.scans:q} {params.variant:q} --log {log:q}"

@@ -56,6 +56,9 @@ def undeclared_outputs():
                 for path in paths
                 if path not in declared and not path.startswith(kept)
             )
+    for folder in sorted(Path(OUTPUT, "status").glob("*_*/")):
+        if variants.is_variant(folder.name):  # of choices declared earlier too
+            yield from outputs_of_sessions(folder.name)
 
 
 UNDECLARED = list(undeclared_outputs()) if "--delete-all-output" in sys.argv else []
@@ -93,6 +96,19 @@ def look_at_outputs():
         for stage, table in tables.items():
             if is_to_be_done_again(stage, table):
                 FORCED.add(str(table))
+        look_at_variants(batch, keys)
+
+
+def look_at_variants(batch, keys):
+    """Let the job of a variant run again of which something is lost or damaged, or waits for the machine."""
+    for stage in STAGES_OF_VARIANTS:
+        table = Path(table_of(stage).format(batch=batch))
+        if not table.is_file():
+            continue
+        lost = [records.changed_outputs(OUTPUT, stage, key) for key in keys]
+        tell_damage(name_of_damage(lost))
+        if any(lost) or is_to_be_done_again(stage, table):
+            FORCED.add(str(table))
 
 
 def is_to_be_done_again(stage, table):
@@ -200,7 +216,8 @@ def verify_raw(keys):
 
 def refuse_future():
     """Stop before any job where a result is dated in the future: Snakemake would reject all that is made of it."""
-    made = [Path(path) for stage in STAGES for path in tables_of(stage)]
+    stages = (*STAGES, *STAGES_OF_VARIANTS)
+    made = [Path(path) for stage in stages for path in tables_of(stage)]
     made += [Path(path) for step in STEPS for path in getattr(rules, step).output]
     made += [Path(f"{OUTPUT}/basis/{name}.BASIS") for name in USED_PROTOCOLS]
     ahead = [
@@ -280,6 +297,9 @@ def forced_by_user(job):
 def failed_now():
     """Records of the sessions that failed, with a line on each and whether that was before this run."""
     for path, line in records.failed_records(OUTPUT, STUDY.keys).items():
+        stage = path.parent.name
+        if variants.is_variant(stage) and stage not in STAGES_OF_VARIANTS:
+            continue  # of choices that are not declared any more
         yield path, line, FAILED_BEFORE.get(path) == path.stat().st_mtime_ns
 
 
@@ -292,7 +312,8 @@ def last_lines():
     if old := [line for _, line, before in found if before]:
         yield f"{len(old)} failed in an earlier run, and nothing that bears on them has changed:"
         yield from old
-    tables = [table for stage in STAGES for table in tables_of(stage)]
+    stages = (*STAGES, *STAGES_OF_VARIANTS)
+    tables = [table for stage in stages for table in tables_of(stage)]
     stopped = [path for table in tables if (path := Path(f"{table}.stopped")).is_file()]
     if stopped:
         yield "stopped by the machine, not by the data; the same command tries these again:"
@@ -351,7 +372,8 @@ def begin(log):
     sweep_scans()
     Path(ATTENTION).unlink(missing_ok=True)
     FAILED_BEFORE.update({path: path.stat().st_mtime_ns for path, _, _ in failed_now()})
-    tables = {table for stage in STAGES for table in tables_of(stage)}
+    stages = (*STAGES, *STAGES_OF_VARIANTS)
+    tables = {table for stage in stages for table in tables_of(stage)}
     for job in workflow.dag.needrun_jobs():
         if not tables.isdisjoint(job.output) and forced_by_user(job):
             Path(f"{job.output[0]}.redo").parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ def main(config: str) -> None:
     from mrsflow.errors import InputError
     from mrsflow.files import sweep, write_text
     from mrsflow.raw_files.formats import files_of
-    from mrsflow.study import layout, records
+    from mrsflow.study import layout, records, variants
     from mrsflow.study.config import load
     from mrsflow.study.study import NO_SPECTRA, read_study
 
@@ -34,7 +34,7 @@ def main(config: str) -> None:
     complete = output / "status" / "complete.txt"
     complete.unlink(missing_ok=True)
     sweep(output)
-    known = records.of_study(output, study.keys)
+    known = [record for record in records.of_study(output, study.keys) if counts(record, variants.stages_of(settings))]
     problems = records.open_cases(known, study.keys, study.without_spectra)
     named: dict[str, list[Path]] = {}
     raw: dict[str, list[Path]] = {}
@@ -72,6 +72,13 @@ def main(config: str) -> None:
     looked = f"{len(secrets)} values of raw headers, raw folders and columns that stay inside"
     said.append(f"no identity found in any output: looked for {looked} ({', '.join(columns) or 'none'})")
     write_text("\n".join(said) + "\n", complete)
+
+
+def counts(record: dict[str, Any], stages: list[str]) -> bool:
+    """Whether a record says something new: of a variant of the multiverse only what failed, and if it is declared."""
+    from mrsflow.study import variants
+
+    return not variants.is_variant(record["stage"]) or (record["stage"] in stages and record["status"] == "failed")
 
 
 def _warns(path: Path) -> bool:

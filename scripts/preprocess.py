@@ -5,7 +5,7 @@ from pathlib import Path
 from mrsflow.run import run
 
 
-def main(config: str, sessions: list[str], status: Path, scans: Path | None = None) -> None:
+def main(config: str, sessions: list[str], status: Path, scans: Path | None = None, variant: str = "") -> None:
     """Combine coils, align transients, average blocks, correct eddy currents and remove residual water.
 
     Parameters
@@ -18,9 +18,11 @@ def main(config: str, sessions: list[str], status: Path, scans: Path | None = No
         Table to write: what happened to each session.
     scans : Path
         Folder of the converted scans where the dataset does not keep them (convert.keep_scans).
+    variant : str
+        Name of the choices in the configuration, where they are not the study's own (group.multiverse).
     """
     from mrsflow.preprocessing.session_files import preprocess_session
-    from mrsflow.study import layout, records
+    from mrsflow.study import layout, records, variants
     from mrsflow.study.config import load
     from mrsflow.study.study import read_study
 
@@ -37,14 +39,14 @@ def main(config: str, sessions: list[str], status: Path, scans: Path | None = No
         converted = records.outputs_of(output, "convert", item.key)
         if item.takes is not None:
             converted = sorted(item.takes.iterdir())
-        return preprocess_session(item.key, converted, item.settings, output)
+        return preprocess_session(item.key, converted, item.settings, output, variant)
 
     def left(key: str) -> Path | None:
         return None if scans is None else layout.scans_folder(scans, key)
 
     work = [records.Work(key, [], own(key), after="convert", takes=left(key)) for key in sessions]
-    stop = settings["on_error"] == "stop"
-    records.each_session("preprocess", work, preprocess, output, status, records.code_of(__file__), stop)
+    stage, stop = variants.stage_of("preprocess", variant), settings["on_error"] == "stop"
+    records.each_session(stage, work, preprocess, output, status, records.code_of(__file__), stop)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from mrsflow.basis_sets.basis_formats import write_basis
 from mrsflow.errors import InputError
 from mrsflow.run import run
 from mrsflow.study import config as study_config
-from mrsflow.study import records
+from mrsflow.study import records, variants
 
 
 def main(config: str, protocol: str, out: Path, cache: Path | None = None) -> None:
@@ -48,7 +48,9 @@ def main(config: str, protocol: str, out: Path, cache: Path | None = None) -> No
         made = extra_signals.add(made, tuple(extra), sequences.Sequence.from_protocol(chosen))
     write_basis(made, out)
     if "output" in settings and out.is_relative_to(settings["output"]):
-        records.record_step(Path(settings["output"]), "simulate_basis", [out], protocol)
+        below = variants.basis_of(out.parent.name)
+        key = f"{below}_{protocol}" if below else protocol
+        records.record_step(Path(settings["output"]), "simulate_basis", [out], key)
 
 
 if __name__ == "__main__":

@@ -80,12 +80,21 @@ def test_a_participant_without_values_in_a_path_keeps_the_labels_of_the_others()
         assert found == pytest.approx(beta[0] / se)
 
 
+FACTORS = {
+    "": 1.0, "water-kept": 1.3, "macromolecules-none": 1.5, "water-kept_macromolecules-none": 1.5, "lcmodel": 1.1,
+}  # fmt: skip
+"""By which ratios of a variant, and of the second fitter, are larger than those of the study."""
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A trial of two fitters, the second of which finds 1.1 times of every ratio; some blocks are doubtful."""
+    """A trial of two fitters and four variants, whose ratios differ by `FACTORS`; some blocks are doubtful.
+
+    One variant lost a session.
+    """
     declared = {
-        "fitter": ["mrsflow", "lcmodel"], "denominator": ["tNAA", "tCr"], "doubtful": ["kept", "left out"],
-        "warned": ["kept", "left out"], "excluded": ["left out", "kept"], "summary": ["mean", "huber"],
+        "fitter": ["mrsflow", "lcmodel"], "macromolecules": ["default", "none"], "residual_water": ["removed", "kept"],
+        "denominator": ["tNAA", "tCr"], "doubtful": ["kept", "left out"], "summary": ["mean", "huber"],
     }  # fmt: skip
     settings = {"draws": 199, "mood_scale": None, "multiverse": declared, "secondary": []}
     made = fitted_trial.write(tmp_path_factory.mktemp("trial"), n=8, group=settings)
@@ -93,36 +102,81 @@ def made(tmp_path_factory):
     made.config.write_text(yaml.safe_dump(content))
     for k, record in enumerate(sorted((made.output / "status" / "fit").glob("*.json"))):
         known = json.loads(record.read_text())
-        for name in list(known["outputs"]):
-            table = pd.read_csv(made.output / name, sep="\t", dtype=str)
-            if "constraints" in table and k % 3 == 0:
+        for name in known["outputs"]:
+            if "_mrsfit" not in name and k % 3 == 0:
+                table = pd.read_csv(made.output / name, sep="\t", dtype=str)
                 table.loc[2, "status"] = "doubtful"
                 table.loc[3, "snr"] = "12"  # warned
                 table.to_csv(made.output / name, sep="\t", index=False, na_rep="n/a")
-            for ratio in {"per_tnaa", "per_tcr"} & set(table):
-                table[ratio] = 1.1 * table[ratio].astype(float)
-            path = made.output / name.replace("desc-blocks", "desc-lcmodel")
-            table.to_csv(path, sep="\t", index=False, na_rep="n/a")
-            known["outputs"][str(path.relative_to(made.output))] = "0"
-        record.write_text(json.dumps(known))
+        for variant in list(FACTORS)[:4]:
+            write_variant(made.output, known, variant)
+    name = "status/fit_water-kept/sub-001_ses-1.json"
+    (made.output / name).write_text(json.dumps({"session": "sub-001_ses-1", "status": "failed", "reason": "why"}))
     group.run(config.load(str(made.config)))
     return made
+
+
+def write_variant(output, known, variant):
+    """Write tables of both fitters of a session, and the records of the stages of a variant."""
+    outputs = {}
+    for name, fitter in ((name, fitter) for name in known["outputs"] for fitter in ("blocks", "lcmodel")):
+        table = pd.read_csv(output / name, sep="\t", dtype=str)
+        for ratio in {"per_tnaa", "per_tcr"} & set(table):
+            factor = FACTORS[variant] * FACTORS.get(fitter, 1.0)
+            table[ratio] = [f"{factor * value:.15g}" for value in table[ratio].astype(float)]
+        own = name.replace("derivatives/mrsflow", f"variants/{variant}") if variant else name
+        path = output / own.replace("desc-blocks", f"desc-{fitter}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if variant or fitter != "blocks":
+            table.to_csv(path, sep="\t", index=False, na_rep="n/a")
+        outputs[str(path.relative_to(output))] = "0"
+    before = variant.replace("_macromolecules-none", "").replace("macromolecules-none", "")
+    for stage, own in (("fit", variant), ("preprocess", before)):
+        path = output / "status" / f"{stage}_{own}".rstrip("_") / f"{known['session']}.json"
+        path.parent.mkdir(exist_ok=True)
+        preprocessed = json.loads((output / "status" / "preprocess" / path.name).read_text())
+        path.write_text(json.dumps({**known, "outputs": outputs} if stage == "fit" else preprocessed))
 
 
 def test_every_combination_is_a_row_that_names_its_inputs(made):
     table = read_table(made.output / "group" / "multiverse.tsv")
     assert len(table) == 64
     assert table["inputs"].nunique() == 64
-    assert not table.duplicated(["fitter", "denominator", "doubtful", "warned", "excluded", "summary"]).any()
+    assert not table.duplicated([axis for axis in multiverse.AXES if table[axis].nunique() > 1]).any()
     own = table.iloc[0]
     primary = read_table(made.output / "group" / "contrasts.tsv").iloc[0]
     assert (own["estimate"], own["p"]) == pytest.approx((primary["estimate"], primary["p"]), rel=1e-9)
-    ours, theirs = (table[table["fitter"] == name]["estimate"].to_numpy() for name in ("mrsflow", "lcmodel"))
-    np.testing.assert_allclose(theirs, 1.1 * ours, rtol=1e-5)
     without = table[(table["doubtful"] == "left out") & (table["fitter"] == "mrsflow")].iloc[0]
     sensitivity = read_table(made.output / "group" / "sensitivity.tsv").set_index("analysis")
     assert without["estimate"] == pytest.approx(sensitivity.loc["without doubtful fits", "estimate"], rel=1e-9)
     assert without["n_blocks"] < own["n_blocks"]
+
+
+def test_no_path_takes_the_fits_of_another(made):
+    """Each estimate is that of the study times the factors that its own files were written with."""
+    table = read_table(made.output / "group" / "multiverse.tsv", ("variant",)).fillna({"variant": ""})
+    table = table[table["variant"] != "water-kept"]  # which lost a session
+    choices = ["denominator", "doubtful", "summary"]
+    first = table[(table["variant"] == "") & (table["fitter"] == "mrsflow")].set_index(choices)["estimate"]
+    factors = table["variant"].map(FACTORS) * np.where(table["fitter"] == "lcmodel", FACTORS["lcmodel"], 1.0)
+    expected = factors.to_numpy() * first[pd.MultiIndex.from_frame(table[choices])].to_numpy()
+    np.testing.assert_allclose(table["estimate"], expected, rtol=1e-5)
+    named = {("none", "removed"): "macromolecules-none", ("none", "kept"): "water-kept_macromolecules-none"}
+    pairs = zip(table["macromolecules"], table["residual_water"], strict=True)
+    assert table["variant"].tolist() == [named.get(pair, "") for pair in pairs]
+
+
+def test_the_same_fits_under_two_names_and_a_session_that_a_variant_lost_are_said(made):
+    table = read_table(made.output / "group" / "multiverse.tsv", ("variant",)).fillna({"remark": ""})
+    assert table["fits"].nunique() == 2 * 3  # the factors of two variants are alike
+    by = table.groupby(["variant", "fitter"])["fits"]
+    assert (by.nunique() == 1).all()
+    same = table[table["remark"].str.contains("its fits are those of path")]
+    assert set(same["variant"]) == {"water-kept_macromolecules-none"}
+    lacking = table[table["remark"].str.contains("sub-001_ses-1 is left out: why")]
+    assert set(lacking["variant"]) == {"water-kept"}
+    assert len(lacking) == 16
+    assert (lacking.loc[lacking["summary"] == "mean", "n_sessions"] == 15).all()
 
 
 def test_all_paths_are_tested_together(made):
@@ -130,6 +184,7 @@ def test_all_paths_are_tested_together(made):
     assert tests["n_paths"].tolist() == tests["n_estimated"].tolist() == [64, 64]
     assert ((tests["p"] > 0) & (tests["p"] <= 1)).all()
     assert tests["draws"].str.contains("70 assignments").all()  # all of 8 participants in two sequences
+    assert tests["remark"].isna().all()
 
 
 def test_a_choice_that_the_study_does_not_have_is_named(made):
@@ -150,7 +205,7 @@ def test_the_figure_shows_paths_in_order_and_the_choices_along_which_they_differ
     drawn = np.sort(np.concatenate([line.get_ydata() for line in above.lines if line.get_marker() == "o"]))
     np.testing.assert_allclose(drawn, np.sort(tables["multiverse"]["percent_of_baseline"]))
     named = [label.get_text() for label in below.get_yticklabels()]
-    assert named[:4] == ["fitter: mrsflow", "fitter: lcmodel", "denominator: tNAA", "denominator: tCr"]
+    assert named[:3] == ["fitter: mrsflow", "fitter: lcmodel", "macromolecules: default"]
     assert not any(name.startswith("estimand") for name in named)
     order = tables["multiverse"].sort_values("percent_of_baseline", kind="stable")["fitter"].to_numpy()
     np.testing.assert_array_equal(below.lines[0].get_xdata(), np.flatnonzero(order == "mrsflow"))

@@ -19,30 +19,34 @@ from mrsflow.errors import InputError
 from mrsflow.files import write_text
 from mrsflow.run import run
 from mrsflow.study import config as study_config
-from mrsflow.study import layout, records
+from mrsflow.study import layout, records, variants
 from mrsflow.study.study import read_study
 
 STAGE, AFTER, FOLDER, SECTION = {stage!r}, {after!r}, {folder!r}, {section!r}
 
 
-def main(config: str, sessions: list[str], status: Path, scans: Path | None = None) -> None:
+def main(
+    config: str, sessions: list[str], status: Path, scans: Path | None = None, variant: str = ""
+) -> None:
     settings = study_config.load(config)
+    stage, after = (variants.stage_of(name, variant) if name and variant else name for name in (STAGE, AFTER))
+    folder = variants.root_of("", variant) if variant else Path(FOLDER)
     output = Path(settings["output"])
     samples = read_study(settings, sessions).samples if STAGE in {reads!r} else None
 
     def do(item):
-        files = item.inputs or records.outputs_of(output, AFTER, item.key)
+        files = item.inputs or records.outputs_of(output, after, item.key)
         files += sorted(item.takes.iterdir()) if item.takes else []
         text = "".join(path.read_text() if path.is_file() else "bad" for path in files)
         if "bad" in text:
             raise InputError(f"{{files[0].name}}: is bad")
         subject, session = item.key.split("_")
-        path = output / FOLDER / subject / session / f"{{item.key}}_{{STAGE}}.txt"
-        write_text(text + STAGE + "\\n", path)
+        path = output / folder / subject / session / f"{{item.key}}_{{STAGE}}.txt"
+        write_text(text + stage + "\\n", path)
         if item.leaves:
             write_text("scan\\n", item.leaves / "scan.txt")
         with open("done.txt", "a") as done:
-            done.write(f"{{STAGE}} {{item.key}}\\n")
+            done.write(f"{{stage}} {{item.key}}\\n")
         return [path]
 
     def raw(key):
@@ -51,13 +55,13 @@ def main(config: str, sessions: list[str], status: Path, scans: Path | None = No
     def work_of(key):
         apart = scans and layout.scans_folder(scans, key)
         of = {{"convert": "leaves", "preprocess": "takes"}}.get(STAGE)
-        return records.Work(key, raw(key), settings.get(SECTION, {{}}), after=AFTER, **({{of: apart}} if of else {{}}))
+        return records.Work(key, raw(key), settings.get(SECTION, {{}}), after=after, **({{of: apart}} if of else {{}}))
 
     if STAGE == "convert" and scans:
         scans.mkdir(parents=True, exist_ok=True)
     work = [work_of(key) for key in sessions]
     records.each_session(
-        STAGE, work, do, output, status, records.code_of(__file__), settings["on_error"] == "stop"
+        stage, work, do, output, status, records.code_of(__file__), settings["on_error"] == "stop"
     )
 
 

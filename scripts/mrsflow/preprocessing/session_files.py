@@ -13,7 +13,7 @@ from mrsflow.nifti_mrs import Scan
 from mrsflow.preprocessing import blocks, measures, nulled_scan, preprocess
 from mrsflow.preprocessing.blocks import Frames
 from mrsflow.preprocessing.preprocess import Run, Session, Settings
-from mrsflow.study import layout
+from mrsflow.study import layout, variants
 from mrsflow.study.events import event_onset
 from mrsflow.study.layout import SessionKey
 
@@ -31,7 +31,9 @@ BY_HAND = {
 """Metrics of a block that hold for a scan by itself, and their names there."""
 
 
-def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], output: Path) -> list[Path]:
+def preprocess_session(
+    key: str, converted: list[Path], config: dict[str, Any], output: Path, variant: str = ""
+) -> list[Path]:
     """Preprocess the scans of one session, one result for each task.
 
     Parameters
@@ -44,6 +46,8 @@ def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], 
         Sections blocks, preprocess and protocols; `protocols` holds the session's own only.
     output : Path
         Folder of all outputs.
+    variant : str
+        Of the preprocessing, whose files stand apart (`mrsflow.study.variants`).
 
     Returns
     -------
@@ -56,7 +60,7 @@ def preprocess_session(key: str, converted: list[Path], config: dict[str, Any], 
         Missing metadata, or data that cannot be used; names the file.
     """
     found = sorted(path for path in converted if path.name.endswith(("_svs.nii.gz", "_svs.nii")))
-    folder = layout.scans_folder(layout.derivatives(output), key)
+    folder = layout.scans_folder(variants.root_of(output, variant), key)
     scans, inverted = ([path for path in found if layout.is_nulled(path) is kind] for kind in (False, True))
     written = _macromolecules(inverted, folder)
     if not scans:

@@ -178,6 +178,7 @@ def fit_session_files(
     macromolecules: Path | None = None,
     tissue: list[Path] | None = None,
     facts: Callable[[], Facts] | None = None,
+    folder: Path | None = None,
 ) -> list[Path]:
     """Fit the blocks of one session of a study.
 
@@ -197,6 +198,8 @@ def fit_session_files(
         Tables of what its voxels hold, none where they were not measured; None: the study has no maps of tissue.
     facts : callable, optional
         Gives what regressors are made of.
+    folder : Path, optional
+        Where to write, by default beside the blocks.
 
     Raises
     ------
@@ -212,7 +215,7 @@ def fit_session_files(
     made = []
     for path in sorted(file for file in written if file.name.endswith(f"_{layout.BLOCKS}")):
         try:
-            made += _fit_one_file(path, written, basis, programs, config, tissue, facts)
+            made += _fit_one_file(path, written, basis, programs, config, tissue, facts, folder or path.parent)
         except InputError as error:
             raise InputError(f"{path.name}: {error}") from None
     if not made:
@@ -228,6 +231,7 @@ def _fit_one_file(
     config: dict[str, Any],
     tissue: list[Path] | None,
     facts: Callable[[], Facts] | None,
+    folder: Path,
 ) -> list[Path]:
     """Fit the blocks of one file with each program; what one beside the first cannot fit has failed for it alone."""
     scan = nifti_mrs.read(path)
@@ -250,7 +254,7 @@ def _fit_one_file(
             results[name] = _with_source(programs[name](request), basis)
         except InputError as error:
             results[name] = _nothing_found(results[None], name, str(error))
-    beginning = path.with_name(path.name.removesuffix(f"_{layout.BLOCKS}"))
+    beginning = folder / path.name.removesuffix(f"_{layout.BLOCKS}")
     stem = beginning.name
     water = [file for file in written if file.name == f"{stem}_{layout.REFERENCE}"]
     scaling, unscaled = None, ""

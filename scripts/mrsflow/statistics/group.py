@@ -92,9 +92,9 @@ def run(config: dict[str, Any], status: list[Path] | None = None) -> dict[str, A
         refitted = {name: _once(config, study, files_of) for name, files_of in others.items()}
         tables |= analyse(everyone, plan, rows, refitted)
         if config["group"]["multiverse"] is not None:
-            first = fitters_of(config)[0]
-            trials = {first: lambda: everyone, **refitted}
-            tables |= multiverse_tables(everyone, trials, plan, {first: located, **others})
+            own = {fitters_of(config)[0]: multiverse.Source(lambda: everyone, located)}
+            own |= {name: multiverse.Source(refitted[name], files_of) for name, files_of in others.items()}
+            tables |= multiverse_tables(config, own, plan, lambda files_of: load(config, study, files_of)[0])
     headline = headline_of(everyone, plan, rows, tables)
     write(folder, tables, headline, everyone, located)
     return headline
@@ -252,13 +252,13 @@ def fitter_table(
 
 
 def multiverse_tables(
-    everyone: TrialData,
-    trials: Mapping[str, Callable[[], TrialData]],
+    config: dict[str, Any],
+    own: Mapping[str, multiverse.Source],
     plan: Plan,
-    located: Mapping[str, list[cohort.SessionFiles]],
+    read: Callable[[list[cohort.SessionFiles]], TrialData],
 ) -> Tables:
     """Every path of the multiverse, and the tests of all together."""
-    rows, tests = multiverse.multiverse(everyone.config, trials, plan, located)
+    rows, tests = multiverse.multiverse(config, own, plan, read)
     paths = result_tables.from_rows(rows, "multiverse")
     counted = dict.fromkeys(("n_participants", "n_sessions", "n_blocks", "n_dropped"), "Int64")
     return {

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,16 +15,16 @@ from mrsflow.models import permutation
 from mrsflow.statistics.contrasts import Assigned, assigned, primary_row, session_test
 from mrsflow.statistics.outcomes import prepare
 from mrsflow.statistics.plan import Plan
-from mrsflow.statistics.results import Result, complete_row, estimated
+from mrsflow.statistics.results import Result, complete_row, estimated, joined
+from mrsflow.study import cohort, variants
 from mrsflow.study.config import fitters_of
-from mrsflow.study.layout import FIT, FIT_QUALITY, FIT_TERMS
+from mrsflow.study.layout import FIT, FIT_QUALITY, FIT_TERMS, of_first_fitter
 from mrsflow.study.regressors import split_outcome
 
 if TYPE_CHECKING:
-    from mrsflow.study.cohort import SessionFiles
     from mrsflow.study.trial import TrialData
 
-AXES = ("fitter", "denominator", "doubtful", "warned", "excluded", "summary", "estimand")
+AXES = ("fitter", *variants.AXES, "denominator", "doubtful", "warned", "excluded", "summary", "estimand")
 """Choices in the order in which tables and figure show them."""
 
 
@@ -32,12 +33,34 @@ class Choices:
     """One way through the choices: a value for each of `AXES`."""
 
     fitter: str
+    macromolecules: str
+    residual_water: str
+    align_ppm: str
+    linewidths: str
     denominator: str
     doubtful: str
     warned: str
     excluded: str
     summary: str
     estimand: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """The fits that paths take: of one fitter, in the study or in one variant of it.
+
+    Attributes
+    ----------
+    read : callable
+        Gives the trial; `InputError` where it cannot be read.
+    files : sequence of SessionFiles
+    remark : str
+        Which sessions of the study it lacks.
+    """
+
+    read: Callable[[], "TrialData"]
+    files: Sequence[cohort.SessionFiles]
+    remark: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,54 +80,91 @@ class Joint:
 
 def paths_of(config: dict[str, Any]) -> list[Choices]:
     """Every combination of the declared choices; of an axis that is not declared the study's own choice."""
-    asked = config["group"]["multiverse"]
+    asked = config["group"]["multiverse"] | variants.choices(config)
     own = {
         "fitter": fitters_of(config)[0], "denominator": split_outcome(config["group"]["outcome"])[0].partition("/")[2],
         "doubtful": "kept", "warned": "kept", "excluded": "left out", "summary": "mean",
         "estimand": config["group"]["estimand"],
     }  # fmt: skip
-    return [Choices(*choices) for choices in product(*(asked.get(axis, [own[axis]]) for axis in AXES))]
+    return [Choices(*choices) for choices in product(*(asked[axis] if axis in asked else [own[axis]] for axis in AXES))]
 
 
 def multiverse(
     config: dict[str, Any],
-    trials: Mapping[str, Callable[[], "TrialData"]],
+    own: Mapping[str, Source],
     plan: Plan,
-    located: Mapping[str, Sequence["SessionFiles"]],
+    load: Callable[[Sequence[cohort.SessionFiles]], "TrialData"],
 ) -> tuple[list[dict[str, Any]], list[Joint]]:
     """Estimate every path and test them together.
 
     Parameters
     ----------
     config : dict
-    trials, located : mapping of str
-        What reads the trial, and its files, by fitter.
+    own : mapping of str
+        The study's own fits, by fitter.
     plan : Plan
+    load : callable
+        Reads the trial from the files of its sessions.
 
     Returns
     -------
     paths : list of dict
-        Rows of ``multiverse``: the choices, the row of the primary analysis under them, ``inputs`` (digest of the
-        tables it was made from) and the t of the session means that enters the joint test.
+        Rows of ``multiverse``: the choices, the row of the primary analysis under them, ``fits`` (digest of the tables
+        it was made from) and ``inputs`` (of them and of the choices).
     tests : list of Joint
     """
-    inputs = {name: inputs_of(files) for name, files in located.items()}
+    sources: dict[tuple[str, str], tuple[Source, str]] = {}
+    first: dict[str, tuple[int, tuple[str, str]]] = {}
     rows, ready = [], []
-    for path in paths_of(config):
-        result, own = _one(trials[path.fitter], plan, path)
-        made_of = digest_of([inputs[path.fitter], asdict(path)])
-        more = {"path": len(rows) + 1, "model": result.model, "estimand": result.estimand or path.estimand}
-        rows.append(asdict(result) | asdict(path) | more | {"inputs": made_of})
-        ready += [own] if own is not None else []
+    for number, path in enumerate(paths_of(config), start=1):
+        where = path.fitter, variants.name_of(config, asdict(path))
+        if where not in sources:
+            source = _of_variant(config, own, *where, load) if where[1] else own[path.fitter]
+            sources[where] = source, inputs_of(source.files)
+        source, fits = sources[where]
+        result, assigned_to = _one(source.read, plan, path)
+        before, same_as = first.setdefault(fits, (number, where))
+        same = "" if same_as == where else f"its fits are those of path {before}: its choices changed none"
+        more = {
+            "path": number, "variant": where[1], "model": result.model, "estimand": result.estimand or path.estimand,
+            "fits": fits, "inputs": digest_of([fits, asdict(path)]),
+            "remark": joined(result.remark, source.remark, same),
+        }  # fmt: skip
+        rows.append(asdict(result) | asdict(path) | more)
+        ready += [assigned_to] if assigned_to is not None else []
     return rows, _joint(plan, ready, len(rows))
 
 
-def inputs_of(located: Sequence["SessionFiles"]) -> str:
-    """Digest of the tables of the fits of all sessions."""
+def _of_variant(
+    config: dict[str, Any],
+    own: Mapping[str, Source],
+    fitter: str,
+    name: str,
+    load: Callable[[Sequence[cohort.SessionFiles]], "TrialData"],
+) -> Source:
+    """Find the fits of a variant; what is wrong with them is a matter of the rows that take them."""
+    output, known = Path(config["output"]), [item.key for item in next(iter(own.values())).files]
+    keys, lost = cohort.recorded(output, known, variants.stage_of("fit", name))
+    remark = "; ".join(f"{key} is left out: {said}" for key, said in lost.items())
+    try:
+        if not keys:
+            raise InputError(f"no session has fits of {name}: {next(iter(lost.values()), 'none was fitted')}")
+        files = cohort.locate(output, keys, None if fitter == variants.fitters(config)[0] else fitter, name)
+    except InputError as error:
+        return Source(partial(_raise, error), ())
+    return Source(cache(partial(load, files)), files, remark)
+
+
+def _raise(error: InputError) -> "TrialData":
+    raise error
+
+
+def inputs_of(located: Sequence[cohort.SessionFiles]) -> str:
+    """Digest of what the tables of the fits of all sessions hold, whichever program wrote them."""
     paths: Iterator[Path] = (
         p for item in located for ending in (FIT, FIT_QUALITY, FIT_TERMS) for p in item.paths[ending]
     )
-    return digest_of({path.name: checksum(path) for path in paths})
+    return digest_of({of_first_fitter(path.name): checksum(path) for path in paths})
 
 
 def chosen_blocks(trial: "TrialData", path: Choices) -> "TrialData":

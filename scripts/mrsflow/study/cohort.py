@@ -11,7 +11,7 @@ import numpy as np
 
 from mrsflow import files, result_tables
 from mrsflow.errors import InputError
-from mrsflow.study import layout, records
+from mrsflow.study import layout, records, variants
 from mrsflow.study.covariates import FRACTIONS
 from mrsflow.study.layout import (
     BLOCK_QUALITY,
@@ -103,11 +103,11 @@ def losses(output: Path, study: "Study", lost: dict[str, str]) -> dict[str, Loss
     return found
 
 
-def recorded(output: Path, keys: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Read from the records of the fit stage what `finished` reads from its batch tables."""
+def recorded(output: Path, keys: list[str], stage: str = "fit") -> tuple[list[str], dict[str, str]]:
+    """Read from the records of the fit stage, or of that of a variant, what `finished` reads from its batch tables."""
     ok, lost = [], {}
     for key in keys:
-        record = records.read_record(output, "fit", key)
+        record = records.read_record(output, stage, key)
         if record is None:
             lost[key] = "not run"
         elif record["status"] == "ok":
@@ -117,7 +117,7 @@ def recorded(output: Path, keys: list[str]) -> tuple[list[str], dict[str, str]]:
     return sorted(ok), dict(sorted(lost.items()))
 
 
-def locate(output: Path, keys: list[str], fitter: str | None = None) -> list[SessionFiles]:
+def locate(output: Path, keys: list[str], fitter: str | None = None, variant: str = "") -> list[SessionFiles]:
     """Find the files of finished sessions through their records, under the names of the first fitter.
 
     Parameters
@@ -126,6 +126,8 @@ def locate(output: Path, keys: list[str], fitter: str | None = None) -> list[Ses
     keys : list of str
     fitter : str, optional
         One beside the first, whose files stand in the place of those of the first.
+    variant : str
+        Of preprocessing and basis set (`mrsflow.study.variants`), whose files stand in the place of the study's.
 
     Raises
     ------
@@ -140,7 +142,7 @@ def locate(output: Path, keys: list[str], fitter: str | None = None) -> list[Ses
             ("preprocess", (BLOCK_QUALITY, SESSION_QUALITY, SIDECAR)),
         ):
             try:
-                outputs = records.outputs_of(output, stage, key)
+                outputs = records.outputs_of(output, variants.stage_of(stage, variant), key)
             except records.Skipped as error:
                 raise InputError(f"{key}: {error}; run stage {stage} again") from None
             for ending in endings:

@@ -190,7 +190,7 @@ def _own_faults(content: dict[str, Any], faulty: set[str]) -> Iterator[str]:
         (_block_faults, {"blocks"}),
         (_question_faults, {"study", "group", "blocks"}),
         (_outcome_faults, {"group", "fit", "protocols"}),
-        (_multiverse_faults, {"group", "fit"}),
+        (_multiverse_faults, {"group", "fit", "protocols"}),
         (regressors.term_faults, {"group", "fit", "blocks"}),
     ):
         if not sections & faulty:
@@ -313,6 +313,19 @@ def _multiverse_faults(content: dict[str, Any]) -> Iterator[str]:
                     f"group.multiverse.{axis} has {name!r}, which is not among {', '.join(choices)}; add it to "
                     f"{where[axis]}, or take it out"
                 )
+    for low, high in asked.get("align_ppm", []):
+        if not low < high:
+            yield f"group.multiverse.align_ppm has [{low}, {high}]; the lower end comes first (ppm)"
+    sources = {macromolecules_of(protocol) for protocol in content["protocols"].values()}
+    named = asked.get("macromolecules", [])
+    if "own" in named and len(sources) == 1 and (same := sources & set(named)):
+        yield f"group.multiverse.macromolecules has own and {same.pop()}, which are the same here; take one out"
+    for name in set(named) - {"own", *MACROMOLECULES}:
+        if not Path(name).is_file():
+            yield (
+                f"group.multiverse.macromolecules: {name}: no such file; known words are own, default, none, measured "
+                "and cohort"
+            )
 
 
 def _outcome_faults(content: dict[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsflow.errors import InputError
-from mrsflow.study import bids_tables, covariates, layout, ratings, session_facts, tables, validation
+from mrsflow.study import bids_tables, covariates, layout, ratings, session_facts, tables, validation, variants
 from mrsflow.study.given_paths import lies_in
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def before_jobs(config: dict[str, Any], asked: dict[str, Any]) -> tuple[Study | 
         faults += validation.shortened(
             [*validation.contradicting_times(study.samples, study.sessions, config["blocks"])]
         )
+    faults += variants.faults(config, study.samples)
     faults += session_facts.missing(study.sessions, study.participants, config["fit"])
     where = validation.place_of(config["inputs"], "sessions")
     faults += ratings.faults(config["quality"]["ratings"], study.keys)

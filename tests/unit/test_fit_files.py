@@ -139,6 +139,25 @@ def fitted_terms(folder, fit):
     return terms, read_table(found["fitquality.tsv"]), np.load(found["mrsfit.npz"])
 
 
+def assert_courses_are_those_of_the_tables(terms, arrays):
+    """Of Glx: constant and both regressors, the mean of each over a block by hand; free blocks lie about it."""
+    assert set(arrays["course_names"]) == {"tNAA", "tCr", "tCho", "Glx"}
+    middle = (np.arange(8) - 2) * 5 + 2.5
+    np.testing.assert_allclose(arrays["course_minutes"], middle)
+    task, drift = (
+        (np.arange(8) >= 2) & (np.arange(8) < 6),
+        (middle - middle.mean()) / (middle[-1] + 2.5 - middle.mean()),
+    )
+    glx = terms.loc["Glx", "estimate"]
+    place = list(arrays["course_names"]).index("Glx")
+    expected = glx["constant"] + glx["task"] * task + glx["drift"] * drift
+    np.testing.assert_allclose(arrays["course_fit"][place], expected, rtol=1e-6)
+    off = (arrays["course_free"][place] - expected) / arrays["course_sd"][place]
+    assert np.abs(off).max() < 4
+    assert np.abs(off).max() > 0.1
+    assert arrays["course_p"][place] == pytest.approx(terms.loc[("Glx", "task"), "lack_of_fit_p"])
+
+
 def test_a_session_follows_regressors_of_its_events(blocks):
     drift, task = {"kind": "polynomial", "degree": 1}, {"kind": "block"}
     fit = {"model": "dynamic", "regressors": {"task": task, "drift": drift}, "follow": {"Glu": ["task"]}}
@@ -147,6 +166,7 @@ def test_a_session_follows_regressors_of_its_events(blocks):
     assert abs(glu["estimate"] - 0.9) < 3 * glu["sd"]
     assert abs(glu["per_tcr"] - 0.9 / 8) < 3 * glu["per_tcr_sd"]
     assert ("Glu", "drift") not in terms.index
+    assert_courses_are_those_of_the_tables(terms, arrays)
     assert {("Glx", "task"), ("Glx", "drift")} <= set(terms.index)
     assert terms.loc[("Glx", "task"), "lack_of_fit_p"] > 0.01
     place = [tuple(name) for name in arrays["terms"]].index(("Glu", "task"))

@@ -14,7 +14,7 @@ from PIL import Image
 from mrsflow import nifti_mrs
 from mrsflow.errors import InputError
 from mrsflow.files import read_table, write_table
-from mrsflow.reporting import session_charts, session_page, voxel_picture
+from mrsflow.reporting import course_picture, session_charts, session_page, voxel_picture
 from mrsflow.reporting.report import render
 
 KEY = "sub-01_ses-1"
@@ -375,3 +375,42 @@ def test_page_shows_the_voxel_or_says_why_not(study, tmp_path, centre, shown):
 def test_voxel_outside_the_image_is_said(tmp_path):
     with pytest.raises(InputError, match="outside"):
         voxel_picture.overlay(anatomy(tmp_path), voxel(tmp_path, (0, 0, 300)))
+
+
+def test_the_picture_of_a_course_is_drawn_to_scale():
+    """Places by hand: minutes across, % of the mean of the course upward, blocks without a value left out."""
+    minutes, fit = np.array([-5.0, 5.0, 15.0]), np.array([9.0, 10.0, 11.0])
+    free, sd = np.array([9.5, np.nan, 11.0]), np.array([0.5, np.nan, 0.5])
+    found = course_picture.drawing("Glx", minutes, free, sd, fit, 0.0123)
+    assert found["p"] == "0.012"
+    line = np.array([pair.split(",") for pair in found["line"].split()], float)
+    percent = np.array([float(text) for _, text in found["up"]])
+    up = np.polyfit(percent, [y for y, _ in found["up"]], 1)
+    np.testing.assert_allclose(np.polyval(up, [90, 100, 110]), line[:, 1], atol=0.2)
+    assert up[0] < 0
+    (x, y, low, high), _ = found["points"]
+    assert len(found["points"]) == 2
+    np.testing.assert_allclose([x, y, low, high], [line[0, 0], *np.polyval(up, [95, 90, 100])], atol=0.2)
+    across = np.polyfit([float(text) for _, text in found["across"]], [place for place, _ in found["across"]], 1)
+    np.testing.assert_allclose(np.polyval(across, minutes), line[:, 0], atol=0.2)
+
+
+def test_a_page_draws_the_courses_of_a_dynamic_fit(study):
+    output, _ = study
+    assert "Courses over time" not in page_of(study)
+    path = next(output.glob("derivatives/mrsflow/**/*_mrsfit.npz"))
+    with np.load(path) as arrays:
+        content = {name: arrays[name] for name in arrays.files}
+    n = len(content["data"])
+    rows = {f"course_{name}": np.linspace(8, 10, n)[np.newaxis] for name in ("free", "fit")}
+    more = {
+        "course_sd": np.full((1, n), 0.2),
+        "course_p": [np.nan],
+        "course_minutes": np.arange(n),
+        "course_names": ["Glx"],
+    }
+    np.savez(path, **content, **rows, **more)
+    text = page_of(study)
+    assert text.count("<polyline") == 1
+    assert text.count("<circle") == n
+    assert "<figcaption>Glx</figcaption>" in text

@@ -40,6 +40,10 @@ class Courses:
         Largest value of each regressor, with its sign.
     rise : (str, float, float) or None
         Regressor whose time constant was fitted, its value and SD (min).
+    compared : dict of str to array
+        Courses of the main sums (Q) beside free blocks (B; of a series, its groups): ``course_names`` (Q),
+        ``course_minutes`` (B, middle of the blocks), ``course_free``, ``course_sd``, ``course_fit`` (Q, B), and
+        ``course_p`` (Q) of the test.
     """
 
     result: FitResult
@@ -47,6 +51,7 @@ class Courses:
     tests: dict[str, LackOfFit] = field(default_factory=dict)
     reach: dict[str, float] = field(default_factory=dict)
     rise: tuple[str, float, float] | None = None
+    compared: dict[str, NDArray] = field(default_factory=dict)
 
 
 def fitted(
@@ -93,11 +98,16 @@ def fitted(
         slopes = risen.slopes[[terms.names.index(name) for name in result.terms]]
         widened = result.coefficient_covariance + risen.log_sd**2 * np.outer(slopes, slopes)
         result = replace(result, coefficient_covariance=widened)
-    tests = _tests(unbound, terms if pool is None else pool.of(terms))
+    followed = terms if pool is None else pool.of(terms)
+    tests = _tests(unbound, followed)
+    centre = (design.onset_s + design.duration_s / 2) / 60
+    if pool is not None:
+        centre = np.array([centre[pool.group == k].mean() for k in range(len(pool.fids))])
     said = remark(tests, pool is None)
     doubts = tuple("; ".join(filter(None, (doubt, said))) for doubt in result.doubts)
     reach = {name: float(values[np.argmax(np.abs(values))]) for name, values in design.courses.items()}
-    return Courses(replace(result, doubts=doubts), unbound, tests, reach, rise)
+    compared = _compared(unbound, result, followed, centre, tests)
+    return Courses(replace(result, doubts=doubts), unbound, tests, reach, rise, compared)
 
 
 def _tests(free: FitResult, terms: Terms) -> dict[str, LackOfFit]:
@@ -113,6 +123,26 @@ def _tests(free: FitResult, terms: Terms) -> dict[str, LackOfFit]:
         values = free.amplitudes[:, members] @ own
         found[name] = course.lack_of_fit(values, covariance, np.einsum("i,bin->bn", own, maps[:, members]))
     return found
+
+
+def _compared(
+    free: FitResult, result: FitResult, terms: Terms, minutes: NDArray, tests: dict[str, LackOfFit]
+) -> dict[str, NDArray]:
+    """Courses of the main sums beside free blocks, for pictures."""
+    n_blocks, m = free.amplitudes.shape
+    columns = [terms.names.index(name) for name in result.terms]
+    followed = (terms.matrix[:, columns] @ result.coefficients).reshape(n_blocks, m)
+    joint = free.joint_covariance.reshape(n_blocks, m, n_blocks, m)
+    weights = {name: own for name, own in _quantities(free.names).items() if name in MAIN and own.any()}
+    if not weights:
+        return {}
+    w = np.array(list(weights.values()))
+    variances = np.array([[own @ joint[b, :, b] @ own for b in range(n_blocks)] for own in np.nan_to_num(w)])
+    return {
+        "course_names": np.array(list(weights)), "course_minutes": minutes, "course_free": w @ free.amplitudes.T,
+        "course_sd": np.sqrt(variances), "course_fit": w @ followed.T,
+        "course_p": np.array([tests[name].p for name in weights]),
+    }  # fmt: skip
 
 
 def remark(tests: dict[str, LackOfFit], blocks: bool = True) -> str:

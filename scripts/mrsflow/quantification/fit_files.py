@@ -266,7 +266,8 @@ def _fit_one_file(
         unscaled = f"no molar amounts: {str(error).replace(str(water[0]), water[0].name)}"
     paths = []
     for name, result in results.items():
-        paths += _write_fit(result, name, beginning, described, scaling, unscaled)
+        compared = found.compared if name is None else {}
+        paths += _write_fit(result, name, beginning, described, scaling, unscaled, compared)
     if scaling is not None:
         paths.append(layout.result(beginning, layout.CONSTANTS))
         table = fit_tables.constants(results[None], scaling)
@@ -301,7 +302,13 @@ def _voxel(tissue: list[Path] | None, stem: str) -> dict[str, Any]:
 
 
 def _write_fit(
-    result: FitResult, name: str | None, beginning: Path, described: dict[str, Any], scaling: Scaling | None, said: str
+    result: FitResult,
+    name: str | None,
+    beginning: Path,
+    described: dict[str, Any],
+    scaling: Scaling | None,
+    said: str,
+    compared: dict[str, Any],
 ) -> list[Path]:
     """Write tables, curves and the words of a program; `name`: of one beside the first; `said`: why without molar."""
     spectra = list(range(len(result.amplitudes)))
@@ -311,7 +318,7 @@ def _write_fit(
     table = fit_tables.judged(fit_tables.amplitudes(result, spectra, scaling), quality)
     write_table(_with_blocks(table, beginning.name, described), paths[0])
     write_table(_with_blocks(quality, beginning.name, described), paths[1])
-    _write_arrays(result, spectra, paths[2])
+    _write_arrays({**fit_tables.arrays([result], [spectra]), **compared}, paths[2])
     if result.files:
         _write_files(result.files, paths[3])
     return paths
@@ -360,6 +367,6 @@ def _write_files(files: dict[str, bytes], path: Path) -> None:
             archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # without a date: the same bytes
 
 
-def _write_arrays(result: FitResult, spectra: list[int], path: Path) -> None:
+def _write_arrays(arrays: dict[str, Any], path: Path) -> None:
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **fit_tables.arrays([result], [spectra]))
+        np.savez_compressed(temporary, **arrays)

@@ -14,7 +14,7 @@ import numpy as np
 from mrsflow import result_tables
 from mrsflow.errors import InputError
 from mrsflow.files import read_json, write_text
-from mrsflow.reporting import session_charts
+from mrsflow.reporting import course_picture, session_charts
 from mrsflow.reporting.report import render
 from mrsflow.study import cohort, layout, quality_rules, records
 
@@ -177,6 +177,7 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
         "transients": None if transients is None else _frame_summary(transients, session),
         "spectra": None if spectra is None else _spectra_controls(spectra),
         "water": layout.REFERENCE in results,
+        "courses": course_picture.pictures(results[layout.FIT_CURVES]) if layout.FIT_CURVES in results else [],
         "block_names": [] if fitted is None else _marked(fitted, fitted["block"]),
         "metabolites": metabolite_tables(tables[layout.FIT], outcome) if layout.FIT in tables else [],
         "constants": None if layout.CONSTANTS not in tables else _constants(tables[layout.CONSTANTS]),

@@ -216,3 +216,32 @@ def test_a_bad_row_is_named(study, table, old, new, said):
     with pytest.raises(InputError, match=said) as error:
         study(**{table: TABLES[table].replace(old, new, 1)})
     assert f"{table}.tsv" in str(error.value)
+
+
+def test_bins_of_a_series_are_cut_into_parts():
+    """By hand: 1.5 min in parts of 36 s, the last of 18 s; a bin no longer than a part stays, also when read again."""
+    content = copy.deepcopy(CONFIG)
+    content["blocks"] = {"bins": {"rest": [-0.5, 0], "task": [0, 1.5]}, "baseline": ["rest", "task"], "every_s": 36}
+    found = config.checked(content)["blocks"]
+    assert found["bins"] == {"rest": [-0.5, 0], "task_001": [0, 0.6], "task_002": [0.6, 1.2], "task_003": [1.2, 1.5]}
+    assert found["baseline"] == ["rest", "task_001", "task_002", "task_003"]
+    assert config.checked({**content, "blocks": found})["blocks"] == found
+
+
+@pytest.mark.parametrize(
+    ("blocks", "more", "said"),
+    [
+        ({"every_s": 5}, {}, "makes 192 blocks of a session, and fit.model is independent; more than 48 follow"),
+        ({"every_s": 5}, {"fit": {"model": "dynamic"}}, "group.outcome is 'Glx/tNAA', which compares blocks; name a"),
+        ({"every_s": 0.05}, {}, "makes 19200 blocks of a session; make the parts longer"),
+        ({"every_s": 240, "bins": {"a": [0, 8], "a_001": [8, 12]}, "baseline": []}, {}, "has the name of a part of"),
+    ],
+)
+def test_a_series_that_cannot_be_analysed_so_is_refused_with_a_way_out(blocks, more, said):
+    content = copy.deepcopy(CONFIG) | more
+    content["blocks"] = content["blocks"] | blocks
+    with pytest.raises(InputError, match=said):
+        config.checked(content)
+    faults = []
+    config.checked(content, "config", faults)
+    assert any(said in fault for fault in faults)

@@ -414,3 +414,27 @@ def test_a_page_draws_the_courses_of_a_dynamic_fit(study):
     assert text.count("<polyline") == 1
     assert text.count("<circle") == n
     assert "<figcaption>Glx</figcaption>" in text
+
+
+def test_a_page_of_a_series_shows_some_blocks_and_judges_all(study, monkeypatch):
+    """Of six blocks three, evenly over time; the fourth is not shown and bad, and the session is judged by it."""
+    output, config = study
+    path = next(output.glob("derivatives/mrsflow/**/*_desc-blocks_quality.tsv"))
+    table = read_table(path)
+    table.loc[3, "snr"] = 5.0
+    write_table(table, path)
+    config["quality"]["rules"] = [RULE]
+    whole = page_of(study)
+    monkeypatch.setattr(session_page, "MOST_BLOCKS", 5)
+    monkeypatch.setattr(session_page, "SHOWN_BLOCKS", 3)
+    text = page_of(study)
+    assert "3 of 6 blocks are shown here" in text
+    assert "are shown here" not in whole
+    titles = [block["title"].split(" ")[0] for block in data_of(text)[0]["spectra"]["blocks"]]
+    assert titles == [BLOCKS[0], BLOCKS[2], BLOCKS[5]]
+    header = re.search(r"<th scope=\"col\">Metric</th>.*?</tr>", text).group()
+    assert [name for name in BLOCKS if f">{name}</th>" in header] == [BLOCKS[0], BLOCKS[2], BLOCKS[5]]
+    for page in (whole, text):
+        assert re.search(r"quality: <[^>]*exclude", page)
+    all_of_them, some = (data_of(page)[0]["spectra"]["blocks"] for page in (whole, text))
+    assert some == [all_of_them[k] for k in (0, 2, 5)]

@@ -2,20 +2,26 @@
 
 import resource
 import time
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
+from small_config import single_arm
 
 from mrsflow import nifti_mrs
 from mrsflow.axes import time_axis
 from mrsflow.basis_sets import sequences
 from mrsflow.basis_sets.basis_formats import write_basis
 from mrsflow.errors import InputError
-from mrsflow.files import read_table
+from mrsflow.files import read_table, write_json, write_text
 from mrsflow.fitting import series
 from mrsflow.fitting.dynamic import terms
 from mrsflow.nifti_mrs import Scan
-from mrsflow.quantification.fit_files import fit_by_hand
+from mrsflow.preprocessing.session_files import preprocess_session
+from mrsflow.quantification.fit_files import fit_by_hand, fit_session_files
+from mrsflow.simulation import simulate
+from mrsflow.study import config, session_facts
 
 MHZ, DWELL, POINTS = 123.25, 5e-4, 1024
 METABOLITES = ("NAA", "Cr", "PCh", "Glu", "Gln", "Ins")
@@ -104,3 +110,47 @@ def test_a_series_is_fitted_by_hand_with_labels_and_finds_its_response(tmp_path)
     drift = found.loc[("Glu", "drift"), "estimate"] * courses["drift"][rows.index]
     expected = found.loc[("Glu", "constant"), "estimate"] + response["estimate"] * courses["task"][rows.index] + drift
     np.testing.assert_allclose(rows["amplitude"], expected, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_an_event_related_session_from_scan_to_terms(tmp_path):
+    """Single excitations, Glu and Gln up by 15 % in every task of 24 s; the bin is cut into parts of 2 s.
+
+    The rise is the simulated one, within its error.
+    """
+    rng = np.random.default_rng(5)
+    basis = sequences.simulate(
+        sequences.Sequence("press", 0.03, te1=0.011), MHZ, macromolecules=True, dwell_time=DWELL, n_points=POINTS
+    )
+    write_basis(basis, tmp_path / "p.BASIS")
+    on = (np.arange(N) % 24 >= 12).astype(float)
+    content = simulate.brain_content(basis, factor=1 + 0.15 * on)
+    acquisition = simulate.Acquisition(MHZ, DWELL, POINTS, N, 1, 1, repetition_time=2.0)
+    disturbed = simulate.Disturbances(snr=25.0, corrupted_fraction=0.0, residual_water=0.5)
+    fid = simulate.simulate_session(content, acquisition, disturbed, rng).fid
+    header = {"SpectrometerFrequency": [MHZ], "ResonantNucleus": ["1H"], "RepetitionTime": 2.0, "EchoTime": 0.03}
+    header |= {"dim_5": "DIM_COIL", "dim_6": "DIM_DYN"}
+    stem = tmp_path / "sub-1_ses-1"
+    nifti_mrs.write(Scan(fid, ("DIM_COIL", "DIM_DYN"), DWELL, header), Path(f"{stem}_svs.nii.gz"))
+    write_json({"RepetitionTime": 2.0, "ExcitationsPerFrame": 1}, Path(f"{stem}_svs.json"))
+    events = [f"{24 + 48 * k}\t24\ttask" for k in range(6)] + ["30\t24\tother", "0\t0\tstart"]
+    write_text("\n".join(["onset\tduration\ttrial_type", *events]) + "\n", Path(f"{stem}_events.tsv"))
+    own = single_arm()
+    own["blocks"] = {"bins": {"all": [0, 2 * N / 60]}, "every_s": 2, "minimum_transients": 1, "event": "start"}
+    own["fit"] = {"model": "dynamic", "regressors": {"task": {"kind": "block", "event": "task"}}}
+    own["fit"]["constant"] = ["NAA", "NAAG"]
+    own["group"] = {"outcome": "Glx/tNAA: task"}
+    own["inputs"] = {"bids": str(tmp_path)}  # whose tables name events
+    settings = config.checked(own)
+    files = [Path(f"{stem}_{name}") for name in ("svs.nii.gz", "svs.json", "events.tsv")]
+    written = preprocess_session("sub-1_ses-1", files, settings, tmp_path)
+    fit = settings["fit"] | {"event": "start"}
+    facts = partial(session_facts.facts_of, "sub-1_ses-1", fit, "start", [files[2]], {})
+    made = fit_session_files("sub-1_ses-1", written, {"p": tmp_path / "p.BASIS"}, fit, facts=facts)
+    found = {path.name.partition("desc-")[2]: path for path in made}
+    assert len(read_table(found["blocks_fitquality.tsv"])) == N
+    rows = read_table(found["blocks_terms.tsv"]).set_index(["metabolite", "term"])
+    rise, level = rows.loc[("Glx", "task")], rows.loc[("Glx", "constant")]
+    assert abs(rise["estimate"] / level["estimate"] - 0.15) < 3 * rise["sd"] / level["estimate"]
+    assert rise["sd"] / level["estimate"] < 0.03
+    assert rise["lack_of_fit_p"] > 0.001

@@ -33,7 +33,7 @@ def made_config(output: Path, frozen: bool = True, name: str = "Made-up trial") 
     return config.checked(
         {
             "study": {"name": name, "design": "crossover", "conditions": list(ARMS), "freeze": frozen},
-            "inputs": {k: str(Path(output, f"{k}.tsv")) for k in ("samples", "participants", "sessions")},
+            "inputs": {k: f"{output}-tables/{k}.tsv" for k in ("samples", "participants", "sessions")},
             "output": str(output),
             "protocols": {"press": PRESS},
             "blocks": {"bins": bins, "baseline": ["baseline"]},

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from mrsflow.errors import InputError
 from mrsflow.fitting.dynamic import Terms
+from mrsflow.study.config import MOST_BLOCKS
 
-MOST = 48
+MOST = MOST_BLOCKS
 """Spectra that a dynamic fit takes one by one; of more it takes groups, at most so many."""
 TIME_WEIGHT = 0.3
 """Spread of time beside that of the regressors (1 each) when groups are split."""

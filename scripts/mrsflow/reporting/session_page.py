@@ -17,6 +17,7 @@ from mrsflow.files import read_json, write_text
 from mrsflow.reporting import course_picture, session_charts
 from mrsflow.reporting.report import render
 from mrsflow.study import cohort, layout, quality_rules, records
+from mrsflow.study.config import MOST_BLOCKS
 
 MEASURES = {
     "per_tcr": "per_tcr_sd",
@@ -52,6 +53,9 @@ TABLES = (
     layout.FIT_QUALITY, layout.CONSTANTS,
 )  # fmt: skip
 """Tables that a page shows."""
+BY_BLOCK = (layout.BLOCK_QUALITY, layout.FIT, layout.FIT_QUALITY)
+SHOWN_BLOCKS = 24
+"""Blocks of a series that a page shows; those of other sessions are all shown."""
 
 
 TISSUE = "measure_tissue"
@@ -112,7 +116,7 @@ def page_data(
         scan, chart = _scan(name, found, config, page)
         scans.append(scan)
         charts.append(chart)
-    words = [cell["word"] for scan in scans for rule in scan["rules"] for cell in rule["cells"]]
+    words = [word for scan in scans for word in scan["words"]]
     worst = next((word for word in ("exclude", "warn", "pass") if word in words), None)
     return {
         "title": f"{key} · {config['study']['name']}",
@@ -168,6 +172,19 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
     titles = [] if fitted is None else _titles(fitted)
     spectra = _spectra(results, files, titles, blocks, config)
     outcome = config["group"]["outcome"]
+    rules = [] if blocks is None else judged(config["quality"]["rules"], _with_fits(blocks, fitted), session)
+    words, shaded, few = [cell["word"] for rule in rules for cell in rule["cells"]], blocks, ""
+    if blocks is not None and len(blocks) > MOST_BLOCKS:
+        shown = np.unique(np.linspace(0, len(blocks) - 1, SHOWN_BLOCKS).astype(int))
+        names = blocks["block"].iloc[shown]
+        few = f"{len(shown)} of {len(blocks)} blocks are shown here, evenly over time; the tables below hold all."
+        rules = [{**rule, "cells": [rule["cells"][k] for k in (*shown, -1)]} for rule in rules]
+        if fitted is not None:
+            kept = np.flatnonzero(fitted["block"].isin(names))
+            titles = [titles[k] for k in kept]
+            spectra = spectra and {**spectra, "blocks": [spectra["blocks"][k] for k in kept]}
+        tables = {name: t[t["block"].isin(names)] if name in BY_BLOCK else t for name, t in tables.items()}
+        blocks, fitted, shaded = tables[layout.BLOCK_QUALITY], tables.get(layout.FIT_QUALITY), None
     scan = {
         "name": name,
         "facts": [*facts_of(sidecar, session, "mrsref.json" in files), *tissue_facts(tables.get(layout.TISSUE))],
@@ -184,14 +201,16 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
         "correlation": None if fitted is None else _correlation(fitted),
         "fit_quality": None if fitted is None else _fit_quality(fitted),
         "rule_names": [*([] if blocks is None else map(str, blocks["block"])), "session"],
-        "rules": [] if blocks is None else judged(config["quality"]["rules"], _with_fits(blocks, fitted), session),
+        "rules": rules,
+        "words": words,
+        "few": few,
         "definitions": _definitions(blocks),
         "processing": _processing(processed or sidecar),
         "files": [{"name": path.name, "href": _relative(path, page)} for _, path in sorted(files.items())],
     }
     chart = {
         "alignment": None if pictures is None else session_charts.alignment_of(pictures),
-        "transients": None if transients is None else session_charts.courses_of(transients, blocks),
+        "transients": None if transients is None else session_charts.courses_of(transients, shaded),
         "spectra": spectra,
         "outcome": session_charts.outcome_of(tables[layout.FIT], outcome) if layout.FIT in tables else None,
         "water": session_charts.water_of(results[layout.REFERENCE]) if layout.REFERENCE in results else None,

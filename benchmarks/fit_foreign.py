@@ -347,6 +347,7 @@ PARTS: dict[str, Callable[[Options], None]] = {
     "extra": part_extra,
     "wrong": part_wrong,
     "bold": fit_in_vivo.part_bold,
+    "bold_step": fit_in_vivo.part_bold_step,
     "real": fit_in_vivo.part_real,
     "twins": fit_twins.part_twins,
     "cost": part_cost,

@@ -407,7 +407,7 @@ def main(
     parts : list of str
         Which figures: with the basis of the fitting challenge main, chance, spiked, repeat, paired, prior, dynamic,
         narrowing, starts, shapes, challenge and philips; with that of ``--basis`` levels, noise, courses, response,
-        extra, wrong, bold, real, twins, cost and invariance; default: all.
+        extra, wrong, bold, bold_step, real, twins, cost and invariance; default: all.
     every : int
         Use every n-th spectrum, voxel or session only.
     basis : str

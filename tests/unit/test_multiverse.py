@@ -218,3 +218,13 @@ def test_an_axis_that_is_left_out_takes_the_choice_of_the_study(made):
     settings["group"]["multiverse"] = {"warned": ["kept", "left out"]}
     assert [path.warned for path in multiverse.paths_of(settings)] == ["kept", "left out"]
     assert {path.fitter for path in multiverse.paths_of(settings)} == {"mrsflow"}
+
+
+def test_a_variant_in_which_nothing_was_fitted_is_a_matter_of_its_rows(made):
+    settings = config.load(str(made.config))
+    files = [SimpleNamespace(key="sub-001_ses-1"), SimpleNamespace(key="sub-001_ses-2")]
+    own = {"mrsflow": multiverse.Source(lambda: None, files)}
+    found = multiverse._of_variant(settings, own, "mrsflow", "align-0.2-4.2", lambda files: None)
+    assert found.files == ()
+    with pytest.raises(InputError, match=r"no session has fits of align-0\.2-4\.2: not run"):
+        found.read()

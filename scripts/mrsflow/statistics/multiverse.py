@@ -120,11 +120,11 @@ def multiverse(
         where = path.fitter, variants.name_of(config, asdict(path))
         if where not in sources:
             source = _of_variant(config, own, *where, load) if where[1] else own[path.fitter]
-            sources[where] = source, inputs_of(source.files)
+            sources[where] = source, inputs_of(source.files) if source.files else ""
         source, fits = sources[where]
         result, assigned_to = _one(source.read, plan, path)
         before, same_as = first.setdefault(fits, (number, where))
-        same = "" if same_as == where else f"its fits are those of path {before}: its choices changed none"
+        same = "" if same_as == where or not fits else f"its fits are those of path {before}: its choices changed none"
         more = {
             "path": number, "variant": where[1], "model": result.model, "estimand": result.estimand or path.estimand,
             "fits": fits, "inputs": digest_of([fits, asdict(path)]),

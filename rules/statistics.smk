@@ -1,4 +1,4 @@
-"""On request: power planning, and the mixed models fitted by R as well. Neither is part of `all`."""
+"""On request: power planning, pooling with other trials, the mixed models fitted by R as well. None is part of `all`."""
 
 
 rule plan_power:
@@ -48,3 +48,53 @@ rule compare_with_r:
         "What the group page shows, fitted by R (lmerTest, pbkrtest) beside ours"
     shell:
         "python {params.script:q} --config {params.config:q} --out {output:q} --log {log:q}"
+
+
+rule pool_studies:
+    input:
+        group=rules.group.output,
+    output:
+        expand(
+            f"{OUTPUT}/pooled/{{name}}.{{kind}}",
+            name=["pooled", "pooled_trials"],
+            kind=["tsv", "json"],
+        ),
+        expand(
+            f"{OUTPUT}/pooled/{{name}}.{{kind}}",
+            name=["forest", "funnel"],
+            kind=["png", "svg", "pdf"],
+        ),
+        page=f"{OUTPUT}/pooled/index.html",
+    log:
+        f"{OUTPUT}/logs/pool_studies.log",
+    benchmark:
+        f"{OUTPUT}/benchmarks/pool_studies.tsv"
+    conda:
+        "../envs/mrsflow.yaml"
+    params:
+        script=script("pool_studies"),
+        code=code("pool_studies"),
+        given=lambda wildcards: contents_of(
+            *(
+                f"{source}/group/contrasts.tsv" if Path(source).is_dir() else source
+                for source in config["pool"]["sources"]
+            )
+        ),
+        sources=[OUTPUT, *config["pool"]["sources"]],
+        measure=config["pool"]["measure"],
+        level=config["group"]["level"],
+        asked=[
+            text
+            for key in ("contrast", "outcome", "moderators")
+            if config["pool"][key]
+            for value in [config["pool"][key]]
+            for text in [
+                f"--{key}",
+                *([value] if isinstance(value, str) else value),
+            ]
+        ],
+    message:
+        "This study pooled with other trials"
+    shell:
+        "python {params.script:q} --sources {params.sources:q} --out {OUTPUT:q}/pooled"
+        " --measure {params.measure} --level {params.level} {params.asked:q} --log {log:q}"

@@ -16,7 +16,7 @@ LAYERS = (
     ("study", "planning", "anatomy"),
     ("conversion", "preprocessing", "fitting"),
     ("quantification",),
-    ("statistics", "simulation"),
+    ("statistics", "simulation", "pooling"),
     ("reporting",),
     ("mrsflow.interfaces",),
     ("command",),

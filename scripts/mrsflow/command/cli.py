@@ -33,23 +33,25 @@ LOUD = {
     "--debug-dag",
 }
 """Options of Snakemake with which its own lines are wanted."""
+MEASURES = ("percent", "difference", "standardised")
 USAGE = """mrsflow init FOLDER [--design DESIGN] [--scan RAWFOLDER]   begin a study
        mrsflow check [options of Snakemake]                        list all that is wrong; nothing runs
        mrsflow run [-c CORES] [--profile PROFILE] [...]            run it, or go on
        mrsflow report [--open]                                     where the report is
+       mrsflow pool SOURCE... --out FOLDER [...]                   pool finished studies and published trials
        mrsflow BIDS_DIR OUTPUT_DIR participant|group [...]         as a BIDS App"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 after success, 1 after a failure, 2 where the command line is wrong."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = {"init": init, "check": check, "run": run, "report": report}
+    commands = {"init": init, "check": check, "run": run, "report": report, "pool": pool}
     try:
         if arguments and arguments[0] in commands:
             sys.exit(commands[arguments[0]](arguments[1:]))
         sys.exit(bids_app(arguments))
     except InputError as error:
-        sys.exit(f"error: {one_line(error)}")
+        sys.exit("\n".join(f"error: {one_line(line)}" for line in str(error).split("\n")))
     except OSError as error:
         sys.exit(f"error: {error.filename or 'a file'}: {error.strerror}")
 
@@ -125,6 +127,27 @@ def report(arguments: list[str]) -> int:
     return 0
 
 
+def pool(arguments: list[str]) -> int:
+    """Pool finished studies and published trials by random effects: tables, figures and a page."""
+    from mrsflow.pooling.sources import MODERATORS
+    from mrsflow.reporting import pool_page
+
+    parser = _parser("pool", pool)
+    parser.add_argument("sources", type=Path, nargs="+", metavar="SOURCE",
+                        help="folders of outputs of mrsflow, tables of published trials (docs/pooling.md)")  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("pooled"), help="folder to write (default: %(default)s)")
+    parser.add_argument(
+        "--measure", choices=MEASURES, default=MEASURES[0], help="what is pooled (default: %(default)s)"
+    )
+    parser.add_argument("--contrast", help="contrast of the studies, where they have several")
+    parser.add_argument("--outcome", help="outcome of the studies (default: the primary one of each)")
+    parser.add_argument("--moderators", nargs="+", default=(), metavar="NAME", help=f"of {', '.join(MODERATORS)}")
+    parser.add_argument("--level", type=float, default=0.95, help="of intervals (default: %(default)s)")
+    options = vars(parser.parse_args(arguments))
+    print(pool_page.write(options.pop("sources"), **options))
+    return 0
+
+
 def bids_app(arguments: list[str]) -> int:
     """Analyse a BIDS dataset of NIfTI-MRS files: sessions (participant), then the whole study (group).
 
@@ -176,7 +199,7 @@ def _bids_config(dataset: Path, given: Path | None) -> tuple[dict[str, Any], Pat
     if not (dataset / "dataset_description.json").is_file():
         raise InputError(
             f"{dataset}: has no dataset_description.json, so it is neither a BIDS dataset nor a command; commands are "
-            "init, check, run and report (mrsflow --help)"
+            "init, check, run, report and pool (mrsflow --help)"
         )
     file = given or dataset / "code/mrsflow.yaml"
     if not file.is_file():

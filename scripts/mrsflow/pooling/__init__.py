@@ -1,0 +1,1 @@
+"""More than one trial: finished studies and published ones together."""

@@ -45,7 +45,8 @@ def test_the_dataset_names_arms_only_after_the_freeze(study, tmp_path, freeze):
 def test_unmasking_again_is_recorded_for_whatever_bears_on_results(root, tmp_path):
     """Settings of the whole schema but those of machines, of what is planned or shown, and of where data lie."""
     schema = yaml.safe_load((root / "config" / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
-    outside = {"inputs", "output", "batch_size", "on_error", "convert", "power", "pool", "report", "verify"}
+    outside = {"inputs", "output", "batch_size", "on_error", "convert", "power", "pool", "rehearsal", "preset",
+               "report", "verify"}  # fmt: skip
     config = {name: {"value": 1} for name in schema["properties"]}
     masking.record_unmasking(tmp_path / "unmasked.json", config)
     for name in schema["properties"]:

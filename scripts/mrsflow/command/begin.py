@@ -9,6 +9,7 @@ from typing import Any
 from mrsflow.errors import InputError
 from mrsflow.files import write_text
 from mrsflow.study.config import schema
+from mrsflow.study.study_presets import presets
 
 PROTOCOL = {
     "sequence": "press",
@@ -36,15 +37,25 @@ def designs() -> dict[str, Any]:
     return yaml.safe_load(Path(__file__).with_name("designs.yaml").read_text(encoding="utf-8"))
 
 
+def begun(name: str) -> dict[str, Any]:
+    """Give a design or a preset by its name."""
+    return {**designs(), **presets()}[name]
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """Give the configuration that a design writes, or a preset gives."""
+    return begun(name)["config"]
+
+
 def example(design: str) -> dict[str, list[dict[str, Any]]]:
     """Rows of the three tables that show how a design looks.
 
     Parameters
     ----------
     design : str
-        A key of `designs`.
+        A design or a preset.
     """
-    chosen = designs()[design]
+    chosen = begun(design)
     timed = chosen["config"]["blocks"]["event"] != "start"
     sessions = chosen["sessions"]
     people = dict.fromkeys(row["participant"] for row in sessions)
@@ -82,7 +93,7 @@ def write_study(
     folder : Path
         Folder of the study; the files go to its ``config``.
     design : str
-        A key of `designs`.
+        A design or a preset.
     rows, protocols : dict, optional
         Rows of the tables and protocols; by default examples.
     remarks : dict of str, optional
@@ -103,7 +114,7 @@ def write_study(
     shown = rows is None
     rows = example(design) if rows is None else rows
     if protocols is None:
-        protocols = {"scanner": PROTOCOL}
+        protocols = {"scanner": begun(design).get("protocol", PROTOCOL)}
         said = f"{DECIDE}: an example; as your scanner was told"
         remarks = {f"scanner.{key}": said for key in PROTOCOL}
         remarks["scanner.preset"] = f"{DECIDE}: the scanner's sequence, see the presets above"
@@ -145,23 +156,28 @@ def config_text(
     Parameters
     ----------
     design : str
-        A key of `designs`.
+        A design, whose keys are written; or a preset, which is named and whose values are shown as comments.
     protocols : dict
     remarks, inputs : dict
         See `write_study`.
     """
-    chosen = {**designs()[design]["config"], "protocols": protocols, "inputs": inputs}
+    given = settings_of(design) if design in presets() else {}
+    chosen = {"study": {"name": "My study"}} if given else settings_of(design)
+    chosen = {**chosen, "protocols": protocols, "inputs": inputs}
     lines = [
         "# yaml-language-server: $schema=config.schema.json",
-        f"# Design: {designs()[design]['about']}.",
+        f"# Design: {begun(design)['about']}.",
         "# Keys that are commented out have these values as they stand. `mrsflow check` lists all that is wrong.",
+        *([f"# From {begun(design)['source']}."] if given else []),
     ]
     for name, rule in schema("config")["properties"].items():
         lines += ["", *_comment(rule["description"] if name != "protocols" else _about_protocols(rule))]
         if name == "protocols":
             lines += ["protocols:", *_protocols(protocols, rule, remarks)]
         elif "properties" in rule:
-            lines += _section(name, rule, chosen.get(name))
+            lines += _section(name, rule, chosen.get(name), given.get(name, {}))
+        elif name == "preset" and given:
+            lines.append(f"preset: {design}")
         else:
             lines.append(f"# {name}: {_flow(rule['default'])}")
     return "\n".join(lines) + "\n"
@@ -172,16 +188,17 @@ def _about_protocols(rule: dict[str, Any]) -> str:
     return f"{rule['description']} Presets: {', '.join(presets)}."
 
 
-def _section(name: str, rule: dict[str, Any], chosen: dict[str, Any] | None) -> list[str]:
-    """Lines of a section; one of which nothing is chosen is a comment altogether."""
+def _section(name: str, rule: dict[str, Any], chosen: dict[str, Any] | None, given: dict[str, Any]) -> list[str]:
+    """Lines of a section; one of which nothing is chosen is a comment altogether, and so is what a preset gives."""
     mark = "# " if chosen is None else ""
     lines = [f"{mark}{name}:"]
     for key, own in rule["properties"].items():
         if key in (chosen or {}):
             lines += [f"  {line}" for line in _comment(own["description"])]
             lines += [f"  {line}" for line in _value(key, chosen[key])]
-        elif "default" in own:
-            lines += [f"# {line}" if line else line for line in (f"  {part}" for part in _value(key, own["default"]))]
+        elif key in given or "default" in own:
+            value = given[key] if key in given else own["default"]
+            lines += [f"# {line}" if line else line for line in (f"  {part}" for part in _value(key, value))]
     return lines
 
 

@@ -34,10 +34,11 @@ LOUD = {
 }
 """Options of Snakemake with which its own lines are wanted."""
 MEASURES = ("percent", "difference", "standardised")
-USAGE = """mrsflow init FOLDER [--design DESIGN] [--scan RAWFOLDER]   begin a study
+USAGE = """mrsflow init FOLDER [--design DESIGN | --preset NAME] [--scan RAWFOLDER]   begin a study
        mrsflow check [options of Snakemake]                        list all that is wrong; nothing runs
        mrsflow run [-c CORES] [--profile PROFILE] [...]            run it, or go on
        mrsflow report [--open]                                     where the report is
+       mrsflow rehearse [--trials N] [-c CORES]                    simulated raw data of the planned trial, analysed
        mrsflow pool SOURCE... --out FOLDER [...]                   pool finished studies and published trials
        mrsflow BIDS_DIR OUTPUT_DIR participant|group [...]         as a BIDS App"""
 
@@ -45,7 +46,7 @@ USAGE = """mrsflow init FOLDER [--design DESIGN] [--scan RAWFOLDER]   begin a st
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 after success, 1 after a failure, 2 where the command line is wrong."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = {"init": init, "check": check, "run": run, "report": report, "pool": pool}
+    commands = {"init": init, "check": check, "run": run, "report": report, "pool": pool, "rehearse": rehearse}
     try:
         if arguments and arguments[0] in commands:
             sys.exit(commands[arguments[0]](arguments[1:]))
@@ -59,12 +60,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 def init(arguments: list[str]) -> int:
     """Begin a study: configuration and tables for a design, from a folder of raw files where one is given."""
     from mrsflow.command import begin, scan
+    from mrsflow.study import study_presets
 
     known = begin.designs()
-    about = "\n".join(f"  {name:<13} {design['about']}" for name, design in known.items())
-    parser = _parser("init", init, f"designs:\n{about}")
+    about = "\n\n".join(
+        f"{what}:\n" + "\n".join(f"  {name:<15} {own['about']}" for name, own in listed.items())
+        for what, listed in (("designs", known), ("presets", study_presets.presets()))
+    )
+    parser = _parser("init", init, about)
     parser.add_argument("folder", type=Path, nargs="?", default=Path(), help="folder of the study (default: this one)")
-    parser.add_argument("--design", choices=list(known), default="crossover", help="default: %(default)s")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--design", choices=list(known), default="crossover", help="default: %(default)s")
+    chosen.add_argument("--preset", choices=list(study_presets.presets()), help="a published design in place of it")
     parser.add_argument("--scan", type=Path, metavar="RAWFOLDER", help="folder of raw files to fill the tables from")
     options = parser.parse_args(arguments)
     found = (
@@ -73,9 +80,9 @@ def init(arguments: list[str]) -> int:
         else scan.look(options.scan, lambda name: print(f"looking at {name}", file=sys.stderr))
     )
     if found is None:
-        written = begin.write_study(options.folder, options.design)
+        written = begin.write_study(options.folder, options.preset or options.design)
     else:
-        written = scan.write_study(options.folder, options.design, found, options.scan)
+        written = scan.write_study(options.folder, options.preset or options.design, found, options.scan)
         print("\n".join(scan.lines(found)))
     print("\n".join(["wrote:", *map(str, written)]))
     there = "" if options.folder == Path() else f"cd {options.folder}, then "
@@ -86,7 +93,7 @@ def init(arguments: list[str]) -> int:
 def check(arguments: list[str]) -> int:
     """List all that is wrong with configuration, tables and raw files; nothing runs."""
     _, rest = _parser("check", check, "All options are Snakemake's.").parse_known_args(arguments)
-    _refuse_unreadable_config(rest)
+    _print_resolved(_refuse_unreadable_config(rest))
     status = _snakemake(["--quiet", "rules", "host", "reason", "--dry-run", *rest])
     if status == 0:
         print("nothing wrong was found; `mrsflow run` runs it")
@@ -124,6 +131,33 @@ def report(arguments: list[str]) -> int:
     print(page)
     if options.open and not webbrowser.open(page.absolute().as_uri()):
         raise InputError(f"{page}: no browser could be started here; open the file by hand")
+    return 0
+
+
+def rehearse(arguments: list[str]) -> int:
+    """Rehearse a planned trial: plan, power, simulated raw data of exactly its design, and their finished analysis.
+
+    Effects and variances are those of section power of the configuration; participants, trials and noise those of
+    section rehearsal. The same command goes on where it stopped.
+    """
+    from mrsflow.command import rehearse as rehearsing
+
+    parser = _parser("rehearse", rehearse)
+    parser.add_argument("--configfile", type=Path, default=CONFIG, help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("rehearsal"), help="folder to write (default: %(default)s)")
+    parser.add_argument("--trials", type=int, help="simulated trials (default: rehearsal.trials)")
+    parser.add_argument("--participants", type=int, help="of a trial (default: rehearsal.participants)")
+    parser.add_argument("-c", "--cores", type=int, default=1, help="cores to use at most (default: %(default)s)")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep all raw files and outputs, not those of the first trial alone"
+    )
+    options = parser.parse_args(arguments)
+    _refuse_unreadable_config(["--configfile", str(options.configfile)])
+    config = rehearsing.load(options.configfile)
+    for name in ("trials", "participants"):
+        if (value := getattr(options, name)) is not None:
+            config["rehearsal"][name] = value
+    print(rehearsing.rehearse(config, options.out, options.cores, options.keep, print))
     return 0
 
 
@@ -199,7 +233,7 @@ def _bids_config(dataset: Path, given: Path | None) -> tuple[dict[str, Any], Pat
     if not (dataset / "dataset_description.json").is_file():
         raise InputError(
             f"{dataset}: has no dataset_description.json, so it is neither a BIDS dataset nor a command; commands are "
-            "init, check, run, report and pool (mrsflow --help)"
+            "init, check, run, report, rehearse and pool (mrsflow --help)"
         )
     file = given or dataset / "code/mrsflow.yaml"
     if not file.is_file():
@@ -264,7 +298,20 @@ def _commands(folder: Path) -> list[str]:
     return found
 
 
-def _refuse_unreadable_config(rest: list[str]) -> None:
+def _print_resolved(contents: list[Any]) -> None:
+    """Print what a preset and the configuration give together, where a preset is named."""
+    from mrsflow.study import config as study_config
+    from mrsflow.study import study_presets
+
+    if len(contents) != 1 or not isinstance(contents[0], dict) or contents[0].get(study_presets.KEY) is None:
+        return
+    faults: list[str] = []  # Snakemake's run lists them
+    config = study_config.checked(contents[0], "configuration", faults)
+    if not faults:
+        print(study_presets.resolved_text(contents[0], config))
+
+
+def _refuse_unreadable_config(rest: list[str]) -> list[Any]:
     """Say how a study begins where there is none; read each configuration, as Snakemake unfolds aliases that swell."""
     from mrsflow.study import config as study_config
 
@@ -285,8 +332,7 @@ def _refuse_unreadable_config(rest: list[str]) -> None:
             f"{file}: no such file; go to the folder of a study, name its configuration with "
             "--configfile, or begin one with `mrsflow init FOLDER`"
         )
-    for file in files:
-        study_config.read(file)
+    return [study_config.read(file) for file in files]
 
 
 def _snakemake(options: list[str], again: str = "the same command") -> int:

@@ -389,7 +389,7 @@ def rows_of(found: list[Found], design: str, place: Path) -> dict[str, list[dict
     place : Path
         Folder of the tables, from which raw paths start.
     """
-    chosen = begin.designs()[design]["config"]
+    chosen = begin.settings_of(design)
     timed = chosen["blocks"]["event"] != "start"
     conditions = chosen["study"]["conditions"]
     scans = [

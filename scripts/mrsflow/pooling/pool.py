@@ -277,7 +277,7 @@ def _remarks(trials: Sequence[Trial], found: meta.Pooled, measure: Measure) -> I
         yield (
             f"{k} trials say little of how much trials differ; the interval is wide for that reason, and its width is "
             "itself uncertain, and the row with the guard is cautious (in simulated sets of 3 trials its test is "
-            "false in at most 1 % in place of 5 %). Of further trials the prediction interval holds 86 to 96 %. "
+            "false in at most 1.2 % in place of 5 %). Of further trials the prediction interval holds 85 to 95 %. "
             "Report every trial beside the mean"
         )
     if found.factor < 1:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mrsflow.errors import InputError
 from mrsflow.files import workflow_folder
-from mrsflow.study import given_paths, regressors
+from mrsflow.study import given_paths, regressors, study_presets
 
 SCHEMAS = workflow_folder() / "config/schemas"
 MACROMOLECULES = ("default", "none", "measured", "cohort", None)
@@ -115,6 +115,7 @@ def checked(content: Any, source: str = "config", faults: list[str] | None = Non
     _refuse_swollen(content, source)
     content = copy.deepcopy(content)
     if isinstance(content, dict):
+        content = study_presets.filled(content, schema("config"))
         if content.get("verify") in ("true", "false"):  # as --config gives it: text
             content["verify"] = content["verify"] == "true"
         _fill(content, schema("config"))

@@ -85,14 +85,15 @@ rule pool_studies:
         level=config["group"]["level"],
         asked=[
             text
-            for key in ("contrast", "outcome", "moderators")
+            for key in ("contrast", "outcome", "moderators", "covariates")
             if config["pool"][key]
             for value in [config["pool"][key]]
             for text in [
                 f"--{key}",
                 *([value] if isinstance(value, str) else value),
             ]
-        ],
+        ]
+        + ["--one-stage"] * config["pool"]["one_stage"],
     message:
         "This study pooled with other trials"
     shell:

@@ -14,6 +14,8 @@ def main(
     outcome: str | None = None,
     moderators: list[str] = (),
     level: float = 0.95,
+    one_stage: bool = False,
+    covariates: list[str] = (),
 ) -> None:
     """Pool trials by random effects and write a page with tables and figures.
 
@@ -33,10 +35,14 @@ def main(
         Of drug, cohort, field_t, voxel, sequence and dose; each in a model of its own.
     level : float
         Of intervals.
+    one_stage : bool
+        Put the participants of all studies of mrsflow into one model as well.
+    covariates : list of str, optional
+        Columns of numbers of their participants, which may change the effect, within trials and between them.
     """
     from mrsflow.reporting import pool_page
 
-    print(pool_page.write(sources, out, measure, contrast, outcome, moderators, level))
+    print(pool_page.write(sources, out, measure, contrast, outcome, moderators, level, one_stage, covariates))
 
 
 if __name__ == "__main__":

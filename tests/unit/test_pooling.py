@@ -5,6 +5,7 @@ from pathlib import Path
 
 import fitted_trial
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -294,6 +295,37 @@ def test_the_figures_show_the_numbers():
 def test_the_guide_names_every_column(root):
     page = (root / "docs/pooling.md").read_text(encoding="utf-8")
     assert [name for name in study_config.schema("trials")["properties"] if f"`{name}`" not in page] == []
+
+
+def test_participants_of_two_studies_in_one_model(study, tmp_path, tmp_path_factory):
+    from mrsflow.statistics import group
+
+    made = fitted_trial.write(tmp_path_factory.mktemp("two") / "second", n=10, seed=5, group={"draws": 99})
+    group.run(study_config.load(str(made.config)), [made.status])
+    people = pd.DataFrame({"participant_id": [f"sub-{i:03d}" for i in range(1, 11)], "age": range(20, 30)})
+    for folder in (study, made.output):
+        (folder / "bids").mkdir(exist_ok=True)
+        people.to_csv(folder / "bids/participants.tsv", sep="\t", index=False)
+    ours = [{"trial": "A", "results": study, "cohort": "MDD"}, {"trial": "B", "results": made.output, "cohort": "AUD"}]
+    path = table(tmp_path, *ours, GOOD | {"trial": "C", "cohort": "AUD"})
+    found = sources.read([path], "percent", None, None)
+    rows = rows_of(pool.pool(found, "percent", ["cohort"], participants=True, covariates=["age"]), "one stage")
+    assert [row.term for row in rows] == [None, "age within trials", "MDD", "AUD", "AUD - MDD"]
+    assert {row.n_trials for row in rows} == {2} and {row.n_participants for row in rows} == {18}
+    assert all("without the participants of 1 published trials" in row.remark for row in rows)
+    changes = [result_tables.read(f / "group/session_changes.tsv") for f in (study, made.output)]
+    means = []
+    for own in changes:
+        wide = own.pivot(index="participant", columns="arm", values="change_percent")
+        means.append((wide["naltrexone"] - wide["placebo"]).mean())
+    assert min(means) - 1 < rows[0].estimate < max(means) + 1
+    assert rows[4].estimate == pytest.approx(rows[3].estimate - rows[2].estimate)
+    with pytest.raises(InputError, match="no column of numbers 'weight'"):
+        pool.pool(found, "percent", covariates=["weight"])
+    with pytest.raises(InputError, match="needs two studies of mrsflow"):
+        pool.pool(found[1:], "percent", participants=True)
+    with pytest.raises(InputError, match="pool with --measure percent"):
+        pool.pool(found, "difference", participants=True)
 
 
 def test_two_trials_have_no_prediction():

@@ -176,6 +176,8 @@ def pool(arguments: list[str]) -> int:
     parser.add_argument("--contrast", help="contrast of the studies, where they have several")
     parser.add_argument("--outcome", help="outcome of the studies (default: the primary one of each)")
     parser.add_argument("--moderators", nargs="+", default=(), metavar="NAME", help=f"of {', '.join(MODERATORS)}")
+    parser.add_argument("--one-stage", action="store_true", help="participants of all studies in one model as well")
+    parser.add_argument("--covariates", nargs="+", default=(), metavar="COLUMN", help="of participants, in one stage")
     parser.add_argument("--level", type=float, default=0.95, help="of intervals (default: %(default)s)")
     options = vars(parser.parse_args(arguments))
     print(pool_page.write(options.pop("sources"), **options))

@@ -98,6 +98,52 @@ def fit(
     )
 
 
+def fit_kernels(
+    x: ArrayLike, y: ArrayLike, kernels: Mapping[str, NDArray[np.floating]], names: tuple[str, ...] | None = None
+) -> Fit:
+    """Fit a model whose covariance is a sum of known matrices, each with a variance of its own.
+
+    With these, groups of rows can have residual variances of their own.
+
+    Parameters
+    ----------
+    x : (n, p)
+        Fixed-effect columns.
+    y : (n)
+    kernels : mapping
+        Name and (n, n) matrix of each part of the covariance; together they scatter every row.
+    names : tuple of str, optional
+        Of the columns of `x`.
+
+    Returns
+    -------
+    Fit
+        `variances` of the kernels, which are its `groups`; `residual_variance` is 1 and has no meaning.
+
+    Raises
+    ------
+    InputError
+        Values that are not finite, columns that are combinations of others, or no more rows than columns.
+    """
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    names = names or tuple(f"x{i}" for i in range(x.shape[1]))
+    n, p = x.shape
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise InputError("the model needs finite values in every row; leave out those without")
+    if n <= p:
+        raise InputError(f"{n} rows cannot tell {p} coefficients and variances; more are needed")
+    if not reml.independent(x).all():
+        column = names[int(np.flatnonzero(~reml.independent(x))[0])]
+        raise InputError(f"column {column!r} is a combination of the others; take it out of the model")
+    parts, nothing = np.array(list(kernels.values()), float), np.zeros((n, n))
+    scale = float(np.sum((y - x @ np.linalg.lstsq(x, y, rcond=None)[0]) ** 2)) / (n - p)
+    if not scale > 0:
+        raise InputError("the outcome does not vary beyond the fixed effects; there is nothing to test")
+    ends = [_climb(x, y, nothing, parts, np.full(len(parts), start * scale)) for start in STARTS]
+    variances, loglik, converged = max(ends, key=lambda end: end[1])
+    return _finished(x, y, nothing, parts, variances, loglik, converged, names, tuple(kernels), scale)
+
+
 def _same(labels: NDArray) -> NDArray[np.floating]:
     """Z Z': which rows share a level."""
     return (labels[:, np.newaxis] == labels).astype(float)

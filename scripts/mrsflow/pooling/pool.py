@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mrsflow.errors import InputError
 from mrsflow.models import meta
 from mrsflow.models.mixed import Inference
+from mrsflow.pooling import one_stage
 from mrsflow.pooling.effects import Measure
 from mrsflow.pooling.sources import MODERATORS, Trial
 
@@ -86,7 +87,14 @@ class Pool:
         return self.rows[0].unit
 
 
-def pool(trials: Sequence[Trial], measure: Measure, moderators: Sequence[str] = (), level: float = 0.95) -> Pool:
+def pool(
+    trials: Sequence[Trial],
+    measure: Measure,
+    moderators: Sequence[str] = (),
+    level: float = 0.95,
+    participants: bool = False,
+    covariates: Sequence[str] = (),
+) -> Pool:
     """Pool trials.
 
     Parameters
@@ -98,6 +106,10 @@ def pool(trials: Sequence[Trial], measure: Measure, moderators: Sequence[str] = 
         Of `mrsflow.pooling.sources.MODERATORS`, each in a model of its own.
     level : float
         Of intervals.
+    participants : bool
+        Whether the participants of the studies of mrsflow are put into one model as well (`one_stage`).
+    covariates : sequence of str
+        Columns of numbers of these participants, which may change the effect.
 
     Raises
     ------
@@ -121,9 +133,31 @@ def pool(trials: Sequence[Trial], measure: Measure, moderators: Sequence[str] = 
         rows.append(maker.mean("one trial of each sample", apart))
     for name in moderators:
         rows += maker.moderator(name)
+    if participants or covariates:
+        rows += _one_stage(trials, measure, moderators, covariates, level)
     rows.append(maker.small_studies())
     found = meta.fit(*maker.numbers(everyone))
     return Pool(list(trials), found.weights, rows, list(_remarks(trials, found, measure)), measure, level)
+
+
+def _one_stage(
+    trials: Sequence[Trial], measure: Measure, moderators: Sequence[str], covariates: Sequence[str], level: float
+) -> list[PoolRow]:
+    """Make rows of the participants of all studies of mrsflow in one model, and of their cohorts where asked for."""
+    import pandas as pd
+
+    if measure != "percent":
+        raise InputError("--one-stage takes changes in percent of the baseline; pool with --measure percent")
+    studies = [trial for trial in trials if trial.folder is not None]
+    if len(studies) < 2:
+        raise InputError("--one-stage needs two studies of mrsflow or more, as published trials give no participants")
+    rows = pd.concat([one_stage.sessions_of(trial, covariates) for trial in studies], ignore_index=True)
+    shared = {"measure": measure, "unit": UNITS["percent"]}
+    remark = f"without the participants of {len(trials) - len(studies)} published trials" * (len(studies) < len(trials))
+    found = one_stage.cells(one_stage.fit(rows, covariates=covariates), level, **shared, remark=remark)
+    if "cohort" in moderators:
+        found += one_stage.cells(one_stage.fit(rows, cohorts=True), level, **shared, remark=remark)
+    return [PoolRow(**cells) for cells in found]
 
 
 def _one_unit(trials: Sequence[Trial]) -> str:

@@ -40,6 +40,8 @@ class Trial:
         Sex, age and weight of its participants, of a study of mrsflow.
     remark : str
         What its own row of results says.
+    folder : Path, optional
+        Of all outputs, of a study of mrsflow.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Trial:
     scans: frozenset[str] = frozenset()
     people: tuple[tuple[str, ...], ...] = field(default=())
     remark: str = ""
+    folder: Path | None = None
 
 
 def read(sources: Sequence[Path], measure: Measure, contrast: str | None, outcome: str | None) -> list[Trial]:
@@ -210,7 +213,9 @@ def study(
     # in its own units a difference of two outcomes is not the same thing
     unit = {"percent": PERCENT, "standardised": "sd"}.get(measure, f"of {result['outcome']}")
     remark = result["remark"] if isinstance(result["remark"], str) else ""
-    return Trial(str(row["trial"]), headline["design"], unit, effect, told, _scans(folder), _people(folder), remark)
+    return Trial(
+        str(row["trial"]), headline["design"], unit, effect, told, _scans(folder), _people(folder), remark, folder
+    )
 
 
 def _headline(folder: Path) -> dict[str, Any]:

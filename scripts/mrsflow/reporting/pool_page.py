@@ -28,6 +28,9 @@ METHODS = (
     "of the variance between trials are those of the Q profile (doi:10.1002/sim.2514). Moderators are tested one at a "
     "time (doi:10.1002/sim.1482). Small-study effects are a regression on the standard error "
     "(doi:10.1136/bmj.315.7109.629), from ten trials on (doi:10.1136/bmj.d4002).",
+    "One stage: sessions of the studies of mrsflow in one mixed model by restricted maximum likelihood "
+    "(Kenward-Roger), with random trial and trial by condition, and variances of participants and errors of each "
+    "trial's own; covariates are separated into what lies within trials and between them (doi:10.1002/sim.7171).",
     "Standard errors from intervals, t, F and p follow the Cochrane Handbook (doi:10.1002/9781119536604.ch6), those of "
     "crossovers are within participants (doi:10.1093/ije/31.1.140), standardised differences have the SD between "
     "participants in every design (doi:10.1037/1082-989X.7.1.105) and the correction of small samples "
@@ -48,6 +51,8 @@ def write(
     outcome: str | None = None,
     moderators: Sequence[str] = (),
     level: float = 0.95,
+    one_stage: bool = False,
+    covariates: Sequence[str] = (),
 ) -> Path:
     """Pool trials and write tables, figures and page.
 
@@ -57,7 +62,7 @@ def write(
         Folders of outputs of mrsflow and tables of trials.
     out : Path
         Folder of ``index.html``, ``pooled.tsv``, ``pooled_trials.tsv``, ``forest`` and ``funnel``.
-    measure, contrast, outcome, moderators, level
+    measure, contrast, outcome, moderators, level, one_stage, covariates
         See `mrsflow.pooling.sources.read` and `mrsflow.pooling.pool.pool`.
 
     Returns
@@ -65,12 +70,13 @@ def write(
     Path
         The page.
     """
-    found = pooling.pool(sources.read(places, measure, contrast, outcome), measure, moderators, level)
+    trials = sources.read(places, measure, contrast, outcome)
+    found = pooling.pool(trials, measure, moderators, level, one_stage, covariates)
     out.mkdir(parents=True, exist_ok=True)
     rows = result_tables.from_rows(map(asdict, found.rows), "pooled").astype({"q_df": "Int64"})
-    trials = result_tables.from_rows(trial_rows(found), "pooled_trials")
+    table = result_tables.from_rows(trial_rows(found), "pooled_trials")
     result_tables.write(rows, out / "pooled.tsv", described=True)
-    result_tables.write(trials, out / "pooled_trials.tsv", described=True)
+    result_tables.write(table, out / "pooled_trials.tsv", described=True)
     with figures.style():
         for name, draw in PICTURES.items():
             figures.save(draw(found), out / name)
@@ -80,7 +86,7 @@ def write(
         "remarks": found.remarks,
         "headline": _headline(found),
         "pictures": {name: _picture(out / f"{name}.png") for name in PICTURES},
-        "trials": _shown("pooled_trials", TRIALS, trials.to_dict("records")),
+        "trials": _shown("pooled_trials", TRIALS, table.to_dict("records")),
         "rows": _shown("pooled", ROWS, map(_cells, found.rows)),
         "small": found.rows[-1].remark,
         "methods": METHODS,

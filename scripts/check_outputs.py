@@ -1,5 +1,6 @@
 """Rule check_outputs: the last look at everything."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,9 @@ def main(config: str) -> None:
     problems += [f"convert: {key}: raw files were replaced after they were read; {REPLACED}" for key in replaced]
     inside = bids.left_out(study, bids.named_columns(settings))
     secrets = told_by_study(study, inside, [path for paths in named.values() for path in paths], settings)
-    read_files = (file for files in raw.values() for file in files)
-    secrets |= identity.harvest_all(read_files, settings["convert"]["keep_header"])
-    found = scan_outputs(output, secrets, settings["report"]["harmless"])
-    problems += [f"identity: {name}: {what}{HARMLESS if what.startswith('a value') else ''}" for name, what in found]
+    secrets |= identity.harvest_all(itertools.chain(*raw.values()), settings["convert"]["keep_header"])
+    for name, what in scan_outputs(output, secrets, settings["report"]["harmless"]):
+        problems.append(f"identity: {name}: {what}{HARMLESS if what.startswith('a value') else ''}")
     damaged = records.damaged(output)
     problems += [f"{output / name}: is not as it was written; delete it and run again" for name in damaged]
     for problem in problems:
@@ -66,6 +66,7 @@ def main(config: str) -> None:
     said = [f"{len(study.keys)} sessions finished, {len(warned)} with warnings of a check (see their pages)"]
     said += [f"{key}: {NO_SPECTRA}" for key in study.without_spectra]
     said += [f"raw files of {compared} sessions compared with the checksums of what was read"]
+    said += records.of_no_row(output, study.keys)
     if away:
         said.append(f"raw files of {len(away)} are not there: not checked against them, nor searched for their names")
     columns = sorted({column for names in inside.values() for column in names})

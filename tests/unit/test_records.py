@@ -179,7 +179,7 @@ def test_data_files_count_as_code_and_descriptions_of_tables_do_not(root):
     assert "tables.yaml" not in names
 
 
-def test_what_is_not_finished_is_said_for_each_session_and_stage(tmp_path):
+def test_what_is_not_finished_is_said_for_each_session_and_stage_and_what_no_row_names(tmp_path):
     def note(stage, key, **more):
         content = {"session": key, "stage": stage, "status": "ok", "reason": "", "outputs": {}, **more}
         write_json(content, tmp_path / "status" / stage / f"{key}.json")
@@ -195,6 +195,10 @@ def test_what_is_not_finished_is_said_for_each_session_and_stage(tmp_path):
         "fit: sub-2_ses-1: skipped: convert failed",
         f"convert: sub-1_ses-1: {records.OUTDATED}",
     ]
+    (line,) = records.of_no_row(tmp_path, keys)
+    assert line.startswith("no row of the tables names sub-9_ses-1 any more (1 in all), whose files count nowhere")
+    assert f"delete their folders in {tmp_path}/bids" in line
+    assert records.of_no_row(tmp_path, [*keys, "sub-9_ses-1"]) == []
 
 
 RUN_APART = pytest.mark.skipif(sys.platform != "linux", reason="sessions have a process apart on Linux only")

@@ -460,6 +460,20 @@ def of_study(output: Path, keys: Collection[str]) -> list[dict[str, Any]]:
     return [record for record in found if record["session"] in keys]
 
 
+def of_no_row(output: Path, keys: Collection[str]) -> list[str]:
+    """Say which sessions have results although no row names them: of a person who withdrew they must go by hand."""
+    paths = Path(output).glob("status/*/sub-*.json")
+    found = sorted({path.stem for path in paths if path.stem not in keys})
+    if not found:
+        return []
+    named = ", ".join(found[:3]) + (", ..." if found[3:] else "")
+    return [
+        f"no row of the tables names {named} any more ({len(found)} in all), whose files count nowhere and stand when "
+        f"a row comes back; where they must go, delete their folders in {output}/bids and {output}/derivatives/mrsflow "
+        f"and what bears their names in {output}/report and {output}/status"
+    ]
+
+
 def open_cases(known: list[dict[str, Any]], keys: Iterable[str], unfitted: Collection[str] = ()) -> list[str]:
     """Say of which sessions a stage was not run, did not end well, or stands unchecked, a line for each.
 

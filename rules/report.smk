@@ -72,7 +72,9 @@ rule check_outputs:
         script=script("check_outputs"),
         code=code("check_outputs"),
         attention=ATTENTION,
-        config=settings("study", "protocols", "convert", "preprocess", "fit", "group", "report"),
+        config=settings(
+            "study", "protocols", "convert", "preprocess", "fit", "group", "report"
+        ),
     message:
         "Looking through every output"
     shell:

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import datetime
+import json
 import os
 import re
 import shutil
@@ -346,11 +347,20 @@ def test_clocks_that_cannot_be_true_are_found_in_the_headers_before_any_job(tmp_
 
 
 @pytest.mark.parametrize(
-    ("onset", "said"),
-    [(160, None), (11000, "its first excitation is 183 min before infusion"), (-4000, "is 67 min after infusion")],
+    ("onset", "began", "said"),
+    [
+        (160, None, None),
+        (11000, None, "its first frame is 183 min before infusion"),
+        (11000, 10900, None),  # both counted from when the session began
+        (-4000, None, "is 67 min after infusion"),
+    ],
 )
-def test_an_event_of_a_dataset_hours_away_from_its_frames_is_found_before_any_job(tmp_path, onset, said):
+def test_an_event_of_a_dataset_hours_away_from_its_frames_is_found_before_any_job(tmp_path, onset, began, said):
     made.pain(tmp_path / "data", people=1, frames=8)
+    if began is not None:
+        sidecar = tmp_path / "data/sub-01/mrs/sub-01_task-pain_svs.json"
+        timing = {"VolumeTiming": [began + 4.0 * n for n in range(8)]}
+        made.write_json(sidecar, json.loads(sidecar.read_text()) | timing)
     events = tmp_path / "data/sub-01/mrs/sub-01_task-pain_events.tsv"
     events.write_text(f"onset\tduration\ttrial_type\n{onset}\t1\tinfusion\n")
     blocks = {"event": "infusion", "bins": {"before": [-8, 0], "after": [0, 8]}, "baseline": ["before"]}

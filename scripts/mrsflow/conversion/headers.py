@@ -116,8 +116,10 @@ def _placed(run: dict[str, Any], session: Any, event: str) -> tuple[float, str] 
     if isinstance(run.get("events"), Path):
         try:
             events = read_table(run["events"], result_tables.labels("events"))
-            run["start"] = "its first excitation"
-            return -event_onset(events, event, False, str(run["events"])) / 60, f"{event} ({run['events']})"
+            run["start"] = "its first frame"
+            began = min(run["onsets"]) if isinstance(run.get("onsets"), list) else 0.0  # of the zero of its events
+            onset = event_onset(events, event, False, str(run["events"]))
+            return (began - onset) / 60, f"{event} ({run['events']})"
         except InputError:
             return None
     column = validation.EVENT_COLUMNS.get(event)

@@ -168,11 +168,12 @@ def test_the_page_tells_levels_and_p_values_in_one_way():
     assert headline["p"].startswith("< 0.001 (Welch")
     assert headline["Equivalence"].startswith("equivalence not shown: between -2 and 2 %")
     estimate, low, high = tables["contrasts"].iloc[0][["estimate", "ci_low", "ci_high"]]
-    assert headline["Estimate [90 % interval]"] == f"{estimate:.4f} [{low:.4f}, {high:.4f}]".replace("-", "−")
+    assert headline["Estimate [90 % interval]"] == f"{estimate:.3f} [{low:.3f}, {high:.3f}]".replace("-", "−")
     shown = group_page._results(tables["sensitivity"].dropna(subset=["estimate"]), "sensitivity")
     labels = [column["label"] for column in shown["columns"]]
     by = {row[0]: dict(zip(labels, row, strict=True)) for row in shown["rows"]}
-    assert by["primary"]["Estimate"] == f"{estimate:.4f}" and by["primary"]["p"] == "< 0.001"
-    assert by["primary"]["Interval"].replace("\N{NO-BREAK SPACE}", " ") == f"{low:.4f} to {high:.4f} (90 %)"
+    assert by["primary"]["Estimate"] == f"{estimate:.3f}".replace("-", "−") and by["primary"]["p"] == "< 0.001"
+    interval = by["primary"]["Interval"].replace("\N{NO-BREAK SPACE}", " ").replace("−", "-")
+    assert interval == f"{low:.3f} to {high:.3f} (90 %)"
     assert by["equivalence"]["Interval"].endswith("(95 %)") and by[evidence.PRIOR]["Interval"].endswith("(90 %)")
     assert by[evidence.PRIOR]["p"] == "n/a" and not by["leave one participant out"]["Interval"].endswith("%)")

@@ -190,7 +190,8 @@ def test_scores_and_changes_are_those_of_the_sessions_table(trial):
 
 def test_controls_show_denominator_linewidth_and_snr(trial):
     labels = [axes.get_ylabel() for axes in figures_course.controls(trial).axes]
-    assert labels == ["tNAA (% of the session's mean)", "Linewidth (Hz)", "SNR (height / SD of noise)"]
+    parts = [f"{name} (% of the session's mean)" for name in ("Glx", "tNAA")]
+    assert labels == [*parts, "Linewidth (Hz)", "SNR (height / SD of noise)"]
 
 
 def test_masked_figures_name_no_arm_and_draw_no_mean_of_one(hidden):
@@ -255,7 +256,7 @@ def test_forest_has_the_primary_row_on_top_with_its_interval():
     assert spans == [(-7.0, -1.0), (-8.0, 2.0)]
     assert axes.get_xlabel() == "Difference (%)"
     numbers = [t for t in texts(figure) if "[" in t or "not" in t]
-    assert numbers == ["−4.00 [−7.00, −1.00]  p 0.012", "−3.00 [−8.00, 2.00]  p < 0.001", "not estimated"]
+    assert numbers == ["−4.0 [−7.0, −1.0]  p 0.012", "−3.0 [−8.0, 2.0]  p < 0.001", "not estimated"]
 
 
 def test_interval_far_wider_than_the_primary_one_ends_in_arrows():
@@ -273,7 +274,7 @@ def test_interval_far_wider_than_the_primary_one_ends_in_arrows():
     arrows = {ln.get_marker(): ln.get_xdata()[0] for ln in axes.get_lines() if ln.get_marker() in "<>"}
     assert arrows == {"<": -5.0, ">": 5.0}
     assert np.ptp(axes.get_xlim()) < 12
-    assert any("99.00 [−500.00, 700.00]" in t.get_text() for t in axes.texts)
+    assert any("99 [−500, 700]" in t.get_text() for t in axes.texts)
 
 
 def test_every_value_is_counted_in_its_histogram(trial):
@@ -420,6 +421,24 @@ def test_long_name_of_an_arm_is_folded_not_cut(trial, tmp_path):
     assert (grey[:, -2:] == 255).all() and (grey[:, :2] == 255).all()
     first, second, _ = (panel.title.get_window_extent() for panel in figure.axes)
     assert first.x1 < second.x0
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 200, "naltrexone 50 mg by mouth, 45 min before 0.5 mg/kg ketamine - placebo, likewise"]
+)
+@pytest.mark.parametrize("forest", ["sensitivity", "contrasts", "denominator"])
+def test_labels_of_forests_are_folded_never_cut_nor_on_top_of_each_other(trial, tmp_path, forest, name):
+    column = {"sensitivity": "analysis", "contrasts": "contrast", "denominator": "quantity"}[forest]
+    table = trial.tables[forest].assign(contrast=name)
+    table.loc[table.index[-2:], column] = name
+    figure = getattr(figures_tests, forest)(replace(trial, tables={**trial.tables, forest: table}))
+    path, *_ = figures.save(figure, tmp_path / "x")
+    grey = np.asarray(Image.open(path).convert("L"))
+    assert all((edge == 255).all() for edge in (grey[:, :2], grey[:, -2:], grey[:2], grey[-2:]))
+    (axes,) = figure.axes
+    assert axes.get_window_extent().width > 0.3 * figure.bbox.width
+    boxes = sorted((t.get_window_extent() for t in axes.get_yticklabels()), key=lambda box: box.y0)
+    assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(boxes))
 
 
 def test_every_figure_has_a_caption_of_its_own(root):

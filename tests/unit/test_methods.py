@@ -106,6 +106,17 @@ def test_exclusion_criteria_are_those_of_the_configuration(config):
     assert checklist(config)["4b"] == "snr < 10 (block); fit_status failed (block)"
 
 
+def test_the_text_tells_whose_data_how_measured_and_which_left_out(config):
+    config["quality"]["rules"] = [{"level": "block", "metric": "snr", "worse": "below", "warn": 20, "exclude": 10}]
+    sidecar = SIDECAR | {"AcquisitionVoxelSize": [20, 25, 30]}
+    rows = methods.mrsinmrs(config, [sidecar], None, [])
+    text = methods.data_text(config, rows, {"n_participants": 24, "n_sessions": 47})
+    for words in ("24 participants with 47 sessions", "2.89 T", "TR 2000 ms; TE 35 ms", "20 × 25 × 30 mm"):
+        assert words in text
+    assert "snr < 10 (block)" in text and "warned of, snr < 20" in text
+    assert "excitations per scan missing" in text  # no header says it
+
+
 def test_methods_name_only_steps_that_were_done(config):
     text = " ".join(t for t, _ in methods.methods_text(config, [SIDECAR], None))
     assert "residual water was modelled" in text

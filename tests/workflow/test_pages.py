@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_results import write_study
 
-from mrsflow.files import read_table
+from mrsflow.files import read_json, read_table
 from mrsflow.reporting import group_figures, group_page, group_read, session_page
 from mrsflow.study import ratings
 
@@ -272,6 +272,89 @@ def test_everything_is_there_in_print(browser, report):
         opened.page.emulate_media(media="print")
         assert opened.page.locator("#session-table tbody tr:visible").count() == 12
         assert not opened.page.locator("nav").is_visible()
+
+
+def test_question_and_answer_stand_first_in_three_sentences(browser, report):
+    headline = read_json(report.parent / "group" / "headline.json")
+    with Opened(browser, report / "index.html") as opened:
+        asked, answered, rests = opened.page.locator(".summary p").all_inner_texts()
+    assert headline["question"]["treatment"] in asked and headline["question"]["variable"] in asked
+    shown = [float(text.replace("−", "-")) for text in re.findall(r"−?\d+(?:\.\d+)?", answered)]
+    wanted = [headline[key] for key in ("percent_of_baseline", "percent_ci_low", "percent_ci_high")]
+    for value in wanted:
+        assert min(abs(value - found) for found in shown) < 0.06
+    inside = headline["percent_ci_low"] <= 0 <= headline["percent_ci_high"]
+    assert ("does not tell it from no difference" in answered) == inside
+    assert f"{headline['n_participants']} participants" in rests and "of 12 sessions planned" in rests
+
+
+def test_what_a_design_cannot_have_leaves_no_box(browser, report):
+    with Opened(browser, report / "index.html") as opened:
+        assert opened.page.get_by_text("Not drawn").count() == 0
+        drawn = {entry["name"] for entry in read_json(report.parent / "figures" / "figures.json") if entry["drawn"]}
+        shown = opened.page.eval_on_selector_all("figure[id]", "all => all.map(f => f.id.replace('figure-', ''))")
+        assert set(shown) == drawn
+
+
+def test_methods_text_is_copied(browser, report):
+    with Opened(browser, report / "index.html") as opened:
+        page = opened.page
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.get_by_role("button", name="Copy the text").click()
+        page.wait_for_function("document.getElementById('copied').textContent !== ''")
+        assert page.inner_text("#copied") == "copied"
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert copied.split("\n\n") == page.locator("#methods-text p").all_text_contents()
+
+
+def test_on_a_phone_nothing_moves_sideways(browser, report):
+    rows = len(read_table(report.parent / "group" / "sensitivity.tsv"))
+    with Opened(browser, report / "index.html", 390) as opened:
+        page = opened.page
+        for part in page.locator("details").all():
+            part.evaluate("part => part.open = true")
+        wide = page.evaluate(
+            "[...document.querySelectorAll('body *')].filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1"
+            " && getComputedStyle(e).overflowX !== 'visible' && !e.matches('input, select'))"
+            ".map(e => e.outerHTML.slice(0, 80))"
+        )
+        assert wide == []
+        assert not page.locator("#figure-sensitivity img").is_visible()
+        assert 0 < page.locator("#figure-sensitivity .forest li:visible").count() <= rows
+        assert page.locator("#narrow-courses svg").count() == 5  # the outcome, its parts, linewidth and SNR
+        row = page.locator("#session-table tbody tr").first
+        assert row.bounding_box()["width"] <= 390 and "SNR" in row.locator("td").nth(5).evaluate(
+            "cell => getComputedStyle(cell, '::before').content"
+        )
+
+
+CONTRAST = """() => {
+  const channel = v => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+  const light = c => 0.2126 * channel(c[0]) + 0.7152 * channel(c[1]) + 0.0722 * channel(c[2]);
+  const parsed = text => text.match(/[\\d.]+/g).map(Number);
+  const behind = e => { for (; e; e = e.parentElement) { const c = parsed(getComputedStyle(e).backgroundColor);
+    if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+  const found = new Set();
+  for (const e of document.querySelectorAll("body *")) {
+    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.getClientRects().length || e.closest("svg, option, script")) continue;
+    const a = light(parsed(getComputedStyle(e).color)), b = light(behind(e));
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) found.add(`${e.tagName}.${e.className}: ${ratio.toFixed(2)}`);
+  }
+  return [...found];
+}"""
+"""Texts whose contrast is below 4.5 (WCAG 2.2, 1.4.3)."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_text_stands_out_in_light_and_dark(browser, report, name, scheme):
+    with Opened(browser, report / name) as opened:
+        opened.page.emulate_media(color_scheme=scheme)
+        assert opened.page.evaluate(CONTRAST) == []
+        page = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (page == "rgb(255, 255, 255)") == (scheme == "light")
 
 
 @pytest.mark.usefixtures("png_alone")

@@ -139,6 +139,16 @@ def p_value(p: float) -> str:
     return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
 
 
+def decimals(low: float, high: float) -> int:
+    """Decimals that an interval is worth: two digits of half its width; 2 where it is not known.
+
+    >>> decimals(-11.75, 2.08), decimals(-0.129, 0.023), decimals(float("nan"), 1.0)
+    (1, 3, 2)
+    """
+    half = abs(high - low) / 2
+    return 2 if not (np.isfinite(half) and half > 0) else int(np.clip(1 - np.floor(np.log10(half)), 0, 6))
+
+
 def panel_title(text: object, columns: int) -> str:
     """Text for the title of one of several panels beside each other, folded where it would be cut."""
     import textwrap

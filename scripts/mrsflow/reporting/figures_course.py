@@ -19,7 +19,7 @@ from mrsflow.reporting.figures import (
     ppm_axis_of,
 )
 from mrsflow.reporting.group_data import POOLED
-from mrsflow.statistics.timecourse import relative
+from mrsflow.statistics.timecourse import parts_of, relative
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,17 +112,23 @@ def _share_limits(panels: Any) -> None:
 
 
 def controls(trial: "TrialResults") -> "Figure":
-    """Draw denominator, linewidth and SNR over time, any of which could pass for a change of the ratio."""
-    name = relative(trial.denominator)
-    panels = {name: plain(name), **CONTROLS}
-    panels = {column: label for column, label in panels.items() if len(trial.course(column))}
-    figure, axes = new_figure(74, ncols=len(panels), squeeze=False)
-    for panel, (column, label) in zip(axes[0], panels.items(), strict=True):
+    """Draw numerator, denominator, linewidth and SNR over time: what a change of the ratio may be made of."""
+    panels = control_labels(trial)
+    rows = 2 if len(panels) > 3 else 1
+    figure, axes = new_figure(18 + 56 * rows, nrows=rows, ncols=-(-len(panels) // rows), squeeze=False)
+    for panel, (column, label) in zip(axes.flat, panels.items(), strict=True):
         draw_course(panel, trial.course(column))
         panel.set(ylabel=label)
         time_axis_of(panel, trial)
     legend_below(figure, axes[0, 0])
     return figure
+
+
+def control_labels(trial: "TrialResults") -> dict[str, str]:
+    """Label of what is shown beside the outcome over time, by its name in the table of the time course."""
+    names = [relative(part) for part in parts_of(trial)]
+    panels = {name: plain(name) for name in names} | CONTROLS
+    return {column: label for column, label in panels.items() if len(trial.course(column))}
 
 
 def other_outcomes(trial: "TrialResults") -> "Figure | None":

@@ -1,5 +1,6 @@
 """Figures of what was tested: contrasts with intervals, attenuation, mood, variance components."""
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from mrsflow.reporting.figures import (
     INK,
     PALE,
     condition_styles,
+    decimals,
     legend_below,
     mean_interval,
     minus,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 OTHER_QUESTIONS = ("carry-over", "equivalence", "non-inferiority", "tipping point")
 """Rows of the sensitivity table whose value, interval or p answers another question than the primary one."""
 
+MOST_LETTERS = 46
+"""Letters in a line of a label of a forest: a third of its width."""
 SHOWN_CONTRASTS = ("primary", "baseline by arm", "secondary", "moderator", "subgroup")
 
 
@@ -49,7 +53,7 @@ def draw_forest(axes: "Axes", rows: pd.DataFrame, label: str, emphasis: int = 1)
         Number of rows from the top set in colour: the primary analysis.
     """
     y = np.arange(len(rows))[::-1]
-    low, high = _span(rows)
+    low, high = span(rows)
     for n, (at, row) in enumerate(zip(y, rows.itertuples(), strict=True)):
         colour = COLOURS[0] if n < emphasis else INK
         if np.isfinite([row.ci_low, row.ci_high]).all():
@@ -60,15 +64,26 @@ def draw_forest(axes: "Axes", rows: pd.DataFrame, label: str, emphasis: int = 1)
                     axes.plot(end, at, arrow, color=colour, markersize=4)
         if low <= row.estimate <= high:
             axes.plot(row.estimate, at, "s", color=colour, markersize=5 if n < emphasis else 4)
-        axes.annotate(_numbers(row), (1.02, at), va="center", fontsize=7, xycoords=("axes fraction", "data"),
+        axes.annotate(numbers(row), (1.02, at), va="center", fontsize=7, xycoords=("axes fraction", "data"),
                       annotation_clip=False)  # fmt: skip
     axes.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
-    axes.set(yticks=y, ylim=(-0.7, len(rows) - 0.3), xlabel=label)
-    axes.set_yticklabels([plain(name) for name in rows["name"]])
+    axes.set(yticks=y, ylim=(-0.7, len(rows) - 0.3), xlabel=folded(label, 70))
+    axes.set_yticklabels([folded(name) for name in rows["name"]])
     axes.tick_params(axis="y", length=0)
 
 
-def _span(rows: pd.DataFrame) -> tuple[float, float]:
+def folded(name: object, width: int = MOST_LETTERS) -> str:
+    """Fold a long label, inside a word too, so that it leaves room for what it names."""
+    return plain(textwrap.fill(str(name), width))
+
+
+def forest_height(names: pd.Series, row: float = 5.5) -> float:
+    """Height of a forest (mm) in which no label touches the next: `row` for each row, more where labels fold."""
+    lines = max((folded(name).count("\n") + 1 for name in names), default=1)
+    return 24 + len(names) * max(row, 3.4 * lines + 1)
+
+
+def span(rows: pd.DataFrame) -> tuple[float, float]:
     """Limits beyond which intervals end in an arrow: the first row's interval, twice its width to either side."""
     low, high = rows["ci_low"].iloc[0], rows["ci_high"].iloc[0]
     if not np.isfinite([low, high]).all():
@@ -76,12 +91,14 @@ def _span(rows: pd.DataFrame) -> tuple[float, float]:
     return low - 2 * (high - low), high + 2 * (high - low)
 
 
-def _numbers(row: Any) -> str:
+def numbers(row: Any) -> str:
+    """Write estimate, interval and p of a row of a forest."""
     if not np.isfinite(row.estimate):
         return "not estimated"
-    text = f"{row.estimate:.2f}"
+    digits = decimals(row.ci_low, row.ci_high)
+    text = f"{row.estimate:z.{digits}f}"
     if np.isfinite([row.ci_low, row.ci_high]).all():
-        text += f" [{row.ci_low:.2f}, {row.ci_high:.2f}]"
+        text += f" [{row.ci_low:z.{digits}f}, {row.ci_high:z.{digits}f}]"
     if np.isfinite(row.p):
         text += f"  p {p_value(row.p)}"
     return minus(text)
@@ -94,8 +111,8 @@ def forest_rows(table: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
     return found.assign(name=names.astype(str)).reset_index(drop=True)
 
 
-def sensitivity(trial: "TrialResults") -> "Figure | None":
-    """Draw the primary contrast and every sensitivity analysis side by side."""
+def sensitivity_rows(trial: "TrialResults") -> tuple[pd.DataFrame, int, str] | None:
+    """Rows of the forest of the sensitivity analyses, how many are primary, and the contrast; None without any."""
     table = trial.tables.get("sensitivity")
     if table is None or table.empty:
         return None
@@ -103,14 +120,22 @@ def sensitivity(trial: "TrialResults") -> "Figure | None":
     names = table["analysis"].where(table["df_method"] != "range", table["analysis"] + " (range)")
     own = table["estimand"].fillna(table["estimand"].iloc[0])
     names = names.where(own == own.iloc[0], names + " [" + own + "]")
-    figure, axes = new_figure(24 + 5.5 * len(table))
-    contrast = plain(table["contrast"].iloc[0])
-    draw_forest(axes, forest_rows(table, names), f"{plain(trial.outcome)}, {contrast} (% of mean baseline)")
+    return forest_rows(table, names), 1, str(table["contrast"].iloc[0])
+
+
+def sensitivity(trial: "TrialResults") -> "Figure | None":
+    """Draw the primary contrast and every sensitivity analysis side by side."""
+    found = sensitivity_rows(trial)
+    if found is None:
+        return None
+    rows, primary, contrast = found
+    figure, axes = new_figure(forest_height(rows["name"]))
+    draw_forest(axes, rows, f"{trial.outcome}, {contrast} (% of mean baseline)", primary)
     return figure
 
 
-def contrasts(trial: "TrialResults") -> "Figure | None":
-    """Draw every contrast of the primary and secondary outcomes, and those by moderators such as sex."""
+def contrast_rows(trial: "TrialResults") -> tuple[pd.DataFrame, int] | None:
+    """Rows of the forest of contrasts, and how many of them are primary; None without any."""
     table = trial.tables.get("contrasts")
     if table is None or table.empty:
         return None
@@ -118,9 +143,16 @@ def contrasts(trial: "TrialResults") -> "Figure | None":
     named = table["outcome"] + ", " + table["contrast"]
     names = named.where(~table["analysis"].isin(["moderator", "subgroup"]), table["contrast"])
     names = names.where(table["analysis"] != "baseline by arm", named + " (baseline)")
-    figure, axes = new_figure(24 + 5.5 * len(table))
-    primary = int((table["analysis"] == "primary").sum())
-    draw_forest(axes, forest_rows(table, names), "Difference (% of mean baseline)", primary)
+    return forest_rows(table, names), int((table["analysis"] == "primary").sum())
+
+
+def contrasts(trial: "TrialResults") -> "Figure | None":
+    """Draw every contrast of the primary and secondary outcomes, and those by moderators such as sex."""
+    found = contrast_rows(trial)
+    if found is None:
+        return None
+    figure, axes = new_figure(forest_height(found[0]["name"]))
+    draw_forest(axes, found[0], "Difference (% of mean baseline)", found[1])
     return figure
 
 
@@ -131,8 +163,8 @@ def denominator(trial: "TrialResults") -> "Figure | None":
         return None
     names = table["quantity"] + " (" + table["part"] + ")"
     values = table[["ci_low", "ci_high", "p"]].assign(estimate=table["change_percent"], name=names)
-    figure, axes = new_figure(24 + 8 * len(table))
-    contrast = plain(table["contrast"].iloc[0])
+    figure, axes = new_figure(forest_height(names, 8))
+    contrast = table["contrast"].iloc[0]
     draw_forest(axes, values, f"Change from baseline, {contrast} (% of the session's baseline)", 0)
     return figure
 
@@ -152,7 +184,7 @@ def attenuation(trial: "TrialResults") -> "Figure | None":
     names = table["outcome"] + ", " + table["contrast"] + np.where(bounded, "", " (not bounded)")
     if table.duplicated(["outcome", "contrast"]).any():
         names += " [" + table["estimand"] + "]"
-    figure, axes = new_figure(24 + 8 * len(table))
+    figure, axes = new_figure(forest_height(names, 8))
     draw_forest(axes, values.assign(p=np.nan, name=names), "Attenuation (% of the response in the reference arm)")
     axes.axvline(100, color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0)
     return figure

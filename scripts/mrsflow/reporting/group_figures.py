@@ -112,11 +112,12 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
 
 
 def caption_of(name: str, config: dict[str, Any]) -> str:
-    """Caption of a figure on one line, with what it takes from the configuration, as Snakemake renders it."""
+    """Caption of a figure on one line, with what it takes from the configuration, without reStructuredText's marks."""
     from jinja2 import StrictUndefined, Template
 
     text = (CAPTIONS / f"{name}.rst").read_text(encoding="utf-8")
-    return " ".join(Template(text, undefined=StrictUndefined).render(snakemake={"config": config}).split())
+    filled = Template(text, undefined=StrictUndefined).render(snakemake={"config": config})
+    return " ".join(filled.replace("``", "").split())
 
 
 def _placeholder(title: str, reason: str) -> "Figure":

@@ -11,9 +11,9 @@ import pandas as pd
 
 from mrsflow import result_tables
 from mrsflow.files import read_json, write_table, write_text
-from mrsflow.reporting import methods, provenance
-from mrsflow.reporting.figures import minus, p_value
-from mrsflow.reporting.group_figures import read_index
+from mrsflow.reporting import group_summary, methods, provenance
+from mrsflow.reporting.figures import decimals, minus, p_value
+from mrsflow.reporting.group_figures import MASKED, read_index
 from mrsflow.reporting.group_read import load, sidecars_of
 from mrsflow.reporting.report import render
 from mrsflow.reporting.session_page import number
@@ -86,6 +86,8 @@ def write(config: dict[str, Any]) -> Path:
     headline = read_json(output / "group" / "headline.json")
     families, graph = _families(trial)
     paragraphs = methods.methods_text(config, sidecars, _primary(trial), headline["question"], families)
+    paragraphs.insert(1, (methods.data_text(config, checklist, headline), []))
+    paragraphs[0] = (f"{paragraphs[0][0]} Versions: {', '.join(provenance.versions())}.", paragraphs[0][1])
     keys = [key for _, found in paragraphs for key in found] + ["schulz2010"]
     keys += ["dwan2019"] * trial.within
     bibtex, references = methods.references(keys)
@@ -94,6 +96,10 @@ def write(config: dict[str, Any]) -> Path:
         "title": trial.config["study"]["name"],
         "study": trial.config["study"]["name"],
         "lead": _lead(trial),
+        "summary": group_summary.sentences(headline, trial, _audit(trial)),
+        "glossary": group_summary.GLOSSARY,
+        "forests": group_summary.forests(trial),
+        "courses": group_summary.courses(trial),
         "frozen": trial.frozen,
         "within": trial.within,
         "unmasked": _unmasked(output / "group", trial),
@@ -171,8 +177,11 @@ def _doubtful(trial: "TrialResults") -> dict[str, Any]:
 
 
 def _pictures(folder: Path) -> dict[str, dict[str, Any]]:
+    """Read the figures; one that the study cannot have is left out, one that waits for the freeze says so."""
     found = {}
     for entry in read_index(folder):
+        if not entry["drawn"] and entry["reason"] != MASKED:
+            continue
         if entry["drawn"]:
             content = (folder / f"{entry['name']}.png").read_bytes()
             width, height = struct.unpack(">II", content[16:24])  # of the PNG header
@@ -321,8 +330,8 @@ def _headline(content: dict[str, Any], over_visits: bool) -> list[tuple[str, str
     rows: list[tuple[str, str | None]] = [("In the primary analysis", counts.format(**content))]
     if content["estimate"] is None:
         return [*rows, ("Result", content["reason"])]
-    percent = minus("{percent_of_baseline:z.2f} % [{percent_ci_low:z.2f}, {percent_ci_high:z.2f}]".format(**content))
-    interval = minus("{estimate:z.4f} [{ci_low:z.4f}, {ci_high:z.4f}]".format(**content))
+    percent = _with_limits(content, "percent_of_baseline", "percent_ci_low", "percent_ci_high", " %")
+    interval = _with_limits(content, "estimate", "ci_low", "ci_high")
     rows += [
         ("Contrast", f"{content['outcome']}, {content['contrast']}"),
         (f"Estimate [{100 * content['ci_level']:g} % interval]", interval),
@@ -338,12 +347,18 @@ def _headline(content: dict[str, Any], over_visits: bool) -> list[tuple[str, str
     rows += [(label, minus(f"{content[key]:z.2f}")) for label, key in SIZES if content[key] is not None]
     found = content.get("attenuation") or {}
     if found.get("fraction") is not None:
-        interval = "[{ci_low:z.2f}, {ci_high:z.2f}]".format(**found) if found["bounded"] else "not bounded"
-        label = f"Attenuation, fraction [{100 * found['ci_level']:g} % interval]"
-        rows.append((label, minus(f"{found['fraction']:z.2f} {interval}")))
+        label, shown = f"Attenuation, fraction [{100 * found['ci_level']:g} % interval]", "{fraction:z.2f} not bounded"
+        limits = _with_limits(found, "fraction", "ci_low", "ci_high") if found["bounded"] else shown.format(**found)
+        rows.append((label, minus(limits)))
     if content.get("equivalence"):
         rows.append((content["equivalence"]["analysis"].capitalize(), content["equivalence"]["remark"]))
     return rows
+
+
+def _with_limits(values: dict[str, Any], name: str, low: str, high: str, unit: str = "") -> str:
+    """Write an estimate and its interval with the digits that the interval is worth."""
+    digits = decimals(values[low], values[high])
+    return minus(f"{values[name]:z.{digits}f}{unit} [{values[low]:z.{digits}f}, {values[high]:z.{digits}f}]")
 
 
 def _results(table: pd.DataFrame | None, name: str) -> dict[str, Any] | None:
@@ -353,15 +368,20 @@ def _results(table: pd.DataFrame | None, name: str) -> dict[str, Any] | None:
     counts = table[["n_participants", "n_sessions", "n_blocks"]].to_numpy()
     limits = table[["ci_low", "ci_high"]].to_numpy(float)
     n = [" / ".join(_cell(v, 0) for v in row) if row[0] == row[0] else "n/a" for row in counts]
+    digits = [decimals(low, high) for low, high in limits]
     interval = [
-        f"{low:z.4f}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high:z.4f}" if np.isfinite(low + high) else "n/a"
-        for low, high in limits
+        minus(f"{low:z.{d}f}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high:z.{d}f}") if np.isfinite(low + high) else "n/a"
+        for (low, high), d in zip(limits, digits, strict=True)
+    ]
+    estimate = [
+        minus(f"{v:z.{d if np.isfinite(low + high) else 4}f}") if np.isfinite(v) else "n/a"
+        for v, d, (low, high) in zip(table["estimate"].to_numpy(float), digits, limits, strict=True)
     ]
     levels = [f" ({100 * level:g} %)" if np.isfinite(level) else "" for level in table["ci_level"].to_numpy(float)]
     interval = [text + level for text, level in zip(interval, levels, strict=True)]
     tested = {name: [p_value(p) if p == p else None for p in table[name]] for name in ("p", "p_adjusted")}
     described = result_tables.tables()[name].columns | TOGETHER
-    return _chosen(table.assign(n=n, interval=interval, **tested), described, SHOWN["results"])
+    return _chosen(table.assign(n=n, estimate=estimate, interval=interval, **tested), described, SHOWN["results"])
 
 
 def _shown(trial: "TrialResults", name: str) -> dict[str, Any] | None:
@@ -379,7 +399,12 @@ def _chosen(
     present = [name for name in names if name in table]
     rows = [[_cell(row[name], described[name].digits) for name in present] for row in table.to_dict("records")]
     columns = [
-        {"label": described[name].title, "number": pd.api.types.is_numeric_dtype(table[name])} for name in present
+        {
+            "label": described[name].title,
+            "number": described[name].type in ("number", "whole"),
+            "meaning": described[name].meaning,
+        }
+        for name in present
     ]
     return {"columns": columns, "rows": rows}
 
@@ -394,4 +419,4 @@ def _blank(shown: dict[str, Any] | None) -> dict[str, Any] | None:
 def _cell(value: Any, digits: int) -> str:
     if value is None or value != value:
         return "n/a"
-    return f"{float(value):z.{digits}f}" if isinstance(value, float | int) else str(value)
+    return minus(f"{float(value):z.{digits}f}") if isinstance(value, float | int) else str(value)

@@ -259,6 +259,29 @@ def _reference(key: str, entry: str) -> dict[str, str]:
     return {"key": key, "text": text, "doi": field["doi"]}
 
 
+def data_text(config: dict[str, Any], checklist: list[dict[str, str | None]], counts: dict[str, Any]) -> str:
+    """Say whose data there are, how they were measured and which were left out; what is not known is called missing.
+
+    Parameters
+    ----------
+    config : dict
+        Checked configuration.
+    checklist : list of dict
+        As `mrsinmrs` gives it.
+    counts : dict
+        ``n_participants`` and ``n_sessions`` of the primary analysis.
+    """
+    known = {row["item"]: row["value"] or f"{row['label'].lower()} {MISSING}" for row in checklist}
+    rules = config["quality"]["rules"]
+    warned = [f"{r['metric']} {limit}" for r in rules if (limit := quality_rules.limit_text(r, "warn"))]
+    return (
+        f"{counts['n_participants']} participants with {counts['n_sessions']} sessions are in the primary analysis. "
+        f"Spectra were acquired at {known['1a']} ({known['1b']}) with {known['2a']}, {known['2d']}; "
+        f"voxel {known['2c']}; {known['2e']}. Excluded was what the rules of the configuration name, before any "
+        f"comparison of arms: {known['4b']}; warned of, {'; '.join(warned) or 'nothing'}."
+    )
+
+
 FITTED = {
     "kenward-roger": ", fitted by restricted maximum likelihood with Kenward–Roger degrees of freedom",
     "Welch-Satterthwaite": ", fitted by least squares, each condition with a variance of its own (Welch–Satterthwaite)",

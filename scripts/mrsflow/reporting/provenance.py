@@ -25,12 +25,13 @@ def facts() -> list[tuple[str, str]]:
     return [
         ("mrsflow", f"{__version__}, code {code[:12]}"),
         ("Python", platform.python_version()),
-        ("Programs", ", ".join(_versions(PACKAGES))),
+        ("Programs", ", ".join(versions())),
         ("Command", "mrsflow run (or snakemake), with the configuration below; cores and profile change no result"),
     ]
 
 
-def _versions(names: Iterable[str]) -> Iterable[str]:
+def versions(names: Iterable[str] = PACKAGES) -> Iterable[str]:
+    """Name programs with their versions, those that are installed."""
     for name in names:
         try:
             yield f"{name} {importlib.metadata.version(name)}"

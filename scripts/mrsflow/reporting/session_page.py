@@ -368,6 +368,7 @@ def metabolite_tables(table: Any, outcome: str = "") -> list[dict[str, Any]]:
             {
                 "name": name,
                 "primary": name == numerator and measure == first,
+                "broad": name.startswith(("MM", "Lip", "-")),
                 "cells": [cells.get((name, block), "n/a") for block in blocks],
             }
             for name in names

@@ -15,6 +15,7 @@ from mrsflow.statistics import design_checks
 from mrsflow.statistics.outcomes import Rows, prepare
 from mrsflow.statistics.plan import Contrast, Plan, formula, references
 from mrsflow.statistics.results import CourseTest, estimated, joined, not_adjusted_for
+from mrsflow.study.regressors import split_outcome
 
 if TYPE_CHECKING:
     from mrsflow.study.trial import TrialData
@@ -25,10 +26,10 @@ ALL = "all"
 
 
 def course_table(trial: "TrialData", names: list[str], left_out: tuple[tuple[str, str, str], ...]) -> "pd.DataFrame":
-    """Give the course of every outcome, and of what could pass for a change of it: denominator, linewidth, SNR.
+    """Give the course of every outcome, of both parts of the primary ratio, and of linewidth and SNR.
 
-    The denominator is in percent of the session's mean, as amplitudes of sessions differ by the units of their
-    scanners. While arms are masked all sessions are one.
+    The parts are in percent of the session's mean, as amplitudes of sessions differ by the units of their scanners.
+    While arms are masked all sessions are one.
 
     Parameters
     ----------
@@ -42,17 +43,23 @@ def course_table(trial: "TrialData", names: list[str], left_out: tuple[tuple[str
     gone = [(participant, session) for participant, session, _ in left_out]
     blocks = trial.blocks[~found.isin(gone)] if left_out else trial.blocks
     blocks = blocks.assign(snr=pd.to_numeric(blocks["snr"]))
-    controls, denominator = ["linewidth_hz", "snr"], trial.denominator
-    if denominator in blocks and not trial.visits:
-        used = blocks[denominator].where(~blocks["excluded"])
+    amplitudes = [] if trial.visits else [part for part in parts_of(trial) if part in blocks]
+    for part in amplitudes:
+        used = blocks[part].where(~blocks["excluded"])
         own = used.groupby([blocks["participant"], blocks["session"]]).transform("mean")
-        controls.insert(0, relative(denominator))
-        blocks = blocks.assign(**{controls[0]: 100 * blocks[denominator] / own})
+        blocks = blocks.assign(**{relative(part): 100 * blocks[part] / own})
+    controls = [*map(relative, amplitudes), "linewidth_hz", "snr"]
     baselines = {name: prepare(trial, name).baseline for name in names} | dict.fromkeys(controls, np.nan)
     seen = replace(trial, blocks=blocks)
     if not trial.frozen:
         seen = replace(trial, blocks=blocks.assign(condition=ALL), conditions=(ALL,))
     return pd.concat([course(seen, name, baseline) for name, baseline in baselines.items()], ignore_index=True)
+
+
+def parts_of(trial: "TrialData") -> list[str]:
+    """Numerator and denominator of the primary outcome; nothing where it is no ratio."""
+    parts = split_outcome(trial.outcome)[0].split("/")
+    return parts if len(parts) == 2 else []
 
 
 def relative(name: str) -> str:

@@ -229,7 +229,7 @@ FIGURES = {
     "denominator": "Which part of the ratio moved",
     "components": "Variance components of the primary model",
     "time_course": "Primary outcome over time",
-    "controls": "Denominator, linewidth and SNR over time",
+    "controls": "Numerator, denominator, linewidth and SNR over time",
     "other_outcomes": "Further outcomes over time",
     "mean_spectra": "Mean spectra",
     "mood": "Mood over time",

@@ -1,4 +1,3 @@
-"use strict";
 const table = document.getElementById("session-table"), rows = [...table.tBodies[0].rows];
 const find = document.getElementById("find"), problems = document.getElementById("problems"), shown = document.getElementById("shown");
 const texts = new Map(rows.map((row) => [row, [...row.cells].slice(0, -1).map((cell) => cell.textContent).join(" ").toLowerCase()]));
@@ -68,3 +67,38 @@ find.addEventListener("input", filterRows);
 problems.addEventListener("change", filterRows);
 verdict.addEventListener("change", filterRows);
 filterRows();
+
+// on a narrow screen the courses are drawn for its width, one below the other
+const courses = readData("data"), narrow = document.getElementById("narrow-courses");
+function drawCourses() {
+  if (!narrow.clientWidth) return;
+  narrow.replaceChildren(...courses.map(() => document.createElement("div")));
+  courses.forEach((course, n) => chart(narrow.children[n], { title: course.label, height: 220, margin: 0.04, xlabel: course.x, lines: course.zero ? [{ x: 0 }] : [],
+    alt: `${course.label} over time: ${course.series.map(s => s.name).join(", ")}; the numbers stand in the table time_course`,
+    series: course.series.flatMap((s, k) => {
+      const look = { x: s.minutes, y: s.mean, colour: s.colour, label: s.name };
+      return [{ ...look, dash: k ? "6 3" : "" }, { ...look, low: s.low, high: s.high, points: true, radius: 3 }];
+    }) }));
+  const legend = document.createElement("p");
+  for (const s of courses.length ? courses[0].series : []) {
+    const key = document.createElement("span");
+    key.className = "key";
+    key.style.color = s.colour;
+    legend.append(key, `${s.name} `);
+  }
+  narrow.append(legend);
+}
+redrawOnResize(drawCourses);
+
+// pages opened from disk may lack the clipboard; then a selection is copied
+document.getElementById("copy").addEventListener("click", async () => {
+  const source = document.getElementById("methods-text"), said = document.getElementById("copied");
+  const text = [...source.children].map((part) => part.textContent).join("\n\n");
+  try {
+    await navigator.clipboard.writeText(text);
+    said.textContent = "copied";
+  } catch {
+    getSelection().selectAllChildren(source);
+    said.textContent = document.execCommand("copy") ? "copied" : "selected: press Ctrl-C";
+  }
+});

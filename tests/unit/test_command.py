@@ -290,3 +290,16 @@ def test_every_folder_of_the_library_is_installed(root):
 def test_every_error_of_the_command_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         scan.look(tmp_path / "none")
+
+
+def test_water_has_the_run_of_the_spectra_that_its_name_belongs_to():
+    def one(role, name):
+        return scan.Found([Path(name)], "philips_sdat", role, participant="1", session="1", protocol="p")
+
+    names = [("svs", "press/a_act.SDAT"), ("svs", "press-inverted/a_TI-600_act.SDAT"),
+             ("mrsref", "press-inverted_ref/a_TI-600_ref.SDAT"), ("mrsref", "press_ref/a_ref.SDAT")]  # fmt: skip
+    found = scan._numbered([one(*pair) for pair in names])
+    assert [each.run for each in found] == ["1", "2", "2", "1"]
+    alike = [("svs", "s1.SDAT"), ("svs", "s2.SDAT"), ("mrsref", "w.SDAT"), ("mrsref", "x.SDAT")]
+    found = scan._numbered([one(*pair) for pair in alike])
+    assert all("DECIDE: run" in each.remarks[0] for each in found[2:])

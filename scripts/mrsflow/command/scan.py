@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -330,18 +331,33 @@ def _of_spectra(water: Found, found: list[Found]) -> Found:
 
 
 def _numbered(found: list[Found]) -> list[Found]:
-    """Give scans of one role and protocol in a session numbers."""
+    """Give scans of one role and protocol in a session numbers; water that of the spectra whose name is like its."""
     groups: dict[tuple, list[Found]] = {}
     for scan in found:
         groups.setdefault((scan.participant, scan.session, scan.role, scan.protocol), []).append(scan)
     result = []
     for scan in found:
         group = groups[scan.participant, scan.session, scan.role, scan.protocol]
-        several = len(group) > 1 and scan.role in ("svs", "mrsref", "mm") and scan.participant is not None
-        result.append(
-            replace(scan, run=str(1 + next(n for n, one in enumerate(group) if one is scan))) if several else scan
-        )
+        if len(group) < 2 or scan.role not in ("svs", "mrsref", "mm") or scan.participant is None:
+            result.append(scan)
+            continue
+        place = next(n for n, one in enumerate(group) if one is scan)
+        spectra = groups.get((scan.participant, scan.session, "svs", scan.protocol), [])
+        if scan.role == "mrsref" and len(spectra) == len(group):
+            places = [_most_like(water, spectra) for water in group]
+            if len(set(places)) == len(group):
+                place = places[place]
+            else:
+                said = f"{DECIDE}: run (its name does not tell of which spectra it is the water)"
+                scan = replace(scan, remarks=(*scan.remarks, said))
+        result.append(replace(scan, run=str(place + 1)))
     return result
+
+
+def _most_like(water: Found, spectra: list[Found]) -> int:
+    """Which of some spectra has the path most like that of a water scan."""
+    likeness = [SequenceMatcher(None, str(water.raw[0]), str(one.raw[0])).ratio() for one in spectra]
+    return max(range(len(spectra)), key=likeness.__getitem__)
 
 
 def protocols_of(found: list[Found]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:

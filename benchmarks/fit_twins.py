@@ -168,21 +168,22 @@ def _told(scan: tuple, kind: str, ours: FitResult, peer: FitResult, noise: float
 
 def write() -> None:
     """Tell the twins of every scan, and what LCModel reads on them."""
+    scans = list(pd.read_csv(fit_in_vivo.REAL / "scans.tsv", sep="\t").itertuples())
     twins, read = [], []
-    for scan in pd.read_csv(fit_in_vivo.REAL / "scans.tsv", sep="\t").itertuples():
+    for scan in scans:
         fids, model = fit_in_vivo.spectra_and_model(scan, Options(basis="vendor"))
         ours, peer = Clock().fit(fids[0], model), _by_lcmodel(fids[0], scan)
         read += [(scan.scan, "none", 0, ratio, ratio_of(peer, ratio)[0]) for ratio in QUANTITIES]
-        for kind in KINDS:
-            told = _told(scan, kind, ours, peer, noise_sd(fids[0], model))
-            twins.append(told)
-            found = _by_lcmodel(spectra(scan, told), scan)
-            read += [
-                (scan.scan, kind, draw, ratio, ratio_of(found, ratio, draw)[0])
-                for draw in range(DRAWS) for ratio in QUANTITIES
-            ]  # fmt: skip
+        twins += [_told(scan, kind, ours, peer, noise_sd(fids[0], model)) for kind in KINDS]
     columns = ["scan", "twin", "part", "name", "value"]
     pd.concat(twins)[columns].to_csv(TWINS, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
+    written = pd.read_csv(TWINS, sep="\t")
+    for scan, kind in ((scan, kind) for scan in scans for kind in KINDS):
+        found = _by_lcmodel(spectra(scan, _of(written, scan.scan, kind)), scan)
+        read += [
+            (scan.scan, kind, draw, ratio, ratio_of(found, ratio, draw)[0])
+            for draw in range(DRAWS) for ratio in QUANTITIES
+        ]  # fmt: skip
     table = pd.DataFrame(read, columns=["scan", "twin", "draw", "ratio", "value"])
     table.to_csv(READ, sep="\t", index=False, float_format="%.5g", lineterminator="\n")
 

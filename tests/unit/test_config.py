@@ -82,6 +82,12 @@ def test_defaults_are_filled_in_and_the_argument_is_left_alone():
     assert config.checked(full) == full
 
 
+@pytest.mark.parametrize("output", ["results/", "./results", "results/.", "x/../results"])
+def test_the_output_folder_has_one_name_however_it_is_written(output):
+    """Names of outputs are compared as text."""
+    assert config.checked({**CONFIG, "output": output})["output"] == "results"
+
+
 def test_the_shipped_configuration_shows_every_key_with_its_default(root):
     shipped = yaml.safe_load((root / "config/config.yaml").read_text(encoding="utf-8"))
     full = config.checked(shipped)

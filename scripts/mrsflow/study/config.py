@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -129,7 +130,7 @@ def checked(content: Any, source: str = "config", faults: list[str] | None = Non
         raise InputError("\n".join(found))
     if faults is not None:
         faults += found
-    return usable
+    return usable | {"output": os.path.normpath(usable["output"])}
 
 
 def _schema_faults(content: Any, source: str) -> tuple[list[str], list[tuple[Any, ...]]]:

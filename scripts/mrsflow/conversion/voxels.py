@@ -66,16 +66,17 @@ def refuse_water_elsewhere(line: str, water: Scan, spectra_line: str, spectra: S
         return
     dice = voxel_dice(spectra.affine, water.affine)
     volumes = [float(np.prod(size)) * 1e-3 for size in sizes]
-    way = "name the water of that voxel, or leave this one out (molar amounts are then not given)"
     if dice < minimum:
         raise InputError(
-            f"{line}: its voxel overlaps that of the spectra in {spectra_line} by {dice:.2f} (Dice); {way}, or set "
-            "convert.minimum_voxel_dice lower where it was moved on purpose"
+            f"{line}: its voxel overlaps that of the spectra in {spectra_line} by {dice:.2f} (Dice); name the water "
+            "of that voxel, leave this one out (molar amounts are then not given), or set convert.minimum_voxel_dice "
+            "lower where it was moved on purpose"
         )
     if abs(volumes[0] / volumes[1] - 1) > SAME_VOLUME:
         raise InputError(
             f"{line}: its voxel has {volumes[0]:.3g} ml and that of the spectra in {spectra_line} {volumes[1]:.3g} ml, "
-            f"by which amounts would be off; {way}"
+            "by which amounts would be off; name the water of that voxel, or leave this one out (molar amounts are "
+            "then not given)"
         )
 
 

@@ -151,6 +151,16 @@ def test_times_that_cannot_be_used_are_said(tmp_path, values):
     assert "AcquisitionTime of its dimension header is not used" in converted_.notes[0]
 
 
+@pytest.mark.parametrize("values", [[0.0, "ON", 2.0, 3.0, 4.0, 5.0], [None] * 6, [[0.0, 1.0]] * 6])
+def test_onsets_that_are_no_numbers_are_refused(tmp_path, values):
+    scan = series()
+    nifti_mrs.write(
+        replace(scan, header={**scan.header, "dim_5_header": {"FrameOnset": values}}), tmp_path / "a.nii.gz"
+    )
+    with pytest.raises(InputError, match=r"FrameOnset of the dimension header is .*; one time for each frame"):
+        vendors.convert([tmp_path / "a.nii.gz"])
+
+
 def test_times_in_another_unit_contradict(tmp_path):
     scan = series()
     scan = replace(scan, header={**scan.header, "dim_5_header": {"TimeStamp": {"start": 0, "increment": 16_000}}})

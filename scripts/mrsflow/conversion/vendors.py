@@ -257,6 +257,12 @@ def _timed(scan: Scan, notes: list[str]) -> Scan:
     """Scan whose frames begin when its dimension header says, whatever it calls that: rising numbers are seconds."""
     along = scan.dimension_header("DIM_DYN")
     named = {key: values for key, values in along.items() if re.search(TIME_NAMES, key, re.IGNORECASE)}
+    own = named.get("FrameOnset", [])
+    if not all(isinstance(time, int | float) and not isinstance(time, bool) and np.isfinite(time) for time in own):
+        raise InputError(
+            f"FrameOnset of the dimension header is {own!r:.60}; one time for each frame (s) is needed: correct it, or "
+            "take it out if frames follow each other at once"
+        )
     if not named or "FrameOnset" in named:
         return scan
     for key, values in named.items():

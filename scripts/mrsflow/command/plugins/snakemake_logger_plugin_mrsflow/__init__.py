@@ -15,7 +15,7 @@ from mrsflow.command.progress import Progress
 NOISE = (
     "Building DAG", "Execute ", "Select jobs", "Using shell", "Provided ", "Rules claiming", "Complete log", "Assuming",
     "host: ", "RuleException", "Sched", "Removing temporary", "Touching", "Retr", "Shutting down", "Config file",
-    "Finished jobid",
+    "Finished jobid", "Conda environments", "Using workflow specific profile",
 )  # fmt: skip
 """What plain lines begin with that tell a user nothing."""
 

@@ -14,7 +14,7 @@ from PIL import Image
 from mrsflow import nifti_mrs
 from mrsflow.errors import InputError
 from mrsflow.files import read_table, write_table
-from mrsflow.reporting import course_picture, session_charts, session_page, voxel_picture
+from mrsflow.reporting import course_picture, group_figures, group_page, session_charts, session_page, voxel_picture
 from mrsflow.reporting.report import render
 
 KEY = "sub-01_ses-1"
@@ -199,6 +199,15 @@ def test_every_run_of_a_session_is_described(study):
     found = {name: re.findall(r">([^<>]+)</td>", cells) for name, cells in rows}
     assert found["task-ketamine_svs"][:3] == ["30 ms", "2 s", "1440"]
     assert found["task-ketamine_run-2_svs"][:3] == ["30 ms", "2 s", "77"]
+
+
+def test_a_figure_that_waits_for_the_freeze_says_so_and_one_that_nobody_asked_for_is_left_out(tmp_path):
+    names = ("sensitivity", "mood_link", "multiverse", "reliability")
+    reasons = [group_figures.MASKED] * 3 + ["Fewer than three participants have baselines of two visits."]
+    index = [{"name": n, "drawn": False, "reason": r} for n, r in zip(names, reasons, strict=True)]
+    (tmp_path / "figures.json").write_text(json.dumps(index))
+    found = group_page._pictures(tmp_path, {"mood_scale": None, "multiverse": {"denominator": ["tNAA", "tCr"]}})
+    assert list(found) == ["sensitivity", "multiverse"]
 
 
 def test_pages_lead_to_their_neighbours(study):

@@ -60,6 +60,8 @@ TOGETHER = {
 }
 """Columns that the page makes of several."""
 
+DECLARED = {"mood": "mood_scale", "mood_link": "mood_scale", "multiverse": "multiverse"}
+"""Figures that a study has where its configuration declares something (key of the group)."""
 GIVEN = ("dataset_description.json", "participants.tsv")
 """Files of the dataset that hold what the tables of the study gave and may go out."""
 
@@ -107,7 +109,7 @@ def write(config: dict[str, Any]) -> Path:
         "departures": _departures(output / "group", trial),
         "failures": _failures(trial),
         "doubtful": _doubtful(trial),
-        "pictures": _pictures(output / "figures"),
+        "pictures": _pictures(output / "figures", config["group"]),
         "question": _question(headline, trial),
         "families": families,
         "graph": graph,
@@ -176,11 +178,12 @@ def _doubtful(trial: "TrialResults") -> dict[str, Any]:
     return {"said": said, "columns": columns, "rows": [list(row) for row in rows]}
 
 
-def _pictures(folder: Path) -> dict[str, dict[str, Any]]:
+def _pictures(folder: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Read the figures; one that the study cannot have is left out, one that waits for the freeze says so."""
+    asked = {name: settings[key] is not None for name, key in DECLARED.items()}
     found = {}
     for entry in read_index(folder):
-        if not entry["drawn"] and entry["reason"] != MASKED:
+        if not entry["drawn"] and (entry["reason"] != MASKED or not asked.get(entry["name"], True)):
             continue
         if entry["drawn"]:
             content = (folder / f"{entry['name']}.png").read_bytes()

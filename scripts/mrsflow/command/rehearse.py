@@ -80,11 +80,12 @@ def _trial(
     planned = planned_trial.draw(config, scenario, seed)
     each = config | {"batch_size": max(1, -(-len(planned.sessions) // cores)), "on_error": "continue"}
     file = planned_trial.write(planned, each, folder, seed, config["rehearsal"]["snr"], cores)
+    statistics = ["--", str(folder / "results/group/headline.json")]
     if first:  # masked to the plan of the analysis, as a trial goes
-        _run(file, cores, [])
+        _run(file, cores, statistics)
         shutil.copytree(folder / "results/sap", out / "sap", dirs_exist_ok=True)
     file.write_text(file.read_text(encoding="utf-8").replace("freeze: false", "freeze: true", 1), encoding="utf-8")
-    log = _run(file, cores, [] if first else ["--", str(folder / "results/group/headline.json")])
+    log = _run(file, cores, [] if first else statistics)
     row = {"seed": seed, "truth": planned.effect_percent, **_result(folder / "results", log)}
     row["cpu_s"] = _cpu_seconds() - before
     row = {name: None if value != value else getattr(value, "item", lambda v=value: v)() for name, value in row.items()}

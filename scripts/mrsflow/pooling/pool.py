@@ -307,7 +307,7 @@ def _remarks(trials: Sequence[Trial], found: meta.Pooled, measure: Measure) -> I
                                    if sure else "name the sample of each in column sample")
             )  # fmt: skip
     k = len(trials)
-    if k < 5:
+    if k < 6:
         yield (
             f"{k} trials say little of how much trials differ; the interval is wide for that reason, and its width is "
             "itself uncertain, and the row with the guard is cautious (in simulated sets of 3 trials its test is "

@@ -67,6 +67,11 @@ def _rate(found: Rate) -> str:
     return f"{100 * found.value:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"
 
 
+def _known(text: str, found: dict[str, Any]) -> str | None:
+    """Give a text of how trials scatter; nothing of a single one."""
+    return minus(text) if found["n"] > 1 else None
+
+
 def _headline(
     table: "pd.DataFrame", found: dict[str, Any] | None, planned: Mapping[str, float]
 ) -> list[tuple[str, str | None]]:
@@ -75,11 +80,11 @@ def _headline(
     if found is None:
         return cost
     return [
-        ("Bias (Monte-Carlo SE)", minus(f"{found['bias']:z.2f} ({found['bias_se']:.2f}) % of baseline")),
+        ("Bias (Monte-Carlo SE)", _known(f"{found['bias']:z.2f} ({found['bias_se']:.2f}) % of baseline", found)),
         ("Coverage of the interval [95 % limits]", _rate(found["coverage"])),
         ("Power [95 % limits]", _rate(found["power"])),
         ("Power as planned", f"{100 * planned['power']:.0f} %"),
-        ("SD of the estimates", f"{found['sd']:.2f} % of baseline"),
+        ("SD of the estimates", _known(f"{found['sd']:.2f} % of baseline", found)),
         ("Their standard error, root mean square", f"{found['se']:.2f} % of baseline"),
         ("Half width as planned", f"{100 * planned['half_width']:.2f} % of baseline"),
         ("Blocks doubtful, excluded", f"{table['n_doubtful'].sum():.0f}, {table['n_excluded'].sum():.0f}"),
@@ -104,8 +109,9 @@ def _remarks(table: "pd.DataFrame", found: dict[str, Any] | None) -> Iterator[st
         yield "The interval holds the truth less often than it says, by more than chance"
     if found["n"] < FEW:
         yield (
-            f"{found['n']} trials tell rates to {100 * (found['power'].high - found['power'].low) / 2:.0f} points; "
-            "more (rehearsal.trials) tell them better"
+            f"The rates of {found['n']} trials are known to "
+            f"{100 * (found['power'].high - found['power'].low) / 2:.0f} points; more (rehearsal.trials) tell them "
+            "better"
         )
 
 

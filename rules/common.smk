@@ -246,12 +246,13 @@ def sessions_of(wildcards):
     return BATCHES[wildcards.batch]
 
 
-def neighbours_of(wildcards):
-    """Options that name the sessions before the first and after the last of a job."""
-    keys, own = STUDY.keys, sessions_of(wildcards)
-    before, after = keys[: keys.index(own[0])], keys[keys.index(own[-1]) + 1 :]
-    given = [["--before", *before[-1:]], ["--after", *after[:1]]]
-    return [word for option in given if len(option) > 1 for word in option]
+def options_of_pages(keys):
+    """Options of a script that writes the pages of sessions: what they show first, and the sessions around them."""
+    every = STUDY.keys
+    before, after = every[: every.index(keys[0])], every[every.index(keys[-1]) + 1 :]
+    around = [["--before", *before[-1:]], ["--after", *after[:1]]]
+    named = [word for option in around if len(option) > 1 for word in option]
+    return ["--outcome", config["group"]["outcome"], *named]
 
 
 def table_of(stage):

@@ -22,14 +22,12 @@ rule report_sessions:
             "study", "protocols", "blocks", "preprocess", "fit", "quality", "report"
         ),
         sessions=sessions_of,
-        outcome=config["group"]["outcome"],
-        around=neighbours_of,
+        page=lambda wildcards: options_of_pages(sessions_of(wildcards)),
     message:
         "Writing the page of {wildcards.batch}"
     shell:
         "MRSFLOW_LAST_TRY={resources.last_try:q} python {params.script:q} --config {params.config:q} --sessions {params.sessions:q}"
-        " --outcome {params.outcome:q} {params.around:q}"
-        " --status {output.table:q} --log {log:q}"
+        " --status {output.table:q} {params.page:q} --log {log:q}"
 
 
 rule report:

@@ -28,6 +28,7 @@ rule session_file:
         script=lambda wildcards: script(stage_of(wildcards.path)[0]),
         key=lambda wildcards: stage_of(wildcards.path)[1],
         scans=lambda wildcards, input: [x for s in input.scans for x in ("--scans", s)],
+        page=lambda wildcards: options_of_page(wildcards.path),
         table=lambda wildcards: "{}/status/{}/restored/{}.tsv".format(
             OUTPUT, *stage_of(wildcards.path)
         ),
@@ -35,7 +36,7 @@ rule session_file:
         "Making {wildcards.path}"
     shell:
         "python {params.script:q} --config {params.config:q} --sessions {params.key:q}"
-        " --status {params.table:q} {params.scans:q} --log {log:q}"
+        " --status {params.table:q} {params.scans:q} {params.page:q} --log {log:q}"
 
 
 if UNDECLARED:

@@ -285,6 +285,12 @@ def scans_of_output(wildcards):
     return [LEFT.format(batch=batch_of_output(wildcards))]
 
 
+def options_of_page(path):
+    """Options of the script that writes an output of a session, where it is a page: as in the job of all its sessions."""
+    stage, key = stage_of(path)
+    return options_of_pages([key]) if stage == "report_sessions" else []
+
+
 def forced_by_user(job):
     """Whether a job runs as the user asks for it, and not as something of its does not stand."""
     asked = workflow.dag_settings

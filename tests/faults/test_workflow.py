@@ -66,8 +66,8 @@ def slowed(project: Project, seconds: float) -> Project:
     """Make every stage take a while and write its output in two halves, so that a kill can fall between them."""
     for name in ("convert", "preprocess", "fit", "report_sessions"):
         script = project.folder / f"scripts/{name}.py"
-        whole = 'write_text(text + STAGE + "\\n", path)'
-        halves = f'path.write_text(text); __import__("time").sleep({seconds}); path.write_text(text + STAGE + "\\n")'
+        whole = 'write_text(text + stage + "\\n", path)'
+        halves = f'path.write_text(text); __import__("time").sleep({seconds}); path.write_text(text + stage + "\\n")'
         halves = f"path.parent.mkdir(parents=True, exist_ok=True); {halves}"
         assert whole in script.read_text()
         script.write_text(script.read_text().replace(whole, halves))

@@ -26,22 +26,25 @@ STAGE, AFTER, FOLDER, SECTION = {stage!r}, {after!r}, {folder!r}, {section!r}
 
 
 def main(
-    config: str, sessions: list[str], status: Path, scans: Path | None = None, variant: str = ""
+    config: str, sessions: list[str], status: Path, scans: Path | None = None, variant: str = "",
+    outcome: str = "", before: str = "", after: str = "",
 ) -> None:
     settings = study_config.load(config)
-    stage, after = (variants.stage_of(name, variant) if name and variant else name for name in (STAGE, AFTER))
+    stage, upstream = (variants.stage_of(name, variant) if name and variant else name for name in (STAGE, AFTER))
+    around = dict(zip(sessions, zip([before, *sessions[:-1]], [*sessions[1:], after], strict=True), strict=True))
     folder = variants.root_of("", variant) if variant else Path(FOLDER)
     output = Path(settings["output"])
     samples = read_study(settings, sessions).samples if STAGE in {reads!r} else None
 
     def do(item):
-        files = item.inputs or records.outputs_of(output, after, item.key)
+        files = item.inputs or records.outputs_of(output, upstream, item.key)
         files += sorted(item.takes.iterdir()) if item.takes else []
         text = "".join(path.read_text() if path.is_file() else "bad" for path in files)
         if "bad" in text:
             raise InputError(f"{{files[0].name}}: is bad")
         subject, session = item.key.split("_")
         path = output / folder / subject / session / f"{{item.key}}_{{STAGE}}.txt"
+        text += " ".join((outcome, *around[item.key], "")) if outcome else ""  # of a page
         write_text(text + stage + "\\n", path)
         if item.leaves:
             write_text("scan\\n", item.leaves / "scan.txt")
@@ -55,7 +58,8 @@ def main(
     def work_of(key):
         apart = scans and layout.scans_folder(scans, key)
         of = {{"convert": "leaves", "preprocess": "takes"}}.get(STAGE)
-        return records.Work(key, raw(key), settings.get(SECTION, {{}}), after=after, **({{of: apart}} if of else {{}}))
+        of = {{of: apart}} if of else {{}}
+        return records.Work(key, raw(key), settings.get(SECTION, {{}}), after=upstream, **of)
 
     if STAGE == "convert" and scans:
         scans.mkdir(parents=True, exist_ok=True)
@@ -121,13 +125,8 @@ class Project:
     def __init__(self, folder: Path, sessions: int = 4, batch_size: int = 1, reads: tuple[str, ...] = ("convert",)):
         self.folder = folder
         parts = ("Snakefile", "rules", "report", "envs", "profiles", "config/schemas", "scripts/mrsflow")
-        on_request = (
-            "scripts/check_headers.py",
-            "scripts/plan_power.py",
-            "scripts/compare_with_r.py",
-            "scripts/compare_with_r.R",
-        )
-        for name in (*parts, *on_request):
+        scripts = [path.relative_to(ROOT) for path in (ROOT / "scripts").iterdir() if path.is_file()]
+        for name in (*parts, *scripts):
             source, target = ROOT / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():

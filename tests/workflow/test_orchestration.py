@@ -72,7 +72,7 @@ def test_editing_a_setting_a_script_or_the_library_redoes_what_depends_on_it(pro
     library = project.folder / "scripts/mrsflow/models/reml.py"
     imports = "from mrsflow.study import layout, records"
     for stage, old, new in (
-        ("preprocess", 'text + STAGE + "\\n"', 'text + STAGE + "!\\n"'),
+        ("preprocess", 'text + stage + "\\n"', 'text + stage + "!\\n"'),
         ("fit", imports, f"from mrsflow.models import reml\n{imports}"),
     ):
         script = project.folder / f"scripts/{stage}.py"

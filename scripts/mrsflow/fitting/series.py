@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mrsflow.errors import InputError
 from mrsflow.fitting.dynamic import Terms
-from mrsflow.study.config import MOST_BLOCKS
+from mrsflow.study.short_blocks import MOST_BLOCKS
 
 MOST = MOST_BLOCKS
 """Spectra that a dynamic fit takes one by one; of more it takes groups, at most so many."""

@@ -17,7 +17,7 @@ from mrsflow.files import read_json, write_text
 from mrsflow.reporting import course_picture, session_charts
 from mrsflow.reporting.report import render
 from mrsflow.study import cohort, layout, quality_rules, records
-from mrsflow.study.config import MOST_BLOCKS
+from mrsflow.study.short_blocks import MOST_BLOCKS
 
 MEASURES = {
     "per_tcr": "per_tcr_sd",
@@ -177,7 +177,9 @@ def _scan(name: str, files: dict[str, Path], config: dict[str, Any], page: Path)
     if blocks is not None and len(blocks) > MOST_BLOCKS:
         shown = np.unique(np.linspace(0, len(blocks) - 1, SHOWN_BLOCKS).astype(int))
         names = blocks["block"].iloc[shown]
-        few = f"{len(shown)} of {len(blocks)} blocks are shown here, evenly over time; the tables below hold all."
+        few = (
+            f"{len(shown)} of {len(blocks)} blocks are shown here, evenly over time; the files of the session hold all."
+        )
         rules = [{**rule, "cells": [rule["cells"][k] for k in (*shown, -1)]} for rule in rules]
         if fitted is not None:
             kept = np.flatnonzero(fitted["block"].isin(names))

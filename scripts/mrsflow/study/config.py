@@ -11,7 +11,7 @@ from typing import Any
 
 from mrsflow.errors import InputError
 from mrsflow.files import workflow_folder
-from mrsflow.study import given_paths, regressors, study_presets
+from mrsflow.study import given_paths, regressors, short_blocks, study_presets
 
 SCHEMAS = workflow_folder() / "config/schemas"
 MACROMOLECULES = ("default", "none", "measured", "cohort", None)
@@ -236,48 +236,7 @@ def _block_faults(content: dict[str, Any]) -> Iterator[str]:
         if name not in content["blocks"]["bins"]:
             yield f"blocks.baseline names {name!r}, which is not in blocks.bins"
     if content["blocks"]["every_s"] is not None and all(start < end for (start, end), _ in bins):
-        yield from _cut_faults(content)
-
-
-MOST_BLOCKS = 48
-"""Blocks that are fitted freely and compared one by one; more are a series, whose amplitudes follow regressors."""
-
-
-def _cut_faults(content: dict[str, Any]) -> Iterator[str]:
-    """Cut the bins of a series into its parts; find what cannot be done with so many."""
-    blocks, every = content["blocks"], content["blocks"]["every_s"]
-    parts = {name: _parts(name, *span, every / 60) for name, span in blocks["bins"].items()}
-    count = sum(map(len, parts.values()))
-    if count > MOST_VALUES / 10:
-        yield f"blocks.every_s is {every:g}, which makes {count} blocks of a session; make the parts longer"
-        return
-    blocks["bins"] = {name: span for own in parts.values() for name, span in own.items()}
-    if len(blocks["bins"]) < count:
-        yield "blocks.bins: a bin has the name of a part of another (NAME_001 and so on); give it another name"
-    blocks["baseline"] = [part for name in blocks["baseline"] for part in parts.get(name, {})]
-    if count <= MOST_BLOCKS:
-        return
-    outcome = content["group"]["outcome"]
-    if content["fit"]["model"] != "dynamic":
-        yield (
-            f"blocks.every_s is {every:g}, which makes {count} blocks of a session, and fit.model is "
-            f"{content['fit']['model']}; more than {MOST_BLOCKS} follow regressors: set it to dynamic and declare "
-            "fit.regressors, or make the parts longer"
-        )
-    if not regressors.split_outcome(outcome)[1]:
-        yield (
-            f"blocks.every_s is {every:g}, which makes {count} blocks of a session, and group.outcome is {outcome!r}, "
-            f"which compares blocks; name a regressor, as '{outcome}: task', or make the parts longer"
-        )
-
-
-def _parts(name: str, start: float, end: float, length: float) -> dict[str, list[float]]:
-    """Cut a bin (min) into parts of a length; the last may be shorter, and a bin no longer than a part stays whole."""
-    count = max(math.ceil((end - start) / length - 1e-6), 1)
-    if count == 1:
-        return {name: [start, end]}
-    edges = [round(start + k * length, 9) for k in range(count)] + [end]
-    return {f"{name}_{k + 1:03d}": [edges[k], edges[k + 1]] for k in range(count)}
+        yield from short_blocks.cut(content)
 
 
 def _question_faults(content: dict[str, Any]) -> Iterator[str]:

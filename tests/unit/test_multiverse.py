@@ -14,6 +14,7 @@ from mrsflow.files import read_table
 from mrsflow.models import permutation
 from mrsflow.reporting import figures_multiverse
 from mrsflow.statistics import group, multiverse
+from mrsflow.statistics.contrasts import Assigned
 from mrsflow.study import config
 
 N, PATHS = 14, 3
@@ -228,3 +229,22 @@ def test_a_variant_in_which_nothing_was_fitted_is_a_matter_of_its_rows(made):
     assert found.files == ()
     with pytest.raises(InputError, match=r"no session has fits of align-0\.2-4\.2: not run"):
         found.read()
+
+
+def test_a_path_with_too_few_participants_is_left_out_of_the_joint_test_and_the_others_are_tested():
+    rng = np.random.default_rng(6)
+
+    def path(n):
+        people = np.repeat([f"p{k}" for k in range(n)], 2)
+        labels = np.array([LEVELS, LEVELS[::-1]] * (n // 2), dtype=object)
+        visit = np.tile([0.0, 1.0], n)[:, np.newaxis]
+        return Assigned(rng.normal(size=2 * n), visit, labels, people, LEVELS, "b")
+
+    plan = SimpleNamespace(contrasts=[SimpleNamespace(name="b - a")], draws=99, seed=1)
+    whole, few = path(8), path(2)
+    alone, both = (multiverse._joint(plan, paths, 5) for paths in ([whole], [whole, few]))
+    assert [row.p for row in both] == [row.p for row in alone]
+    assert {row.n_estimated for row in both} == {1}
+    assert all(row.remark.startswith("1 estimated paths do not enter: 2 participants are too few") for row in both)
+    none = multiverse._joint(plan, [few], 5)
+    assert all(np.isnan(row.p) and row.n_estimated == 0 and "too few" in row.remark for row in none)

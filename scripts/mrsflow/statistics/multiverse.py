@@ -211,15 +211,22 @@ def _joint(plan: Plan, ready: list[Assigned], n_paths: int) -> list[Joint]:
             raise InputError("no path could be estimated")
         people, labels = _everyone(ready)
         orders, exact = permutation.assignments(labels, plan.draws, plan.seed)
-        place = {name: k for k, name in enumerate(people)}
-        found = []
-        for own in ready:
-            members = [place[name] for name in dict.fromkeys(own.participant)]
+    except InputError as error:
+        return [Joint(statistic=name, **known, remark=f"not tested: {error}") for name in named]
+    place = {name: k for k, name in enumerate(people)}
+    found, left_out = [], []
+    for own in ready:
+        members = [place[name] for name in dict.fromkeys(own.participant)]
+        try:
             found.append(permutation.drawn_t(
                 own.y, own.fixed, labels, own.participant, own.levels, own.treated, orders, members
             ))  # fmt: skip
-    except InputError as error:
-        return [Joint(statistic=name, **known, remark=f"not tested: {error}") for name in named]
+        except InputError as error:
+            left_out.append(str(error))
+    remark = f"{len(left_out)} estimated paths do not enter: {left_out[0]}" if left_out else ""
+    known |= {"n_estimated": len(found), "remark": remark}
+    if not found:
+        return [Joint(statistic=name, **known) for name in named]
     observed, drawn, df = zip(*found, strict=True)
     test = permutation.joint_test(observed, np.column_stack(drawn), df, exact)
     how = f"all {len(orders)} assignments" if exact else f"{len(orders)} random assignments"

@@ -211,6 +211,7 @@ def test_the_figure_shows_paths_in_order_and_the_choices_along_which_they_differ
     order = tables["multiverse"].sort_values("percent_of_baseline", kind="stable")["fitter"].to_numpy()
     np.testing.assert_array_equal(below.lines[0].get_xdata(), np.flatnonzero(order == "mrsflow"))
     assert "joint tests" in above.get_title()
+    assert below.get_xlabel().startswith("64 of 64 declared paths")
     assert figures_multiverse.multiverse(SimpleNamespace(tables={})) is None
 
 

@@ -25,7 +25,7 @@ def multiverse(trial: "TrialResults") -> "Figure | None":
     table = table.assign(**{name: pd.to_numeric(table[name]) for name in numbers}).sort_values(
         numbers[0], kind="stable"
     )
-    table = table[np.isfinite(table[numbers[0]])]
+    declared, table = len(table), table[np.isfinite(table[numbers[0]])]
     varied = [(axis, choice) for axis in AXES for choice in _choices(table, axis)]
     figure, (above, below) = new_figure(
         75 + 4.5 * max(len(varied), 1), nrows=2, height_ratios=(60, 10 + 4.5 * len(varied))
@@ -42,7 +42,7 @@ def multiverse(trial: "TrialResults") -> "Figure | None":
         below.plot(x[made], np.full(made.sum(), at), "|", color=INK, markersize=5)
     below.set(
         xticks=[], yticks=range(len(varied)), ylim=(len(varied) - 0.4, -0.6), xlim=above.get_xlim(),
-        xlabel=f"{len(table)} paths in the order of their estimates",
+        xlabel=f"{len(table)} of {declared} declared paths, in the order of their estimates",
     )  # fmt: skip
     below.set_yticklabels([plain(f"{axis}: {choice}") for axis, choice in varied])
     return figure
@@ -62,4 +62,4 @@ def _said(table: pd.DataFrame, tests: pd.DataFrame | None) -> str:
     if tests is None or not np.isfinite(tests["p"].astype(float)).all():
         return said
     median, share = tests["p"].astype(float)
-    return f"{said}; joint tests: median p {p_value(median)}, share of paths p {p_value(share)}"
+    return f"{said}\njoint tests: median p {p_value(median)}, share of paths p {p_value(share)}"

@@ -30,7 +30,7 @@ WATER = {"removed": True, "kept": False}
 LINEWIDTHS = {"as measured": False, "matched": True}
 OWN = "own"
 """Macromolecules of each protocol as the study has them, where they are not the same in all."""
-NOMINAL_CPU_S = {"preprocess": 4.0, "fit": 4.0}
+NOMINAL_CPU_S = {"preprocess": 1.7, "fit": 2.0}
 """CPU time of a session of 48 minutes with six blocks at each stage (``benchmarks/demo_cost.py``)."""
 
 

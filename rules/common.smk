@@ -27,7 +27,7 @@ from mrsflow.study import config as study_config
 from mrsflow.study import layout, records, regressors, session_facts, variants
 from mrsflow.study.lacking import lacking
 from mrsflow.study.lacking import lines as lines_of_lacking
-from mrsflow.study.study import before_jobs, table_paths
+from mrsflow.study.study import before_jobs, has_folders, table_paths
 
 if not workflow.overwrite_configfiles:
     given = Path("config/config.yaml")
@@ -97,10 +97,12 @@ def lost_files(study):
     return headers.missing(replace(study, samples=fresh))
 
 
+CONDA = any(
+    method.name == "CONDA" for method in workflow.deployment_settings.deployment_method
+)
 # whether any session has maps of tissue; without them nothing is measured, and nothing of it imported
 TISSUE = STUDY is not None and (
-    bool(config["inputs"]["tissue"])
-    or bool(STUDY.samples["role"].isin(layout.MAPS).any())
+    has_folders(config) or bool(STUDY.samples["role"].isin(layout.MAPS).any())
 )
 MAPS = STUDY is not None and bool(config["inputs"]["maps"])
 if TISSUE or MAPS:
@@ -110,6 +112,16 @@ if TISSUE or MAPS:
     if workflow.is_main_process:
         faults += faults_of_maps(STUDY, config)
         faults += map_files.faults_of_maps(STUDY, config)
+        if config["inputs"]["segment"] != "none" and not CONDA:
+            from mrsflow.quantification import segmenters
+
+            faults += filter(None, [segmenters.fault(config["inputs"]["segment"])])
+
+
+def segmented(key):
+    """Whether the T1w of a session is segmented where it has no maps."""
+    own = STUDY.samples.loc[STUDY.samples["key"] == key, "role"]
+    return config["inputs"]["segment"] != "none" and bool((own == "T1w").any())
 
 
 @cache
@@ -125,7 +137,9 @@ if workflow.is_main_process or STUDY is None:
     known = []  # of a study without faults, what will not be there
     if is_dry_run() and STUDY is not None and not faults:
         found = maps_of_study() if TISSUE else {}
-        without = [key for key, maps in found.items() if maps is None]
+        without = [
+            key for key, maps in found.items() if maps is None and not segmented(key)
+        ]
         known = lines_of_lacking(lacking(STUDY, config, without), len(STUDY.sessions))
     for line in [*faults, *lost, *known]:
         print(line, file=sys.stderr)
@@ -150,9 +164,6 @@ STAGES = (
     "report_sessions",
 )
 STAGES_OF_VARIANTS = variants.stages_of(config)
-CONDA = any(
-    method.name == "CONDA" for method in workflow.deployment_settings.deployment_method
-)
 if (
     not CONDA
 ):  # jobs use the Python that runs Snakemake, whatever stands first on the path of a node

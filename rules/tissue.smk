@@ -12,9 +12,16 @@ if TISSUE or MAPS:
         benchmark:
             f"{OUTPUT}/benchmarks/measure_tissue/{{batch}}.tsv"
         conda:
-            "../envs/mrsflow.yaml"
+            (
+                "../envs/tissue.yaml"
+                if config["inputs"]["segment"] == "mrsflow"
+                else "../envs/mrsflow.yaml"
+            )
         resources:
-            mem_mb=lambda wildcards, attempt: 1000 * attempt,
+            mem_mb=lambda wildcards, attempt: (
+                1000 if config["inputs"]["segment"] == "none" else 2000
+            )
+            * attempt,
             last_try=last_try,
         params:
             script=script("measure_tissue"),

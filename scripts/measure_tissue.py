@@ -17,6 +17,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     status : Path
         Table to write: what happened to each session.
     """
+    from mrsflow.errors import InputError
     from mrsflow.quantification import map_files, tissue_files
     from mrsflow.study import records
     from mrsflow.study.config import load
@@ -30,12 +31,26 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     maps = tissue_files.maps_of_sessions(sessions, study, settings)
     images = {key: next((raw[0] for raw in own.loc[own["role"] == "T1w", "raw"]), None) for key, own in rows}
 
+    program = settings["inputs"]["segment"]
+
+    def segments(key: str) -> bool:
+        return program != "none" and images[key] is not None and maps[key] is None
+
     def measure(item: records.Work) -> list[Path]:
         converted, key = records.outputs_of(output, "convert", item.key), item.key
         written = map_files.measure_session(key, converted, others, output) if others else []
         if of_tissue:
-            own = (maps[key], images[key], item.settings["protocols"])
-            written += tissue_files.measure_session(key, converted, *own, output)
+            own, problem = maps[key], ""
+            if own is None and segments(key):
+                from mrsflow.quantification import segmenters
+
+                try:
+                    own, made = segmenters.segment_session(program, images[key], key, output)
+                    written += made
+                except InputError as error:
+                    problem = str(error).replace(str(images[key]), images[key].name)
+            protocols = item.settings["protocols"]
+            written += tissue_files.measure_session(key, converted, own, images[key], protocols, output, problem)
         return written
 
     def work_of(key: str) -> records.Work:
@@ -45,6 +60,8 @@ def main(config: str, sessions: list[str], status: Path) -> None:
         said = {"program": found.program, "of_session": found.of_session} if found else {}
         protocols = {name: settings["protocols"][name] for name in names}
         counted = {"maps": said, "of_tissue": of_tissue, "protocols": protocols, "others": others}
+        if segments(key):
+            counted["segment"] = program
         return records.Work(key, [*inputs, *map_files.files_of(key, others)], counted, after="convert")
 
     work = [work_of(key) for key in sessions]

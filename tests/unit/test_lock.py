@@ -49,3 +49,15 @@ def test_every_declared_dependency_is_locked(root):
     declared = [*project["dependencies"], *(d for group in project["optional-dependencies"].values() for d in group)]
     names = {re.match(r"[A-Za-z0-9._-]+", d)[0].lower().replace("_", "-") for d in declared}
     assert names <= set(locked(root))
+
+
+def test_the_environment_that_segments_has_that_of_the_rules_and_the_extra(root):
+    import tomllib
+
+    rules, own = (yaml.safe_load((root / f"envs/{name}.yaml").read_text()) for name in ("mrsflow", "tissue"))
+    more = [line for line in own["dependencies"] if line not in rules["dependencies"]]
+    assert own["channels"] == rules["channels"] and set(rules["dependencies"]) <= set(own["dependencies"])
+    extra = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]["tissue"]
+    packages = locked(root)
+    assert {line.split(" =")[0] for line in more} == {name.split(">")[0] for name in extra}
+    assert all(line.split(" =")[1] in {v for v, _ in packages[line.split(" =")[0]]} for line in more)

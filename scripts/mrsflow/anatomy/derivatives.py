@@ -35,11 +35,14 @@ class Maps:
         By tissue; or ``labels``.
     of_session : bool
         False: they are the participant's, and right for the session alone in whose space they are.
+    to_template : Path, optional
+        Text file with the affine matrix (4 x 4) from the scanner to the template, mm, where there is one.
     """
 
     program: str
     paths: dict[str, Path]
     of_session: bool = True
+    to_template: Path | None = None
 
 
 def find(folder: Path, participant_id: str, session_id: str) -> Maps | None:

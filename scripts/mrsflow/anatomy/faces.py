@@ -20,13 +20,10 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from mrsflow.anatomy import images
+from mrsflow.anatomy import images, registration
 from mrsflow.errors import InputError
 
 TOOLS = ("simpleitk", "pydeface")
-
-GRID_MM = 4.0
-"""Grid on which an image is aligned: a face is coarse, and finer grids cost more than they gain."""
 
 SCALE = (0.75, 1.35)
 """Size of the template over that of an adult's or a child's head."""
@@ -160,7 +157,7 @@ def _template() -> tuple[Any, Any, Any]:
     kept = np.asarray(mask.dataobj, dtype=np.float32)
     axes = [axis.astype(np.float32) for axis in np.ogrid[tuple(map(slice, kept.shape))]]
     x, y, z = (sum(m * axis for m, axis in zip(row, axes, strict=False)) + row[3] for row in mask.affine[:3])
-    used = _shrunk(_to_itk(nibabel.Nifti1Image(kept * (z > NECK_MM), mask.affine))) > 0.5
+    used = registration.shrunk(_to_itk(nibabel.Nifti1Image(kept * (z > NECK_MM), mask.affine))) > 0.5
     (inner, outer), front, top = EYES_MM
     kept[(abs(x) > inner) & (abs(x) < outer) & (y > front) & (z < top)] = 0
     return _coarse(_to_itk(head)), sitk.Cast(used, sitk.sitkUInt8), _to_itk(nibabel.Nifti1Image(kept, mask.affine))
@@ -174,34 +171,18 @@ def _cannot(why: str) -> str:
 
 
 def _to_itk(image: nibabel.spatialimages.SpatialImage) -> Any:
-    """Give an image to ITK, whose axes point left and back; a skew of the affine is left out, as ITK knows none."""
-    import SimpleITK as sitk
-
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.all(np.isfinite(affine)) or spacing.min() <= 0:
-        raise InputError(_cannot("has no place and no size in its header"))
-    left, _, right = np.linalg.svd(affine[:3, :3] / spacing)
-    values = np.nan_to_num(np.asarray(image.dataobj, dtype=np.float32), posinf=0.0, neginf=0.0)
-    found = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
-    found.SetSpacing(spacing.tolist())
-    found.SetDirection((left @ right).ravel().tolist())
-    found.SetOrigin(affine[:3, 3].tolist())
-    return found
-
-
-def _shrunk(image: Any) -> Any:
-    """Average voxels to about the grid on which images are aligned."""
-    import SimpleITK as sitk
-
-    return sitk.BinShrink(image, [max(1, round(GRID_MM / spacing)) for spacing in image.GetSpacing()])
+    """Give an image to ITK."""
+    try:
+        return registration.to_itk(image)
+    except InputError as error:
+        raise InputError(_cannot(str(error))) from None
 
 
 def _coarse(image: Any) -> Any:
     """Average voxels so, the brightest cut off: they are vessels and fat."""
     import SimpleITK as sitk
 
-    small = _shrunk(image)
+    small = registration.shrunk(image)
     top = float(np.percentile(sitk.GetArrayFromImage(small), 99.5))
     return sitk.Clamp(small, sitk.sitkFloat32, 0.0, top)
 
@@ -250,7 +231,7 @@ def _improve(start: Any, image: Any, template: Any, used: Any, level: int) -> fl
     method.SetOptimizerAsGradientDescent(1.0, 100, 1e-6, 10)
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel([level])
-    method.SetSmoothingSigmasPerLevel([GRID_MM * level / 2])
+    method.SetSmoothingSigmasPerLevel([registration.GRID_MM * level / 2])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransform(start, inPlace=True)
     method.Execute(image, template)

@@ -181,7 +181,7 @@ def describe(
     write_json(processed, derivative / "dataset_description.json")
     write_text(readme, root / "README.md")
     write_text(
-        "*_quality.*\n*_mrsfit.*\n*_fitquality.*\n*_terms.*\n*_constants.*\n*desc-tissue.*\n*desc-voxel_maps.*\n*_inputs.*\n*_figure.*\n",
+        "*_quality.*\n*_mrsfit.*\n*_fitquality.*\n*_terms.*\n*_constants.*\n*desc-tissue.*\n*_probseg.*\n*_xfm.txt\n*desc-voxel_maps.*\n*_inputs.*\n*_figure.*\n",
         derivative / ".bidsignore",
     )
     written = [root / "dataset_description.json", derivative / "dataset_description.json", root / "README.md"]

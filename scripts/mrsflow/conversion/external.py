@@ -117,6 +117,41 @@ class Spec2nii(CommandLine):
         return {"out_files": sorted(str(path) for path in folder.glob("*.nii.gz"))}
 
 
+class SynthSegInputSpec(CommandLineInputSpec):
+    """Options of mri_synthseg."""
+
+    in_file = File(exists=True, argstr="--i %s", mandatory=True, desc="T1-weighted image")
+    out_file = File(argstr="--o %s", mandatory=True, desc="labels to write")
+    threads = traits.Int(1, usedefault=True, argstr="--threads %d", desc="processor threads")
+
+
+class SynthSegOutputSpec(TraitedSpec):
+    """Labels of FreeSurfer."""
+
+    out_file = File(exists=True, desc="labels")
+
+
+class SynthSeg(CommandLine):
+    """Segment an image into FreeSurfer's labels, on the processor.
+
+    Examples
+    --------
+    >>> SynthSeg(in_file=__file__, out_file="labels.nii.gz").cmdline.split(" ")[-5:]
+    ['--o', 'labels.nii.gz', '--threads', '1', '--cpu']
+    """
+
+    _cmd = "mri_synthseg"
+    input_spec = SynthSegInputSpec
+    output_spec = SynthSegOutputSpec
+
+    def _format_arg(self, name: str, trait_spec: Any, value: Any) -> str:
+        shown = super()._format_arg(name, trait_spec, value)
+        return f"{shown} --cpu" if name == "threads" else shown
+
+    def _list_outputs(self) -> dict[str, Any]:
+        return {"out_file": str(Path(self.inputs.out_file).resolve())}
+
+
 class LCModelInputSpec(CommandLineInputSpec):
     """What LCModel reads from its standard input."""
 

@@ -1,6 +1,6 @@
 """Tissue in the voxels of a session: maps that a study names in, a table out."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from mrsflow.study import layout
 if TYPE_CHECKING:
     from mrsflow.study.study import Study
 
+MNI = ("mni_x_mm", "mni_y_mm", "mni_z_mm")
 BRAIN, PARENCHYMA = 0.5, 0.25
 """Parts of a voxel that must be brain, and grey or white matter: amounts are those of its grey and white matter."""
 COVERED, OTHER, PURE = 0.98, 0.1, 0.95
@@ -119,6 +120,7 @@ def measure_session(
     t1w: Path | None,
     protocols: dict[str, dict[str, Any]],
     output: Path,
+    problem: str = "",
 ) -> list[Path]:
     """Measure the tissue in every metabolite scan of a session; one table for each task.
 
@@ -136,6 +138,8 @@ def measure_session(
         Of its metabolite scans.
     output : Path
         Folder of all outputs.
+    problem : str
+        Why the anatomical image could not be segmented.
 
     Notes
     -----
@@ -143,7 +147,8 @@ def measure_session(
     """
     scans = [path for path in sorted(converted) if path.name.endswith("_svs.json") and not layout.is_nulled(path)]
     folder = layout.scans_folder(layout.derivatives(output), key)
-    read, problem, remarks = _read(maps, t1w)
+    read, lacking, remarks = _read(maps, t1w)
+    problem, mni = problem or lacking, _in_template(maps)
     written = []
     for stem in dict.fromkeys(map(layout.session_stem, scans)):
         rows = []
@@ -152,6 +157,7 @@ def measure_session(
             found, said = (None, problem) if read is None else _measured(read, sidecar.get("VoxelAffine"))
             row = {**layout.SessionKey.of(key)._asdict(), "scan": layout.scan_stem(path)}
             row |= {"source": maps.program if maps else None, **(asdict(found) if found else {})}
+            row |= mni(sidecar.get("VoxelAffine"))
             moved = [displacement(protocol, sidecar["SpectrometerFrequency"][0]) for protocol in protocols.values()]
             row["displacement_percent_per_ppm"] = moved[0] if len(moved) == 1 else None
             row["status"] = "fail" if found is None else "warn" if said or remarks else "pass"
@@ -163,10 +169,27 @@ def measure_session(
     return written
 
 
+def _in_template(maps: Maps | None) -> Callable[[list[list[float]] | None], dict[str, float]]:
+    """Give what tells the cells of a voxel's centre in the template; none where maps were not made by aligning it."""
+    matrix = None if maps is None or maps.to_template is None else np.loadtxt(maps.to_template)
+
+    def cells(affine: list[list[float]] | None) -> dict[str, float]:
+        if affine is None or matrix is None:
+            return {}
+        return dict(zip(MNI, map(float, (matrix @ np.asarray(affine)[:, 3])[:3]), strict=True))
+
+    return cells
+
+
 def _read(maps: Maps | None, t1w: Path | None) -> tuple[dict[str, Any] | None, str, list[str]]:
     """Read maps; gives them, what is wrong, and remarks on them and on the image."""
     if maps is None:
-        return None, "there are no maps of tissue of this session; add rows of role GM, WM and CSF, or a folder", []
+        return (
+            None,
+            "there are no maps of tissue of this session; add rows of role GM, WM and CSF, a folder, or a T1w with "
+            "inputs.segment",
+            [],
+        )
     try:
         read = tissue.read_maps(maps.paths)
     except InputError as error:

@@ -26,6 +26,8 @@ FITS = (FIT, FIT_QUALITY, FIT_TERMS, FIT_CURVES, FIT_FILES, CONSTANTS)
 """What a fit writes: in the names of further fitters, ``blocks`` is the fitter (`of_fitter`)."""
 VOXEL_QUALITY = "desc-voxel_quality.tsv"
 SESSION_INPUTS = "desc-session_inputs.tsv"
+PROBSEG, TO_TEMPLATE = "probseg.nii.gz", "from-scanner_to-MNI152NLin2009aSym_xfm.txt"
+"""Maps of tissue that were segmented here, and the affine matrix to the template (mm)."""
 TISSUE, VOXEL_MAPS = "desc-tissue.tsv", "desc-voxel_maps.tsv"
 SESSION_TABLES = (
     CONVERT_QUALITY, BLOCK_QUALITY, TRANSIENT_QUALITY, TISSUE, VOXEL_MAPS, FIT, FIT_QUALITY, FIT_TERMS, CONSTANTS,
@@ -177,7 +179,7 @@ def stage_of_derivative(name: str) -> str:
     """
     if name.endswith(CONVERT_QUALITY):
         return "convert"
-    if name.endswith((TISSUE, VOXEL_MAPS)):
+    if name.endswith((TISSUE, VOXEL_MAPS, PROBSEG, TO_TEMPLATE)):
         return "measure_tissue"
     return "fit" if of_first_fitter(name).endswith(FITS) else "preprocess"
 

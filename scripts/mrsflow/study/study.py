@@ -90,7 +90,7 @@ def examine(config: dict[str, Any], keys: Collection[str] | None = None) -> tupl
     validation.across(study.samples, study.participants, study.sessions, config, wrong, faults)
     if keys is None:
         faults += validation.mean_of_nothing(study.samples, config["protocols"])
-        tissue = bool(config["inputs"]["tissue"]) or study.samples["role"].isin(layout.MAPS).any()
+        tissue = has_folders(config) or study.samples["role"].isin(layout.MAPS).any()
         measured = covariates.from_voxels(config, tissue)
         faults += covariates.faults(config, study.sessions, study.participants, measured)
     root = Path() if config["inputs"]["bids"] else Path(config["inputs"]["samples"]).parent
@@ -143,11 +143,16 @@ def before_jobs(config: dict[str, Any], asked: dict[str, Any]) -> tuple[Study | 
     return study, faults
 
 
+def has_folders(config: dict[str, Any]) -> bool:
+    """Whether the configuration alone says that tissue is measured: folders of maps, or what segments."""
+    return bool(config["inputs"]["tissue"]) or config["inputs"]["segment"] != "none"
+
+
 def has_maps(config: dict[str, Any]) -> bool:
     """Whether a study names maps of tissue for any session, so that amounts of the others are not by assumption."""
     inputs = config["inputs"]
-    if inputs["tissue"] or inputs["bids"]:
-        return bool(inputs["tissue"])
+    if has_folders(config) or inputs["bids"]:
+        return has_folders(config)
     return bool(tables.read(inputs["samples"], "samples")["role"].isin(layout.MAPS).any())
 
 

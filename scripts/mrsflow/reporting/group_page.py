@@ -49,6 +49,10 @@ SHOWN = {
         "icc", "r_change", "slope_change", "remark",
     ),
     "multiverse_test": ("statistic", "contrast", "value", "p", "n_paths", "n_estimated", "draws", "remark"),
+    "sites": (
+        "site", "n_enrolled", "n_sessions", "n_converted", "n_fitted", "n_participants", "level", "level_sd",
+        "level_percent",
+    ),
     "flow_by_sequence": ("sequence", "visit", "condition", "step", "reason", "n_participants"),
     "baseline_by_sequence": ("sequence", "characteristic", "level", "n", "n_missing", "mean", "sd"),
     "loss_by_condition": ("condition", "reason", "n_lost", "n_planned", "contrast", "p", "remark"),
@@ -116,6 +120,7 @@ def write(config: dict[str, Any]) -> Path:
         "headline": _headline(headline, bool(trial.estimand.visits)),
         "audit": _audit(trial),
         "results": [(title, _results(trial.tables.get(name), name)) for title, name in RESULTS],
+        "sites": _blank(_shown(trial, "sites")),
         "by_sequence": _blank(_shown(trial, "flow_by_sequence")),
         "characteristics": _blank(_shown(trial, "baseline_by_sequence")),
         "losses": _shown(trial, "loss_by_condition"),

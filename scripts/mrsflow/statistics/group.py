@@ -31,6 +31,7 @@ from mrsflow.statistics import (
     multiverse,
     outcomes,
     participant_flow,
+    sites,
     supplement,
     term_outcomes,
     timecourse,
@@ -225,6 +226,7 @@ def describe(
         "exclusions": participant_flow.exclusion_table(verdicts, lost, rows),
         "flow": participant_flow.flow_table(everyone, lost, rows),
         "flow_by_sequence": consort.flow_table(everyone, lost, rows),
+        "sites": sites.site_table(everyone, lost, rows),
         "baseline_by_sequence": consort.baseline_table(
             everyone, rows, clinical.scores_before(config, everyone.sessions)
         ),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mrsflow.errors import InputError
 from mrsflow.models import mixed, session_models
+from mrsflow.statistics import sites
 from mrsflow.statistics.contrasts import primary_model, primary_row, session_test
 from mrsflow.statistics.outcomes import Rows, add_baseline, prepare
 from mrsflow.statistics.plan import Contrast, Plan
@@ -69,6 +70,9 @@ def sensitivity_rows(
         "with site": one(_with_factor, "site"),
         "with vendor": one(_with_factor, "vendor"),
     }
+    if sites.named(rows.sessions):
+        set_up["site random"] = one(sites.random_sites)
+        set_up["levels harmonised between sites"] = one(sites.harmonised_row)
     named = {f"denominator {d}": n for d, n in other.items()}
     found = []
     for analysis, make in set_up.items():

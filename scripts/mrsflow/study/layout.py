@@ -190,8 +190,8 @@ def is_nulled(path: Path) -> bool:
 
 
 GROUP_ALWAYS = (
-    "blocks_long", "blocks_wide", "exclusions", "flow", "flow_by_sequence", "baseline_by_sequence", "loss_by_condition",
-    "reliability", "session_changes", "time_course",
+    "blocks_long", "blocks_wide", "exclusions", "flow", "flow_by_sequence", "sites", "baseline_by_sequence",
+    "loss_by_condition", "reliability", "session_changes", "time_course",
 )  # fmt: skip
 GROUP_COMPARING = ("contrasts", "sensitivity", "attenuation", "denominator", "time_tests")
 """Tables that compare arms; while arms are masked there are none."""

@@ -228,7 +228,7 @@ def _improve(start: Any, image: Any, template: Any, used: Any, level: int) -> fl
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(0.3, seed=1)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsGradientDescent(1.0, 100, 1e-6, 10)
+    method.SetOptimizerAsRegularStepGradientDescent(2.0, 0.02, 100, 0.5)  # steps (mm) that only shrink: no way out
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel([level])
     method.SetSmoothingSigmasPerLevel([registration.GRID_MM * level / 2])

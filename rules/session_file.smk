@@ -11,7 +11,7 @@ rule session_file:
     log:
         f"{OUTPUT}/logs/session_file/{{path}}.log",
     wildcard_constraints:
-        path=r"(bids/sub-|derivatives/mrsflow/sub-|report/sub-)[^/]+(/.+)?|status/[a-z_]+/sub-[^/]+\.json",
+        path=r"(bids/sub-[^/]+/ses-|derivatives/mrsflow/sub-|report/sub-)[^/]+(/.+)?|status/[a-z_]+/sub-[^/]+\.json",
     conda:
         "../envs/mrsflow.yaml"
     params:

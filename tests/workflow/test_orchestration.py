@@ -45,6 +45,12 @@ def test_a_deleted_output_alone_is_made_again(project):
     assert gone.read_text() == before
     assert project.done() == ["fit sub-00002_ses-1", "preprocess sub-00001_ses-2"]
     assert "Nothing to be done" in project.snakemake().stderr
+    page = project.folder / "results/report/sub-00002/ses-1/sub-00002_ses-1_report_sessions.txt"
+    shown = page.read_text()
+    assert "Glx/tNAA sub-00001_ses-2 sub-00002_ses-2 " in shown  # the sessions around it
+    page.unlink()
+    assert project.snakemake().returncode == 0
+    assert page.read_text() == shown and project.done() == ["report_sessions sub-00002_ses-1"]
     (project.folder / "results/group/headline.json").unlink()
     assert project.snakemake().returncode == 0
     assert project.done() == ["check_outputs", "figures", "group", "report"]

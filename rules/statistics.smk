@@ -81,8 +81,9 @@ rule pool_studies:
             )
         ),
         sources=[OUTPUT, *config["pool"]["sources"]],
+        out=lambda wildcards, output: Path(output.page).parent.as_posix(),
         measure=config["pool"]["measure"],
-        level=config["group"]["level"],
+        level=str(config["group"]["level"]),
         asked=[
             text
             for key in ("contrast", "outcome", "moderators", "covariates")
@@ -97,5 +98,5 @@ rule pool_studies:
     message:
         "This study pooled with other trials"
     shell:
-        "python {params.script:q} --sources {params.sources:q} --out {OUTPUT:q}/pooled"
-        " --measure {params.measure} --level {params.level} {params.asked:q} --log {log:q}"
+        "python {params.script:q} --sources {params.sources:q} --out {params.out:q}"
+        " --measure {params.measure:q} --level {params.level:q} {params.asked:q} --log {log:q}"

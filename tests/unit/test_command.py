@@ -108,7 +108,7 @@ def test_what_cannot_be_done_is_one_line(tmp_path, monkeypatch, arguments, words
 
 
 def test_every_configuration_is_read_before_snakemake_unfolds_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "_snakemake", lambda options, again: 0)
+    monkeypatch.setattr(cli, "_snakemake", lambda options, again="": 0)
     monkeypatch.chdir(tmp_path)
     lines = ["m0: &m0 {a: 1, b: 2, c: 3}"]
     lines += [f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 10)}]}}" for i in range(1, 9)]

@@ -11,7 +11,6 @@ import numpy as np
 from mrsflow.anatomy import images, registration, segmentation, tissue
 from mrsflow.anatomy.derivatives import Maps
 from mrsflow.anatomy.tissue import TISSUES
-from mrsflow.conversion.external import SynthSeg  # first: it turns telemetry off before nipype is imported
 from mrsflow.errors import InputError
 from mrsflow.files import atomic_path, scratch
 from mrsflow.study import layout
@@ -93,6 +92,7 @@ def segment_session(program: str, image: Path, key: str, output: Path) -> tuple[
 
 def _by_fast(image: Path, place: Path) -> dict[str, Any]:
     """Make maps by FSL's BET and FAST (Zhang et al., doi:10.1109/42.906424)."""
+    import mrsflow.conversion.external  # noqa: F401, I001  (first: it turns telemetry off before nipype is imported)
     from nipype.interfaces import fsl
 
     kind = {"output_type": "NIFTI_GZ"}
@@ -105,6 +105,8 @@ def _by_fast(image: Path, place: Path) -> dict[str, Any]:
 
 def _by_synthseg(image: Path, place: Path) -> dict[str, Any]:
     """Make maps of the labels of FreeSurfer's SynthSeg (Billot et al., doi:10.1016/j.media.2023.102789)."""
+    from mrsflow.conversion.external import SynthSeg  # only here: Nipype takes its time
+
     _ran(SynthSeg(in_file=str(image), out_file=str(place / "labels.nii.gz")), image, place)
     return tissue.read_maps({"labels": place / "labels.nii.gz"})
 

@@ -277,8 +277,8 @@ def data_text(config: dict[str, Any], checklist: list[dict[str, str | None]], co
     return (
         f"{counts['n_participants']} participants with {counts['n_sessions']} sessions are in the primary analysis. "
         f"Spectra were acquired at {known['1a']} ({known['1b']}) with {known['2a']}, {known['2d']}; "
-        f"voxel {known['2c']}; {known['2e']}. Excluded was what the rules of the configuration name, before any "
-        f"comparison of arms: {known['4b']}; warned of, {'; '.join(warned) or 'nothing'}."
+        f"voxel {known['2c']}; {known['2e']}. Excluded was what the rules of the configuration name: "
+        f"{known['4b']}; warned of, {'; '.join(warned) or 'nothing'}."
     )
 
 

@@ -9,10 +9,8 @@ optional, as they take 270 MB.
 Whatever segments or registers an image takes the one before, from the raw files; the one written here is for people.
 """
 
-import importlib.metadata
 import importlib.util
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +50,9 @@ NECK_MM = -75.0
 """Height in the template below which there is no brain; images end at any height there."""
 
 
-@cache
 def tools() -> dict[str, str | None]:
     """Versions of the packages that find a face, None where one is not installed."""
-    found = {}
-    for name in TOOLS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+    return registration.versions(TOOLS)
 
 
 def without_face(

@@ -6,6 +6,7 @@ SimpleITK aligns, as in `faces`; the template and its maps of grey and white mat
 
 import importlib.metadata
 import importlib.util
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,15 +32,18 @@ simulated head."""
 
 
 @cache
+def versions(packages: tuple[str, ...]) -> dict[str, str | None]:
+    """Versions of packages, None where one is not installed."""
+    found: dict[str, str | None] = dict.fromkeys(packages)
+    for name in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
 def tools() -> dict[str, str | None]:
     """Versions of the packages that align and segment, None where one is not installed."""
-    found = {}
-    for name in TOOLS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+    return versions(TOOLS)
 
 
 def refuse_without_tools() -> None:

@@ -202,7 +202,6 @@ class FSLMRSInputSpec(CommandLineInputSpec):
     groups = traits.List(traits.Str, argstr="--metab_groups %s", desc="signals with a line shape of their own, A+B")
     combine = traits.List(traits.Str, argstr="--combine %s", desc="sums to report, A+B")
     overwrite = traits.Bool(True, usedefault=True, argstr="--overwrite", desc="write into a folder that is there")
-    keep_scale = traits.Bool(True, usedefault=True, argstr="--no_rescale", desc="data and basis set are scaled")
     keep_data = traits.Bool(True, usedefault=True, argstr="--no_conj_fid", desc="the sense of the data is known")
     keep_basis = traits.Bool(True, usedefault=True, argstr="--no_conj_basis", desc="the sense of the basis is known")
     separate = traits.Bool(True, usedefault=True, argstr="--export_separate", desc="write each signal")

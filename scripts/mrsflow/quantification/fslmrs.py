@@ -9,7 +9,6 @@ documentation advises.
 import csv
 import re
 import subprocess
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from mrsflow.quantification.one_by_one import BlockFit
 OLDEST = (2, 4)
 """First version whose command line and tables are those read here."""
 NORM = 100.0
-"""Norm of the FID, and of the mean of the basis set, as FSL-MRS would set them itself without saying by what factor."""
+"""Norm to which FSL-MRS scales the FID and the mean of the basis set, without saying by what factor."""
 CONSTRAINTS = "its own baseline (polynomial of order 2) and Voigt lines, no prior on amounts but that none is negative"
 
 
@@ -55,7 +54,7 @@ class FSLMRSFitter:
 
     def _begin(self, folder: Path, basis: Basis, request: Any) -> tuple[one_by_one.FitOne, Basis, str]:
         unit = NORM / np.linalg.norm(basis.fids.mean(axis=0))
-        basis_formats.write_json(replace(basis, fids=basis.fids * unit), folder / "set")
+        basis_formats.write_json(basis, folder / "set")
         own = groups(basis.names)
 
         def fit_one(stem: str, fid: NDArray) -> "BlockFit | str":

@@ -151,6 +151,75 @@ def test_every_bad_row_is_a_line_that_names_it(tmp_path):
         sources.read([table(tmp_path, {"trial": "A", "Estimate": 1})], "percent", None, None)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"se": "", "ci_low": -5, "ci_high": -1, "ci_level": 95}, "ci_level: 95.0 is greater than or equal to"),
+        ({"se": "", "ci_low": -12, "ci_high": -2.5, "ci_level": 0.95}, "the middle of the interval -12 to -2.5 is not"),
+        ({"p_one_sided": 0.03}, "p is two-sided: twice a one-sided one"),
+        ({"se": "", "p": "0.000"}, "or a rounded 0 or 1, says too little; give t or se"),
+        ({"se": "", "f": "F(2,34)=5.1"}, "more than one number; f has 1 numerator degree of freedom"),
+        ({"se": "", "f": 5.1, "df": "2, 34"}, "of an F of more conditions give estimate and se, or t"),
+        ({"se": "", "f": 5.1, "df1": 2, "df2": 34}, "an F of more conditions is no comparison of two"),
+        ({"median_treated": 3, "iqr_treated": 2}, "medians, quartiles and ranges are no mean and no SD"),
+        ({"se": "", "sem_treated": 1}, "times the square root of its participants is sd_treated"),
+        ({"estimate": "-3.0 ± 1.0"}, "more than one number; write each into its own column"),
+        ({"estimate": "-1,000.5"}, "leave out the comma"),
+        ({"field_t": "3T"}, "field_t is '3T', no number; write the number alone"),
+        ({"n": -18}, "n: -18 is less than the minimum of 2"),
+        ({"n": "18/20"}, "write the number alone"),
+        ({"df": 350}, "df is 350 with 18 participants: it counts blocks or scans"),
+        ({"unit": "% change"}, "unit is '% change'; write percent"),
+        ({"design": "RCT"}, "design: 'RCT' is not one of"),
+        ({"design": "parallel"}, "n_treated is empty; a parallel trial needs n_treated and n_reference"),
+        ({"unit": "mM", "baseline": 0}, "baseline: 0.0 is less than or equal to"),
+        ({"unit": "mM", "mean_treated": 2, "mean_reference": 1, "r": 1}, "r: 1.0 is greater than or equal to"),
+        ({"direction": "up"}, "direction: 'up' is not one of"),
+        ({"p": "NA"}, "p is 'NA', no number; correct or empty the cell"),
+    ],
+)
+def test_odd_cells_are_one_line_that_says_what_to_change(tmp_path, change, words):
+    path = table(tmp_path, GOOD | {"trial": "Z"} | change, GOOD)
+    with pytest.raises(InputError) as caught:
+        sources.read([path], "percent", None, None)
+    assert words in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["trial;design;unit\nA;crossover;percent\n", "# a remark\ntrial\tdesign\nA\tcrossover\n"]
+)
+def test_a_table_without_its_header_says_what_the_first_line_is_to_hold(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match="write the names of the columns there, with tabs"):
+        sources.read([tmp_path / "t.csv"], "percent", None, None)
+
+
+@pytest.mark.parametrize("unit", ["%", "Percent", "percentage", "% of baseline"])
+def test_percent_has_several_names(tmp_path, unit):
+    (found,) = sources.read([table(tmp_path, GOOD | {"unit": unit})], "percent", None, None)
+    assert found.effect.estimate == -3.0 and found.unit == "percent"
+
+
+def test_an_interval_may_be_rounded(tmp_path):
+    row = GOOD | {"se": "", "estimate": -0.34, "ci_low": -0.6, "ci_high": -0.1, "ci_level": 0.95}
+    assert sources.read([table(tmp_path, row)], "percent", None, None)[0].effect.se == pytest.approx(
+        0.25 / 2.11, rel=1e-2
+    )
+
+
+def test_two_outcomes_of_one_paper_may_be_of_the_same_people(tmp_path):
+    path = table(
+        tmp_path, GOOD | {"source": "doi:10.1000/x.1, table 2", "outcome": "Glx"},
+        GOOD | {"trial": "B", "n": 17, "source": "https://doi.org/10.1000/X.1", "outcome": "Glu"},
+        GOOD | {"trial": "C", "estimate": -0.03, "se": 0.01, "source": "10.1000/x.2"},
+    )  # fmt: skip
+    remarks = pool.pool(sources.read([path], "percent", None, None), "percent").remarks
+    assert "A and B may hold the same participants (the same source, 10.1000/x.1)" in remarks[0]
+    assert sum("may hold" in remark for remark in remarks) == 1
+    assert any("The trials have 2 outcomes (Glx, Glu)" in remark for remark in remarks)
+    assert any("standard error of C, 0.01, is less than a tenth" in remark for remark in remarks)
+
+
 def test_percentages_and_units_are_not_pooled_as_differences(tmp_path):
     path = table(tmp_path, GOOD, GOOD | {"trial": "B", "unit": "mM", "estimate": 0.2})
     with pytest.raises(InputError, match=r"several units \(A in percent, B in mM\); pool --measure percent"):
@@ -232,6 +301,21 @@ def test_a_study_gives_its_primary_row(study, tmp_path):
     assert (ours.name, ours.told["drug"], ours.effect) == ("ours", "naltrexone", percent.effect)
     again = pool.pool([ours, sources.Trial("twin", ours.design, ours.unit, ours.effect, {}, frozenset("a"))], "percent")
     assert not any("raw files" in remark for remark in again.remarks)
+
+
+def test_a_study_of_another_outcome_or_unit_is_said(study, tmp_path):
+    ours, paper = (
+        {"trial": "ours", "results": str(study)},
+        GOOD | {"trial": "paper", "outcome": "GABA/tCr", "results": ""},
+    )
+    path = table(tmp_path, ours, paper)
+    remarks = pool.pool(sources.read([path], "percent", None, None), "percent").remarks
+    assert any("The trials have 2 outcomes (Glx/tNAA, GABA/tCr)" in remark for remark in remarks)
+    path = table(tmp_path, ours, paper | {"unit": "mM"})
+    with pytest.raises(
+        InputError, match=r"several units \(ours in units of Glx/tNAA, paper in mM\); pool --measure percent"
+    ):
+        pool.pool(sources.read([path], "difference", None, None), "difference")
 
 
 def test_studies_that_cannot_be_pooled_say_why(study, tmp_path):

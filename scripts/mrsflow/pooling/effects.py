@@ -20,6 +20,10 @@ PERCENT, STANDARDISED = "percent", "sd"
 """Units that are measures already."""
 APART = 1.15
 """Factor by which standard errors that a row gives in two ways may differ."""
+SKEW = 0.2
+"""Part of half the width of an interval by which its middle may differ from the estimate, by rounding."""
+MOST_DF = 3
+"""Degrees of freedom for each participant above which they are those of blocks or scans."""
 STATISTICS = {"t": "t", "f": "F", "p": "p"}
 
 
@@ -62,6 +66,12 @@ def effect_of(row: Mapping[str, Any], measure: Measure) -> Effect:
     design = _design(row)
     sizes = _sizes(row, design)
     df = float(row.get("df", sum(sizes) - len(sizes)))
+    if df > MOST_DF * sum(sizes):
+        raise InputError(
+            f"df is {df:g} with {sum(sizes)} participants: it counts blocks or scans, whose error is not that of the "
+            "comparison; give se, t or p of an analysis of the participants, and empty df for participants less "
+            f"{len(sizes)}"
+        )
     if "unit" not in row:
         raise InputError("unit is empty; write percent (of the baseline), sd (standardised), or the unit, such as mM")
     estimate = _difference(row)
@@ -156,6 +166,12 @@ def _standard_error(
                 "lies within, the lower limit comes first: correct the cells"
             )
         width = row["ci_high"] - row["ci_low"]
+        if abs(row["ci_low"] + row["ci_high"] - 2 * estimate) > SKEW * width:
+            raise InputError(
+                f"the middle of the interval {row['ci_low']:g} to {row['ci_high']:g} is not the estimate, "
+                f"{estimate:g}; the standard error of Student's t needs an interval that is the same on both sides: "
+                "correct the cells, or give se, t or p (of ratios all cells as logarithms)"
+            )
         found[f"interval of Student's t with {df:g} df"] = width / (2 * stdtrit(df, 0.5 + row["ci_level"] / 2))
     if "sd_change" in row and design != "parallel":
         found["SD of the differences"] = row["sd_change"] / np.sqrt(sizes[0])

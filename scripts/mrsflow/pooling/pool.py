@@ -1,5 +1,6 @@
 """Trials pooled: the mean, how much trials differ, who makes the result, and what a reader must know."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -20,6 +21,8 @@ FEW_FOR_FUNNEL = 10
 FEW_PER_MODERATOR = 10
 """Trials for each coefficient of a moderator below which it is exploratory (Cochrane Handbook,
 doi:10.1002/9781119536604.ch10)."""
+MUCH_MORE_PRECISE = 10
+"""Factor by which a standard error is rarely smaller than those of other trials."""
 FEW_DF = 10
 """Degrees of freedom of a standard error below which it says little of itself."""
 ALIKE = 3
@@ -286,6 +289,8 @@ def _same_people(a: Trial, b: Trial) -> tuple[bool, str]:
             return False, ""
     if both := a.scans & b.scans:
         return True, f"{len(both)} raw files that are the same"
+    if (source := _doi(a)) and source == _doi(b):
+        return False, f"the same source, {source}"
     shared = len(set(a.people) & set(b.people))
     if shared >= max(3, min(len(a.people), len(b.people)) / 2):
         return False, f"{shared} participants of the same sex, age and weight"
@@ -294,6 +299,12 @@ def _same_people(a: Trial, b: Trial) -> tuple[bool, str]:
     if a.design == b.design and a.effect.n == b.effect.n and alike:
         return False, f"the same design, number of participants, {', '.join(known)}"
     return False, ""
+
+
+def _doi(trial: Trial) -> str:
+    """Give the doi in the source of a trial, or ''."""
+    found = re.search(r"10\.\d{4,9}/[^\s,;]+", str(trial.told.get("source", "")))
+    return found[0].rstrip(".)").lower() if found else ""
 
 
 def _remarks(trials: Sequence[Trial], found: meta.Pooled, measure: Measure) -> Iterator[str]:
@@ -320,6 +331,14 @@ def _remarks(trials: Sequence[Trial], found: meta.Pooled, measure: Measure) -> I
             "the guard is narrower than errors alone allow; the row with the guard is cautious here, its test false "
             "in less than the nominal part. Say which of the two the protocol named"
         )
+    errors = np.array([trial.effect.se for trial in trials])
+    for n, trial in enumerate(trials):
+        if MUCH_MORE_PRECISE * errors[n] < np.median(np.delete(errors, n)):
+            yield (
+                f"The standard error of {trial.name}, {errors[n]:.2g}, is less than a tenth of those of the others: "
+                "see that it is one of the difference, in the same unit (percent, no fractions of 1), as this trial "
+                "else makes the mean by itself"
+            )
     for name, what in (("outcome", "outcomes"), ("contrast", "contrasts")):
         values = dict.fromkeys(trial.told[name] for trial in trials if name in trial.told)
         if len(values) > 1:

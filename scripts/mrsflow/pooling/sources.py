@@ -22,6 +22,26 @@ NUMBERS = ("design", "unit", "n", "n_treated", "n_reference", "estimate", "se", 
 """Columns that a row with `results` leaves empty."""
 TESLA_PER_MHZ = 1 / 42.577
 """Of protons."""
+PERCENTS = ("%", "percent", "percentage", "per cent", "% of baseline", "percent of baseline")
+OTHER_COLUMNS = {
+    (
+        "median",
+        "iqr",
+        "q1",
+        "q3",
+        "min",
+        "max",
+        "range",
+    ): "medians, quartiles and ranges are no mean and no SD: ask the "
+    "authors for these, or convert (doi:10.1186/1471-2288-14-135), and write mean_treated, sd_treated, mean_reference "
+    "and sd_reference",
+    ("sem", "se_treated", "se_reference"): "se is the standard error of the difference; one of a condition times the "
+    "square root of its participants is sd_treated or sd_reference",
+    ("df1", "df2", "df_num", "df_den", "ndf", "ddf"): "f has 1 numerator degree of freedom, and df are those of its "
+    "denominator; an F of more conditions is no comparison of two: give estimate and se, or t",
+    ("p_one", "one_sided", "p1"): "p is two-sided: twice a one-sided one that lies in the direction of the difference",
+}
+"""Beginnings of columns that look like known ones and are others, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +127,14 @@ def table(
     cells = read_table(path, text_columns=True, line_numbers=True)
     rules = study_config.schema("trials")["properties"]
     if "trial" not in cells:
-        raise InputError(f"{path}: column 'trial' is missing; it has {', '.join(c for c in cells if c != 'line')}")
+        found = ", ".join(c for c in cells if c != "line")
+        raise InputError(
+            f"{path}: column 'trial' is missing; the first line has {found}: write the names of the columns there, "
+            "with tabs (.tsv) or commas (.csv) between them"
+        )
     for column in cells:
         if column not in (*rules, "line"):
-            near = difflib.get_close_matches(str(column), rules, 1)
-            hint = f"did you mean {near[0]!r}?" if near else "see docs/pooling.md for the columns there are"
-            raise InputError(f"{path}: unknown column {column!r}; {hint}")
+            raise InputError(f"{path}: unknown column {column!r}; {_hint(str(column), list(rules))}")
     if cells.empty:
         raise InputError(f"{path}: has no rows; write one for each trial")
     trials, faults = [], []
@@ -125,6 +147,16 @@ def table(
         except InputError as error:
             faults += [line if line.startswith(where) else f"{where}: {line}" for line in str(error).splitlines()]
     return trials, faults
+
+
+def _hint(column: str, known: Sequence[str]) -> str:
+    """Say what to do with a column that is not known."""
+    own = column.strip().lower()
+    for beginnings, hint in OTHER_COLUMNS.items():
+        if own.startswith(beginnings):
+            return hint
+    near = difflib.get_close_matches(own, known, 1)
+    return f"did you mean {near[0]!r}?" if near else "see docs/pooling.md for the columns there are"
 
 
 def _row(
@@ -147,8 +179,11 @@ def _typed(given: Mapping[str, str], where: str) -> dict[str, Any]:
     rules, row = study_config.schema("trials")["properties"], dict[str, Any](given)
     for name, text in given.items():
         kind = rules[name].get("type")
-        if name == "unit" and text in ("%", "% of baseline", "percent of baseline"):
-            row[name] = PERCENT
+        if name == "unit":
+            if text.lower() in PERCENTS:
+                row[name] = PERCENT
+            elif "%" in text or "percent" in text.lower():
+                raise InputError(f"unit is {text!r}; write percent, or the unit of the numbers if they are in another")
         if kind in ("number", "integer"):
             row[name] = _number(name, text, kind)
     study_config.check(row, "trials", where, "see docs/pooling.md")
@@ -161,13 +196,29 @@ def _number(name: str, text: str, kind: str) -> float | int:
     except ValueError:
         value = np.nan
     if not np.isfinite(value):
-        said = {"<": "a bound; a number is needed: give t, or the estimate with its interval, and empty this cell",
-                "%": "a percentage; write the number alone, and percent into unit"}  # fmt: skip
-        found = next((hint for mark, hint in said.items() if mark in text), "no number; correct or empty the cell")
-        if "," in text:
-            found = "no number; write a point for the decimal comma"
-        raise InputError(f"{name} is {text!r}, {found}")
+        raise InputError(f"{name} is {text!r}, {_no_number(name, text)}")
     return int(value) if kind == "integer" and value == int(value) else value
+
+
+def _no_number(name: str, text: str) -> str:
+    """Say what a cell holds that should hold a number, and what to do."""
+    if "<" in text or ">" in text:
+        return "a bound; a number is needed: give t, or the estimate with its interval, and empty this cell"
+    if "%" in text:
+        return "a percentage; write the number alone, and percent into unit"
+    if "," in text and name in ("f", "df"):
+        return (
+            "more than one number; f has 1 numerator degree of freedom and df are those of its denominator: of an F of "
+            "more conditions give estimate and se, or t, of the two that are compared"
+        )
+    if "±" in text or "+/-" in text or "(" in text or ";" in text or " to " in text:
+        return "more than one number; write each into its own column (docs/pooling.md), as se, ci_low, ci_high or df"
+    if "," in text:
+        both = "." in text
+        return "no number; " + ("leave out the comma" if both else "write a point for the decimal comma")
+    if text[:1].isdigit():
+        return "no number; write the number alone"
+    return "no number; correct or empty the cell"
 
 
 def study(
@@ -211,7 +262,7 @@ def study(
     told |= {"outcome": result["outcome"], "contrast": result["contrast"]}
     told = _protocols(folder) | told
     # in its own units a difference of two outcomes is not the same thing
-    unit = {"percent": PERCENT, "standardised": "sd"}.get(measure, f"of {result['outcome']}")
+    unit = {"percent": PERCENT, "standardised": "sd"}.get(measure, f"units of {result['outcome']}")
     remark = result["remark"] if isinstance(result["remark"], str) else ""
     return Trial(
         str(row["trial"]), headline["design"], unit, effect, told, _scans(folder), _people(folder), remark, folder

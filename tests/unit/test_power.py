@@ -155,6 +155,19 @@ def test_power_without_effect_is_the_level_of_the_test_and_grows_with_the_effect
     assert some["power_low"] < some["power"] < some["power_high"]
 
 
+def test_a_trial_that_losses_make_too_small_shows_nothing():
+    """Three before and after treatment in each group, some lost: the tested ones by hand, the others count as no."""
+    small = Scenario(design="visits_parallel", n=6, dropouts=0.08)
+    tests = [power.tests_of(small, made) for made in trials.batches(small, 400, 1)]
+    p = np.concatenate([test.p for test in tests])
+    assert 0 < np.isnan(p).sum() < 200
+    found = power.power_of(small, 400, 1)
+    assert found["power"] == np.sum(p[np.isfinite(p)] < 0.05) / 400
+    assert np.isfinite([found["half_width"], found["bias"], found["bias_se"]]).all()
+    with pytest.raises(InputError, match=r"6 participants are too few: after losses \d+ % of the trials cannot"):
+        power.power_of(replace(small, dropouts=0.6), 200, 1)
+
+
 def test_half_width_is_that_of_the_crossover_ancova():
     """Without losses the mixed model is the least squares of differences on sequence and difference of baselines."""
     scenario = Scenario(n=12, sd_response_participant=0.4, sd_response_session=0.1)  # no variance is found to be zero

@@ -51,12 +51,12 @@ def rehearse(config: dict[str, Any], out: Path, cores: int, keep: bool, said: Ca
     contrast = plan.contrasts[0]
     weights = [contrast.of.get(name, float(not contrast.weights)) for name in config["study"]["conditions"]]
     scenario = rehearsal.scenario_for(config, weights)
+    planned = power_of(scenario, config["power"]["trials"], config["power"]["seed"])
     asked = config["rehearsal"]
     rows = []
     for number in range(asked["trials"]):
         rows.append(_trial(config, scenario, asked["seed"] + number, out, cores, keep or number == 0, number == 0))
         said(f"trial {number + 1} of {asked['trials']}: {rows[-1]['remark'] or 'finished'}")
-    planned = power_of(scenario, config["power"]["trials"], config["power"]["seed"])
     every = {c.name: [c.of.get(n, float(not c.weights)) for n in config["study"]["conditions"]] for c in plan.contrasts}
     power_plan.plan(config, every, out / "power")
     table = result_tables.from_rows(rows, "rehearsal").astype({"seed": "Int64"})

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from mrsflow.errors import InputError
 from mrsflow.models import mixed, session_models
 from mrsflow.planning.trials import Scenario, Trials, batches
 
@@ -86,7 +87,10 @@ def tests_of(scenario: Scenario, trials: Trials) -> mixed.Inference:
 
 
 def _of_people(s: Scenario, values: Values, half: NDArray[np.int_]) -> mixed.Inference:
-    """One value of each participant: cell means and the baseline, a variance for each condition."""
+    """One value of each participant: cell means and the baseline, a variance for each condition.
+
+    A trial whose losses leave too few participants in a condition has no test (NaN).
+    """
     late, arm = _mean(values.late[:, :, 0], values.present[:, :, 0]), values.order[:, 0]
     cells = (arm[:, np.newaxis] == np.arange(len(s.weights))).astype(float)
     weights = np.array(s.weights)
@@ -99,7 +103,11 @@ def _of_people(s: Scenario, values: Values, half: NDArray[np.int_]) -> mixed.Inf
         x = cells[seen]
         if adjusted:
             x = np.column_stack([x, base[seen] - base[seen].mean()])
-        found.append(session_models.unequal_variances(x, y[seen], arm[seen], np.pad(weights, (0, int(adjusted)))))
+        own = np.pad(weights, (0, int(adjusted)))
+        try:
+            found.append(session_models.unequal_variances(x, y[seen], arm[seen], own))
+        except InputError:
+            found.append(mixed.Inference(*np.full(len(fields(mixed.Inference)), np.nan)))
     return mixed.Inference(*(np.array([getattr(t, f.name) for t in found]) for f in fields(mixed.Inference)))
 
 
@@ -191,18 +199,30 @@ def power_of(scenario: Scenario, count: int, seed: int) -> dict[str, float]:
     -------
     dict
         power with its 95 % Monte-Carlo interval, the mean half width of the interval of the contrast, and the bias of
-        the estimate with its Monte-Carlo standard error.
+        the estimate with its Monte-Carlo standard error. Trials that cannot be tested show nothing.
+
+    Raises
+    ------
+    InputError
+        Most trials leave too few participants.
     """
     from scipy.special import stdtrit
 
     tests = [tests_of(scenario, trials) for trials in batches(scenario, count, seed)]
     p, estimate, se, df = (np.concatenate([getattr(t, name) for t in tests]) for name in ("p", "estimate", "se", "df"))
+    known = np.isfinite(p)
+    if known.mean() < 0.5:
+        raise InputError(
+            f"{scenario.n} participants are too few: after losses {100 * np.mean(~known):.0f} % of the trials cannot "
+            "be analysed; raise power.participants (or rehearsal.participants), or lower power.dropouts"
+        )
     shown = p < 1 - scenario.level
     low, high = wilson(int(shown.sum()), count)
     return {
         "power": float(shown.mean()), "power_low": low, "power_high": high,
-        "half_width": float(np.mean(stdtrit(df, 0.5 + scenario.level / 2) * se)),
-        "bias": float(estimate.mean() - scenario.effect), "bias_se": float(estimate.std(ddof=1) / np.sqrt(count)),
+        "half_width": float(np.mean(stdtrit(df[known], 0.5 + scenario.level / 2) * se[known])),
+        "bias": float(estimate[known].mean() - scenario.effect),
+        "bias_se": float(estimate[known].std(ddof=1) / np.sqrt(known.sum())),
     }  # fmt: skip
 
 

@@ -1,5 +1,10 @@
 """The rehearsal of a planned trial: what is simulated, what is said of it."""
 
+import os
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,6 +100,32 @@ def test_the_page_says_bias_cost_and_what_failed(tmp_path):
     assert "1 of 6 trials gave no estimate (not analysed: &lt;x&gt;)" in page
     assert "differ from the truth by more than chance" in page and "holds the truth less often than it says" in page
     assert "0.50 CPU-hours" in page and "0 % [0, 43]" in page
+
+
+RUNS = """
+import sys
+from pathlib import Path
+from mrsflow.command import rehearse
+sys.executable = {program!r}
+rehearse._run(Path({file!r}), 1, [])
+"""
+
+
+def test_who_ends_a_rehearsal_ends_its_run(tmp_path):
+    """A run that went on would write into a trial that the same command begins anew."""
+    program, file = tmp_path / "program", tmp_path / "trial/config/config.yaml"
+    program.write_text(f"#!/bin/sh\necho $$ > '{tmp_path}/began'\nexec sleep 600\n")
+    program.chmod(0o755)
+    file.parent.mkdir(parents=True)
+    running = subprocess.Popen([sys.executable, "-c", RUNS.format(program=str(program), file=str(file))])
+    began = tmp_path / "began"
+    while not (began.exists() and began.read_text().strip()):
+        assert running.poll() is None
+        time.sleep(0.1)
+    running.terminate()
+    assert running.wait(timeout=60) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(began.read_text()), 0)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,12 +104,22 @@ def _cpu_seconds() -> float:
 
 
 def _run(file: Path, cores: int, targets: list[str]) -> Path:
-    """Run the workflow on a simulated trial; a session that fails is part of the result."""
+    """Run the workflow on a simulated trial; a session that fails is part of the result.
+
+    Who ends the rehearsal ends this run too, as one that went on would write into the trial that is begun anew.
+    """
     log = file.parents[1] / "run.log"
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow_folder() / "Snakefile")]
     command += ["--directory", str(file.parents[1]), "--configfile", str(file.absolute()), "--cores", str(cores)]
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with log.open("w", encoding="utf-8") as stream:
-        subprocess.run([*command, "--quiet", "all", *targets], stdout=stream, stderr=stream, check=False)
+        running = subprocess.Popen([*command, "--quiet", "all", *targets], stdout=stream, stderr=stream)
+        try:
+            running.wait()
+        finally:
+            running.terminate()  # nothing where it has ended
+            running.wait()
+            signal.signal(signal.SIGTERM, before)
     return log
 
 

@@ -277,10 +277,50 @@ def test_interval_far_wider_than_the_primary_one_ends_in_arrows():
     assert any("99 [−500, 700]" in t.get_text() for t in axes.texts)
 
 
-def test_every_value_is_counted_in_its_histogram(trial):
-    figure = figures_quality.distributions(trial)
-    for axes, metric in zip(figure.axes, trial.judged, strict=False):
-        assert sum(bar.get_height() for bar in axes.patches) == (~metric.excluded).sum()
+def panels(figure):
+    """Panels of the quality figure by the name of their metric."""
+    return {axes.get_title("left").split(",")[0]: axes for axes in figure.axes if axes.get_title("left")}
+
+
+def points(axes):
+    """What a panel shows as points: [session number, value], in order."""
+    drawn = [ln.get_xydata() for ln in axes.get_lines() if ln.get_marker() in "o^x" and len(ln.get_xdata())]
+    return np.concatenate(drawn)[np.lexsort(np.concatenate(drawn).T)]
+
+
+def test_every_value_is_drawn_once_at_its_session(trial):
+    table = trial.quality["block"]
+    numbers = [1 + trial.keys.index(f"sub-{p}_ses-{s}") for p, s in zip(table.participant, table.session, strict=True)]
+    wanted = np.column_stack([numbers, table["snr"]])
+    np.testing.assert_array_equal(
+        points(panels(figures_quality.distributions(trial))["SNR"]), wanted[np.lexsort(wanted.T)]
+    )
+
+
+def test_a_metric_without_a_rule_is_drawn_and_has_no_limit(trial):
+    trial = replace(trial, quality=trial.quality | {"session": trial.quality["session"].assign(coil_snr_gain=1.7)})
+    panel = panels(figures_quality.distributions(trial))["Gain of all coils (ratio)"]
+    assert len(points(panel)) == len(trial.quality["session"])
+    assert panel.get_title("left").endswith("\nno limit")
+    assert all(ln.get_marker() in "o^x" for ln in panel.get_lines())
+
+
+def test_a_limit_of_exclusion_far_from_the_values_is_told_and_does_not_press_them_flat(trial):
+    (metric,) = [m for m in trial.judged if m.name == "residual_water_after_ratio"]
+    assert (metric.warn, metric.exclude) == (1, 5) and metric.values.max() < 1
+    panel = panels(figures_quality.distributions(trial))["Water left / NAA (ratio)"]
+    assert "excluded > 5: 0" in panel.get_title("left") and panel.get_ylim()[1] < 2
+
+
+def test_the_sessions_furthest_beyond_a_limit_are_named(trial):
+    table = trial.quality["block"].copy()
+    table["snr"] = 50.0
+    for place, value in ((0, 12.0), (7, 15.0), (14, 8.0), (21, 19.0)):
+        table.iloc[place, table.columns.get_loc("snr")] = value
+    worst = table.iloc[[14, 0, 7]]
+    named = panels(figures_quality.distributions(replace(trial, quality=trial.quality | {"block": table})))["SNR"].texts
+    wanted = [f"{p}/{s}" for p, s in zip(worst.participant, worst.session, strict=True)]
+    assert [text.get_text() for text in named] == wanted
 
 
 @pytest.mark.parametrize("name", ["sensitivity", "contrasts"])
@@ -364,11 +404,11 @@ def test_availability_of_very_many_sessions_is_a_share_of_each_block(trial, monk
 def test_distributions_mark_what_the_rules_exclude(trial):
     metric = next(m for m in trial.judged if m.name == "linewidth_ppm")
     assert metric.excluded.sum() == 6 and metric.values[metric.excluded].min() > 0.12
-    figure = figures_quality.distributions(trial)
-    panel = next(axes for axes in figure.axes if axes.get_xlabel() == "Linewidth (ppm)")
+    panel = panels(figures_quality.distributions(trial))["Linewidth (ppm)"]
     crosses = next(ln for ln in panel.get_lines() if ln.get_marker() == "x")
-    assert sorted(crosses.get_xdata()) == sorted(metric.values[metric.excluded])
-    assert {ln.get_xdata()[0] for ln in panel.get_lines() if ln.get_marker() != "x"} == {0.08, 0.12}
+    assert sorted(crosses.get_ydata()) == sorted(metric.values[metric.excluded])
+    assert {ln.get_ydata()[0] for ln in panel.get_lines() if ln.get_marker() not in "o^x"} == {0.08, 0.12}
+    assert panel.get_title("left").endswith("warned > 0.08: 0, excluded > 0.12: 6")
 
 
 def test_mood_shows_time_points_in_order_with_their_means(trial):

@@ -28,12 +28,27 @@ LABELS = {
     "linewidth_ppm": "Linewidth (ppm)",
     "linewidth_hz": "Linewidth (Hz)",
     "snr": "SNR",
-    "rejected_fraction": "Rejected transients (fraction)",
+    "rejected_fraction": "Rejected (fraction)",
     "residual_water_after_ratio": "Water left / NAA (ratio)",
     "lipid_ratio": "Lipid / NAA (ratio)",
     "drift_hz": "Drift (Hz)",
-    "drift_after_hz": "Drift after correction (Hz)",
+    "drift_after_hz": "Drift left (Hz)",
+    "coil_snr_gain": "Gain of all coils (ratio)",
+    "shift_sd_hz": "SD of frequency (Hz)",
+    "phase_sd_deg": "SD of phase (degrees)",
+    "residual_water_ratio": "Water / NAA (ratio)",
+    "lipid_range": "Range of lipid / NAA",
+    "water_linewidth_hz": "Linewidth of water (Hz)",
+    "shift_hz": "Shift taken out (Hz)",
 }
+
+COLUMNS = 3
+MOST_POINTS = 1500
+"""Values of a panel beyond which its points are one picture in the files of lines."""
+NAMED = 3
+"""Sessions beyond the limits whose names stand in a panel."""
+FAR = 1.5
+"""A limit of exclusion further beyond that of warning than so many ranges of the values is told, not drawn."""
 
 
 def flow(trial: "TrialResults") -> "Figure":
@@ -120,44 +135,85 @@ def _swatch(colour: Any) -> Any:
 
 
 def distributions(trial: "TrialResults") -> "Figure | None":
-    """Draw every metric that has a rule, with its limits and what they exclude."""
-    shown = [m for m in trial.judged if m.values.size]
+    """Draw every metric over the sessions, with the limits it has and what lies beyond them."""
+    shown = trial.judged
     if not shown:
         return None
-    rows = -(-len(shown) // 3)
-    figure, axes = new_figure(10 + 44 * rows, nrows=rows, ncols=3, squeeze=False)
+    rows = -(-len(shown) // COLUMNS)
+    figure, axes = new_figure(12 + 38 * rows, nrows=rows, ncols=COLUMNS, squeeze=False, sharex=True)
     for panel, metric in zip(axes.flat, shown, strict=False):
-        _draw_metric(panel, metric)
+        _draw_metric(panel, metric, trial.keys)
     for panel in axes.flat[len(shown) :]:
         panel.set_axis_off()
+    for panel in axes.flat[max(len(shown) - COLUMNS, 0) : len(shown)]:
+        panel.tick_params(labelbottom=True)
+        panel.set_xlabel("Session")
     return figure
 
 
-def _draw_metric(axes: "Axes", metric: "Judged") -> None:
-    import seaborn as sns
+def _draw_metric(axes: "Axes", metric: "Judged", keys: list[str]) -> None:
+    from matplotlib.ticker import MaxNLocator
 
-    kept, lost = metric.values[~metric.excluded], metric.values[metric.excluded]
-    sns.histplot(x=kept, color=COLOURS[5], edgecolor="white", linewidth=0.3, bins=_bins(kept, metric), ax=axes)
-    axes.plot(
-        lost, np.full(lost.size, 0.04 * axes.get_ylim()[1]), "x", color=COLOURS[1], markersize=5, markeredgewidth=1.3
-    )
-    for limit, look in ((metric.warn, ":"), (metric.exclude, "-")):
+    many = {"linestyle": "none", "rasterized": metric.values.size > MOST_POINTS}
+    size = float(np.clip(90 / max(len(keys), 1), 1.2, 3.5))
+    within = ~(metric.warned | metric.excluded)
+    for part, marker, colour, scale in (
+        (within, "o", COLOURS[0], 1.0),
+        (metric.warned, "^", COLOURS[4], 1.5),
+        (metric.excluded, "x", COLOURS[1], 1.5),
+    ):
+        look = {"marker": marker, "color": colour, "markersize": scale * size, "markeredgewidth": 0.9 * (marker == "x")}
+        axes.plot(metric.places[part] + 1, metric.values[part], **look, **many)
+    for limit, look in zip(_shown_limits(metric), (":", "-"), strict=True):
         if limit is not None:
-            axes.axvline(limit, color=COLOURS[1], linewidth=0.9, linestyle=look)
-    unit = "Sessions" if metric.level == "session" else "Blocks"
-    title = f"{lost.size} excluded" if metric.exclude is not None else "no exclusion limit"
-    axes.set(xlabel=LABELS.get(metric.name, plain(metric.name)), ylabel=unit, title=title)
-    axes.title.set(fontweight="normal", fontsize=7.5)
+            axes.axhline(limit, color=COLOURS[1], linewidth=0.9, linestyle=look)
+    label = LABELS.get(metric.name, plain(metric.name))
+    axes.set_title(f"{label}, {metric.values.size} {metric.level}s\n{_limits(metric)}", fontweight="normal", fontsize=7)
+    axes.set_xlim(0.3, len(keys) + 0.7)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    axes.margins(y=0.12)
+    _name_the_worst(axes, metric, keys)
 
 
-def _bins(values: "NDArray", metric: "Judged") -> "NDArray":
-    """Edges over the values, never narrower than a fortieth of the axis that shows the limits too."""
-    if not values.size:
-        return np.array([0.0, 1.0])
-    low, high = values.min(), values.max()
-    shown = [low, high, *(limit for limit in (metric.warn, metric.exclude) if limit is not None)]
-    width = max((high - low) / min(30, max(8, int(np.sqrt(values.size)))), np.ptp(shown) / 40) or 1.0
-    return low + width * np.arange(int((high - low) / width) + 2)
+def _limits(metric: "Judged") -> str:
+    """Write the limits of a metric with how many values are beyond them."""
+    if metric.warn is None and metric.exclude is None:
+        return "no limit"
+    sign = ">" if metric.worse == "above" else "<"
+    limits = (("warned", metric.warn, metric.warned), ("excluded", metric.exclude, metric.excluded))
+    return ", ".join(f"{word} {sign} {limit:g}: {found.sum()}" for word, limit, found in limits if limit is not None)
+
+
+def _shown_limits(metric: "Judged") -> tuple[float | None, float | None]:
+    """Limits that are drawn: the nearer one always, exclusion not where it would press the values into a line."""
+    warn, exclude = metric.warn, metric.exclude
+    if warn is None or exclude is None or metric.excluded.any():
+        return warn, exclude
+    held = [*metric.values, warn]
+    return warn, exclude if abs(exclude - warn) < FAR * np.ptp(held) else None
+
+
+def _name_the_worst(axes: "Axes", metric: "Judged", keys: list[str]) -> None:
+    """Write the session beside the value that is furthest beyond a limit, of the worst few sessions."""
+    beyond = np.flatnonzero(metric.warned | metric.excluded)
+    order = np.argsort(metric.values[beyond], kind="stable")
+    named: set[int] = set()
+    for one in beyond[order[::-1] if metric.worse == "above" else order]:
+        place = int(metric.places[one])
+        if place in named or len(named) == NAMED:
+            continue
+        named.add(place)
+        left = place > len(keys) / 2
+        axes.annotate(
+            plain(keys[place]).replace("sub-", "").replace("_ses-", "/"),
+            (place + 1, metric.values[one]),
+            xytext=(-3 if left else 3, 0),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
+            fontsize=5.5,
+            color=INK,
+        )
 
 
 def reliability(trial: "TrialResults") -> "Figure | None":

@@ -3,11 +3,13 @@
 import textwrap
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mrsflow import result_tables
 from mrsflow.statistics.timecourse import ALL, visit_name
 from mrsflow.study.layout import SessionKey
 from mrsflow.study.trial import TrialData
@@ -16,6 +18,8 @@ GRID = np.arange(0.5, 4.2, 0.01)
 POOLED = "all sessions"
 MOST_REASONS = 12
 """Reasons of loss that the flow figure spells out; the page has a table of all."""
+UNJUDGED = {"coil_weights", "linewidth_hz", "phase_deg"}
+"""Numbers of a session that say nothing good or bad, or are another one in other units."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Judged:
-    """Values of a metric that has a rule."""
+    """Values of a metric beside the limits that it has; `places` tell the session of each, counted in the table."""
 
     name: str
     level: str
@@ -56,13 +60,23 @@ class Judged:
     warn: float | None
     exclude: float | None
     values: NDArray[np.floating]
+    places: NDArray[np.integer]
+
+    def beyond(self, limit: float | None) -> NDArray[np.bool_]:
+        """Which values are worse than a limit."""
+        if limit is None:
+            return np.zeros(self.values.size, bool)
+        return self.values > limit if self.worse == "above" else self.values < limit
 
     @property
     def excluded(self) -> NDArray[np.bool_]:
         """Which values are beyond the limit of exclusion."""
-        if self.exclude is None:
-            return np.zeros(self.values.size, bool)
-        return self.values > self.exclude if self.worse == "above" else self.values < self.exclude
+        return self.beyond(self.exclude)
+
+    @property
+    def warned(self) -> NDArray[np.bool_]:
+        """Which values are beyond the limit of warning, but not excluded."""
+        return self.beyond(self.warn) & ~self.excluded
 
 
 @dataclass(frozen=True)
@@ -140,24 +154,25 @@ class TrialResults(TrialData):
 
     @cached_property
     def judged(self) -> list[Judged]:
-        """Every number that has a rule, with its values."""
-        found = []
-        for rule in self.config["quality"]["rules"]:
-            if rule["metric"] == "fit_status":
-                continue
-            table = self.quality[rule["level"]]
-            values = table[rule["metric"]].to_numpy(float) if rule["metric"] in table else np.empty(0)
-            found.append(
-                Judged(
-                    rule["metric"],
-                    rule["level"],
-                    rule["worse"],
-                    rule["warn"],
-                    rule["exclude"],
-                    values[np.isfinite(values)],
-                )
-            )
-        return found
+        """Every number that has a rule, with its values; then the others of whole sessions, which have no limit."""
+        rules = [rule for rule in self.config["quality"]["rules"] if rule["metric"] != "fit_status"]
+        ruled = {rule["metric"] for rule in rules}
+        columns = result_tables.tables()["session_quality"].columns
+        free = [name for name, column in columns.items() if column.type == "number" and name not in ruled | UNJUDGED]
+        rules += [
+            {"metric": name, "level": "session", "worse": "above", "warn": None, "exclude": None} for name in free
+        ]
+        return [one for one in map(self._judged, rules) if one.values.size]
+
+    def _judged(self, rule: dict[str, Any]) -> Judged:
+        table, name = self.quality[rule["level"]], rule["metric"]
+        values = pd.to_numeric(table[name], errors="coerce").to_numpy(float) if name in table else np.empty(0)
+        known = np.flatnonzero(np.isfinite(values))
+        place = {key: n for n, key in enumerate(self.keys)}
+        whose = table[["participant", "session"]].iloc[known].itertuples(index=False)
+        places = np.array([place[str(SessionKey(*one))] for one in whose], int)
+        limits = (rule["worse"], rule["warn"], rule["exclude"])
+        return Judged(name, rule["level"], *limits, values[known], places)
 
     @property
     def mood(self) -> pd.DataFrame:

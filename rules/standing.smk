@@ -373,7 +373,14 @@ def sweep_scans():
 
 
 def begin(log):
-    """Sweep what killed jobs left, and note what failed before and what the user forces."""
+    """Note the run, sweep what killed jobs left, and note what failed before and what the user forces."""
+    from mrsflow.reporting.provenance import note_run
+
+    note_run(
+        Path(OUTPUT),
+        shlex.split(os.environ.get("MRSFLOW_COMMAND", ""))
+        or ["snakemake", *sys.argv[1:]],
+    )
     sweep(OUTPUT)
     sweep_scans()
     Path(ATTENTION).unlink(missing_ok=True)

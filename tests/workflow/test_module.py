@@ -55,6 +55,8 @@ def test_a_module_runs_to_the_end_and_its_outputs_feed_a_rule_of_the_lab(tmp_pat
     result = snakemake(lab)
     assert result.returncode == 0, result.stderr
     assert "2 of 2 sessions fitted; report: results/report/index.html" in result.stderr
+    run, typed = (lab / "results/logs/runs.txt").read_text().splitlines()
+    assert "Z  mrsflow " in run and typed.strip() == "snakemake --cores 2"
     done = (lab / "done.txt").read_text().splitlines()
     assert len(done) == len(set(done)) == 4 * 2 + 6
     assert not list(lab.glob("results/converted/*"))

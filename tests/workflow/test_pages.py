@@ -9,7 +9,7 @@ import pytest
 from made_results import write_study
 
 from mrsflow.files import read_json, read_table
-from mrsflow.reporting import group_figures, group_page, group_read, session_page
+from mrsflow.reporting import group_figures, group_page, group_read, provenance, session_page
 from mrsflow.study import ratings
 
 pytestmark = pytest.mark.browser
@@ -36,6 +36,7 @@ def make_pages(output: Path, participants: int, frozen: bool = True, name: str =
     group_figures.draw_all(trial, output / "figures")
     for key in trial.keys:
         session_page.write(output, key, config)
+    provenance.note_run(output, ["mrsflow", "run"])
     group_page.write(config)
     return config
 
@@ -90,6 +91,18 @@ def test_links_resolve(browser, report, name):
                 assert opened.page.query_selector(link) is not None, link
             elif not link.startswith("https://doi.org/"):
                 assert (report / link.split("#")[0]).is_file(), link
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_configuration_tables_and_runs_are_one_link_away(browser, report, name):
+    wanted = {"configuration.yaml", "samples.tsv", "../logs/runs.txt"}
+    with Opened(browser, report / name) as opened:
+        if name != "index.html":
+            opened.page.click("footer a[href$='#provenance']")
+        links = opened.page.eval_on_selector_all("#provenance a", "all => all.map(a => a.getAttribute('href'))")
+        told = opened.page.inner_text("#provenance")
+    assert wanted <= set(links)
+    assert all(word in told for word in ("code", "numpy", "snakemake"))
 
 
 @pytest.mark.parametrize("name", PAGES)

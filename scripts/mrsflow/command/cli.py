@@ -359,6 +359,7 @@ def _snakemake(options: list[str], again: str = "the same command") -> int:
 
 
 def _with_plugins() -> dict[str, str]:
-    """Give the environment in which Snakemake finds our plugin."""
+    """Give the environment in which Snakemake finds our plugin, and what was typed."""
     path = [str(PLUGINS), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+    typed = shlex.join(["mrsflow", *sys.argv[1:]])
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path), "MRSFLOW_COMMAND": typed}

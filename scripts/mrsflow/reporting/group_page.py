@@ -22,6 +22,7 @@ from mrsflow.statistics.clinical import has_scores
 from mrsflow.statistics.plan import plan_of
 from mrsflow.study import layout, masking, ratings
 from mrsflow.study.estimand import before_words
+from mrsflow.study.study import read_study
 
 if TYPE_CHECKING:
     from mrsflow.reporting.group_data import TrialResults
@@ -136,7 +137,11 @@ def write(config: dict[str, Any]) -> Path:
         "checklist": checklist,
         "tables": _tables(output),
         "provenance": provenance.facts(),
-        "given": [name for name in GIVEN if (output / "bids" / name).is_file()],
+        "given": [
+            *provenance.copy_tables(read_study(config), output, folder),
+            *(f"../bids/{name}" for name in GIVEN if (output / "bids" / name).is_file()),
+        ],
+        "runs": f"../{provenance.RUNS}" if (output / provenance.RUNS).is_file() else "",
     }
     write_text(bibtex, folder / "references.bib")
     write_text(provenance.configuration(config), folder / "configuration.yaml")

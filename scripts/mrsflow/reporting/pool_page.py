@@ -90,7 +90,7 @@ def write(
         "rows": _shown("pooled", ROWS, map(_cells, found.rows)),
         "small": found.rows[-1].remark,
         "methods": METHODS,
-        "provenance": provenance.facts()[:3],
+        "provenance": provenance.facts(),
     }
     write_text(render("pool.html.j2", context), out / "index.html")
     return out / "index.html"

@@ -57,7 +57,7 @@ def write(
         "picture": {"data": base64.b64encode(content).decode(), "width": width, "height": height},
         "rows": _rows(table),
         "first": f"trial-{table['seed'].iloc[0]}",
-        "provenance": provenance.facts()[:3],
+        "provenance": provenance.facts(),
     }
     write_text(render("rehearsal.html.j2", context), out / "index.html")
     return out / "index.html"

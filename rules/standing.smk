@@ -343,10 +343,15 @@ def words_of_last_step():
         yield from complete.read_text(encoding="utf-8").splitlines()
 
 
+def words_of(log):
+    """What Snakemake's own logs of this run say."""
+    logs = [log] if isinstance(log, str) else log or []
+    return "\n".join(Path(path).read_text(errors="replace") for path in logs)
+
+
 def over_time(log):
     """Which limit to raise for jobs that ran over their time."""
-    logs = [log] if isinstance(log, str) else log or []
-    said = "\n".join(Path(path).read_text(errors="replace") for path in logs)
+    said = words_of(log)
     pattern = r"^Error in rule\s(\w+):(?:\n .*)*TIMEOUT"
     for name in sorted(set(re.findall(pattern, said, re.MULTILINE))):
         yield f"{name}: over its time limit; raise runtime (min) in the profile: set-resources: {name}:runtime=120"
@@ -400,9 +405,14 @@ def end_well(log):
 
 
 def end_badly(log):
-    """Say what failed."""
+    """Say what failed, or how to go on after Ctrl-C (which the command mrsflow says itself)."""
+    stopped = "Terminating processes on user request" in words_of(log)
     for line in [*over_time(log), *last_lines()]:
         tell(line)
+    if stopped and "MRSFLOW_COMMAND" not in os.environ:
+        tell(
+            "interrupted; what is finished stays. To go on, run the same command again"
+        )
 
 
 onstart:

@@ -3,12 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from mrsflow.basis_sets import basis, basis_formats, extra_signals, macromolecules, presets, sequences
-from mrsflow.basis_sets.basis_formats import write_basis
-from mrsflow.errors import InputError
 from mrsflow.run import run
-from mrsflow.study import config as study_config
-from mrsflow.study import records, variants
 
 
 def main(config: str, protocol: str, out: Path, cache: Path | None = None) -> None:
@@ -25,6 +20,11 @@ def main(config: str, protocol: str, out: Path, cache: Path | None = None) -> No
     cache : Path, optional
         Folder that keeps simulated sets, for shaped pulses, which take longer.
     """
+    from mrsflow.basis_sets import basis, basis_formats, extra_signals, macromolecules, presets, sequences
+    from mrsflow.errors import InputError
+    from mrsflow.study import config as study_config
+    from mrsflow.study import records, variants
+
     settings = study_config.load(config)
     protocols = settings["protocols"]
     if protocol not in protocols:
@@ -46,7 +46,7 @@ def main(config: str, protocol: str, out: Path, cache: Path | None = None) -> No
             made = macromolecules.chosen(made, wanted)
     if extra := chosen.get("extra_signals"):
         made = extra_signals.add(made, tuple(extra), sequences.Sequence.from_protocol(chosen))
-    write_basis(made, out)
+    basis_formats.write_basis(made, out)
     if "output" in settings and out.is_relative_to(settings["output"]):
         below = variants.basis_of(out.parent.name)
         key = f"{below}_{protocol}" if below else protocol

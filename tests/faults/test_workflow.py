@@ -150,6 +150,7 @@ def test_ctrl_c_ends_the_run_and_the_same_command_goes_on(batched, expected):
     assert run.wait(60) != 0
     said = (batched.folder / "said.txt").read_text()
     assert "Traceback" not in said, said[-2000:]
+    assert "\ninterrupted; what is finished stays. To go on, run the same command again\n" in said
     assert_records_hold(batched)
     (batched.folder / "go").touch()
     result = batched.snakemake()

@@ -1,8 +1,10 @@
 """Progress of a run: what is counted, and what a run says."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -71,3 +73,47 @@ def test_a_run_says_a_line_for_each_job_and_which_one_failed(tmp_path):
         assert sum(what in line for line in lines) == 1
     assert any(line == "failed: Breaking; see bad.log" for line in lines)
     assert any(line.startswith("4/5  ") for line in lines) and len(lines) < 12
+
+
+LONG = """
+rule long:
+    output: "made"
+    message: "Waiting"
+    shell: "touch begun; sleep 120; touch {output}"
+"""
+
+
+def test_ctrl_c_stops_the_jobs_and_ends_in_what_to_type_next(tmp_path):
+    (tmp_path / "Snakefile").write_text(LONG)
+    code = "import pathlib, sys; from mrsflow.command import cli; cli.workflow_folder = pathlib.Path; "
+    code += "sys.exit(cli._snakemake(['-c1', '--logger', 'mrsflow'], 'mrsflow run -c1'))"
+    environment = cli._with_plugins()
+    environment["PYTHONPATH"] += os.pathsep + str(cli.workflow_folder() / "scripts")
+    running = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to the command, the run and its jobs
+    said = running.communicate(timeout=60)[1].splitlines()
+    assert running.returncode != 0
+    assert said[-1] == "interrupted; what is finished stays. To go on: mrsflow run -c1"
+    assert "stopped: Waiting" in said
+    assert not any(word in line for line in said for word in ("Traceback", "failed", "Error"))
+
+
+def test_a_dry_run_names_the_jobs_in_one_line_and_a_fault_without_the_place_in_the_rules(tmp_path):
+    command = [sys.executable, "-m", "snakemake", "-n", "--logger", "mrsflow"]
+    environment = cli._with_plugins()
+    environment["PYTHONPATH"] += os.pathsep + str(cli.workflow_folder() / "scripts")
+
+    def said() -> list[str]:
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+        return (done.stdout + done.stderr).splitlines()
+
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    assert said() == ["5 jobs: 1 bad, 2 convert, 2 fit"]
+    (tmp_path / "Snakefile").write_text('raise WorkflowError("3 found, listed above; mend them")\n' + LONG)
+    assert said() == ["3 found, listed above; mend them"]

@@ -94,7 +94,7 @@ def check(arguments: list[str]) -> int:
     """List all that is wrong with configuration, tables and raw files; nothing runs."""
     _, rest = _parser("check", check, "All options are Snakemake's.").parse_known_args(arguments)
     _print_resolved(_refuse_unreadable_config(rest))
-    status = _snakemake(["--quiet", "rules", "host", "reason", "--dry-run", *rest])
+    status = _snakemake(["--dry-run", *(_own_lines(rest) or ["--quiet", "rules", "host", "reason"]), *rest])
     if status == 0:
         print("nothing wrong was found; `mrsflow run` runs it")
     return status
@@ -108,9 +108,8 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--profile", help=f"{', '.join(_profiles())}; or any of Snakemake's")
     options, rest = parser.parse_known_args(arguments)
     _refuse_unreadable_config(rest)
-    own = [] if LOUD & {word.partition("=")[0] for word in rest} else ["--logger", "mrsflow"]
     again = shlex.join(["mrsflow", "run", *arguments])
-    return _snakemake([*_resources(options.cores, options.profile), *own, *rest], again)
+    return _snakemake([*_resources(options.cores, options.profile), *_own_lines(rest), *rest], again)
 
 
 def report(arguments: list[str]) -> int:
@@ -286,6 +285,11 @@ def _resources(cores: str | None, profile: str | None) -> list[str]:
     if cores is None and profile in (None, "default"):
         cores = "all"
     return [*own, *([] if cores is None else ["--cores", cores])]
+
+
+def _own_lines(rest: list[str]) -> list[str]:
+    """Options for our lines in place of Snakemake's, unless its own are wanted."""
+    return [] if LOUD & {word.partition("=")[0] for word in rest} else ["--logger", "mrsflow"]
 
 
 def _commands(folder: Path) -> list[str]:

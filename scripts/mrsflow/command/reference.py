@@ -18,7 +18,8 @@ METRICS = """# Metrics of quality
 
 Made from `scripts/mrsflow/tables.yaml` and the default of `quality.rules` by `make docs`. Any of these can stand in a
 rule: `{level: block, metric: snr, worse: below, warn: 20, exclude: 10}`. A limit is exceeded when the value is worse; a
-block or session that is excluded is in no model, one that is warned of stays. All limits are decided before arms are
+block or session that is excluded is in no model, one that is warned of stays. Of a metric that two tables have, that of
+the first counts. All limits are decided before arms are
 compared.
 """
 LEVELS = {"blocks_quality": "block", "fit_quality": "block", "session_quality": "session"}
@@ -28,16 +29,17 @@ LEVELS = {"blocks_quality": "block", "fit_quality": "block", "session_quality": 
 def metrics() -> str:
     """Page of all metrics: definition, unit, and the limits there are by default."""
     rules = {(rule["level"], rule["metric"]): rule for rule in rule_of("quality.rules")["default"]}
-    lines = [METRICS]
+    lines, told = [METRICS], {level: set() for level in LEVELS.values()}
     for name, level in LEVELS.items():
         table = result_tables.tables()[name]
         lines += [f"## Of each {level}: `{table.file}`\n", "| metric | unit | definition | warned | excluded |"]
         lines.append("|---|---|---|---|---|")
         for metric, column in table.columns.items():
-            rule = rules.get((level, metric))
+            rule = None if metric in told[level] else rules.get((level, metric))
             limits = [limit_text(rule, action) if rule else "" for action in ("warn", "exclude")]
             if column.type in ("number", "whole") or rule:
                 lines.append(f"| `{metric}` | {column.unit} | {_cell(column.meaning)} | {' | '.join(limits)} |")
+        told[level] |= set(table.columns)
         lines.append("")
     return "\n".join(lines)
 

@@ -1,8 +1,11 @@
 """Progress of a run as a plugin of Snakemake's logger: a line for each job that ended, and what is wrong.
 
+Of a dry run what would be done, in one line.
+
 Snakemake finds plugins by the names of modules; `mrsflow run` puts this folder on the path of its process.
 """
 
+import re
 import sys
 from logging import WARNING, LogRecord
 
@@ -15,9 +18,15 @@ from mrsflow.command.progress import Progress
 NOISE = (
     "Building DAG", "Execute ", "Select jobs", "Using shell", "Provided ", "Rules claiming", "Complete log", "Assuming",
     "host: ", "RuleException", "Sched", "Removing temporary", "Touching", "Retr", "Shutting down", "Config file",
-    "Finished jobid", "Conda environments", "Using workflow specific profile",
+    "Finished jobid", "Conda environments", "Using workflow specific profile", "This was a dry-run", "Reasons:",
+    "Exiting because a job", "At least one job did not complete", "Elapsed time",
+    "Some jobs were triggered by provenance", "Rules with provenance triggered",
 )  # fmt: skip
 """What plain lines begin with that tell a user nothing."""
+STOPPED = "stopped"
+"""What becomes of a job at Ctrl-C."""
+PLACES = re.compile(r'^(WorkflowError.*:|\s*File ".*", line \d+, in .*)\n?', re.MULTILINE)
+"""Lines of an error that say where in the rules it was raised."""
 
 
 class LogHandler(LogHandlerBase):
@@ -25,7 +34,7 @@ class LogHandler(LogHandlerBase):
 
     def __post_init__(self) -> None:
         """Begin to count."""
-        self.progress = Progress()
+        self.progress, self.planned, self.ended = Progress(), "", "failed"
         self.plain = DefaultFormatter(self.common_settings.quiet, self.common_settings.show_failed_logs)
 
     def emit(self, record: LogRecord) -> None:
@@ -40,7 +49,8 @@ class LogHandler(LogHandlerBase):
         """Line of an event; empty where it tells a user nothing."""
         event, progress = getattr(record, "event", None), self.progress
         if event == LogEvent.RUN_INFO:
-            return progress.plan(record.stats)
+            before, self.planned = self.planned, progress.plan(record.stats)
+            return "" if before == self.planned else self.planned
         if event == LogEvent.JOB_INFO:
             progress.start(record.jobid, record.rule_name, record.rule_msg or record.rule_name)
             return ""
@@ -48,10 +58,14 @@ class LogHandler(LogHandlerBase):
             return progress.end(record.job_id)
         if event == LogEvent.JOB_ERROR:
             _, what, _ = progress.running.pop(record.jobid, ("", record.rule_name, 0.0))
-            return f"failed: {what}; see {', '.join(map(str, record.log)) or 'the lines above'}"
+            if self.ended == STOPPED:
+                return f"{STOPPED}: {what}"
+            return f"{self.ended}: {what}; see {', '.join(map(str, record.log)) or 'the lines above'}"
         if event is not None and record.levelno < WARNING:
             return ""
-        text = self.plain.format(record) or ""
+        if record.getMessage().startswith("Terminating processes on user request"):
+            self.ended = STOPPED
+        text = PLACES.sub("", self.plain.format(record) or "").rstrip()
         return "" if text.lstrip().startswith(NOISE) else text
 
     writes_to_stream = True

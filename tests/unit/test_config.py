@@ -72,6 +72,39 @@ def test_a_rule_has_limits_of_the_kind_of_its_metric(rule, said):
         config.checked(CONFIG | {"quality": {"rules": [rule]}})
 
 
+@pytest.mark.parametrize(
+    ("level", "metric", "said"),
+    [
+        ("block", "linewith_ppm", "level block has no metric 'linewith_ppm', did you mean 'linewidth_ppm'?"),
+        ("block", "drift_hz", "level block has no metric 'drift_hz', level session has"),
+        ("session", "beauty", "level session has no metric 'beauty', it has n_coils, "),
+    ],
+)
+def test_a_metric_that_no_table_has_is_said_before_any_job(level, metric, said):
+    rule = {"level": level, "metric": metric, "worse": "above", "warn": 1}
+    with pytest.raises(InputError, match=said):
+        config.checked(CONFIG | {"quality": {"rules": [rule]}})
+
+
+@pytest.mark.parametrize(
+    "rule", [("block", "misfit"), ("block", "lacking"), ("block", "snr"), ("session", "lipid_range")]
+)
+def test_every_number_of_the_quality_tables_can_stand_in_a_rule(rule):
+    level, metric = rule
+    given = {"level": level, "metric": metric, "worse": "above", "warn": 1}
+    assert config.checked(CONFIG | {"quality": {"rules": [given]}})["quality"]["rules"][0]["metric"] == metric
+
+
+def test_keys_are_described_where_the_message_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for where in (config.SCHEMAS / "config.schema.yaml", "config/config.schema.json"):
+        with pytest.raises(InputError, match="unknown key 'zzz', known are preset, study, ") as error:
+            config.checked(CONFIG | {"zzz": 1})
+        assert str(error.value).endswith(f"; see {where}")
+        (tmp_path / "config").mkdir(exist_ok=True)
+        (tmp_path / "config/config.schema.json").write_text("{}")
+
+
 def test_defaults_are_filled_in_and_the_argument_is_left_alone():
     before = copy.deepcopy(CONFIG)
     full = config.checked(CONFIG)

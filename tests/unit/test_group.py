@@ -437,6 +437,26 @@ def test_doubtful_fits_are_warned_of_and_have_a_row_without_them(tmp_path):
     assert row["estimate"] == pytest.approx(excluded["estimate"], rel=1e-9)
 
 
+def test_a_rule_takes_metrics_of_the_fits_and_those_that_a_fitter_does_not_have_are_not_known(tmp_path):
+    made = write(tmp_path, n=6)
+    (path,) = made.output.rglob("sub-002_ses-1*_fitquality.tsv")
+    table = files.read_table(path)
+    table.loc[3, "residual_ratio"] = 1.9
+    files.write_table(table, path)
+    config = study_config.load(str(made.config))
+    limits = [("residual_ratio", None, 1.8), ("misfit", 2, None)]  # the tables here have no misfit
+    config["quality"]["rules"] = [
+        {"level": "block", "metric": metric, "worse": "above", "warn": warn, "exclude": exclude}
+        for metric, warn, exclude in limits
+    ]
+    group.run(config, [made.status])
+    listed = read(made, "exclusions")
+    excluded = listed[listed["action"] == "exclude"]
+    wanted = [["002", "infusion3", "residual_ratio", "residual_ratio 1.9 > 1.8"]]
+    assert excluded[["participant", "block", "metric", "reason"]].to_numpy().tolist() == wanted
+    assert set(listed[listed["action"] == "warn"]["reason"]) == {"misfit is not known"}
+
+
 def test_row_without_doubtful_fits_says_when_there_are_none_and_when_all_are(tmp_path):
     made = write(tmp_path, n=4)
     run(made)

@@ -10,7 +10,7 @@ from mrsflow import result_tables
 from mrsflow.errors import InputError
 from mrsflow.files import read_json
 from mrsflow.reporting.group_data import GRID, Spectra, TrialResults
-from mrsflow.study import cohort, layout, records
+from mrsflow.study import cohort, layout, metrics, records
 from mrsflow.study.study import read_study
 from mrsflow.study.trial import conditions_of, planned
 
@@ -51,10 +51,14 @@ def load(config: dict[str, Any]) -> TrialResults:
     status = status_of(output, study.keys)
     fitted = status[(status["stage"] == "fit") & (status["status"] == "ok")]["session"]
     located = cohort.locate(output, list(fitted))
-    metrics = tuple(r["metric"] for r in config["quality"]["rules"] if r["metric"] != "fit_status")
-    wanted = ("participant", "session", "block", "n_transients", "snr", "snr_definition", "linewidth_hz", *metrics)
+    ruled = tuple(r["metric"] for r in config["quality"]["rules"] if r["metric"] != "fit_status")
+    wanted = ("participant", "session", "block", "n_transients", "snr", "snr_definition", "linewidth_hz", *ruled)
+    of_blocks = cohort.read_tables(located, layout.BLOCK_QUALITY, tuple(dict.fromkeys(wanted)))
+    if of_fits := metrics.of_fits(config["quality"]["rules"]):
+        fits = cohort.read_tables(located, layout.FIT_QUALITY, ("block", *of_fits))
+        of_blocks = of_blocks.merge(fits, on=["key", "block"], how="left")
     quality = {
-        "block": cohort.read_tables(located, layout.BLOCK_QUALITY, tuple(dict.fromkeys(wanted))),
+        "block": of_blocks,
         "session": cohort.session_values(located),
     }
     spectra = spectra_of(output, config, blocks)

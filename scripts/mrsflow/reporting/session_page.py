@@ -309,9 +309,11 @@ def _marked(fitted: Any, names: Iterable[Any]) -> list[str]:
 
 
 def _with_fits(blocks: Any, fitted: Any) -> Any:
-    """Quality of the blocks with the verdict on their fits."""
-    status = {} if fitted is None else dict(zip(fitted["block"], fitted["status"], strict=True))
-    return blocks.assign(fit_status=[status.get(name) for name in blocks["block"]])
+    """Quality of the blocks with what is known of their fits: the verdict, and what their own table does not have."""
+    if fitted is None:
+        return blocks.assign(fit_status=None)
+    own = fitted.drop_duplicates("block").set_index("block").rename(columns={"status": "fit_status"})
+    return blocks.join(own[[name for name in own if name not in blocks]], on="block")
 
 
 def _spectra_controls(spectra: dict[str, Any]) -> dict[str, Any]:

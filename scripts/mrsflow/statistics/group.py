@@ -41,7 +41,7 @@ from mrsflow.statistics import sensitivity as sensitivity_set
 from mrsflow.statistics.outcomes import Rows
 from mrsflow.statistics.plan import Plan, plan_of
 from mrsflow.statistics.results import Attenuation, Result, complete_row, counts, estimated, model_row
-from mrsflow.study import cohort, covariates, layout, masking, quality_rules, ratings
+from mrsflow.study import cohort, covariates, layout, masking, metrics, quality_rules, ratings
 from mrsflow.study.config import fitters_of
 from mrsflow.study.estimand import in_words, phase_by_visit
 from mrsflow.study.regressors import FREE, split_outcome
@@ -129,13 +129,15 @@ def load(config: dict[str, Any], study: Study, located: list[cohort.SessionFiles
     """
     sessions = design_of(config, study, located)
     blocks = blocks_of(config, located)
-    fitted = cohort.read_tables(located, layout.FIT_QUALITY, ("block", "snr", "linewidth_hz", "status", "reason"))
+    of_fits = metrics.of_fits(config["quality"]["rules"])
+    names = ("block", "snr", "linewidth_hz", "status", "reason", *of_fits)
+    fitted = cohort.read_tables(located, layout.FIT_QUALITY, tuple(dict.fromkeys(names)))
     fitted = fitted.rename(columns={"status": "fit_status", "reason": "fit_reason"})
-    blocks = blocks.merge(fitted, on=["key", "block"], how="left")
+    blocks = blocks.merge(fitted.drop(columns=of_fits, errors="ignore"), on=["key", "block"], how="left")
     names = ["key", "participant", "session", "condition", "visit"]
     blocks = blocks.merge(sessions[names], on="key").sort_values(["participant", "visit", "onset_s", "block"])
     blocks = phase_by_visit(blocks, config["study"]["baseline_visits"])
-    verdicts = judged(config, located, fitted[["key", "block", "fit_status", "fit_reason"]])
+    verdicts = judged(config, located, fitted.reindex(columns=["key", "block", "fit_status", "fit_reason", *of_fits]))
     marks = verdicts.assign(block=verdicts["block"].astype(str))
     by = marks.groupby(["participant", "session", "block"])
     reasons = marks[marks["action"] == "exclude"].groupby(["participant", "session", "block"])["reason"].agg("; ".join)

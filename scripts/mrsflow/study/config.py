@@ -11,7 +11,7 @@ from typing import Any
 
 from mrsflow.errors import InputError
 from mrsflow.files import workflow_folder
-from mrsflow.study import given_paths, regressors, short_blocks, study_presets
+from mrsflow.study import given_paths, metrics, regressors, short_blocks, study_presets
 
 SCHEMAS = workflow_folder() / "config/schemas"
 MACROMOLECULES = ("default", "none", "measured", "cohort", None)
@@ -28,6 +28,14 @@ def schema(name: str) -> dict[str, Any]:
     import yaml
 
     return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+
+
+def described_in(name: str) -> str:
+    """Path of what describes keys or columns: in the study, where `mrsflow init` writes it, or with the code."""
+    own, code, here = Path("config", f"{name}.schema.json"), SCHEMAS / f"{name}.schema.yaml", Path.cwd()
+    if own.is_file():
+        return str(own)
+    return str(code.relative_to(here) if code.is_relative_to(here) else code)
 
 
 def rule_of(key: str) -> dict[str, Any]:
@@ -136,7 +144,7 @@ def checked(content: Any, source: str = "config", faults: list[str] | None = Non
 def _schema_faults(content: Any, source: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Give what the schema refuses, a line each, and the keys of it."""
     errors = sorted(_validator("config").iter_errors(content), key=lambda error: list(map(str, error.absolute_path)))
-    hint = "see config/schemas/config.schema.yaml"
+    hint = f"see {described_in('config')}"
     found = [f"{source}: {said}; {hint}" for error in errors for said in _said(error)]
     faulty = [key for error in errors for key in _keys_of(error)]
     if not errors:
@@ -188,6 +196,7 @@ def _own_faults(content: dict[str, Any], faulty: set[str]) -> Iterator[str]:
         (given_paths.faults, {"output", "inputs"}),
         (_protocol_faults, set()),  # stand-ins have none
         (_range_faults, {"preprocess", "fit"}),
+        (metrics.faults, {"quality"}),
         (_course_faults, {"fit", "inputs"}),
         (_block_faults, {"blocks", "fit", "group"}),
         (_question_faults, {"study", "group", "blocks"}),
@@ -463,7 +472,8 @@ def _said(error: Any) -> list[str]:
         lines = []
         for unknown in (name for name in error.instance if name not in known):
             near = get_close_matches(str(unknown), known, n=1)
-            lines.append(f"{before}unknown key {unknown!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            lines.append(f"{before}unknown key {unknown!r}, {hint}")
         return lines
     allowed = f" ({error.schema['description']})" if "description" in error.schema else ""
     return [f"{before}{error.message}{allowed}{_way_out_of_text(error)}"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mrsflow.errors import InputError
 from mrsflow.files import read_table
-from mrsflow.study.config import check, schema
+from mrsflow.study.config import check, described_in, schema
 from mrsflow.study.layout import SessionKey, keys_of
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def read(path: str, name: str, keys: Collection[str] | None = None) -> "pd.DataF
         hint = "; separate cells with tabs or commas, not semicolons" if ";" in found else hint
         raise InputError(f"{path}: column {missing[0]!r} is missing; it has {found}{hint}")
     if table.empty:
-        raise InputError(f"{path}: has no rows; see config/README.md for what belongs there")
+        raise InputError(f"{path}: has no rows; {described_in(name)} says what belongs there")
     if rules["additionalProperties"] is False and not set(columns) <= set(rules["properties"]):
-        check(dict.fromkeys(columns, "x"), name, path, f"see config/schemas/{name}.schema.yaml")
+        check(dict.fromkeys(columns, "x"), name, path, f"see {described_in(name)}")
     table["line"] = [f"{path}, line {line}" for line in table["line"]]
     if "session" in rules["required"]:
         table["key"] = keys_of(table)

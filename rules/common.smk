@@ -23,12 +23,14 @@ sys.path.insert(0, str(SCRIPTS))
 from mrsflow.basis_sets.presets import refuse_unknown_timing
 from mrsflow.errors import InputError
 from mrsflow.files import digest_of, is_there
+from mrsflow.run import silence_readers
 from mrsflow.study import config as study_config
 from mrsflow.study import layout, records, regressors, session_facts, variants
 from mrsflow.study.lacking import lacking
 from mrsflow.study.lacking import lines as lines_of_lacking
 from mrsflow.study.study import before_jobs, has_folders, table_paths
 
+silence_readers()
 if not workflow.overwrite_configfiles:
     given = Path("config/config.yaml")
     try:

@@ -8,6 +8,7 @@ import re
 import sys
 import types
 import typing
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def run(main: Callable[..., Any], argv: list[str] | None = None) -> None:
     Every script also has ``--log FILE``: progress and, after a failure, the traceback. On the terminal a failure
     is exactly one line. Exit status 0 after success, 1 after any failure, 2 when the command line is wrong.
     """
+    silence_readers()
     parser = build_parser(main)
     options = vars(parser.parse_args(argv))
     log = options.pop("log")
@@ -72,6 +74,16 @@ def run(main: Callable[..., Any], argv: list[str] | None = None) -> None:
     except Exception as error:
         logging.getLogger("mrsflow").info("stopped", exc_info=error)
         sys.exit(f"error: {_said(error, log)}")
+
+
+def silence_readers() -> None:
+    """Keep remarks of the DICOM reader off terminal and log: they repeat values of headers, which may name people."""
+    warnings.filterwarnings("ignore", module="pydicom")
+    logging.getLogger("pydicom").addFilter(_is_error)  # it sets its level itself
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def _said(error: Exception, log: Path | None) -> str:

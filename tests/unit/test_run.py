@@ -1,4 +1,6 @@
 import errno
+import subprocess
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -113,3 +115,24 @@ def test_a_missing_package_says_which_environment_to_use():
 
     with pytest.raises(SystemExit, match=r"package_that_is_not_there is not installed .*make env"):
         run(main, [])
+
+
+def test_remarks_of_the_dicom_reader_which_repeat_headers_reach_neither_terminal_nor_log(tmp_path, root):
+    import pydicom
+
+    made = pydicom.Dataset()
+    made.file_meta = pydicom.dataset.FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    with pydicom.config.disable_value_validation():
+        made.SOPClassUID, made.SOPInstanceUID = "1.2.3", "1.2.4"
+        made.SeriesInstanceUID = "1.2.DOE^JANE"
+        made.save_as(tmp_path / "x.dcm", enforce_file_format=True)
+    script = tmp_path / "look.py"
+    script.write_text(
+        "import pathlib\nfrom mrsflow.run import run\n\n\ndef main(raw: pathlib.Path) -> None:\n"
+        '    """Look."""\n    import pydicom\n\n    print(pydicom.dcmread(raw).SeriesInstanceUID)\n\n\nrun(main)\n'
+    )
+    command = [sys.executable, str(script), "--raw", str(tmp_path / "x.dcm"), "--log", str(tmp_path / "log.txt")]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
+    assert (done.stdout, done.stderr) == ("1.2.DOE^JANE\n", "")
+    assert "JANE" not in (tmp_path / "log.txt").read_text()

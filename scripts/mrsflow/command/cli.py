@@ -14,7 +14,7 @@ from typing import Any
 
 from mrsflow.errors import InputError
 from mrsflow.files import workflow_folder
-from mrsflow.run import one_line
+from mrsflow.run import one_line, silence_readers
 
 CONFIG = Path("config/config.yaml")
 LEVELS = ("participant", "group")
@@ -45,6 +45,7 @@ USAGE = """mrsflow init FOLDER [--design DESIGN | --preset NAME] [--scan RAWFOLD
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 after success, 1 after a failure, 2 where the command line is wrong."""
+    silence_readers()
     arguments = list(sys.argv[1:] if argv is None else argv)
     commands = {"init": init, "check": check, "run": run, "report": report, "pool": pool, "rehearse": rehearse}
     try:

@@ -28,7 +28,7 @@ from mrsflow.study import config as study_config
 from mrsflow.study import layout, records, regressors, session_facts, variants
 from mrsflow.study.lacking import lacking
 from mrsflow.study.lacking import lines as lines_of_lacking
-from mrsflow.study.study import before_jobs, has_folders, table_paths
+from mrsflow.study.study import before_jobs, has_maps, segmenter, table_paths
 
 silence_readers()
 if not workflow.overwrite_configfiles:
@@ -103,27 +103,26 @@ CONDA = any(
     method.name == "CONDA" for method in workflow.deployment_settings.deployment_method
 )
 # whether any session has maps of tissue; without them nothing is measured, and nothing of it imported
-TISSUE = STUDY is not None and (
-    has_folders(config) or bool(STUDY.samples["role"].isin(layout.MAPS).any())
-)
+if STUDY is not None:  # settled here, and the same in every job
+    config["inputs"]["segment"] = segmenter(config, STUDY.samples, conda=CONDA)
+SEGMENTS = config["inputs"]["segment"] not in ("none", "auto")
+TISSUE = STUDY is not None and has_maps(config, STUDY.samples)
 MAPS = STUDY is not None and bool(config["inputs"]["maps"])
 if TISSUE or MAPS:
     from mrsflow.quantification import map_files
-    from mrsflow.quantification.tissue_files import faults_of_maps, maps_of_sessions
+    from mrsflow.quantification.tissue_files import (
+        faults_of_maps,
+        maps_of_sessions,
+        without_maps,
+    )
 
     if workflow.is_main_process:
         faults += faults_of_maps(STUDY, config)
         faults += map_files.faults_of_maps(STUDY, config)
-        if config["inputs"]["segment"] != "none" and not CONDA:
+        if SEGMENTS and not CONDA:
             from mrsflow.quantification import segmenters
 
             faults += filter(None, [segmenters.fault(config["inputs"]["segment"])])
-
-
-def segmented(key):
-    """Whether the T1w of a session is segmented where it has no maps."""
-    own = STUDY.samples.loc[STUDY.samples["key"] == key, "role"]
-    return config["inputs"]["segment"] != "none" and bool((own == "T1w").any())
 
 
 @cache
@@ -138,10 +137,7 @@ if workflow.is_main_process or STUDY is None:
     lost = lost_files(STUDY)
     known = []  # of a study without faults, what will not be there
     if is_dry_run() and STUDY is not None and not faults:
-        found = maps_of_study() if TISSUE else {}
-        without = [
-            key for key, maps in found.items() if maps is None and not segmented(key)
-        ]
+        without = without_maps(STUDY, config) if TISSUE else []
         known = lines_of_lacking(lacking(STUDY, config, without), len(STUDY.sessions))
     for line in [*faults, *lost, *known]:
         print(line, file=sys.stderr)

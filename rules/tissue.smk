@@ -14,14 +14,11 @@ if TISSUE or MAPS:
         conda:
             (
                 "../envs/tissue.yaml"
-                if config["inputs"]["segment"] == "mrsflow"
+                if config["inputs"]["segment"] in ("mrsflow", "atropos")
                 else "../envs/mrsflow.yaml"
             )
         resources:
-            mem_mb=lambda wildcards, attempt: (
-                1000 if config["inputs"]["segment"] == "none" else 2000
-            )
-            * attempt,
+            mem_mb=lambda wildcards, attempt: (2000 if SEGMENTS else 1000) * attempt,
             last_try=last_try,
         params:
             script=script("measure_tissue"),

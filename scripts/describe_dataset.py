@@ -36,13 +36,12 @@ def main(config: str) -> None:
                 f"describe_dataset: of the {name} these stay inside: {', '.join(columns)} (convert.keep lets them out)"
             )
     written += voxels.write_overlap(study, output, settings["convert"]["minimum_voxel_dice"])
-    without_maps = []
+    without = []
     if has_maps(settings):
-        from mrsflow.quantification.tissue_files import maps_of_sessions
+        from mrsflow.quantification.tissue_files import without_maps
 
-        found = maps_of_sessions(study.keys, study, settings)
-        without_maps = [key for key, maps in found.items() if maps is None]
-    table = lacking(study, settings, without_maps)
+        without = without_maps(study, settings)
+    table = lacking(study, settings, without)
     path = layout.derivatives(output) / layout.SESSION_INPUTS
     written += result_tables.write(table, path, described=True)
     records.record_step(output, "describe_dataset", written)

@@ -21,7 +21,7 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     from mrsflow.quantification import map_files, tissue_files
     from mrsflow.study import records
     from mrsflow.study.config import load
-    from mrsflow.study.study import has_maps, read_study
+    from mrsflow.study.study import has_maps, read_study, segmenter
 
     settings = load(config)
     study = read_study(settings, sessions)
@@ -31,10 +31,10 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     maps = tissue_files.maps_of_sessions(sessions, study, settings)
     images = {key: next((raw[0] for raw in own.loc[own["role"] == "T1w", "raw"]), None) for key, own in rows}
 
-    program = settings["inputs"]["segment"]
+    program = segmenter(settings)
 
     def segments(key: str) -> bool:
-        return program != "none" and images[key] is not None and maps[key] is None
+        return program not in ("none", "auto") and images[key] is not None and maps[key] is None
 
     def measure(item: records.Work) -> list[Path]:
         converted, key = records.outputs_of(output, "convert", item.key), item.key

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from small_config import single_arm
 
+from mrsflow import packages
 from mrsflow.study import config as study_config
 from mrsflow.study.lacking import lacking, lines
 from mrsflow.study.layout import keys_of
@@ -55,6 +56,20 @@ def test_values_that_models_take():
     found = {(row.participant, row.lacks): row.without for row in lacking(study, config).itertuples()}
     assert set(found) == {("02", "a value of age"), ("03", "a value of madrs_pre")}
     assert "adjust for age" in found["02", "a value of age"] and "madrs" in found["03", "a value of madrs_pre"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_packages_that_would_segment_the_t1w(monkeypatch, there):
+    monkeypatch.setattr(packages, "versions", lambda names: dict.fromkeys(names, "1.0" if there else None))
+    table = lacking(study_of([EVERY, ("svs", "mrsref")]), asked())
+    found = table.loc[table["lacks"].str.contains("maps of tissue"), ["participant", "lacks", "without"]]
+    assert list(found["participant"]) == ([] if there else ["01"])
+    if not there:
+        assert "pip install 'mrsflow[tissue]'" in found["lacks"].iloc[0]
+        assert "those of an assumed voxel" in found["without"].iloc[0]
+    none = asked()
+    none["inputs"]["segment"] = "none"
+    assert not lacking(study_of([EVERY]), none)["lacks"].str.contains("maps of tissue").any()
 
 
 def test_maps_that_other_sessions_have():

@@ -159,3 +159,17 @@ def test_every_cited_reference_has_bibtex_with_a_doi(config):
 def test_authors_keep_their_accents():
     _, (entry,) = methods.references(["molder2021"])
     assert entry["text"].startswith("Mölder et al. Sustainable data analysis with Snakemake. F1000Research 2021;10:33")
+
+
+def test_methods_say_what_made_the_fractions_of_tissue(config):
+    sources = {"samples table": 20, "mrsflow (simpleitk 2.5.7, nilearn 0.13.1)": 4, None: 2}
+    text, keys = methods.amounts_text(config, sources)
+    for words in (
+        "from maps of samples table in 20 sessions", "mrsflow (simpleitk 2.5.7, nilearn 0.13.1) in 4 sessions: T1-",
+        "assumed to be 60 % GM and 40 % WM in 2 sessions", "by the constants fsl", "the voxel's grey and white matter",
+    ):  # fmt: skip
+        assert words in text
+    assert keys == ["gasparovic2006", "near2021", "tustison2010"]
+    whole = config | {"fit": config["fit"] | {"csf_correction": False}}
+    assert "the whole voxel, without CSF correction" in methods.amounts_text(whole, sources)[0]
+    assert methods.amounts_text(config, {}) is None

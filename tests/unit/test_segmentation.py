@@ -5,14 +5,17 @@ from functools import cache
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.spatial.transform import Rotation
 
+from mrsflow import packages
 from mrsflow.anatomy import images, registration, segmentation, tissue
 from mrsflow.anatomy.tissue import TISSUES
 from mrsflow.errors import InputError
 from mrsflow.quantification import segmenters, tissue_files
 from mrsflow.simulation import head
+from mrsflow.study import study
 
 needs_tools = pytest.mark.skipif(
     None in registration.tools().values(), reason="needs nilearn and simpleitk: pip install mrsflow[tissue]"
@@ -152,7 +155,7 @@ def test_labels_of_synthseg_become_maps(tmp_path, on_path):
 def test_a_program_that_fails_or_is_not_there_says_what_to_do(tmp_path, on_path, monkeypatch):
     image, _ = small_head(tmp_path)
     program(on_path, "mri_synthseg", "echo out of weights >&2; exit 3")
-    with pytest.raises(InputError, match=r"GM.nii.gz: mri_synthseg could not segment it.*inputs.segment: mrsflow"):
+    with pytest.raises(InputError, match=r"GM.nii.gz: mri_synthseg could not segment it.*inputs.segment: auto"):
         segmenters.segment_session("synthseg", image, "sub-1_ses-1", tmp_path / "out")
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert "needs the commands bet and fast, not found" in segmenters.fault("fast")
@@ -172,3 +175,57 @@ def test_a_session_that_cannot_be_segmented_says_why(tmp_path):
     path.write_text('{"VoxelAffine": [[20,0,0,0],[0,20,0,0],[0,0,20,0],[0,0,0,1]], "SpectrometerFrequency": [123.2]}')
     written = tissue_files.measure_session("sub-1_ses-1", [path], None, None, {}, tmp_path, "T1w.nii.gz: is no head")
     assert "T1w.nii.gz: is no head" in written[0].read_text() and "fail" in written[0].read_text()
+
+
+@needs_tools
+def test_atropos_is_run_in_the_brain_of_the_template(tmp_path, on_path, monkeypatch):
+    """The stand-in gives posteriors of the true tissues, brightest first: they are told by their intensity."""
+    made, _ = moved_head()
+    image = tmp_path / "T1w.nii.gz"
+    nibabel.save(made.image(np.random.default_rng(0), 0.02, 0.0), image)
+    for name, parts in made.maps().items():
+        nibabel.save(parts, tmp_path / f"{name}.nii.gz")
+    log = f'echo "$0 $*" >> {tmp_path}/said'
+    find = 'while [ $# -gt 0 ]; do [ "$1" = --output ] && to="$2"; shift; done'
+    program(on_path, "N4BiasFieldCorrection", f'{log}\n{find}\ncp "{image}" "$to"')
+    copies = [f"cp {tmp_path}/{name}.nii.gz class0{n}.nii.gz" for n, name in enumerate(("WM", "GM", "CSF"), start=1)]
+    program(on_path, "Atropos", "\n".join([log, *copies, "cp class01.nii.gz classes.nii.gz"]))
+    maps, written = segmenters.segment_session("atropos", image, "sub-1_ses-1", tmp_path / "out")
+    assert maps.program == "ANTs Atropos" and maps.to_template in written
+    read = tissue.read_maps(maps.paths)
+    for name, parts in made.maps().items():
+        np.testing.assert_allclose(np.asarray(read[name].dataobj), np.asarray(parts.dataobj), atol=1 / 255)
+    said = (tmp_path / "said").read_text().splitlines()
+    assert "--initialization KMeans[3]" in said[1] and "brain.nii.gz" in said[0] and "brain.nii.gz" in said[1]
+    assert segmenters.fault("atropos") is None
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert "needs the commands N4BiasFieldCorrection and Atropos, not found" in segmenters.fault("atropos")
+
+
+@pytest.mark.parametrize(
+    ("asked", "roles", "there", "found"),
+    [
+        ("auto", ("svs", "T1w"), True, "mrsflow"),
+        ("auto", ("svs", "T1w"), False, "auto"),
+        ("auto", ("svs",), True, "none"),
+        ("none", ("svs", "T1w"), True, "none"),
+        ("fast", ("svs",), False, "fast"),
+    ],
+)
+def test_what_segments_by_default(tmp_path, monkeypatch, asked, roles, there, found):
+    """From the table of scans, from a file of it, and from a dataset: the same."""
+    monkeypatch.setattr(packages, "versions", lambda names: dict.fromkeys(names, "1.0" if there else None))
+    samples = pd.DataFrame({"role": roles})
+    table = tmp_path / "samples.tsv"
+    table.write_text(
+        "\n".join(["participant\tsession\trole\tprotocol\traw", *(f"1\t1\t{role}\tp\tx" for role in roles)])
+    )
+    own = {"bids": None, "samples": str(table), "segment": asked, "tissue": []}
+    dataset = tmp_path / "bids/sub-1/anat"
+    dataset.mkdir(parents=True)
+    (dataset / ("sub-1_T1w.nii.gz" if "T1w" in roles else "sub-1_T2w.nii.gz")).touch()
+    for inputs, given in ((own, samples), (own, None), (own | {"bids": str(tmp_path / "bids")}, None)):
+        assert study.segmenter({"inputs": inputs}, given) == found
+        assert study.has_maps({"inputs": inputs}, given) == (found not in ("auto", "none"))
+    if asked == "auto" and "T1w" in roles:  # jobs whose environment has the packages
+        assert study.segmenter({"inputs": own}, samples, conda=True) == "mrsflow"

@@ -18,10 +18,9 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from mrsflow import packages
 from mrsflow.anatomy import images, registration
 from mrsflow.errors import InputError
-
-TOOLS = ("simpleitk", "pydeface")
 
 SCALE = (0.75, 1.35)
 """Size of the template over that of an adult's or a child's head."""
@@ -52,7 +51,7 @@ NECK_MM = -75.0
 
 def tools() -> dict[str, str | None]:
     """Versions of the packages that find a face, None where one is not installed."""
-    return registration.versions(TOOLS)
+    return packages.versions(packages.FACES)
 
 
 def without_face(

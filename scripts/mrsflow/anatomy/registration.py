@@ -4,9 +4,7 @@ SimpleITK aligns, as in `faces`; the template and its maps of grey and white mat
 (``mrsflow[tissue]``), and nothing is downloaded at run time.
 """
 
-import importlib.metadata
 import importlib.util
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,9 +14,9 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from mrsflow import packages
 from mrsflow.errors import InputError
 
-TOOLS = ("simpleitk", "nilearn")
 GRID_MM = 4.0
 """Grid on which an image is aligned."""
 STARTS = (0.85, 1.0)
@@ -31,19 +29,9 @@ ALIKE = 0.25
 simulated head."""
 
 
-@cache
-def versions(packages: tuple[str, ...]) -> dict[str, str | None]:
-    """Versions of packages, None where one is not installed."""
-    found: dict[str, str | None] = dict.fromkeys(packages)
-    for name in packages:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
 def tools() -> dict[str, str | None]:
     """Versions of the packages that align and segment, None where one is not installed."""
-    return versions(TOOLS)
+    return packages.versions(packages.TISSUE)
 
 
 def refuse_without_tools() -> None:
@@ -51,7 +39,7 @@ def refuse_without_tools() -> None:
     if missing := [name for name, version in tools().items() if version is None]:
         raise InputError(
             f"{' and '.join(missing)}, which segmentation needs, {'is' if len(missing) == 1 else 'are'} not installed; "
-            "pip install 'mrsflow[tissue]', name maps of another program (inputs.tissue), or say inputs.segment: none"
+            "pip install 'mrsflow[tissue]', name maps of another program (inputs.tissue), or say inputs.segment: auto"
         )
 
 

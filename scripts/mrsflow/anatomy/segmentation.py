@@ -60,6 +60,35 @@ class Segmented:
     contrast: tuple[float, float, float]
 
 
+@dataclass(frozen=True)
+class Located:
+    """An image aligned with the template: both of SimpleITK, with the transform from template to image."""
+
+    image: Any
+    transform: Any
+
+    def moved(self, values: Any) -> NDArray[np.floating]:
+        """Bring an image of the template onto the grid of the image."""
+        import SimpleITK as sitk
+
+        back = self.transform.GetInverse()
+        resampled = sitk.Resample(values, self.image, back, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+        return sitk.GetArrayFromImage(resampled).T
+
+
+def locate(image: nibabel.spatialimages.SpatialImage) -> Located:
+    """Align an image with the template.
+
+    Raises
+    ------
+    InputError
+        The packages are not installed, or the image is none of a head.
+    """
+    registration.refuse_without_tools()
+    whole = registration.to_itk(image)
+    return Located(whole, registration.to_template(whole))
+
+
 def segment(image: nibabel.spatialimages.SpatialImage) -> Segmented:
     """Segment a T1-weighted image of a head, or of a brain without its head.
 
@@ -68,18 +97,9 @@ def segment(image: nibabel.spatialimages.SpatialImage) -> Segmented:
     InputError
         The packages are not installed, the image is none of a head, or it is not T1-weighted.
     """
-    registration.refuse_without_tools()
-    import SimpleITK as sitk
-
-    whole = registration.to_itk(image)
-    found = registration.to_template(whole)
-    back, template = found.GetInverse(), registration.template()
-
-    def moved(values: Any) -> NDArray[np.floating]:
-        resampled = sitk.Resample(values, whole, back, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-        return sitk.GetArrayFromImage(resampled).T
-
-    brain, sides = moved(template.brain), np.array(whole.GetSpacing())
+    found = locate(image)
+    template, moved = registration.template(), found.moved
+    brain, sides = moved(template.brain), np.array(found.image.GetSpacing())
     around = np.ceil(8 / sides).astype(int)
     window = tuple(
         slice(max(0, int(at.min()) - n), int(at.max()) + n + 1)
@@ -94,7 +114,7 @@ def segment(image: nibabel.spatialimages.SpatialImage) -> Segmented:
         whole_map = np.zeros(image.shape, dtype=np.float32)
         whole_map[window] = parts[ORDER.index(name)]
         maps[name] = nibabel.Nifti1Image(whole_map, image.affine)
-    return Segmented(maps, registration.matrix_to_template(found), contrast)
+    return Segmented(maps, registration.matrix_to_template(found.transform), contrast)
 
 
 def _without_field(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrsflow import nifti_mrs, result_tables
-from mrsflow.anatomy import faces, images
+from mrsflow.anatomy import contrast, faces, images
 from mrsflow.conversion import bids, checks, editing, frames, headers, identity, vendors, voxels
 from mrsflow.errors import InputError, hide, without_hidden
 from mrsflow.files import checksum, read_table, scratch, write_json, write_table
@@ -251,30 +251,31 @@ def _anatomy_of(
     for row in _rows_of(key, study)[0]:
         if row["role"] != "T1w":
             continue
-        status, name = "warn", f"{row['raw'][0].name}: "
+        status, name, against = "warn", f"{row['raw'][0].name}: ", ""
         try:
             if image is not None:
                 raise InputError("left out, as the session has another T1w; give one row of it")
-            image, note = _shareable(row["raw"], config["convert"]["t1w"], items)
-            status = "warn" if config["convert"]["t1w"] == "keep" else "pass"
+            own = images.read(row["raw"][0])
+            against = contrast.remark(own)
+            image, note = _shareable(own, row["raw"], config["convert"]["t1w"], items)
+            status = "warn" if against or config["convert"]["t1w"] == "keep" else "pass"
         except InputError as error:
             if fault_of_machine(error, output):
                 raise
             note = plain_paths(error).removeprefix(name)
-        said = plain_paths(f"{row['line']}: {name}{note}")
+        said = plain_paths(f"{row['line']}: {name}{'; '.join(filter(None, [note, against]))}")
         notes.append(checks.Check("T1w", row["raw"][0].name, "", status, said))
     return image, notes
 
 
-def _shareable(raw: list[Path], way: str, items: list[Item]) -> tuple[Any, str]:
+def _shareable(image: Any, raw: list[Path], way: str, items: list[Item]) -> tuple[Any, str]:
     """Anatomical image as it may be written, and a remark on it.
 
     Raises
     ------
     InputError
-        It cannot be read, or its face cannot be taken away.
+        Its face cannot be taken away.
     """
-    image = images.read(raw[0])
     if way == "keep":
         return image, "shows a face, as convert.t1w is keep: do not share it"
     if way == "leave_out":

@@ -7,6 +7,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from numpy.typing import NDArray
 
 from mrsflow.anatomy import images, registration, segmentation, tissue
 from mrsflow.anatomy.derivatives import Maps
@@ -15,14 +16,16 @@ from mrsflow.errors import InputError
 from mrsflow.files import atomic_path, scratch
 from mrsflow.study import layout
 
-NEEDED = {"fast": ("bet", "fast"), "synthseg": ("mri_synthseg",)}
+NEEDED = {"fast": ("bet", "fast"), "atropos": ("N4BiasFieldCorrection", "Atropos"), "synthseg": ("mri_synthseg",)}
 """Commands of each program."""
-SAID = {"fast": "FSL FAST", "synthseg": "SynthSeg"}
+SAID = {"fast": "FSL FAST", "atropos": "ANTs Atropos", "synthseg": "SynthSeg"}
+ALIGNED = ("mrsflow", "atropos")
+"""Those that align the image with the template, as they need its brain."""
 
 
 def fault(program: str) -> str | None:
     """Say what a segmentation lacks on this machine, and what to do; None where it can run."""
-    if program == "mrsflow":
+    if program in ALIGNED:
         try:
             registration.refuse_without_tools()
         except InputError as error:
@@ -32,7 +35,7 @@ def fault(program: str) -> str | None:
         return None
     return (
         f"inputs.segment: {program} needs the command{'s' * (len(lacking) > 1)} {' and '.join(lacking)}, not found on "
-        "the PATH of this machine; set up that program in this shell, or say mrsflow or none"
+        "the PATH of this machine; set up that program in this shell, or say auto or none"
     )
 
 
@@ -42,7 +45,7 @@ def segment_session(program: str, image: Path, key: str, output: Path) -> tuple[
     Parameters
     ----------
     program : str
-        One of ``inputs.segment`` other than none.
+        One of ``inputs.segment`` other than none and auto.
     image : Path
     key : str
         ``sub-X_ses-Y``.
@@ -65,17 +68,20 @@ def segment_session(program: str, image: Path, key: str, output: Path) -> tuple[
     if said := fault(program):
         raise InputError(said)
     matrix, made = None, SAID.get(program, "")
-    if program == "mrsflow":
-        try:
+    try:
+        if program == "mrsflow":
             found = segmentation.segment(images.read(image))
-        except InputError as error:
-            text = str(error)
-            raise InputError(text if text.startswith(str(image)) else f"{image}: {text}") from None
-        matrix, maps = found.to_template, found.maps
-        made = f"mrsflow ({', '.join(f'{name} {version}' for name, version in registration.tools().items())})"
-    else:
-        with scratch(folder) as place:
-            maps = {"fast": _by_fast, "synthseg": _by_synthseg}[program](image.resolve(), place)
+            matrix, maps = found.to_template, found.maps
+            made = f"mrsflow ({', '.join(f'{name} {version}' for name, version in registration.tools().items())})"
+        elif program == "atropos":
+            with scratch(folder) as place:
+                maps, matrix = _by_atropos(image.resolve(), place)
+        else:
+            with scratch(folder) as place:
+                maps = {"fast": _by_fast, "synthseg": _by_synthseg}[program](image.resolve(), place)
+    except InputError as error:
+        text = str(error)
+        raise InputError(text if text.startswith((str(image), str(image.resolve()))) else f"{image}: {text}") from None
     paths = {}
     for name in TISSUES:
         paths[name] = folder / f"{key}_label-{name}_{layout.PROBSEG}"
@@ -103,6 +109,39 @@ def _by_fast(image: Path, place: Path) -> dict[str, Any]:
     return {name: nibabel.Nifti1Image(np.asarray(own.dataobj, np.float32), own.affine) for name, own in read.items()}
 
 
+def _by_atropos(image: Path, place: Path) -> tuple[dict[str, Any], NDArray[np.floating]]:
+    """Make maps by N4 and Atropos of ANTs (Avants et al., doi:10.1007/s12021-011-9109-y) in the template's brain.
+
+    Returns
+    -------
+    maps : dict of str to image
+    to_template : (4, 4) float
+        See `segmentation.Segmented`.
+    """
+    import mrsflow.conversion.external  # noqa: F401, I001  (first: it turns telemetry off before nipype is imported)
+    from nipype.interfaces import ants
+
+    own = images.read(image)
+    found = segmentation.locate(own)
+    brain = (found.moved(registration.template().brain) > 0.5).astype(np.uint8)
+    mask, even = place / "brain.nii.gz", place / "even.nii.gz"
+    images.write(nibabel.Nifti1Image(brain, own.affine), mask)
+    n4 = ants.N4BiasFieldCorrection(dimension=3, input_image=str(image), mask_image=str(mask), output_image=str(even))
+    _ran(n4, image, place)
+    atropos = ants.Atropos(
+        dimension=3, intensity_images=[str(even)], mask_image=str(mask), initialization="KMeans",
+        number_of_tissue_classes=3, n_iterations=5, convergence_threshold=0.0, mrf_smoothing_factor=0.1,
+        mrf_radius=[1, 1, 1], likelihood_model="Gaussian", save_posteriors=True,
+        output_posteriors_name_template="class%02d.nii.gz", out_classified_image_name="classes.nii.gz",
+    )  # fmt: skip
+    _ran(atropos, image, place)
+    values = np.asarray(images.read(even).dataobj, dtype=float)
+    parts = [np.asarray(images.read(place / f"class{n:02d}.nii.gz").dataobj, np.float32) for n in (1, 2, 3)]
+    parts.sort(key=lambda part: float(np.sum(part * values) / max(np.sum(part), 1e-9)))
+    maps = {name: nibabel.Nifti1Image(part, own.affine) for name, part in zip(segmentation.ORDER, parts, strict=True)}
+    return maps, registration.matrix_to_template(found.transform)
+
+
 def _by_synthseg(image: Path, place: Path) -> dict[str, Any]:
     """Make maps of the labels of FreeSurfer's SynthSeg (Billot et al., doi:10.1016/j.media.2023.102789)."""
     from mrsflow.conversion.external import SynthSeg  # only here: Nipype takes its time
@@ -122,5 +161,5 @@ def _ran(interface: Any, image: Path, place: Path) -> None:
         last = said[0].strip() if said else "no reason given"
         raise InputError(
             f"{image}: {name} could not segment it ({last[:200]}); run that program by itself on this image, name maps "
-            "of tissue (inputs.tissue), or say inputs.segment: mrsflow"
+            "of tissue (inputs.tissue), or say inputs.segment: auto"
         ) from None

@@ -15,6 +15,7 @@ from mrsflow.basis_sets.pulses import Pulse
 from mrsflow.errors import InputError
 from mrsflow.files import read_json
 from mrsflow.study import layout
+from mrsflow.study.study import segmenter
 
 if TYPE_CHECKING:
     from mrsflow.study.study import Study
@@ -66,6 +67,14 @@ def maps_of_sessions(
             faults.append(str(error))
             found[key] = None
     return found
+
+
+def without_maps(study: "Study", config: dict[str, Any]) -> list[str]:
+    """Sessions of a study that have no maps of tissue, and no T1w that is segmented."""
+    images = set(study.samples.loc[study.samples["role"] == "T1w", "key"])
+    made = images if segmenter(config, study.samples) not in ("none", "auto") else set()
+    found = maps_of_sessions(study.keys, study, config, [])
+    return [key for key, maps in found.items() if maps is None and key not in made]
 
 
 def _in_folders(key: str, config: dict[str, Any], sessions: dict[str, int]) -> Maps | None:
@@ -186,8 +195,8 @@ def _read(maps: Maps | None, t1w: Path | None) -> tuple[dict[str, Any] | None, s
     if maps is None:
         return (
             None,
-            "there are no maps of tissue of this session; add rows of role GM, WM and CSF, a folder, or a T1w with "
-            "inputs.segment",
+            "there are no maps of tissue of this session; add rows of role GM, WM and CSF, a folder (inputs.tissue), "
+            "or its T1w (inputs.segment)",
             [],
         )
     try:

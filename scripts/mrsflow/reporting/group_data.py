@@ -96,6 +96,8 @@ class TrialResults(TrialData):
     quality : dict of DataFrame
         Values of the quality tables of all fitted sessions: ``block`` and ``session``.
     spectra : Spectra or None
+    tissue_sources : dict
+        As `cohort.sources_of_amounts` counts them.
     """
 
     keys: list[str]
@@ -103,6 +105,7 @@ class TrialResults(TrialData):
     tables: dict[str, pd.DataFrame]
     quality: dict[str, pd.DataFrame]
     spectra: Spectra | None
+    tissue_sources: dict[str | None, int]
 
     @property
     def event(self) -> str:

@@ -94,6 +94,8 @@ def write(config: dict[str, Any]) -> Path:
     families, graph = _families(trial)
     paragraphs = methods.methods_text(config, sidecars, _primary(trial), headline["question"], families)
     paragraphs.insert(1, (methods.data_text(config, checklist, headline), []))
+    if amounts := methods.amounts_text(config, trial.tissue_sources):
+        paragraphs.insert(4, amounts)
     paragraphs[0] = (f"{paragraphs[0][0]} Versions: {', '.join(provenance.versions())}.", paragraphs[0][1])
     keys = [key for _, found in paragraphs for key in found] + ["schulz2010"]
     keys += ["dwan2019"] * trial.within

@@ -62,7 +62,10 @@ def load(config: dict[str, Any]) -> TrialResults:
         "session": cohort.session_values(located),
     }
     spectra = spectra_of(output, config, blocks)
-    return TrialResults(config, sessions, blocks, conditions_of(config), study.keys, status, tables, quality, spectra)
+    sources = cohort.sources_of_amounts(output, located)
+    return TrialResults(
+        config, sessions, blocks, conditions_of(config), study.keys, status, tables, quality, spectra, sources
+    )
 
 
 def status_of(output: Path, keys: list[str]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mrsflow import __version__
+from mrsflow.quantification.quantify import ASSUMED
 from mrsflow.study import quality_rules, regressors
 from mrsflow.study.config import fitters_of, macromolecules_of
 
@@ -280,6 +281,47 @@ def data_text(config: dict[str, Any], checklist: list[dict[str, str | None]], co
         f"voxel {known['2c']}; {known['2e']}. Excluded was what the rules of the configuration name: "
         f"{known['4b']}; warned of, {'; '.join(warned) or 'nothing'}."
     )
+
+
+SEGMENTED = {
+    "mrsflow": ("T1-weighted images were aligned with the ICBM 152 template, freed of the receive field by N4 and "
+                "segmented by a mixture model of three tissues and their mixtures", "tustison2010"),
+    "FSL FAST": ("", "zhang2001"),
+    "ANTs Atropos": ("", "avants2011"),
+    "SynthSeg": ("", "billot2023"),
+}  # fmt: skip
+"""What is said of those who made maps of tissue, by the first words of their name, and their references."""
+
+
+def amounts_text(config: dict[str, Any], sources: dict[str | None, int]) -> tuple[str, list[str]] | None:
+    """Say how amounts by water were made, what made the fractions of tissue among it; None without such amounts.
+
+    Parameters
+    ----------
+    config : dict
+        Checked configuration.
+    sources : dict
+        Sessions with amounts by water, counted by what made their maps of tissue; None: tissue was assumed.
+    """
+    if not sources:
+        return None
+    keys = ["gasparovic2006", "near2021"]
+    told = []
+    for source, n in sources.items():
+        if source is None:
+            held = " and ".join(f"{100 * part:g} % {name}" for name, part in ASSUMED.items() if part)
+            told.append(f"assumed to be {held} in {n} sessions, whose tissue was not measured")
+            continue
+        known = next((own for name, own in SEGMENTED.items() if source.startswith(name)), None)
+        told.append(f"from maps of {source} in {n} sessions" + (f": {known[0]}" if known and known[0] else ""))
+        keys += [known[1]] if known else []
+    fit = config["fit"]
+    of = "the voxel's grey and white matter" if fit["csf_correction"] else "the whole voxel, without CSF correction"
+    return (
+        "Amounts by water (mM, mmol/kg) count the water of each tissue and the relaxation of water and metabolites, "
+        f"each with its own echo and repetition time, by the constants {fit['constants']}; they are those of {of}. "
+        f"Fractions of tissue were {'; '.join(told)}."
+    ), keys
 
 
 FITTED = {

@@ -21,6 +21,7 @@ from mrsflow.study.layout import (
     SESSION_QUALITY,
     SIDECAR,
     STAGES,
+    TISSUE,
     VOXEL_MAPS,
     SessionKey,
 )
@@ -267,6 +268,19 @@ def in_voxels(output: Path, keys: list[str]) -> "pd.DataFrame":
             means = known.groupby("map")["mean"].mean() if of_maps else known[list(FRACTIONS)].mean()
             found.setdefault(key, {}).update(means.dropna())
     return pd.DataFrame.from_dict(found, orient="index", dtype=float)
+
+
+def sources_of_amounts(output: Path, sessions: list[SessionFiles]) -> dict[str | None, int]:
+    """Count sessions with amounts by water by what made their maps of tissue; None: tissue was assumed."""
+    scaled = read_tables(sessions, FIT_QUALITY, ("tissue",))
+    found: dict[str | None, int] = {}
+    for key in scaled.dropna()["key"].unique() if "tissue" in scaled else ():
+        record = records.read_record(output, "measure_tissue", key) or {"outputs": {}}
+        tables = [result_tables.read(output / name) for name in record["outputs"] if name.endswith(TISSUE)]
+        known = [source for table in tables for source in table.loc[table["status"] != "fail", "source"]]
+        source = known[0] if known else None
+        found[source] = found.get(source, 0) + 1
+    return found
 
 
 def long_text(sessions: list[SessionFiles], design: dict[str, tuple[str, str]]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from mrsflow import result_tables
 from mrsflow.files import is_there
 from mrsflow.study import covariates, layout
 from mrsflow.study.layout import SessionKey
+from mrsflow.study.study import has_maps, segmenter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +22,14 @@ SCANS = {
         "a water reference (role mrsref)",
         "amounts by water, outcomes per water and eddy-current correction, unless the file of the spectra holds water",
     ),
-    "T1w": ("an anatomical image (role T1w)", "the picture of the voxel"),
+    "T1w": ("an anatomical image (role T1w)", "the picture of the voxel, and its tissue where no maps are named"),
 }
 """Roles of scans that a session may lack: the input in words, and what there will not be."""
+
+UNSEGMENTED = (
+    "maps of tissue (pip install 'mrsflow[tissue]' has the T1w segmented, inputs.segment: none leaves it as it is)"
+)
+"""What a session lacks whose T1w would be segmented if the packages were there."""
 
 
 def lacking(study: "Study", config: dict[str, Any], without_maps: Collection[str] = ()) -> "pd.DataFrame":
@@ -50,6 +56,8 @@ def lacking(study: "Study", config: dict[str, Any], without_maps: Collection[str
 def _found(study: "Study", config: dict[str, Any], without_maps: set[str]) -> Iterator[tuple[str, tuple[str, str]]]:
     scanned = {role: set(study.samples.loc[study.samples["role"] == role, "key"]) for role in SCANS}
     with_rows = set(study.keys)
+    unsegmented = scanned["T1w"] if segmenter(config, study.samples) == "auto" else set()
+    measured = has_maps(config, study.samples)
     for key in study.sessions["key"]:
         if key not in with_rows:
             yield key, ("any scan (no row in the samples table)", "any output but its rows in the tables")
@@ -58,7 +66,10 @@ def _found(study: "Study", config: dict[str, Any], without_maps: set[str]) -> It
             if key not in scanned[role]:
                 yield key, said
         if key in without_maps:
-            yield key, ("maps of tissue", "amounts by water, as other sessions have measured tissue")
+            lacks = UNSEGMENTED if key in unsegmented else "maps of tissue"
+            yield key, (lacks, "amounts by water, as other sessions have measured tissue")
+        elif key in unsegmented and not measured:
+            yield key, (UNSEGMENTED, "fractions of tissue; amounts by water are those of an assumed voxel")
         for name, entry in config["inputs"]["maps"].items():
             files = [layout.place_of(entry[part], key) for part in ("file", "to_space") if entry[part]]
             if not all(map(is_there, files)):

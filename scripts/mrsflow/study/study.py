@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mrsflow import packages
 from mrsflow.errors import InputError
 from mrsflow.study import bids_tables, covariates, layout, ratings, session_facts, tables, validation, variants
 from mrsflow.study.given_paths import lies_in
@@ -90,8 +91,7 @@ def examine(config: dict[str, Any], keys: Collection[str] | None = None) -> tupl
     validation.across(study.samples, study.participants, study.sessions, config, wrong, faults)
     if keys is None:
         faults += validation.mean_of_nothing(study.samples, config["protocols"])
-        tissue = has_folders(config) or study.samples["role"].isin(layout.MAPS).any()
-        measured = covariates.from_voxels(config, tissue)
+        measured = covariates.from_voxels(config, has_maps(config, study.samples))
         faults += covariates.faults(config, study.sessions, study.participants, measured)
     root = Path() if config["inputs"]["bids"] else Path(config["inputs"]["samples"]).parent
     raw = [[root / part for part in str(text).split(" | ")] for text in study.samples["raw"]]
@@ -143,17 +143,52 @@ def before_jobs(config: dict[str, Any], asked: dict[str, Any]) -> tuple[Study | 
     return study, faults
 
 
-def has_folders(config: dict[str, Any]) -> bool:
-    """Whether the configuration alone says that tissue is measured: folders of maps, or what segments."""
-    return bool(config["inputs"]["tissue"]) or config["inputs"]["segment"] != "none"
+def segmenter(config: dict[str, Any], samples: "pd.DataFrame | None" = None, conda: bool = False) -> str:
+    """Say what segments the T1w of sessions without maps of tissue: ``inputs.segment``, settled where it is auto.
+
+    Parameters
+    ----------
+    config : dict
+    samples : DataFrame, optional
+        Scans of the study, where they were read already.
+    conda : bool
+        Whether jobs have an environment of their own, which holds what segments.
+
+    Returns
+    -------
+    str
+        As in the configuration; of ``auto``, ``mrsflow`` where a T1w is there and can be segmented, ``auto`` where the
+        packages are lacking, and ``none`` where there is no T1w.
+    """
+    asked = config["inputs"]["segment"]
+    if asked != "auto":
+        return asked
+    if "T1w" not in (_images_named(config) if samples is None else set(samples["role"])):
+        return "none"
+    return "mrsflow" if conda or None not in packages.versions(packages.TISSUE).values() else "auto"
 
 
-def has_maps(config: dict[str, Any]) -> bool:
-    """Whether a study names maps of tissue for any session, so that amounts of the others are not by assumption."""
-    inputs = config["inputs"]
-    if has_folders(config) or inputs["bids"]:
-        return has_folders(config)
-    return bool(tables.read(inputs["samples"], "samples")["role"].isin(layout.MAPS).any())
+def _images_named(config: dict[str, Any]) -> set[str]:
+    """Roles of the images of a study."""
+    if folder := config["inputs"]["bids"]:
+        return {"T1w"} & {path.name.partition(".")[0].rpartition("_")[2] for path in Path(folder).rglob("*_T1w.nii*")}
+    return set(tables.read(config["inputs"]["samples"], "samples")["role"]) & set(layout.ANATOMY)
+
+
+def has_maps(config: dict[str, Any], samples: "pd.DataFrame | None" = None) -> bool:
+    """Whether a study has maps of tissue for any session, so that amounts of the others are not by assumption.
+
+    Parameters
+    ----------
+    config, samples
+        See `segmenter`.
+    """
+    if config["inputs"]["tissue"] or segmenter(config, samples) not in ("none", "auto"):
+        return True
+    if samples is None and config["inputs"]["bids"]:
+        return False  # roles of maps are those of tables
+    roles = _images_named(config) if samples is None else set(samples["role"])
+    return not roles.isdisjoint(layout.MAPS)
 
 
 def _read(config: dict[str, Any], keys: Collection[str] | None, faults: list[str]) -> Study | None:

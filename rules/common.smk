@@ -113,6 +113,7 @@ if TISSUE or MAPS:
     from mrsflow.quantification.tissue_files import (
         faults_of_maps,
         maps_of_sessions,
+        transforms_of,
         without_maps,
     )
 
@@ -353,6 +354,7 @@ def state_of_maps(wildcards):
     for key in sessions_of(wildcards):
         maps = maps_of_study()[key]
         found += maps.paths.values() if maps else ()
+        found += transforms_of(key, config) if TISSUE else ()
         found += map_files.files_of(key, config["inputs"]["maps"])
     return records.state_of(found)
 

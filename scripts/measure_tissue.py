@@ -50,13 +50,22 @@ def main(config: str, sessions: list[str], status: Path) -> None:
                 except InputError as error:
                     problem = str(error).replace(str(images[key]), images[key].name)
             protocols = item.settings["protocols"]
-            written += tissue_files.measure_session(key, converted, own, images[key], protocols, output, problem)
+            to_template, remark = own.to_template if own else None, ""
+            try:
+                given = tissue_files.given_transform(key, settings, output)
+                written += given
+                to_template = next(iter(given), to_template)
+            except InputError as error:
+                remark = str(error)
+            of_tissue_alone = (images[key], protocols, output, problem, to_template, remark)
+            written += tissue_files.measure_session(key, converted, own, *of_tissue_alone)
         return written
 
     def work_of(key: str) -> records.Work:
         own, found = rows.get_group(key), maps[key]
         names = sorted(set(own.loc[own["role"] == "svs", "protocol"]))
         inputs = [*(found.paths.values() if found else ()), *([images[key]] if images[key] else ())]
+        inputs += tissue_files.transforms_of(key, settings)
         said = {"program": found.program, "of_session": found.of_session} if found else {}
         protocols = {name: settings["protocols"][name] for name in names}
         counted = {"maps": said, "of_tissue": of_tissue, "protocols": protocols, "others": others}

@@ -102,7 +102,7 @@ def test_the_events_are_those_of_the_sessions_table(trial):
 
 def tables(trial: Path) -> dict:
     names = ("samples", "participants", "sessions")
-    unset = {"bids": None, "select": {}, "tissue": [], "segment": "none", "maps": {}}
+    unset = {"bids": None, "select": {}, "tissue": [], "segment": "none", "to_template": None, "maps": {}}
     return {name: str(trial / f"demo/config/{name}.tsv") for name in names} | unset
 
 

@@ -441,6 +441,26 @@ def test_reliability_pairs_the_visits_of_a_participant(trial):
     assert len(x) == 6  # one participant lost a visit at conversion, one by a rule
 
 
+def test_voxels_lie_where_they_are_and_left_is_left(trial):
+    """A voxel left, in front and above: the bright cells of each plane are those within its sides."""
+    affine = np.diag([20.0, 30.0, 24.0, 1.0])
+    affine[:3, 3] = centre = (-34.0, 41.0, 12.0)
+    assert figures_quality.voxel_overlap(replace(trial, places={})) is None
+    figure = figures_quality.voxel_overlap(replace(trial, places={"a": affine, "b": affine}))
+    assert "-34.0, 41.0, 12.0 mm" in figure.get_suptitle()
+    for axes, (across, up) in zip(figure.axes, ((0, 1), (0, 2), (1, 2)), strict=False):
+        image = axes.get_images()[-1]
+        values, (left, right, low, high) = np.ma.filled(image.get_array(), 0.0), image.get_extent()
+        x, y = (a + (np.arange(n) + 0.5) * (b - a) / n
+                for a, b, n in ((left, right, values.shape[1]), (low, high, values.shape[0])))  # fmt: skip
+        rows, columns = np.nonzero(values > 0.99)
+        for found, axis in ((x[columns], across), (y[rows], up)):
+            half = affine[axis, axis] / 2
+            assert found.min() == pytest.approx(centre[axis] - half, abs=3)
+            assert found.max() == pytest.approx(centre[axis] + half, abs=3)
+        assert axes.get_xlim()[0] < axes.get_xlim()[1] and axes.get_images()[-1].origin == "lower"
+
+
 def test_a_label_with_dollars_stays_text(trial, tmp_path):
     figure, axes = figures.new_figure(30)
     axes.set_title(figures.plain("a $x_1$ & <b>"))

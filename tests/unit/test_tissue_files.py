@@ -143,7 +143,7 @@ def maps_of(study, config):
 )
 def test_rows_that_do_not_go_together_are_faults_before_any_job(tmp_path, roles, said):
     study = study_of([{"role": role, "raw": [tmp_path / f"{role}.nii"]} for role in roles])
-    config = {"inputs": {"tissue": []}}
+    config = {"inputs": {"tissue": [], "to_template": None}}
     (fault,) = tissue_files.faults_of_maps(study, config)
     assert said in fault
     with pytest.raises(InputError):
@@ -171,3 +171,29 @@ def test_maps_of_a_participant_are_those_of_the_only_session(tmp_path, sessions,
     study = study_of([{"role": "svs", "raw": [tmp_path / "x"]}], sessions)
     found = maps_of(study, {"inputs": {"tissue": [str(tmp_path)]}})
     assert bool(found.of_session) is own
+
+
+def settings(pattern):
+    return {"inputs": {"to_template": pattern and str(pattern), "tissue": [], "segment": "none"}}
+
+
+def test_a_transform_that_the_study_gives_places_the_voxel(tmp_path):
+    matrix = np.array([[0, 1.0, 0, 5], [-1, 0, 0, -7], [0, 0, 1, 2], [0, 0, 0, 1]])
+    np.savetxt(tmp_path / "sub-01_ses-1.txt", matrix)
+    asked = settings(tmp_path / "sub-PARTICIPANT_ses-SESSION.txt")
+    (path,) = tissue_files.given_transform("sub-01_ses-1", asked, tmp_path)
+    np.testing.assert_allclose(np.loadtxt(path), matrix)
+    maps, *_ = write_maps(tmp_path, HELD)
+    scan = write_scan(tmp_path, (5.0, -8.0, 12.0))
+    written = tissue_files.measure_session("sub-01_ses-1", [scan], Maps("SPM", maps), None, {}, tmp_path, "", path)
+    row = result_tables.read(written[0]).iloc[0]
+    assert [row[name] for name in tissue_files.MNI] == pytest.approx([-3, -12, 14])
+    assert tissue_files.given_transform("sub-02_ses-1", asked, tmp_path) == []
+    assert tissue_files.given_transform("sub-01_ses-1", settings(None), tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["1 0 0\n0 1 0\n0 0 1", "no matrix", "3 0 0 0\n0 3 0 0\n0 0 3 0\n0 0 0 1"])
+def test_a_file_that_is_no_transform_is_refused_by_its_name_alone(tmp_path, text):
+    (tmp_path / "x.txt").write_text(text)
+    with pytest.raises(InputError, match=r"^x\.txt: "):
+        tissue_files.given_transform("sub-01_ses-1", settings(tmp_path / "x.txt"), tmp_path)

@@ -52,15 +52,21 @@ class Template:
     tissues: tuple[Any, Any, Any]
 
 
+def template_image(kind: str = "t1") -> Any:
+    """Image of the template as nibabel reads it: t1, gm or wm; None without nilearn, which ships it."""
+    found = importlib.util.find_spec("nilearn")
+    if found is None:
+        return None
+    folder = Path(found.origin).parent / "datasets/data"
+    return nibabel.load(folder / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz")
+
+
 @cache
 def template() -> Template:
     """Read the template; what of the brain is neither grey nor white matter is CSF."""
     from scipy.ndimage import binary_fill_holes
 
-    folder = Path(importlib.util.find_spec("nilearn").origin).parent / "datasets/data"
-    images = [
-        nibabel.load(folder / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz") for kind in ("t1", "gm", "wm")
-    ]
+    images = [template_image(kind) for kind in ("t1", "gm", "wm")]
     head, grey, white = (np.asarray(image.dataobj, dtype=np.float32) for image in images)
     grey, white, brain = grey / 255, white / 255, binary_fill_holes(head > 0)
     csf = np.clip(brain - grey - white, 0, 1)

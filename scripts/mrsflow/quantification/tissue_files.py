@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrsflow import result_tables
-from mrsflow.anatomy import derivatives, images, tissue
+from mrsflow.anatomy import derivatives, images, tissue, voxel_maps
 from mrsflow.anatomy.derivatives import Maps
 from mrsflow.anatomy.tissue import TISSUES, Fractions
 from mrsflow.basis_sets.pulses import Pulse
 from mrsflow.errors import InputError
-from mrsflow.files import read_json
+from mrsflow.files import atomic_path, is_there, read_json
 from mrsflow.study import layout
 from mrsflow.study.study import segmenter
 
@@ -31,6 +31,9 @@ def faults_of_maps(study: "Study", config: dict[str, Any]) -> list[str]:
     """Find what is wrong with the maps of a study, before any job; a session without maps is no fault."""
     found: list[str] = []
     maps_of_sessions(study.keys, study, config, found)
+    if config["inputs"]["to_template"] and not any(transforms_of(key, config) for key in study.keys):
+        first = layout.place_of(config["inputs"]["to_template"], study.keys[0])
+        found.append(f"inputs.to_template: no session has such a file (looked for {first}); correct it, or say null")
     return list(dict.fromkeys(found))
 
 
@@ -130,6 +133,8 @@ def measure_session(
     protocols: dict[str, dict[str, Any]],
     output: Path,
     problem: str = "",
+    to_template: Path | None = None,
+    remark: str = "",
 ) -> list[Path]:
     """Measure the tissue in every metabolite scan of a session; one table for each task.
 
@@ -149,6 +154,10 @@ def measure_session(
         Folder of all outputs.
     problem : str
         Why the anatomical image could not be segmented.
+    to_template : Path, optional
+        Text file with the affine matrix from the scanner to the template.
+    remark : str
+        What else a reader must know.
 
     Notes
     -----
@@ -157,7 +166,7 @@ def measure_session(
     scans = [path for path in sorted(converted) if path.name.endswith("_svs.json") and not layout.is_nulled(path)]
     folder = layout.scans_folder(layout.derivatives(output), key)
     read, lacking, remarks = _read(maps, t1w)
-    problem, mni = problem or lacking, _in_template(maps)
+    problem, mni, remarks = problem or lacking, _in_template(to_template), [*remarks, *([remark] if remark else [])]
     written = []
     for stem in dict.fromkeys(map(layout.session_stem, scans)):
         rows = []
@@ -178,9 +187,37 @@ def measure_session(
     return written
 
 
-def _in_template(maps: Maps | None) -> Callable[[list[list[float]] | None], dict[str, float]]:
-    """Give what tells the cells of a voxel's centre in the template; none where maps were not made by aligning it."""
-    matrix = None if maps is None or maps.to_template is None else np.loadtxt(maps.to_template)
+def transforms_of(key: str, config: dict[str, Any]) -> list[Path]:
+    """File of the transform to the template that the study gives for a session; none where it is not there."""
+    pattern = config["inputs"]["to_template"]
+    return [path for path in [layout.place_of(pattern, key)] if is_there(path)] if pattern else []
+
+
+def given_transform(key: str, config: dict[str, Any], output: Path) -> list[Path]:
+    """Write the transform that the study gives for a session beside its results; gives its path, if any.
+
+    Raises
+    ------
+    InputError
+        See `voxel_maps.read_transform`; names the file.
+    """
+    written = []
+    for given in transforms_of(key, config):
+        path = layout.session_folder(layout.derivatives(output), key) / "anat" / f"{key}_{layout.TO_GIVEN}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            matrix = voxel_maps.read_transform(given)
+        except InputError as error:
+            raise InputError(_named(error, [given])) from None
+        with atomic_path(path) as temporary:
+            np.savetxt(temporary, matrix, fmt="%.6f")
+        written.append(path)
+    return written
+
+
+def _in_template(path: Path | None) -> Callable[[list[list[float]] | None], dict[str, float]]:
+    """Give what tells the cells of a voxel's centre in the template; none without a transform."""
+    matrix = None if path is None else np.loadtxt(path)
 
     def cells(affine: list[list[float]] | None) -> dict[str, float]:
         if affine is None or matrix is None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrsflow.anatomy import overlap, registration
 from mrsflow.reporting.figures import COLOURS, GREY, INK, PALE, new_figure, plain
 
 if TYPE_CHECKING:
@@ -236,3 +237,44 @@ def reliability(trial: "TrialResults") -> "Figure | None":
     axes[1].set(xlabel=f"Mean {plain(trial.outcome)} of both visits", ylabel="Difference of visits")
     axes[1].set_title("Difference and 95 % limits of agreement")
     return figure
+
+
+def voxel_overlap(trial: "TrialResults") -> "Figure | None":
+    """Share of sessions whose voxel covers each place of the template, in three planes through the centre of mass."""
+    if not trial.places:
+        return None
+    found = overlap.of_voxels(list(trial.places.values()))
+    brain = registration.template_image()
+    figure, axes = new_figure(62, ncols=3)
+    x, y, z = found.centre
+    name, shown = f"{len(trial.places)} sessions", None
+    for ax, (flat, across, up) in zip(axes, ((2, 0, 1), (1, 0, 2), (0, 1, 2)), strict=True):
+        if brain is not None:
+            plane, extent = _plane(np.asarray(brain.dataobj), brain.affine, flat, found.centre[flat])
+            ax.imshow(plane, extent=extent, origin="lower", cmap="gray", vmin=0, interpolation="bilinear")
+        plane, extent = _plane(found.share, found.affine, flat, found.centre[flat])
+        hidden = np.ma.masked_less(plane, 0.02)
+        shown = ax.imshow(hidden, extent=extent, origin="lower", cmap="viridis", vmin=0, vmax=1, alpha=0.8)
+        ax.plot(found.centre[across], found.centre[up], "+", color=COLOURS[1], markersize=6)
+        ax.set(title=f"{'xyz'[flat]} = {found.centre[flat]:.0f} mm", xlabel=f"{'xyz'[across]} (mm)")
+        ax.set(ylabel=f"{'xyz'[up]} (mm)", aspect="equal")
+        if across == 0:
+            for at, side in ((0.03, "L"), (0.97, "R")):
+                ax.text(at, 0.94, side, transform=ax.transAxes, ha="left" if side == "L" else "right", color=GREY)
+    figure.colorbar(shown, ax=axes, label=f"Share of {name}", shrink=0.8)
+    figure.suptitle(f"Centre of mass {x:.1f}, {y:.1f}, {z:.1f} mm", fontsize=8)
+    return figure
+
+
+def _plane(values: Any, affine: Any, flat: int, at: float) -> tuple[Any, tuple[float, ...]]:
+    """Plane of an image on a grid along the axes at a place (mm), and its extent."""
+    index = int(np.clip(np.rint((at - affine[flat, 3]) / affine[flat, flat]), 0, values.shape[flat] - 1))
+    axes = [axis for axis in range(3) if axis != flat]
+    plane, extent = np.take(values, index, axis=flat).T, []
+    for place, axis in enumerate(axes):
+        step, n = affine[axis, axis], values.shape[axis]
+        ends = [affine[axis, 3] - step / 2, affine[axis, 3] + step * (n - 0.5)]
+        if step < 0:
+            plane = np.flip(plane, axis=1 - place)
+        extent += sorted(ends)
+    return plane, tuple(extent)

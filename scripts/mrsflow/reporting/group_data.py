@@ -98,6 +98,8 @@ class TrialResults(TrialData):
     spectra : Spectra or None
     tissue_sources : dict
         As `cohort.sources_of_amounts` counts them.
+    places : dict
+        Affine (4, 4) of the voxel of each session in the template, mm, where it is known.
     """
 
     keys: list[str]
@@ -106,6 +108,7 @@ class TrialResults(TrialData):
     quality: dict[str, pd.DataFrame]
     spectra: Spectra | None
     tissue_sources: dict[str | None, int]
+    places: dict[str, NDArray[np.floating]]
 
     @property
     def event(self) -> str:

@@ -74,6 +74,8 @@ PICTURES = (
     Picture("distributions", figures_quality.distributions, of_blocks=False),
     Picture("reliability", figures_quality.reliability, False,
             "Fewer than three participants have baselines of two visits."),
+    Picture("voxel_overlap", figures_quality.voxel_overlap, False,
+            "No session was aligned with a template, and inputs.to_template gives no transform.", False),
 )  # fmt: skip
 
 UNUSABLE = "No session has usable blocks; the flow and the table of exclusions say what became of them."

@@ -62,10 +62,8 @@ def load(config: dict[str, Any]) -> TrialResults:
         "session": cohort.session_values(located),
     }
     spectra = spectra_of(output, config, blocks)
-    sources = cohort.sources_of_amounts(output, located)
-    return TrialResults(
-        config, sessions, blocks, conditions_of(config), study.keys, status, tables, quality, spectra, sources
-    )
+    made = (spectra, cohort.sources_of_amounts(output, located), places_of(output, study.keys))
+    return TrialResults(config, sessions, blocks, conditions_of(config), study.keys, status, tables, quality, *made)
 
 
 def status_of(output: Path, keys: list[str]) -> pd.DataFrame:
@@ -94,6 +92,19 @@ def sidecars_of(output: Path, keys: list[str]) -> list[dict[str, Any]]:
         steps = {"ProcessingApplied": processed[0].get("ProcessingApplied")} if processed else {}
         scans = [p for p in files_of(output, "convert", key, "_svs.json") if not layout.is_nulled(p)]
         found += [{**read_json(p), **steps} for p in scans]
+    return found
+
+
+def places_of(output: Path, keys: list[str]) -> dict[str, np.ndarray]:
+    """Affine of the voxel of each session in the template (mm); of sessions whose transform is known."""
+    found = {}
+    for key in keys:
+        transforms = files_of(output, "measure_tissue", key, layout.TRANSFORM)
+        scans = [p for p in files_of(output, "convert", key, "_svs.json") if not layout.is_nulled(p)]
+        affine = read_json(scans[0]).get("VoxelAffine") if scans else None
+        if transforms and affine is not None:
+            given = [path for path in transforms if path.name.endswith(layout.TO_GIVEN)]
+            found[key] = np.loadtxt((given or transforms)[0]) @ np.asarray(affine, dtype=float)
     return found
 
 

@@ -70,6 +70,8 @@ def _found(study: "Study", config: dict[str, Any], without_maps: set[str]) -> It
             yield key, (lacks, "amounts by water, as other sessions have measured tissue")
         elif key in unsegmented and not measured:
             yield key, (UNSEGMENTED, "fractions of tissue; amounts by water are those of an assumed voxel")
+        if (given := config["inputs"]["to_template"]) and not is_there(layout.place_of(given, key)):
+            yield key, ("its transform to the template (inputs.to_template)", "the place of its voxel there")
         for name, entry in config["inputs"]["maps"].items():
             files = [layout.place_of(entry[part], key) for part in ("file", "to_space") if entry[part]]
             if not all(map(is_there, files)):

@@ -28,6 +28,8 @@ VOXEL_QUALITY = "desc-voxel_quality.tsv"
 SESSION_INPUTS = "desc-session_inputs.tsv"
 PROBSEG, TO_TEMPLATE = "probseg.nii.gz", "from-scanner_to-MNI152NLin2009aSym_xfm.txt"
 """Maps of tissue that were segmented here, and the affine matrix to the template (mm)."""
+TO_GIVEN, TRANSFORM = "from-scanner_to-MNI_xfm.txt", "_xfm.txt"
+"""The matrix that the study gives (inputs.to_template), and how the names of both end."""
 TISSUE, VOXEL_MAPS = "desc-tissue.tsv", "desc-voxel_maps.tsv"
 SESSION_TABLES = (
     CONVERT_QUALITY, BLOCK_QUALITY, TRANSIENT_QUALITY, TISSUE, VOXEL_MAPS, FIT, FIT_QUALITY, FIT_TERMS, CONSTANTS,
@@ -238,6 +240,7 @@ FIGURES = {
     "mood_link": "Change of the outcome and change of mood",
     "distributions": "Quality metrics and their limits",
     "reliability": "Reliability between visits",
+    "voxel_overlap": "Where the voxels lie",
 }
 """Title of each figure of the study by name; the caption stands in ``report/<name>.rst``."""
 FIGURE_KINDS = ("png", "svg", "pdf")

@@ -24,7 +24,7 @@ $(VENV)/.ready: requirements.lock
 
 .PHONY: demo
 demo: env  ## simulate a trial as raw scanner files and analyse it (PARTICIPANTS=26 CORES=all)
-	@$(BIN)/python scripts/simulate_trial.py --out demo --participants $(PARTICIPANTS) --cores $(CORES)
+	@$(BIN)/python scripts/simulate_trial.py --out demo --participants $(PARTICIPANTS) --cores $(CORES) --anatomy
 	@$(BIN)/snakemake --configfile demo/config/config.yaml --cores $(CORES) --quiet rules host reason
 	@$(BIN)/python scripts/summarise_demo.py --demo demo
 

@@ -14,6 +14,7 @@ def main(
     sites: list[str] = ("ge", "siemens", "ge", "siemens", "philips"),
     settings: Path | None = None,
     cores: int = 1,
+    anatomy: bool = False,
 ) -> None:
     """Simulate a crossover trial of known truth as raw scanner files, with tables and configuration.
 
@@ -36,6 +37,9 @@ def main(
         mrsflow.simulation.trial_simulation.SETTINGS.
     cores : int
         Processes; the files do not depend on it.
+    anatomy : bool
+        Write a T1-weighted image of a simulated head for each session, maps of its tissue for most participants, and
+        water by what the voxel holds.
     """
     import yaml
 
@@ -52,7 +56,9 @@ def main(
         raise InputError(f"{settings}: cannot be read as YAML ({error})") from error
     complete = trial_simulation.checked_settings(given)
     trial = trial_simulation.plan_trial(participants, list(sites), complete, seed)
-    trial_files.write_trial(trial, out, complete, seed, single_transients=frames == "single", cores=cores)
+    trial_files.write_trial(
+        trial, out, complete, seed, single_transients=frames == "single", cores=cores, anatomy=anatomy
+    )
 
 
 if __name__ == "__main__":

@@ -201,3 +201,44 @@ def test_single_transients_are_stored_one_by_one(tmp_path):
     assert image.sqzSize.tolist() == [2048, 2, 1440]
     settings = config.load(str(tmp_path / "trial" / "config" / "config.yaml"))
     assert settings["protocols"]["siemens"]["excitations_per_frame"] == 1
+
+
+def test_images_of_a_trial_hold_the_tissue_that_its_water_is_of(tmp_path):
+    """Fractions by counting points of the voxel in the head itself; water by Gasparovic's formula, written out."""
+    from mrsflow.anatomy import images
+    from mrsflow.simulation import head, rawfiles, trial_anatomy
+
+    settings = trial_simulation.checked_settings({"n_coils": 1})
+    trial = trial_simulation.plan_trial(1, ["siemens"], settings, 3)
+    basis = trial_files.vendor_basis("siemens")
+    task = trial_files.SessionTask(trial.plans[0], settings, (3, 1), 8, basis, trial_files.FIRST_DAY, tmp_path, True)
+    (tmp_path / "raw" / task.key).mkdir(parents=True)
+    trial_anatomy.write(task.head, task.images, tmp_path, np.random.default_rng(0))
+    maps = {role: images.read(tmp_path / files[0]) for role, files in task.images.items()}
+    voxel = rawfiles.voxel_affine(trial_files.raw_header(task, 1, task.start))
+    steps = (np.arange(40) + 0.5) / 40 - 0.5
+    points = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1)
+    held = trial_files.held_by_voxel(task)
+    for name in ("GM", "WM", "CSF"):
+        image = maps[name]
+        onto = np.linalg.inv(image.affine) @ voxel
+        nearest = np.rint(points @ onto[:3, :3].T + onto[:3, 3]).astype(int)
+        counted = np.asarray(image.dataobj)[tuple(np.moveaxis(nearest, -1, 0))].mean()
+        assert held[name] == pytest.approx(counted, abs=0.005)
+        assert np.asarray(image.dataobj).max() == pytest.approx(1)
+    ventricle = head.parts_at(np.array([9.0, 0.0, 4.0]))  # of the head as it was made, in its own mm
+    into = np.linalg.inv(np.loadtxt(tmp_path / "raw" / task.key / trial_anatomy.TO_MNI))
+    place = into[:3, :3] @ (np.array([9.0, 0.0, 4.0]) + trial_anatomy.HEAD_IN_MNI) + into[:3, 3]
+    index = np.linalg.inv(maps["CSF"].affine) @ [*place, 1.0]
+    assert head.PARTS[ventricle] == "CSF" and maps["CSF"].dataobj[tuple(np.rint(index[:3]).astype(int))] > 0.99
+    t1, t2 = {"GM": 1.50, "WM": 0.97, "CSF": 4.47}, {"GM": 0.088, "WM": 0.073, "CSF": 2.030}
+    assert maps["T1w"].shape == maps["GM"].shape and task.images["T1w"][1].endswith("face.nii.gz")
+    content = trial_files.simulate_planned(task)
+    assert np.isfinite(content.water_reference).all()
+    water = trial_anatomy.water_mM(held, 123.25, 0.03, 2.0)
+    seen = sum(
+        held[k] * {"GM": 0.78, "WM": 0.65, "CSF": 0.97}[k] * np.exp(-0.03 / t2[k]) * (1 - np.exp(-2.0 / t1[k]))
+        for k in held
+    )
+    metabolites = np.exp(-0.03 / 0.194) * (1 - np.exp(-2.0 / 1.29))
+    assert water == pytest.approx(55510 * seen / metabolites / (1 - held["CSF"]), rel=1e-3)

@@ -126,6 +126,8 @@ class Content:
         FWHM of the metabolite lines (Hz); the width that corruption doubles.
     proton_signal : float
         Signal of one proton per mM.
+    water_mM : float
+        Concentration of water that the reference shows.
     """
 
     static: NDArray[np.complexfloating]
@@ -134,6 +136,7 @@ class Content:
     narrowing_hz: NDArray[np.floating]
     linewidth: float
     proton_signal: float
+    water_mM: float = WATER_MM
 
 
 @dataclass(frozen=True)
@@ -342,7 +345,7 @@ def _session(content: Content, a: Acquisition, d: Disturbances, rng: np.random.G
     noise_sd = height / (d.snr * np.sqrt(a.n_points))  # of the real part of one combined excitation
     best = (sensitivities.conj() @ np.linalg.solve(covariance, sensitivities)).real
     covariance *= 2 * noise_sd**2 * best / a.excitations_per_frame
-    water = 2 * WATER_MM * content.proton_signal * water_line * np.exp(1j * eddy)
+    water = 2 * content.water_mM * content.proton_signal * water_line * np.exp(1j * eddy)
     water = axes.shift_frequency(water, states["shift_hz"][0], a.dwell_time)
     reference = np.broadcast_to(water, (a.n_reference, a.n_points))
     return SimulatedSession(

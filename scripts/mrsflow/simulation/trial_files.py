@@ -13,7 +13,7 @@ import datetime
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from mrsflow.basis_sets.basis import Basis
 from mrsflow.errors import InputError
 from mrsflow.files import checksum, digest_of, read_json, write_json, write_table, write_text
-from mrsflow.simulation import rawfiles, simulate, trial_simulation
+from mrsflow.simulation import head, rawfiles, simulate, trial_anatomy, trial_simulation
+from mrsflow.simulation.trial_anatomy import TO_MNI
 from mrsflow.simulation.trial_simulation import BLOCKS, EXCITATIONS_PER_BLOCK, REPETITION_TIME, Trial
 from mrsflow.study.layout import SessionKey
 
@@ -63,11 +64,22 @@ class SessionTask:
     basis: Basis
     start: datetime.datetime
     out: Path
+    anatomy: bool = False
 
     @property
     def key(self) -> str:
         """Name of the session, ``sub-X_ses-Y``."""
         return str(SessionKey(self.plan["participant"], self.plan["session"]))
+
+    @property
+    def head(self) -> head.Head | None:
+        """Head of the participant at this visit, where the trial has images."""
+        return trial_anatomy.head_of(self.plan["participant"], self.plan["visit"]) if self.anatomy else None
+
+    @property
+    def images(self) -> dict[str, list[str]]:
+        """Images by role, relative to the trial's folder; none where the trial has none."""
+        return trial_anatomy.names(self.plan["participant"], f"raw/{self.key}") if self.anatomy else {}
 
     @property
     def file_start(self) -> datetime.datetime:
@@ -79,14 +91,22 @@ class SessionTask:
     def digest(self) -> str:
         """Changes with anything that changes the files: plan, settings, seed, basis, code."""
         package = Path(__file__).parent
-        modules = ("simulate", "rawfiles", "trial_simulation", "trial_files")
+        modules = ("simulate", "rawfiles", "trial_simulation", "trial_files", "trial_anatomy", "head")
         code = [checksum(package / f"{name}.py") for name in modules]
         signals = [digest_of(self.basis.names), *np.abs(self.basis.fids).sum(axis=1).tolist()]
-        return digest_of([self.plan, self.settings, self.seed, self.averaged, str(self.start), signals, code])
+        return digest_of(
+            [self.plan, self.settings, self.seed, self.averaged, str(self.start), self.anatomy, signals, code]
+        )
 
 
 def write_trial(
-    trial: Trial, out: Path, settings: dict[str, Any], seed: int, single_transients: bool = False, cores: int = 1
+    trial: Trial,
+    out: Path,
+    settings: dict[str, Any],
+    seed: int,
+    single_transients: bool = False,
+    cores: int = 1,
+    anatomy: bool = False,
 ) -> None:
     """Write the files of a trial; sessions that stand complete are left alone.
 
@@ -102,6 +122,8 @@ def write_trial(
         Store every excitation instead of means of eight.
     cores : int
         Processes; the files do not depend on it.
+    anatomy : bool
+        T1-weighted images too, with maps of tissue for most participants.
     """
     averaged = 1 if single_transients else EXCITATIONS_AVERAGED
     bases = {vendor: vendor_basis(vendor) for vendor in sorted({plan["vendor"] for plan in trial.plans})}
@@ -112,7 +134,9 @@ def write_trial(
             day += datetime.timedelta(days=int(trial.sessions["gap_days"].iloc[index]))
         minutes = plan["infusion_start"] - trial_simulation.BLOCK_MINUTES
         start = datetime.datetime.combine(day, datetime.time(minutes // 60, minutes % 60))
-        tasks.append(SessionTask(plan, settings, (seed, index + 1), averaged, bases[plan["vendor"]], start, out))
+        tasks.append(
+            SessionTask(plan, settings, (seed, index + 1), averaged, bases[plan["vendor"]], start, out, anatomy)
+        )
     _write_tables(trial, tasks, out)
     open_tasks = [task for task in tasks if not _stands(task)]
     _progress(len(tasks) - len(open_tasks), len(tasks))
@@ -182,7 +206,17 @@ def simulate_planned(task: SessionTask) -> simulate.SimulatedSession:
         **{name: plan[name] for name in ("offset_hz", "drift_hz", "eddy_hz", "residual_water")},
         **{name: settings[name] for name in ("wander_hz", "jitter_hz", "jitter_deg", "corrupted_fraction")},
     )
-    return simulate.simulate_session(session_content(task, rng), acquisition, disturbances, rng)
+    content = session_content(task, rng)
+    if fractions := held_by_voxel(task):
+        water = trial_anatomy.water_mM(fractions, vendor.spectrometer_frequency, ECHO_TIME, REPETITION_TIME)
+        content = replace(content, water_mM=water)
+    return simulate.simulate_session(content, acquisition, disturbances, rng)
+
+
+def held_by_voxel(task: SessionTask) -> dict[str, float]:
+    """Fractions of tissue in the voxel of a session; none where the trial has no images."""
+    own = task.head
+    return {} if own is None else trial_anatomy.held(own, rawfiles.voxel_affine(raw_header(task, 1, task.start)))
 
 
 def write_session(task: SessionTask) -> None:
@@ -192,10 +226,13 @@ def write_session(task: SessionTask) -> None:
     for name in names:
         (task.out / name).parent.mkdir(parents=True, exist_ok=True)
     _WRITERS[task.plan["vendor"]](session, task, [task.out / name for name in names])
+    if (own := task.head) is not None:
+        trial_anatomy.write(own, task.images, task.out, np.random.default_rng(np.random.SeedSequence([*task.seed, 1])))
     _write_excitations(session, task)
     sizes = {path.relative_to(task.out).as_posix(): path.stat().st_size for path in _files(task)}
     truth = {
         "plan": task.plan,
+        "tissue": held_by_voxel(task),
         "coil_sensitivities": {
             "real": session.sensitivities.real.tolist(),
             "imag": session.sensitivities.imag.tolist(),
@@ -208,7 +245,7 @@ def _files(task: SessionTask) -> list[Path]:
     names = raw_names(task)
     if task.plan["vendor"] == "philips":
         names = names + [name.replace(".SDAT", ".SPAR") for name in names]
-    return [task.out / name for name in names]
+    return [task.out / name for name in (*names, *(name for own in task.images.values() for name in own))]
 
 
 def _record(task: SessionTask) -> Path:
@@ -307,7 +344,7 @@ def _write_tables(trial: Trial, tasks: list[SessionTask], out: Path) -> None:
 
     samples = pd.DataFrame([row for task in tasks for row in _sample_rows(task)])
     vendors = sorted({task.plan["vendor"] for task in tasks})
-    config = _config_text(vendors, tasks[0].averaged, out, batch_size=4 if len(tasks) >= 32 else 1)
+    config = _config_text(vendors, tasks[0].averaged, out, 4 if len(tasks) >= 32 else 1, tasks[0].anatomy)
     summary = {**trial.summary, "settings": tasks[0].settings, "seed": tasks[0].seed[0]}
     _refresh(out / "config" / "samples.tsv", write_table, samples)
     _refresh(out / "config" / "participants.tsv", write_table, trial.participants)
@@ -346,10 +383,13 @@ def _sample_rows(task: SessionTask) -> list[dict[str, Any]]:
                 "start_time": f"{begin:%H:%M:%S}" if svs else None,
             }
         )
+    for role, files in task.images.items():
+        raw = " | ".join(f"../{name}" for name in files)
+        rows.append({"participant": plan["participant"], "session": plan["session"], "role": role, "raw": raw})
     return rows
 
 
-def _config_text(vendors: list[str], averaged: int, out: Path, batch_size: int) -> str:
+def _config_text(vendors: list[str], averaged: int, out: Path, batch_size: int, anatomy: bool) -> str:
     import yaml
 
     protocols = {
@@ -374,7 +414,8 @@ def _config_text(vendors: list[str], averaged: int, out: Path, batch_size: int) 
         },
         "inputs": {
             name: (out / "config" / f"{name}.tsv").as_posix() for name in ("samples", "participants", "sessions")
-        },
+        }
+        | ({"to_template": (out / "raw/sub-PARTICIPANT_ses-SESSION" / TO_MNI).as_posix()} if anatomy else {}),
         "output": (out / "results").as_posix(),
         "batch_size": batch_size,
         "protocols": protocols,

@@ -76,6 +76,8 @@ def main(
         left = [seed for seed in wanted if seed not in set(done["seed"])]
         running = [pool.submit(one_trial, folder / f"trial_{seed}", seed, participants, coils) for seed in left]
         for finished in as_completed(running):
+            if finished.exception():
+                pool.shutdown(wait=False, cancel_futures=True)
             row = finished.result()
             done = pd.concat([done, pd.DataFrame([row])], ignore_index=True).sort_values("seed")
             done.to_csv(table, sep="\t", index=False)

@@ -201,6 +201,18 @@ def test_what_cannot_be_estimated_is_said(change, message):
         mixed.fit(x, y, groups)
 
 
+def test_rows_that_effects_and_intercepts_fit_exactly_are_refused():
+    """Three participants with both sessions and three effects within them; a fourth has a residual again."""
+    x = np.array([[1, 1, 0, 4], [1, 0, 1, -4], [1, 0, 0, 2], [1, 1, 1, -2], [1, 0, 0, 3], [1, 1, 1, -3]], float)
+    y, people = np.array([-13.0, -14, -8, -9, -9, -12]), np.array([0, 0, 1, 1, 2, 2])
+    alone = np.vstack([x, [1, 1, 0, 0]]), np.append(people, 3)  # one session adds nothing within
+    assert np.linalg.matrix_rank(np.column_stack([alone[0], np.eye(4)[alone[1]]])) == 7
+    with pytest.raises(InputError, match="nothing to tell the residual by"):
+        mixed.fit(alone[0], np.append(y, -11.0), {"participant": alone[1]})
+    more = np.vstack([x, [1, 1, 0, 1], [1, 0, 1, -1]]), np.append(y, [-11.0, -10]), np.append(people, [3, 3])
+    assert mixed.fit(more[0], more[1], {"participant": more[2]}).residual_variance > 1e-3
+
+
 def test_variances_that_the_rows_cannot_tell_apart_move_alike():
     """Of two with the same curvature 4 and the same slope 2, the shortest step to the minimum is -0.25 each."""
     square = np.full((1, 2, 2), 4.0) * (1 + 1e-14 * (1 - np.eye(2)))  # as rounding leaves it: singular with the ridge

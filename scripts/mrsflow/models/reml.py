@@ -205,14 +205,16 @@ def evaluate(sums: Sums, gamma: NDArray) -> State:
     weighted = d[..., np.newaxis] * u
     r = np.eye(p) - product(sums.zx, weighted)
     r = (r + np.swapaxes(r, -1, -2)) / 2
+    sign, logdet_r = np.linalg.slogdet(r)
+    r = np.where((sign > 0)[..., np.newaxis, np.newaxis], r, np.eye(p))
     b = -product(weighted, sums.zy[..., np.newaxis])[..., 0]
     r_inverse = np.linalg.inv(r)
     beta = np.einsum("...ij,...j->...i", r_inverse, b)
     v = uy - (u @ beta[..., np.newaxis, :, np.newaxis])[..., 0]
     free = sums.n - p
     rest = sums.rss - np.einsum("...cq,...cq->...", sums.zy, d * uy) - np.sum(b * beta, axis=-1)
-    rest = np.where(rest > 0, rest, np.nan)  # lost to rounding at an absurd ratio: never an improvement
-    deviance = logdet + np.linalg.slogdet(r)[1] + free * (1 + np.log(2 * np.pi * rest / free))
+    rest = np.where((rest > 0) & (sign > 0), rest, np.nan)  # lost to rounding at an absurd ratio: never an improvement
+    deviance = logdet + logdet_r + free * (1 + np.log(2 * np.pi * rest / free))
     ts = t @ sums.s
     return State(deviance, rest / free, r_inverse, beta, t, (ts + np.swapaxes(ts, -1, -2)) / 2, u, v)
 
@@ -280,13 +282,22 @@ def refuse_unidentified(sums: Sums, names: tuple[str, ...]) -> None:
     Raises
     ------
     InputError
-        Names the random intercept.
+        Names the random intercept, or says that nothing is left for the residual: with every random intercept as a
+        fixed effect, no row is one too many. A residual variance of 0 would make any difference significant.
     """
     information = differentiate(sums, evaluate(sums, np.ones((*sums.rss.shape, len(names))))).expected
     empty = np.einsum("...ii->...i", information) <= 1e-9
     if empty.any():
         name = names[np.argwhere(empty.reshape(-1, len(names)).any(axis=0))[0, 0]]
         raise InputError(f"random intercept {name}: the rows are too few to tell it from the residual; more are needed")
+    inverse = np.linalg.pinv(sums.s, rcond=ALIASED, hermitian=True)
+    within = np.eye(sums.zx.shape[-1]) - product(sums.zx, inverse @ sums.zx)  # of the fixed effects, beside the levels
+    taken = np.linalg.matrix_rank(sums.s, rtol=ALIASED, hermitian=True).sum(axis=-1)
+    if (sums.n <= taken + np.linalg.matrix_rank(within, tol=ALIASED, hermitian=True)).any():
+        raise InputError(
+            f"the fixed effects and the random intercepts of {', '.join(names)} fit every row, which leaves nothing to "
+            "tell the residual by; more rows are needed, or fewer effects"
+        )
 
 
 def minimise(sums: Sums, gamma: NDArray, rounds: int = 200) -> tuple[NDArray, NDArray, NDArray]:

@@ -1,5 +1,7 @@
 """Trials at several sites: enrolment, random sites, and levels of one scale."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import simple_trial
 from scipy import stats
 
 from mrsflow.errors import InputError
-from mrsflow.statistics import sensitivity, sites
+from mrsflow.statistics import contrasts, sensitivity, sites
 from mrsflow.statistics.outcomes import prepare
 from mrsflow.statistics.plan import plan_of
 
@@ -70,30 +72,107 @@ def test_with_balanced_sites_the_random_effect_is_the_test_of_the_sites_means():
     assert found.df == pytest.approx(7, rel=1e-4)
 
 
+def test_the_primary_row_says_that_it_knows_no_sites():
+    trial, plan, rows = parallel()
+    said = "participants of 3 sites, which the model does not know"
+    assert said in contrasts.compare(plan, rows, plan.contrasts[0], False)[0].remark
+    knows = replace(plan, adjust_for=("site",))
+    assert said not in contrasts.compare(knows, rows, plan.contrasts[0], False)[0].remark
+    found = {row.analysis: row for row in sensitivity.sensitivity_rows(trial, plan, rows, [])}
+    assert "site" in found["with site"].terms and said not in found["with site"].remark
+    _, plan, rows = crossover()
+    assert sites.unknown_to_model(plan, rows) == ""
+
+
 def test_a_crossover_has_both_rows_and_a_response_is_not_harmonised():
     trial, plan, rows = crossover()
     found = {row.analysis: row for row in sensitivity.sensitivity_rows(trial, plan, rows, [])}
     primary = sites.random_sites(plan, rows, plan.contrasts[0])
     assert found["site random"].estimate == pytest.approx(primary.estimate)
-    assert "3 sites: fewer than 5 say little" in found["site random"].remark
+    assert "3 values of site: fewer than 5 say little" in found["site random"].remark
     assert "a response is the change within a session" in found["levels harmonised between sites"].remark
 
 
-def test_shift_and_scale_of_a_site_are_taken_out():
+def scaled(seed, n=24, effect=2.0, slope=0.0):
+    """Two groups at three sites, whose levels and SDs differ."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for site, shift, scale in (("A", 0, 1), ("B", 5, 3), ("C", -4, 0.5)):
+        for i in range(n):
+            age = rng.normal(40, 10)
+            value = shift + effect * (i % 2) + slope * age + scale * rng.standard_normal()
+            rows.append({"participant": f"{site}{i}", "session": "1", "visit": 1, "condition": "ab"[i % 2],
+                         "site": site, "age": age, "y": value, "bl": np.nan})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def rows_like(rows, sessions):
+    return type(rows)(rows.blocks, sessions, 0, 1.0, change=False, adjusts=False)
+
+
+def test_levels_of_sites_are_taken_out_exactly():
+    _, plan, rows = parallel(adjust_for=["age"])
+    sessions = scaled(3, slope=0.1)
+    moved = sessions.assign(y=sessions["y"] + 100 * (sessions["site"] == "B"))
+    one, other = (sites.harmonised_row(plan, rows_like(rows, s), plan.contrasts[0]) for s in (sessions, moved))
+    assert (one.estimate, one.se, one.df) == pytest.approx((other.estimate, other.se, other.df), rel=1e-6)
+    assert one.estimate == pytest.approx(2.0, abs=4 * one.se) and "age" in one.terms
+
+
+def test_the_scale_of_a_site_costs_degrees_of_freedom():
+    """Where sites have one variance the common one would have n - 4; those of each site have fewer."""
     _, plan, rows = parallel()
-    moved = rows.sessions.assign(y=np.where(rows.sessions["site"] == "B", 3 + 2.5 * rows.sessions["y"],
-                                            rows.sessions["y"]))  # fmt: skip
-    plain = sites.harmonised(plan, rows, plan.contrasts[0])[0].sessions["y"].to_numpy()
-    own = type(rows)(rows.blocks, moved, 0, 1.0, change=False, adjusts=False)
-    again, factor = sites.harmonised(plan, own, plan.contrasts[0])
-    back = again.sessions["y"].to_numpy()
-    np.testing.assert_allclose((back - back.mean()) / back.std(), (plain - plain.mean()) / plain.std(), atol=1e-9)
-    assert factor["B"] < factor["A"]
+    found = sites.harmonised_row(plan, rows_like(rows, scaled(4)), plan.contrasts[0])
+    assert 20 < found.df < 72 - 4
 
 
 def test_sites_too_small_for_a_scale_are_named():
     _, plan, rows = parallel()
-    few = rows.sessions.assign(site=["D"] * 3 + list(rows.sessions["site"])[3:])
-    own = type(rows)(rows.blocks, few, 0, 1.0, change=False, adjusts=False)
-    with pytest.raises(InputError, match="site D has 1 degrees of freedom within its conditions; its scale needs 4"):
-        sites.harmonised(plan, own, plan.contrasts[0])
+    with pytest.raises(InputError, match="site A has 8 degrees of freedom within its conditions; its scale needs 10"):
+        sites.harmonised_row(plan, rows, plan.contrasts[0])
+
+
+@pytest.mark.parametrize("column", ["site", "vendor"])
+def test_neither_site_nor_vendor_harmonises_a_response(column):
+    _, plan, rows = crossover()
+    own = rows_like(rows, rows.sessions.assign(vendor=rows.sessions["site"]))
+    with pytest.raises(InputError, match="is not harmonised, as that may take away what the drug does there"):
+        sites.harmonised_row(plan, type(own)(**{**own.__dict__, "change": True}), plan.contrasts[0])
+    assert np.isfinite(sites.random_sites(plan, own, plan.contrasts[0], column).p)
+
+
+def test_vendor_is_fixed_and_random_where_there_are_several():
+    trial, plan, rows = crossover()
+    vendor = rows.sessions["site"].map({"A": "GE", "B": "Philips", "C": "Siemens"})
+    of = dict(zip(rows.sessions["participant"], vendor, strict=True))
+    blocks = rows.blocks.assign(vendor=rows.blocks["participant"].map(of))
+    own = type(rows)(**{**rows.__dict__, "blocks": blocks, "sessions": rows.sessions.assign(vendor=vendor)})
+    found = {row.analysis: row for row in sensitivity.sensitivity_rows(trial, plan, own, [])}
+    assert found["vendor random"].estimate == pytest.approx(found["site random"].estimate)
+    assert "vendor" in found["with vendor"].terms and np.isfinite(found["with vendor"].p)
+
+
+def test_a_site_without_a_condition_is_left_out_of_random_sites_and_named():
+    _, plan, rows = parallel()
+    sessions = scaled(5)
+    sessions = sessions[~((sessions["site"] == "B") & (sessions["condition"] == "a"))]
+    found = sites.random_sites(plan, rows_like(rows, sessions), plan.contrasts[0])
+    assert "without B, which has not every condition" in found.remark and found.df == pytest.approx(1)
+    only = sessions[sessions["site"] != "C"]
+    with pytest.raises(InputError, match="1 values of site have every condition of the contrast"):
+        sites.random_sites(plan, rows_like(rows, only), plan.contrasts[0])
+
+
+def test_random_sites_without_differences_between_them_keep_the_level():
+    """Sites that scatter as their errors say, or less: the t of their differences, with one df less than sites."""
+    _, plan, rows = parallel()
+    rng = np.random.default_rng(8)
+    for _ in range(20):
+        sessions = pd.DataFrame([
+            {"participant": f"{k}-{i}", "session": "1", "visit": 1, "condition": "ab"[i % 2], "site": f"s{k}",
+             "y": k + rng.standard_normal(), "bl": np.nan}
+            for k in range(4) for i in range(6)
+        ])  # fmt: skip
+        found = sites.random_sites(plan, rows_like(rows, sessions), plan.contrasts[0])
+        means = sessions.groupby(["site", "condition"])["y"].mean().unstack()
+        assert found.p == pytest.approx(stats.ttest_rel(means["b"], means["a"]).pvalue, rel=1e-3)

@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import simple_trial
 
 from mrsflow.errors import InputError
 from mrsflow.models import meta, two_level
 from mrsflow.pooling import one_stage
+from mrsflow.statistics import sites
+from mrsflow.statistics.outcomes import Rows
+from mrsflow.statistics.plan import plan_of
 
 FOLDER = Path(__file__).parent / "meta"
 GOLD = json.loads((FOLDER / "one_stage.json").read_text(encoding="utf-8"))
@@ -59,6 +63,31 @@ def test_errors_of_each_trial_equal_nlme(rows):
     assert found.beta[at] == pytest.approx(known["estimate"], abs=1e-6 * known["se"])
     assert np.sqrt(found.covariance[at, at]) == pytest.approx(known["se"], rel=1e-5)
     assert float(found.loglik) == pytest.approx(known["loglik"], abs=1e-6)
+
+
+def test_participants_and_errors_of_each_trial_equal_nlme(rows):
+    """The model that is used: variances of participants and of errors for each trial."""
+    found = one_stage.fit(rows)
+    known = GOLD["own_people"]
+    test = found.test("effect", 0.95)
+    assert test.estimate == pytest.approx(known["estimate"], abs=1e-6 * known["se"])
+    assert float(found.fit.loglik) == pytest.approx(known["loglik"], abs=1e-6)
+    at = list(found.fit.names).index("effect")
+    assert np.sqrt(found.fit.covariance[at, at]) == pytest.approx(known["se"], rel=1e-6)
+    variances = dict(zip(found.fit.groups, found.fit.variances, strict=True))
+    ours = [variances[f"participants of {trial}"] for trial in "ABCDE"]
+    np.testing.assert_allclose(ours, known["participants"], rtol=1e-4)  # flat there: nlme's digits
+
+
+def test_levels_harmonised_between_sites_equal_nlme():
+    sessions = pd.read_csv(FOLDER / "sites.tsv", sep="\t")
+    sessions = sessions.assign(participant=[f"{i}" for i in sessions.index], session="1", visit=1, bl=np.nan)
+    plan = plan_of(simple_trial.configuration("parallel", "ab", estimand="total", adjust_for=["age"]))
+    rows = Rows(sessions, sessions, 0, 1.0, change=False, adjusts=False)
+    found, known = sites.harmonised_row(plan, rows, plan.contrasts[0]), GOLD["own_sites"]
+    assert found.estimate == pytest.approx(known["estimate"], abs=1e-6 * known["se"])
+    assert known["se"] < found.se < 1.05 * known["se"]  # nlme's takes the variances as known
+    assert all(f"{name} {value:.2f}" in found.remark for name, value in known["scale"].items())
 
 
 def balanced(seed, trials=6, people=10, tau=1.0):

@@ -12,7 +12,7 @@ from mrsflow.errors import InputError
 from mrsflow.models import permutation, session_models
 from mrsflow.models.mixed import DfMethod, independent
 from mrsflow.models.table_models import Model, fit_table
-from mrsflow.statistics import design_checks, term_outcomes
+from mrsflow.statistics import design_checks, sites, term_outcomes
 from mrsflow.statistics.outcomes import by_participant
 from mrsflow.statistics.plan import Contrast, Plan, formula, references, replicated, terms_of
 from mrsflow.statistics.results import Result, complete_row, estimated, joined, model_row, session_row
@@ -153,7 +153,7 @@ def compare(plan: Plan, rows: "Rows", contrast: Contrast, all_analyses: bool = T
 
     def primary() -> list[Result]:
         row = with_sizes(plan, rows, contrast, primary_row(plan, rows, contrast))
-        return [replace(row, remark=joined(*rows.notes, row.remark))]
+        return [replace(row, remark=joined(*rows.notes, sites.unknown_to_model(plan, rows), row.remark))]
 
     def mixed(
         analysis: str, method: DfMethod = "kenward-roger", remark: str = "", session: bool = True

@@ -70,8 +70,10 @@ def sensitivity_rows(
         "with site": one(_with_factor, "site"),
         "with vendor": one(_with_factor, "vendor"),
     }
+    for column in ("site", "vendor"):
+        if sites.named(rows.sessions, column):
+            set_up[f"{column} random"] = one(sites.random_sites, column)
     if sites.named(rows.sessions):
-        set_up["site random"] = one(sites.random_sites)
         set_up["levels harmonised between sites"] = one(sites.harmonised_row)
     named = {f"denominator {d}": n for d, n in other.items()}
     found = []

@@ -1,4 +1,4 @@
-# Reference results of participants of several trials in one model: Rscript gold_one_stage.R writes sessions.tsv, one_stage.json.
+# Reference results of participants of several trials in one model: Rscript gold_one_stage.R writes sessions.tsv, sites.tsv, one_stage.json.
 # Packages: lmerTest, pbkrtest, nlme, jsonlite. The formulas are written for this table, not taken from the library.
 suppressPackageStartupMessages({library(lmerTest); library(nlme); library(jsonlite)})
 set.seed(5)
@@ -35,7 +35,28 @@ free <- lme(value ~ treated + later:trial, t, random = list(trial = pdCompSymm(~
             weights = varIdent(form = ~ 1 | trial), method = "REML",
             control = lmeControl(tolerance = 1e-13, msTol = 1e-12, maxIter = 2000, msMaxIter = 5000, msMaxEval = 20000,
                                  niterEM = 500, opt = "nlminb"))
+# as well a variance of the participants of each trial
+own <- lme(value ~ treated + later:trial, t, random = list(trial = pdCompSymm(~ arm - 1), participant = pdDiag(~ trial - 1)),
+           weights = varIdent(form = ~ 1 | trial), method = "REML",
+           control = lmeControl(tolerance = 1e-13, msTol = 1e-13, maxIter = 2000, msMaxIter = 5000, msMaxEval = 50000,
+                                niterEM = 500, opt = "nlminb", allow.n.lt.q = TRUE))
+people <- as.numeric(VarCorr(own)[paste0("trial", names(sizes)), "Variance"])
+# two groups at three sites whose levels and errors differ: a variance of the errors of each site
+set.seed(9)
+place <- rep(c("A", "B", "C"), c(24, 18, 30)); arm <- rep(c("a", "b", "b"), 24)
+age <- round(rnorm(72, 40, 10)); spread <- c(A = 1, B = 3, C = 0.5)[place]; level <- c(A = 0, B = 5, C = -4)[place]
+sites <- data.frame(site = place, condition = arm, age = age,
+                    y = round(level + 2 * (arm == "b") + 0.05 * age + rnorm(72, 0, spread), 4))
+write.table(sites, "sites.tsv", sep = "\t", quote = FALSE, row.names = FALSE)
+sites <- read.delim("sites.tsv")
+apart <- gls(y ~ condition + age + site, sites, weights = varIdent(form = ~ 1 | site), method = "REML",
+             control = glsControl(tolerance = 1e-13, msTol = 1e-13, maxIter = 1000, msMaxIter = 1000))
+ratio <- coef(apart$modelStruct$varStruct, unconstrained = FALSE, allCoef = TRUE)
 write_json(list(
+  own_people = list(estimate = fixef(own)[["treated"]], se = sqrt(vcov(own)["treated", "treated"]),
+                    loglik = as.numeric(logLik(own)), participants = people),
+  own_sites = list(estimate = coef(apart)[["conditionb"]], se = sqrt(vcov(apart)["conditionb", "conditionb"]),
+                   loglik = as.numeric(logLik(apart)), scale = as.list(ratio / exp(mean(log(ratio))))),
   effect = kr(one, "treated"), variances = variances(one),
   MDD = kr(two, "cohortMDD:treated"), AUD = kr(two, "cohortMDD with AUD:treated"),
   difference = kr(two, c("cohortMDD with AUD:treated", "cohortMDD:treated")),

@@ -190,6 +190,7 @@ def test_a_dataset_is_named_and_its_protocol_proposed(dataset, tmp_path):
     assert not (tmp_path / "study/config/samples.tsv").exists()
     protocol = next(iter(content["protocols"].values()))
     assert abs(protocol["spectrometer_frequency_mhz"] - made.FREQUENCY) < 0.01
+    assert protocol["sequence"] == "press"  # PulseSequenceType of its sidecars
 
 
 @pytest.fixture

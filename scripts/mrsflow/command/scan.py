@@ -19,7 +19,7 @@ from mrsflow.command import begin
 from mrsflow.command.begin import DECIDE
 from mrsflow.conversion import checks, vendors
 from mrsflow.errors import InputError
-from mrsflow.files import scratch, write_text
+from mrsflow.files import read_json, scratch, write_text
 from mrsflow.raw_files import formats
 
 VENDORS = {
@@ -183,7 +183,8 @@ def _examined(raw: list[Path], tell: Callable[[str], None]) -> Found:
     elif checks.looks_nulled(scan):
         role = "mm" if scan.header.get("InversionTime") else "svs"  # headers have it of scans without inversion too
         remarks.append(f"{DECIDE}: looks metabolite-nulled; role mm with its inversion time, or svs")
-    header, said = _protocol_of(scan.header, scan.spectrometer_frequency, scan.size("DIM_EDIT"))
+    head = scan.header if checks.named_sequence(scan.header) else {**scan.header, "SequenceName": _told_beside(raw[0])}
+    header, said = _protocol_of(head, scan.spectrometer_frequency, scan.size("DIM_EDIT"))
     return Found(
         raw,
         kind,
@@ -195,6 +196,14 @@ def _examined(raw: list[Path], tell: Callable[[str], None]) -> Found:
         bool(converted.references),
         (*remarks, *said),
     )
+
+
+def _told_beside(path: Path) -> Any:
+    """Give the sequence that the sidecar of a file names, as BIDS has it; None where there is none."""
+    try:
+        return read_json(path.with_name(f"{path.name.split('.')[0]}.json")).get("PulseSequenceType")
+    except (InputError, AttributeError):
+        return None
 
 
 def _image(path: Path) -> Found | None:

@@ -72,6 +72,17 @@ def test_packages_that_would_segment_the_t1w(monkeypatch, there):
     assert not lacking(study_of([EVERY]), none)["lacks"].str.contains("maps of tissue").any()
 
 
+def test_a_transform_that_is_not_there_is_lacking_where_no_alignment_takes_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(packages, "versions", lambda names: dict.fromkeys(names, "1.0"))
+    config = asked()
+    config["inputs"]["to_template"] = str(tmp_path / "PARTICIPANT.txt")
+    (tmp_path / "01.txt").touch()
+    study = study_of([("svs", "mrsref"), ("svs", "mrsref"), EVERY, (*EVERY, "GM", "WM", "CSF")])
+    table = lacking(study, config)
+    found = table[table["lacks"].str.contains("transform to the template")]
+    assert list(found["participant"]) == ["02", "04"]
+
+
 def test_maps_that_other_sessions_have():
     table = lacking(study_of([EVERY, EVERY]), asked(), ["sub-02_ses-1"])
     assert list(table["participant"]) == ["02"] and table["lacks"].iloc[0] == "maps of tissue"

@@ -26,6 +26,8 @@ SCANS = {
 }
 """Roles of scans that a session may lack: the input in words, and what there will not be."""
 
+ALIGNED = ("mrsflow", "atropos")
+"""What segments in a template, and so knows the place of a voxel there."""
 UNSEGMENTED = (
     "maps of tissue (pip install 'mrsflow[tissue]' has the T1w segmented, inputs.segment: none leaves it as it is)"
 )
@@ -58,6 +60,9 @@ def _found(study: "Study", config: dict[str, Any], without_maps: set[str]) -> It
     with_rows = set(study.keys)
     unsegmented = scanned["T1w"] if segmenter(config, study.samples) == "auto" else set()
     measured = has_maps(config, study.samples)
+    given = config["inputs"]["to_template"]
+    with_maps = set(study.samples.loc[study.samples["role"].isin(layout.MAPS), "key"])
+    aligned = scanned["T1w"] - with_maps if segmenter(config, study.samples) in ALIGNED else set()
     for key in study.sessions["key"]:
         if key not in with_rows:
             yield key, ("any scan (no row in the samples table)", "any output but its rows in the tables")
@@ -70,7 +75,7 @@ def _found(study: "Study", config: dict[str, Any], without_maps: set[str]) -> It
             yield key, (lacks, "amounts by water, as other sessions have measured tissue")
         elif key in unsegmented and not measured:
             yield key, (UNSEGMENTED, "fractions of tissue; amounts by water are those of an assumed voxel")
-        if (given := config["inputs"]["to_template"]) and not is_there(layout.place_of(given, key)):
+        if given and key not in aligned and not is_there(layout.place_of(given, key)):
             yield key, ("its transform to the template (inputs.to_template)", "the place of its voxel there")
         for name, entry in config["inputs"]["maps"].items():
             files = [layout.place_of(entry[part], key) for part in ("file", "to_space") if entry[part]]

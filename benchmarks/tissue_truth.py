@@ -14,6 +14,11 @@ Seen (one thread, SimpleITK 2.5.7, nilearn 0.13.1), errors in points over eight 
     temporal                                      -0.9, 0.3, 0.5           0.3, -4.7, 4.4
     frontal pole                                  -0.5, 0.1, 0.2           -11.2, 1.1, 10.1
 
+    The ventricle's error is that of its wall: voxels of CSF and white matter look like grey matter, and the template
+    has a caudate there, which the simulated head has not. In another pose nothing is off by more than 2.9. Tried:
+    mixtures of CSF and white matter made likelier where both are next to a voxel: ventricle 2.6, fissure at the back
+    3.7; the same deep in the template's CSF alone: 3.3 and 3.0; the brain closed by 12 mm: 3.5 and 2.3.
+
     1 mm: ours 1.2 at most in any voxel, ventricle 0.9, 28 CPU-s, 2.0 GB with the simulated head itself
 
     T1w of a 7 T, 1 mm: 37 % GM, 51 % WM, 12 % CSF in a parietal voxel, 14 CPU-s, 1.4 GB (with the template);

@@ -25,8 +25,10 @@ from mrsflow.study import layout
 
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory):
-    """A made-up trial of eight participants."""
-    return group_read.load(write_study(tmp_path_factory.mktemp("trial"), 8))
+    """A made-up trial of eight participants, whose voxels lie in one place."""
+    voxel = np.array([[20.0, 0, 0, 2], [0, 20, 0, 30], [0, 0, 20, 15], [0, 0, 0, 1]])
+    found = group_read.load(write_study(tmp_path_factory.mktemp("trial"), 8))
+    return replace(found, places=dict.fromkeys(found.keys, voxel))
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,7 @@ def test_maps_and_fractions_become_typed_covariates_of_their_sessions(tmp_path):
         tissue = tmp_path / f"{key}_{layout.TISSUE}"
         held = {"GM": 0.6, "WM": 0.3, "CSF": 0.1, "status": "pass"}
         result_tables.write(result_tables.from_rows([held], "tissue"), tissue)
-        record = {"outputs": {path.name: "", tissue.name: ""}}
+        record = {"outputs": {path.name: "", tissue.name: "", f"{key}_label-GM_probseg.nii.gz": "", "x_xfm.txt": ""}}
         write_json(record, records.record_path(tmp_path, "measure_tissue", key))
     sessions = pd.DataFrame({"key": [*values, "sub-03_ses-1"], "line": "x"})
     config = {

@@ -262,6 +262,8 @@ def in_voxels(output: Path, keys: list[str]) -> "pd.DataFrame":
     for key in keys:
         record = records.read_record(output, "measure_tissue", key) or {"outputs": {}}
         for name in record["outputs"]:
+            if not name.endswith((TISSUE, VOXEL_MAPS)):  # maps and transforms beside the tables
+                continue
             table = result_tables.read(output / name)
             known = table[table["status"] != "fail"]
             of_maps = name.endswith(VOXEL_MAPS)

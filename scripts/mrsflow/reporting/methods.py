@@ -283,6 +283,12 @@ def data_text(config: dict[str, Any], checklist: list[dict[str, str | None]], co
     )
 
 
+SHARED_ERROR = (
+    "Macromolecules other than those of the basis set change what a fit takes for the foot of a line, so that "
+    "amounts of a scan are off by up to 15 % in simulations, alike for all metabolites, which no standard "
+    "deviation here counts; ratios and changes within a session are not."
+)
+"""What is said of every amount by water (``benchmarks/amounts_truth.py``, part fit)."""
 SEGMENTED = {
     "mrsflow": ("T1-weighted images were aligned with the ICBM 152 template, freed of the receive field by N4 and "
                 "segmented by a mixture model of three tissues and their mixtures", "tustison2010"),
@@ -320,7 +326,7 @@ def amounts_text(config: dict[str, Any], sources: dict[str | None, int]) -> tupl
     return (
         "Amounts by water (mM, mmol/kg) count the water of each tissue and the relaxation of water and metabolites, "
         f"each with its own echo and repetition time, by the constants {fit['constants']}; they are those of {of}. "
-        f"Fractions of tissue were {'; '.join(told)}."
+        f"Fractions of tissue were {'; '.join(told)}. {SHARED_ERROR}"
     ), keys
 
 

@@ -38,6 +38,7 @@ from mrsflow.run import run
 
 DATA = Path(os.environ.get("MRSFLOW_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
 PARTS = ("lines", "scan", "simulated")
+GRID_PPM, GRID_WIDTH = np.round(np.arange(0.71, 4.25, 0.1), 2), 0.15
 MACROMOLECULES_MM = 7.0
 """Amount of the macromolecules in simulated spectra (mM of MM09): 0.7 of creatine, as in the scan."""
 
@@ -57,15 +58,8 @@ def part_lines() -> None:
     """
     table = spins.table()["broad"]
     stated = [(name, line) for name in LINES for line in table[name]["lines"]]
-    shifts = np.round(np.arange(0.71, 4.25, 0.1), 2)
-    widths = np.full(shifts.size, 0.15)
-    protons = []
-    for spectrum in volunteers(32, tuple(RESIDUAL)):
-        own = fit_lines([spectrum], MISFIT_OF_ONE)[3][0]
-        heights, _ = spectrum.explained(shifts, widths, own, 0)  # a constant baseline: the rest is macromolecules
-        areas = heights[: shifts.size] * np.hypot(widths, own[3])
-        protons.append(3 * areas / areas[shifts < 1.06].sum())
-    protons = np.array(protons)
+    shifts = GRID_PPM
+    protons = np.array([on_grid(spectrum)[0] for spectrum in volunteers(32, tuple(RESIDUAL))])
     for k, shift in enumerate(shifts):
         listed = [f"{name} {line['protons']}" for name, line in stated if line["shift"] == shift] or ["none"]
         print(
@@ -77,6 +71,15 @@ def part_lines() -> None:
     }
     groups = {name: protons[:, members].sum(axis=1) for name, members in columns.items()}
     print("  relative spread: " + ", ".join(f"{g} {x.std(ddof=1) / x.mean():.2f}" for g, x in groups.items()))
+
+
+def on_grid(spectrum: Nulled) -> tuple[NDArray, float]:
+    """Protons of lines at `GRID_PPM`, 3 of them up to 1.06 ppm, and the width (ppm) that they have in the scan."""
+    widths = np.full(GRID_PPM.size, GRID_WIDTH)
+    own = fit_lines([spectrum], MISFIT_OF_ONE)[3][0]
+    heights, _ = spectrum.explained(GRID_PPM, widths, own, 0)  # a constant baseline: the rest is macromolecules
+    areas = heights[: GRID_PPM.size] * np.hypot(widths, own[3])
+    return 3 * areas / areas[GRID_PPM < 1.06].sum(), float(np.hypot(GRID_WIDTH, own[3]))
 
 
 def with_signal(basis: Basis, fid: NDArray) -> Basis:
@@ -133,6 +136,8 @@ def part_scan() -> None:
     basis = simulated_basis(scan)
     for line in lines_of(nulled_scan(found)):
         print("  its lines: " + ", ".join(f"{key} {number:.3f}" for key, number in line.items()))
+    protons, width = on_grid(nulled_scan(found))
+    print(f"  on a grid, lines of {width:.3f} ppm: " + ", ".join(map("{:.2f} ppm {:.2f}".format, GRID_PPM, protons)))
     sets = {"measured here": with_signal(basis, measured(nulled_scan(found), basis)), "simulated": basis}
     for ppm in ((0.5, 4.2), (0.2, 4.0), (0.5, 3.6)):
         for label, chosen in sets.items():

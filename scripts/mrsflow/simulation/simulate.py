@@ -23,16 +23,14 @@ CONCENTRATIONS_MM = {
 }  # fmt: skip
 """Grey matter at rest (mM): set ``normal_v2`` of Wilson's spant, doi:10.21105/joss.03646."""
 
-MACROMOLECULES = tuple((ppm, 0.164, protons) for ppm, protons in (
-    (0.71, 0.23), (0.81, 0.29), (0.91, 1.84), (1.01, 0.65), (1.11, 0.33), (1.21, 1.19), (1.31, 0.71), (1.41, 1.90),
-    (1.51, 0.37), (1.61, 1.92), (1.71, 1.18), (1.81, 1.05), (1.91, 1.08), (2.01, 2.63), (2.11, 1.18), (2.21, 1.48),
-    (2.31, 1.05), (2.41, 0.58), (2.51, 0.45), (2.61, 0.64), (2.71, 0.40), (2.81, 0.33), (2.91, 0.64), (3.01, 1.01),
-    (3.11, 0.25), (3.21, 0.59), (3.31, 0.05), (3.41, 0.43), (3.51, 0.28), (3.61, 0.93), (3.71, 0.64), (3.81, 1.26),
-    (3.91, 0.57), (4.01, 0.45), (4.11, 0.02), (4.21, 0.36),
-))  # fmt: skip
-"""Lines (ppm, FWHM in ppm, protons) of one metabolite-nulled scan (Osprey's example data: Philips 3 T, PRESS TE 30 ms,
-TI 600 ms), on a grid as ``benchmarks/macromolecules.py --parts scan`` fits them: not those of the simulated basis sets,
-as in a trial. Lines at the peaks alone would leave out what lies between them."""
+MACROMOLECULES = (
+    # ppm, FWHM (ppm), protons
+    (0.913, 0.181, 3.0), (1.207, 0.157, 1.61), (1.394, 0.154, 2.44), (1.646, 0.203, 3.56), (1.917, 0.179, 2.57),
+    (2.068, 0.155, 2.38), (2.253, 0.186, 2.13), (2.594, 0.164, 0.40), (2.967, 0.162, 0.88), (3.626, 0.168, 1.19),
+    (3.801, 0.150, 1.51), (4.030, 0.160, 0.04),
+)  # fmt: skip
+"""Lines of one metabolite-nulled scan (Osprey's example data: Philips 3 T, PRESS TE 30 ms, TI 600 ms), as
+``benchmarks/macromolecules.py`` fits them: not those of the simulated basis sets, as in a trial."""
 MACROMOLECULES_MM = 6.5
 """Amount of the line at 0.9 ppm: 0.7 of creatine, as in the metabolite spectrum of that scan."""
 LIPIDS = ((0.89, 0.14, 3.0), (1.28, 0.16, 5.0))

@@ -13,8 +13,8 @@ POSITIVE = ("tNAA", "tCr", "tCho", "Glu", "Glx", "Ins")
 MOST_MISFIT = 1.5
 """Residual SD over that of the noise: what eddy currents and motion leave in usable scans is below."""
 MOST_LACKING = 0.08
-"""What the basis lacks, as part of the highest peak. In usable scans it is 0.01 to 0.03, up to 0.075 where macromolecules
-are those of another scan (`make demo`), and 0.12 to 0.5 with a wrong basis set, ghosts or points that are lost
+"""What the basis lacks, as part of the highest peak. In usable scans it is 0.01 to 0.03, up to 0.075 where
+macromolecules are those of another scan (`make demo`), and 0.12 to 0.5 with a wrong basis set, ghosts or lost points
 (``benchmarks/fit_truth.py --parts wrong extra``)."""
 TWIN = 0.9995
 """Correlation of a signal, broadened as in the data, with a combination of others beyond which they are one."""

@@ -53,14 +53,29 @@ def test_spec2nii_runs_quietly_in_its_folder(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_program_that_hangs_is_ended(tmp_path, monkeypatch):
-    program = tmp_path / "slow"
-    program.write_text("#!/bin/sh\nsleep 60\n")
+@pytest.mark.parametrize(
+    ("doing", "error"),
+    [("while :; do :; done", subprocess.TimeoutExpired), ("sleep 60", TimeoutError)],
+    ids=["works in a circle: the file's fault", "waits: the machine's"],
+)
+def test_a_program_that_does_not_end_is_ended(tmp_path, monkeypatch, doing, error):
+    program = tmp_path / "endless"
+    program.write_text(f"#!/bin/sh\n{doing}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(Spec2nii, "time_limit", 0.5)
+    monkeypatch.setattr(Spec2nii, "time_limit", 0.4)
+    monkeypatch.setattr(Spec2nii, "patience", 100.0 if error is subprocess.TimeoutExpired else 2.0)
     monkeypatch.setattr(Spec2nii, "_cmd", str(program))
-    with pytest.raises(subprocess.TimeoutExpired):
+    with pytest.raises(error):
         Spec2nii(subcommand="ge", in_files=["x"]).run(cwd=str(tmp_path))
+
+
+def test_a_program_that_waits_for_the_machine_is_waited_for(tmp_path, monkeypatch):
+    program = tmp_path / "slow"
+    program.write_text("#!/bin/sh\nsleep 2\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(Spec2nii, "time_limit", 0.4)
+    monkeypatch.setattr(Spec2nii, "_cmd", str(program))
+    assert Spec2nii(subcommand="ge", in_files=["x"]).run(cwd=str(tmp_path)).runtime.returncode == 0
 
 
 def test_a_nipype_workflow_of_preprocess_and_fit(tmp_path):

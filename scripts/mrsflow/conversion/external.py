@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,9 @@ class Spec2nii(CommandLine):
     """Convert raw data to NIfTI-MRS (Clarke et al., doi:10.1002/mrm.29418).
 
     Runs in ``runtime.cwd``. What the program prints is kept in the result's runtime and shown nowhere, as it may
-    hold header values; after `time_limit` seconds, which grow with the size of the file, the program is ended: damaged
-    files can send it in a circle.
+    hold header values. After `time_limit` seconds of a processor, which grow with the size of the file, the program is
+    ended: damaged files can send it in a circle. A machine that is busy, or a disk that does not answer, is no fault of
+    the file: it has `patience` times as long by the clock, and then counts as a fault of the machine (``ETIMEDOUT``).
 
     Examples
     --------
@@ -82,6 +84,7 @@ class Spec2nii(CommandLine):
     output_spec = Spec2niiOutputSpec
     time_limit = 120.0
     time_per_megabyte = 1.0
+    patience = 20.0
 
     def _format_arg(self, name: str, trait_spec: Any, value: Any) -> str:
         if isinstance(value, str):
@@ -101,8 +104,9 @@ class Spec2nii(CommandLine):
             arguments, cwd=runtime.cwd, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe,
             start_new_session=True,
         )  # fmt: skip
+        limit = self.time_limit + self.time_per_megabyte * megabytes
         try:
-            out, err = process.communicate(timeout=self.time_limit + self.time_per_megabyte * megabytes)
+            out, err = self._watched(process, limit)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -111,6 +115,21 @@ class Spec2nii(CommandLine):
         runtime.returncode = process.returncode
         _raise_fault_of_machine("spec2nii", process.returncode, runtime.stderr)
         return runtime
+
+    def _watched(self, process: subprocess.Popen, limit: float) -> tuple[bytes, bytes]:
+        """Wait until a process has ended, or has had so many seconds of a processor; gives what it said."""
+        import psutil
+
+        end = time.monotonic() + self.patience * limit
+        while True:
+            try:
+                return process.communicate(timeout=limit / 4)
+            except subprocess.TimeoutExpired:
+                used = psutil.Process(process.pid).cpu_times()
+                if used.user + used.system >= limit:
+                    raise
+            if time.monotonic() > end:
+                raise OSError(errno.ETIMEDOUT, "did not end; the machine is busy or a disk does not answer", "spec2nii")
 
     def _list_outputs(self) -> dict[str, Any]:
         folder = Path(self.inputs.out_dir)

@@ -22,19 +22,21 @@ from mrsflow.reporting import (
 from mrsflow.statistics import group
 from mrsflow.study import layout
 
+VOXEL = np.array([[20.0, 0, 0, 2], [0, 20, 0, 30], [0, 0, 20, 15], [0, 0, 0, 1]])
+
 
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory):
     """A made-up trial of eight participants, whose voxels lie in one place."""
-    voxel = np.array([[20.0, 0, 0, 2], [0, 20, 0, 30], [0, 0, 20, 15], [0, 0, 0, 1]])
     found = group_read.load(write_study(tmp_path_factory.mktemp("trial"), 8))
-    return replace(found, places=dict.fromkeys(found.keys, voxel))
+    return replace(found, places=dict.fromkeys(found.keys, VOXEL))
 
 
 @pytest.fixture(scope="module")
 def hidden(tmp_path_factory):
     """The same trial before the freeze."""
-    return group_read.load(write_study(tmp_path_factory.mktemp("masked"), 8, frozen=False))
+    found = group_read.load(write_study(tmp_path_factory.mktemp("masked"), 8, frozen=False))
+    return replace(found, places=dict.fromkeys(found.keys, VOXEL))
 
 
 def texts(figure):

@@ -99,6 +99,8 @@ def test_configuration_tables_and_runs_are_one_link_away(browser, report, name):
     with Opened(browser, report / name) as opened:
         if name != "index.html":
             opened.page.click("footer a[href$='#provenance']")
+            opened.page.wait_for_url("**/index.html#provenance")
+            opened.page.wait_for_load_state()
         links = opened.page.eval_on_selector_all("#provenance a", "all => all.map(a => a.getAttribute('href'))")
         told = opened.page.inner_text("#provenance")
     assert wanted <= set(links)

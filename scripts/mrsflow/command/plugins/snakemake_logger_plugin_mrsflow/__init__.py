@@ -6,7 +6,9 @@ Snakemake finds plugins by the names of modules; `mrsflow run` puts this folder 
 """
 
 import re
+import signal
 import sys
+import threading
 from logging import WARNING, LogRecord
 
 from snakemake.logging import DefaultFormatter
@@ -36,6 +38,19 @@ class LogHandler(LogHandlerBase):
         """Begin to count."""
         self.progress, self.planned, self.ended = Progress(), "", "failed"
         self.plain = DefaultFormatter(self.common_settings.quiet, self.common_settings.show_failed_logs)
+        if threading.current_thread() is threading.main_thread():
+            self._notice_interrupt()
+
+    def _notice_interrupt(self) -> None:
+        """Know of Ctrl-C at once: the jobs, which it ends too, may be heard of before Snakemake speaks of it."""
+        before = signal.getsignal(signal.SIGINT)
+
+        def interrupted(number: int, frame: object) -> None:
+            self.ended = STOPPED
+            before(number, frame)
+
+        if callable(before):
+            signal.signal(signal.SIGINT, interrupted)
 
     def emit(self, record: LogRecord) -> None:
         """Write the line that an event is worth, if it is worth one."""
@@ -63,8 +78,6 @@ class LogHandler(LogHandlerBase):
             return f"{self.ended}: {what}; see {', '.join(map(str, record.log)) or 'the lines above'}"
         if event is not None and record.levelno < WARNING:
             return ""
-        if record.getMessage().startswith("Terminating processes on user request"):
-            self.ended = STOPPED
         text = PLACES.sub("", self.plain.format(record) or "").rstrip()
         return "" if text.lstrip().startswith(NOISE) else text
 

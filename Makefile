@@ -1,11 +1,11 @@
 # Set-up, demo and tests. Everything is installed into .venv, pinned by requirements.lock.
 PYTHON ?= python3
 VENV := .venv
-BIN := $(abspath $(VENV))/bin
+BIN := $(VENV)/bin
 CORES ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)))')
 PARTICIPANTS ?= 26
 export NIPYPE_NO_ET := 1
-export PATH := $(BIN):$(PATH)
+export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: help
 help:  ## show this list

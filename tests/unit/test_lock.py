@@ -1,6 +1,8 @@
 """Pinned packages: every one with hashes, and the same versions wherever they are named."""
 
 import re
+import shutil
+import subprocess
 
 import yaml
 
@@ -61,3 +63,17 @@ def test_the_environment_that_segments_has_that_of_the_rules_and_the_extra(root)
     packages = locked(root)
     assert {line.split(" =")[0] for line in more} == {name.split(">")[0] for name in extra}
     assert all(line.split(" =")[1] in {v for v, _ in packages[line.split(" =")[0]]} for line in more)
+
+
+def test_make_works_in_a_folder_with_a_space(root, tmp_path):
+    folder = tmp_path / "my checkout"
+    (folder / ".venv/bin").mkdir(parents=True)
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copy(root / name, folder)
+    (folder / ".venv/.ready").touch()
+    program = folder / ".venv/bin/pip-audit"
+    program.write_text('#!/bin/sh\necho "$@" > asked\n')
+    program.chmod(0o755)
+    done = subprocess.run(["make", "audit"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "requirements.lock" in (folder / "asked").read_text()

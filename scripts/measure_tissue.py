@@ -17,7 +17,6 @@ def main(config: str, sessions: list[str], status: Path) -> None:
     status : Path
         Table to write: what happened to each session.
     """
-    from mrsflow.errors import InputError
     from mrsflow.quantification import map_files, tissue_files
     from mrsflow.study import records
     from mrsflow.study.config import load
@@ -40,25 +39,9 @@ def main(config: str, sessions: list[str], status: Path) -> None:
         converted, key = records.outputs_of(output, "convert", item.key), item.key
         written = map_files.measure_session(key, converted, others, output) if others else []
         if of_tissue:
-            own, problem = maps[key], ""
-            if own is None and segments(key):
-                from mrsflow.quantification import segmenters
-
-                try:
-                    own, made = segmenters.segment_session(program, images[key], key, output)
-                    written += made
-                except InputError as error:
-                    problem = str(error).replace(str(images[key]), images[key].name)
-            protocols = item.settings["protocols"]
-            to_template, remark = own.to_template if own else None, ""
-            try:
-                given = tissue_files.given_transform(key, settings, output)
-                written += given
-                to_template = next(iter(given), to_template)
-            except InputError as error:
-                remark = str(error)
-            of_tissue_alone = (images[key], protocols, output, problem, to_template, remark)
-            written += tissue_files.measure_session(key, converted, own, *of_tissue_alone)
+            segment = program if segments(key) else None
+            own = (converted, maps[key], images[key], segment, item.settings["protocols"])
+            written += tissue_files.of_session(key, *own, settings, output)
         return written
 
     def work_of(key: str) -> records.Work:

@@ -1,4 +1,4 @@
-"""Packages that are optional: which are installed, asked without importing them."""
+"""Versions of installed packages, asked without importing them; which of the optional ones there are."""
 
 import importlib.metadata
 from contextlib import suppress

@@ -7,6 +7,7 @@ from typing import Any
 
 from mrsflow import result_tables
 from mrsflow.study.config import rule_of, schema
+from mrsflow.study.metrics import TABLES
 from mrsflow.study.quality_rules import limit_text
 
 INTRODUCTION = """# Every key of the configuration
@@ -22,8 +23,8 @@ block or session that is excluded is in no model, one that is warned of stays. O
 the first counts. All limits are decided before arms are
 compared.
 """
-LEVELS = {"blocks_quality": "block", "fit_quality": "block", "session_quality": "session"}
-"""Tables that have metrics, and the level of a rule that names one."""
+LEVELS = {name: level for level, tables in TABLES.items() for name in tables}
+"""Level of a rule that names a metric of a table."""
 
 
 def metrics() -> str:

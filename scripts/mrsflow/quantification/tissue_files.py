@@ -125,6 +125,48 @@ def displacement(protocol: dict[str, Any], spectrometer_frequency: float) -> flo
     return 100 * spectrometer_frequency / Pulse.from_protocol(protocol["refocusing"]).slice_width()
 
 
+def of_session(
+    key: str,
+    converted: list[Path],
+    maps: Maps | None,
+    t1w: Path | None,
+    program: str | None,
+    protocols: dict[str, dict[str, Any]],
+    config: dict[str, Any],
+    output: Path,
+) -> list[Path]:
+    """Segment the T1w of a session where it has no maps, take the transform that the study gives, and measure.
+
+    A segmentation that failed and a transform that cannot be read are problems of this session, told in its table.
+
+    Parameters
+    ----------
+    key, converted, maps, t1w, protocols, output
+        See `measure_session`.
+    program : str, optional
+        What segments `t1w`; None where nothing does.
+    config : dict
+        Checked configuration.
+    """
+    written: list[Path] = []
+    problem = remark = ""
+    if program is not None and t1w is not None:
+        from mrsflow.quantification import segmenters
+
+        try:
+            maps, written = segmenters.segment_session(program, t1w, key, output)
+        except InputError as error:
+            problem = str(error).replace(str(t1w), t1w.name)
+    to_template, given = maps.to_template if maps else None, []
+    try:
+        given = given_transform(key, config, output)
+    except InputError as error:
+        remark = str(error)
+    to_template = next(iter(given), to_template)
+    tables = measure_session(key, converted, maps, t1w, protocols, output, problem, to_template, remark)
+    return [*written, *given, *tables]
+
+
 def measure_session(
     key: str,
     converted: list[Path],

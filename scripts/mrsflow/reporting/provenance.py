@@ -5,16 +5,15 @@ command lines stand in ``logs/runs.txt``, to which the pages lead; when a sessio
 in ``status/``, and when arms were unmasked ``group/unmasking.json``.
 """
 
-import importlib.metadata
 import platform
 import shlex
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from mrsflow import __version__
+from mrsflow import __version__, packages
 from mrsflow.files import read_table, workflow_folder, write_table
 from mrsflow.study import records
 from mrsflow.study.config import schema
@@ -113,13 +112,9 @@ def copy_tables(study: "Study", output: Path, folder: Path) -> list[str]:
     return ["samples.tsv", *["sessions.tsv"] * bool(found)]
 
 
-def versions(names: Iterable[str] = PACKAGES) -> Iterable[str]:
-    """Name programs with their versions, those that are installed."""
-    for name in names:
-        try:
-            yield f"{name} {importlib.metadata.version(name)}"
-        except importlib.metadata.PackageNotFoundError:
-            continue
+def versions() -> list[str]:
+    """Name `PACKAGES` with their versions, those that are installed."""
+    return [f"{name} {version}" for name, version in packages.versions(PACKAGES).items() if version is not None]
 
 
 def configuration(config: dict[str, Any]) -> str:

@@ -13,7 +13,6 @@ and is tried again. Where inputs are gone that an earlier run read, its results 
 import ast
 import errno
 import gzip
-import importlib.metadata
 import logging
 import math
 import multiprocessing
@@ -28,6 +27,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from mrsflow import packages
 from mrsflow.errors import InputError, without_hidden
 from mrsflow.files import checksum, digest_of, full_disk, is_there, read_json, write_json, write_text
 
@@ -635,17 +635,8 @@ NUMBERS = ("numpy", "scipy", "pandas", "nibabel", "pydicom", "spec2nii", "nifti-
 
 def digest_of_code(paths: Iterable[Path]) -> str:
     """Digest of what source files do, whatever their comments, docstrings and layout, and of the packages they use."""
-    versions = {name: _version(name) for name in NUMBERS}
     sources = [_source(path)[0] if path.suffix == ".py" else checksum(path) for path in map(Path, paths)]
-    return digest_of([versions, sources])
-
-
-@cache
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return digest_of([packages.versions(NUMBERS), sources])
 
 
 @cache

@@ -198,6 +198,12 @@ def test_controls_show_denominator_linewidth_and_snr(trial):
     assert labels == [*parts, "Linewidth (Hz)", "SNR (height / SD of noise)"]
 
 
+def test_a_study_of_which_no_session_was_converted_has_no_metrics_to_draw(trial):
+    empty = replace(trial, quality={level: pd.DataFrame() for level in ("block", "session")})
+    assert empty.judged == []
+    assert figures_quality.distributions(empty) is None
+
+
 def test_masked_figures_name_no_arm_and_draw_no_mean_of_one(hidden):
     for picture in group_figures.PICTURES:
         if picture.compares:

@@ -53,6 +53,18 @@ def test_spec2nii_runs_quietly_in_its_folder(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_program_in_a_folder_with_a_space_is_started(tmp_path, monkeypatch):
+    folder = tmp_path / "new user" / "bin"
+    folder.mkdir(parents=True)
+    program = folder / "spec2nii"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(Spec2nii, "_cmd", str(program))
+    done = Spec2nii(subcommand="ge", in_files=["a b.7"]).run(cwd=str(tmp_path)).runtime
+    assert done.returncode == 0
+    assert done.stdout.startswith("ge a b.7 ")
+
+
 @pytest.mark.parametrize(
     ("doing", "error"),
     [("while :; do :; done", subprocess.TimeoutExpired), ("sleep 60", TimeoutError)],

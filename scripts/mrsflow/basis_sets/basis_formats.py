@@ -269,7 +269,9 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="latin-1")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); put the file there, make it readable, or correct its path"
+        ) from error
 
 
 def _keys(text: str) -> dict[str, str]:

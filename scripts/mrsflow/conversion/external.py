@@ -95,7 +95,7 @@ class Spec2nii(CommandLine):
         return super()._format_arg(name, trait_spec, value)
 
     def _run_interface(self, runtime: Any, correct_return_codes: tuple[int, ...] = (0,)) -> Any:
-        arguments = shlex.split(self.cmdline)
+        arguments = [self.cmd, *shlex.split(" ".join(self._parse_inputs()))]
         environment = {**os.environ, "NIPYPE_NO_ET": "1"}
         pipe = subprocess.PIPE
         named = [Path(runtime.cwd, name) for name in self.inputs.in_files]

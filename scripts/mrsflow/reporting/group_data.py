@@ -175,7 +175,7 @@ class TrialResults(TrialData):
         values = pd.to_numeric(table[name], errors="coerce").to_numpy(float) if name in table else np.empty(0)
         known = np.flatnonzero(np.isfinite(values))
         place = {key: n for n, key in enumerate(self.keys)}
-        whose = table[["participant", "session"]].iloc[known].itertuples(index=False)
+        whose = table.reindex(columns=["participant", "session"]).iloc[known].itertuples(index=False)
         places = np.array([place[str(SessionKey(*one))] for one in whose], int)
         limits = (rule["worse"], rule["warn"], rule["exclude"])
         return Judged(name, rule["level"], *limits, values[known], places)

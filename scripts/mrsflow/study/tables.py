@@ -49,6 +49,7 @@ def read(path: str, name: str, keys: Collection[str] | None = None) -> "pd.DataF
         fitting = [other for other in NAMES if set(schema(other)["required"]) <= known[other]]
         others = [other for other in fitting if len(known[other]) > len(known[name])]
         hint = f"; it looks like the {others[0]} table, see inputs.{name} and inputs.{others[0]}" if others else ""
+        hint = hint or f"; add it, {described_in(name)} says what belongs there"
         strange = [column for column in columns if column not in rules["properties"]]
         if near := difflib.get_close_matches(missing[0], strange, 1):
             hint = f"; rename {near[0]!r} if it is meant"
